@@ -1,0 +1,1 @@
+"""Data Mover: moves files to registered destinations, and knows that they arrived."""

@@ -1,0 +1,178 @@
+"""Every error of Data Mover.
+
+::
+
+    DataMoverError
+    ├── ConfigurationError      what an operator wrote cannot be used; lists every mistake
+    ├── Refusal                 what a caller asked for is answered with REJECTED, and no job is made
+    ├── ServiceUnavailable      the database does not answer; the caller should ask again
+    ├── AttemptEnded            not a failure of the move: this attempt must stop now
+    │   ├── Fenced              the job belongs to another attempt; publish nothing
+    │   └── Cancelled           the caller no longer wants the file
+    └── MoveFailure             an attempt failed, one class per code (see `FAILURES`)
+
+A `MoveFailure` is the whole truth about one kind of failure: the class docstring is the sentence that people read,
+`code` is what programs compare, `retryable` says whether trying again can help and `who_can_fix` who has to act
+(`caller`, `host owner` or `operator`). `docs/codes.md` is made from these classes.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+
+class DataMoverError(Exception):
+    """Something Data Mover can name."""
+
+
+class Mistake(NamedTuple):
+    """One thing to mend in what an operator wrote."""
+
+    key: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.sentence}"
+
+
+class ConfigurationError(DataMoverError):
+    """The configuration cannot be used."""
+
+    def __init__(self, file: str, mistakes: Sequence[Mistake]) -> None:
+        self.file = file
+        self.mistakes = tuple(mistakes)
+        lines = "\n".join(f"  {mistake}" for mistake in self.mistakes)
+        super().__init__(f"{file} cannot be used:\n{lines}")
+
+
+class Refusal(DataMoverError):
+    """The request is refused; no job is made."""
+
+    def __init__(self, reason: str, *, code: str, field: str) -> None:
+        self.reason = reason
+        self.code = code
+        self.field = field
+        super().__init__(reason)
+
+
+class ServiceUnavailable(DataMoverError):
+    """The service cannot answer at the moment; ask again."""
+
+
+class AttemptEnded(DataMoverError):
+    """This attempt must stop now."""
+
+
+class Fenced(AttemptEnded):
+    """The job belongs to another attempt."""
+
+
+class Cancelled(AttemptEnded):
+    """The job was cancelled."""
+
+
+class MoveFailure(DataMoverError):
+    """The move failed."""
+
+    code: ClassVar[str]
+    retryable: ClassVar[bool]
+    who_can_fix: ClassVar[str]
+
+    def __init_subclass__(cls, *, code: str, retryable: bool, who_can_fix: str) -> None:
+        cls.code = code
+        cls.retryable = retryable
+        cls.who_can_fix = who_can_fix
+        FAILURES[code] = cls
+
+    def __init__(self, detail: str = "") -> None:
+        """`detail` names the host and the path, never a secret and never raw text of a remote program."""
+        self.detail = detail
+        super().__init__(self.reason)
+
+    @classmethod
+    def sentence(cls) -> str:
+        return (cls.__doc__ or "").partition("\n")[0]
+
+    @property
+    def reason(self) -> str:
+        """The sentence for people, with what it is about: `There is no such file: disk:/a/b.tif`."""
+        return f"{self.sentence().rstrip('.')}: {self.detail}" if self.detail else self.sentence()
+
+
+#: The table of failures by code, in the order of definition.
+FAILURES: dict[str, type[MoveFailure]] = {}
+
+
+class HostUnreachable(MoveFailure, code="host-unreachable", retryable=True, who_can_fix="host owner"):
+    """The host cannot be reached."""
+
+
+class HostKeyMismatch(MoveFailure, code="host-key-mismatch", retryable=False, who_can_fix="operator"):
+    """The host shows another key than the registry expects, so nothing was sent to it."""
+
+
+class LoginRefused(MoveFailure, code="login-refused", retryable=False, who_can_fix="operator"):
+    """The host refuses the registered login."""
+
+
+class NotAllowed(MoveFailure, code="not-allowed", retryable=False, who_can_fix="operator"):
+    """The path leads outside of what the registry allows."""
+
+
+class NoSuchFile(MoveFailure, code="no-such-file", retryable=False, who_can_fix="caller"):
+    """There is no such file."""
+
+
+class IsADirectory(MoveFailure, code="is-a-directory", retryable=False, who_can_fix="caller"):
+    """A directory stands where a file is expected."""
+
+
+class NotARegularFile(MoveFailure, code="not-a-regular-file", retryable=False, who_can_fix="caller"):
+    """Only regular files can be moved."""
+
+
+class PermissionRefused(MoveFailure, code="permission", retryable=False, who_can_fix="host owner"):
+    """The host does not permit this."""
+
+
+class NoSpace(MoveFailure, code="no-space", retryable=True, who_can_fix="host owner"):
+    """There is no space left on the host."""
+
+
+class CannotReplace(MoveFailure, code="cannot-replace", retryable=False, who_can_fix="operator"):
+    """The host cannot replace a file atomically, and the registry does not say replace = "swap"."""
+
+
+class SourceChanged(MoveFailure, code="source-changed", retryable=True, who_can_fix="caller"):
+    """The source changed while it was read."""
+
+
+class ChecksumMismatch(MoveFailure, code="checksum-mismatch", retryable=False, who_can_fix="caller"):
+    """The source has another checksum than the request says."""
+
+
+class VerifyFailed(MoveFailure, code="verify-failed", retryable=True, who_can_fix="host owner"):
+    """What arrived differs from what was sent."""
+
+
+class Stalled(MoveFailure, code="stalled", retryable=True, who_can_fix="host owner"):
+    """The transfer stopped moving."""
+
+
+class ConnectionLost(MoveFailure, code="connection-lost", retryable=True, who_can_fix="host owner"):
+    """The connection to the host broke."""
+
+
+class DeadlinePassed(MoveFailure, code="deadline", retryable=False, who_can_fix="caller"):
+    """The move did not end before its deadline."""
+
+
+class UnknownHost(MoveFailure, code="unknown-host", retryable=False, who_can_fix="operator"):
+    """The host is no longer in the registry, or no longer has the role."""
+
+
+class UnknownOutcome(MoveFailure, code="unknown-outcome", retryable=False, who_can_fix="host owner"):
+    """The file was being published when the attempt died, and another file stands there now."""
+
+
+class InternalError(MoveFailure, code="internal", retryable=True, who_can_fix="operator"):
+    """Data Mover itself failed; its log says how."""

@@ -1,0 +1,176 @@
+"""The contract of a protocol: what the transfer asks of a host, whatever carries the bytes.
+
+Paths are POSIX text, absolute as seen below the host's `root`: `/maps/12.tif` is `<root>/maps/12.tif` on the host.
+Sizes are bytes, modification times are seconds since the epoch. Whatever goes wrong is raised as a `MoveFailure` whose
+detail names host and path; no exception of a library leaves a backend. No call blocks for longer than the time-outs of
+the host's options.
+
+A backend is used by one thread, except for `abort`, which any thread may call.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import Enum
+from types import TracebackType
+from typing import Self
+
+from data_mover.protocols.options import HostOptions
+
+#: Readers yield blocks of about this size. OpenSSH takes SFTP writes of up to 261 120 bytes (`limits@openssh.com`).
+BLOCK_BYTES = 255 * 1024
+
+Block = bytes | memoryview
+
+
+class Kind(Enum):
+    FILE = "file"
+    DIRECTORY = "directory"
+    #: device, socket, pipe or a link that leads nowhere
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a host says about a path, links followed."""
+
+    kind: Kind
+    size_bytes: int
+    modified_at: float
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """What a file is to be like once it is written."""
+
+    size_bytes: int
+    mode: int
+    modified_at: float
+
+
+class Reader(AbstractContextManager["Reader"]):
+    """An open source file."""
+
+    #: as the host told when the file was opened
+    facts: Facts
+
+    @abstractmethod
+    def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
+        """The bytes from the offset to the end that `facts` promised, in order and without a gap.
+
+        A file that has become shorter ends early; one that has grown ends where `facts` says.
+        """
+
+    @abstractmethod
+    def facts_now(self) -> Facts:
+        """The facts of the same path, asked again, on the host; a vanished file is NoSuchFile."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Gives the handle back. Raises nothing: whoever reads has checked the bytes."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Writer(AbstractContextManager["Writer"]):
+    """A new file that is being written, from its first byte to its last."""
+
+    #: how many bytes the host has acknowledged
+    acknowledged_bytes: int = 0
+
+    @abstractmethod
+    def write(self, block: Block) -> None:
+        """Sends the next bytes. May return before the host has them, and raise what befell an earlier block."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Returns once the host has acknowledged every byte, has them on disk where it offers fsync, tells the size
+        that was announced, has set mode and modification time, and has closed the file without complaint. Else raises.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Gives everything back, after `commit` or instead of it. Raises nothing; the file stays where it is."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Files(AbstractContextManager["Files"]):
+    """A connection to the files of one host."""
+
+    #: the host's name in the registry
+    host: str
+    options: HostOptions
+
+    @classmethod
+    @abstractmethod
+    def connect(cls, host: str, options: HostOptions) -> Self:
+        """Connects and logs in. HostUnreachable, HostKeyMismatch, LoginRefused."""
+
+    @abstractmethod
+    def facts(self, path: str) -> Facts | None:
+        """What stands at the path, or None where there is nothing.
+
+        Links are followed; a path that leads out of the root by one, as a whole or on the way, is NotAllowed.
+        """
+
+    @abstractmethod
+    def open(self, path: str) -> Reader:
+        """Opens a regular file. NoSuchFile, IsADirectory, NotARegularFile, PermissionRefused, NotAllowed."""
+
+    @abstractmethod
+    def create(self, path: str, new_file: NewFile) -> Writer:
+        """Creates a file that must not exist, without following links. Its directory must exist."""
+
+    @abstractmethod
+    def make_directories(self, path: str) -> None:
+        """Creates the directory and the missing ones above it, with `directory_mode`; one that exists is fine.
+
+        The root itself is not created: where it is missing, NoSuchFile.
+        """
+
+    @abstractmethod
+    def replace(self, path: str, final_path: str) -> None:
+        """Puts the file at `final_path`, atomically, in the place of what is there or of nothing.
+
+        CannotReplace where the host has no way to; IsADirectory where a directory stands there.
+        """
+
+    @abstractmethod
+    def rename(self, path: str, free_path: str) -> None:
+        """Renames a file to a path where nothing stands; never overwrites where the host can help it."""
+
+    @abstractmethod
+    def remove(self, path: str) -> None:
+        """Removes a file or a link; one that is not there is fine."""
+
+    @abstractmethod
+    def sha256(self, path: str) -> str | None:
+        """The file's SHA-256 in hexadecimal, computed on the host, or None where the host does not compute it.
+
+        A hint that can confirm: a chroot may show the command another file, so that a difference proves nothing.
+        """
+
+    @abstractmethod
+    def free_bytes(self, path: str) -> int | None:
+        """How much this user may still write in the directory, or None where the host does not tell."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Makes calls that block in other threads end with ConnectionLost, soon; any thread may call it at any time."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends the connection and gives everything back. Raises nothing; may be called twice."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

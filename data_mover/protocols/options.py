@@ -1,0 +1,165 @@
+"""What the registry may say about a host, per protocol.
+
+These models are read by every process, so nothing here imports a backend or paramiko.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+
+from data_mover.secrets import SecretReference, privacy_mistake
+
+Role = Literal["source", "destination"]
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_BANDWIDTH = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)/s\s*")
+_HOST_KEY_TYPES = ("ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
+
+
+def _bandwidth(value: Any) -> Any:
+    """Bytes per second from text like `20MB/s`."""
+    match = _BANDWIDTH.fullmatch(value) if isinstance(value, str) else None
+    if match is None or match[2].upper() not in _UNITS:
+        raise ValueError('must be text like "20MB/s" or "512KiB/s"')
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def _file_mode(value: Any) -> Any:
+    """Permission bits from octal text like `0644`."""
+    if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value):
+        raise ValueError('must be octal text like "0644"')
+    return int(value, 8)
+
+
+def _secret(value: Any) -> Any:
+    if isinstance(value, SecretReference):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be text like env:NAME or file:/path")
+    secret = SecretReference.parse(value)
+    mistake = secret.mistake()
+    if mistake:
+        raise ValueError(mistake)
+    return secret
+
+
+def _beside_the_registry(value: Path, info: ValidationInfo) -> Path:
+    """A path relative to the registry's own directory, which the registry gives as context `directory`."""
+    directory: Path = (info.context or {}).get("directory", Path.cwd())
+    return directory / value.expanduser()
+
+
+def _private_file(value: Path) -> Path:
+    mistake = privacy_mistake(value)
+    if mistake:
+        raise ValueError(mistake)
+    return value
+
+
+def _absolute_root(value: str) -> str:
+    if not value.startswith("/") or ".." in value.split("/"):
+        raise ValueError("must be an absolute path without ..")
+    return value.rstrip("/") or "/"
+
+
+def _host_keys(value: Any) -> Any:
+    """A tuple of `type base64` lines from one line or a list of them; comments behind the key are dropped."""
+    lines = [value] if isinstance(value, str) else value
+    if not isinstance(lines, Iterable):
+        raise ValueError("must be a public key line, or a list of them")
+    return tuple(_host_key(line) for line in lines)
+
+
+def _host_key(line: Any) -> str:
+    words = line.split() if isinstance(line, str) else []
+    if len(words) < 2 or words[0] not in _HOST_KEY_TYPES:
+        raise ValueError(f'must be a public key line like "ssh-ed25519 AAAA…", of type {", ".join(_HOST_KEY_TYPES)}')
+    return f"{words[0]} {words[1]}"
+
+
+def _plain_address(value: str) -> str:
+    if not value or re.search(r"[\s/@]", value):
+        raise ValueError("must be a host name or an IP address alone; username and port have keys of their own")
+    return value.strip("[]")
+
+
+Bandwidth = Annotated[int, BeforeValidator(_bandwidth), Field(gt=0)]
+FileMode = Annotated[int, BeforeValidator(_file_mode)]
+Secret = Annotated[SecretReference, BeforeValidator(_secret)]
+Root = Annotated[str, AfterValidator(_absolute_root)]
+HostKeys = Annotated[tuple[str, ...], BeforeValidator(_host_keys)]
+SiblingPath = Annotated[Path, AfterValidator(_beside_the_registry)]
+PrivatePath = Annotated[Path, AfterValidator(_beside_the_registry), AfterValidator(_private_file)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class HostOptions(BaseModel):
+    """What every host has. Times are in seconds, bandwidth is in bytes a second for each transfer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+    protocol: str
+    description: str = ""
+    #: nothing outside of it is read or written; callers' paths are below it
+    root: Root
+    roles: tuple[Role, ...] = Field(min_length=1)
+    #: how many transfers may run at a time that read from the host or write to it
+    max_transfers: int = Field(default=4, ge=1, le=1000)
+    bandwidth: Bandwidth | None = None
+    connect_timeout_seconds: Seconds = 10
+    #: a transfer in which nothing moves for so long is stalled
+    idle_timeout_seconds: Seconds = 60
+    #: the weakest proof that counts: a SHA-256 at the destination, or only the size
+    verify: Literal["sha256", "size"] = "sha256"
+    #: the most channels that one file may use; this release uses one
+    streams: int = Field(default=1, ge=1, le=16)
+    file_mode: FileMode = 0o644
+    directory_mode: FileMode = 0o755
+    #: what to do where a host cannot replace a file atomically: fail, or put the old file aside meanwhile
+    replace: Literal["atomic", "swap"] = "atomic"
+
+
+class LocalOptions(HostOptions):
+    """A directory that the workers see as their own; `root` may be relative to the registry."""
+
+    protocol: Literal["local"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _root_beside_the_registry(cls, data: Any, info: ValidationInfo) -> Any:
+        root = data.get("root") if isinstance(data, dict) else None
+        if isinstance(root, str) and root and not root.startswith("/"):
+            directory: Path = (info.context or {}).get("directory", Path.cwd())
+            return {**data, "root": str((directory / root).resolve())}
+        return data
+
+
+class SshOptions(HostOptions):
+    """A host that is reached over SSH: `sftp` or `scp`."""
+
+    protocol: Literal["sftp", "scp"]
+    address: Annotated[str, AfterValidator(_plain_address)]
+    port: int = Field(default=22, ge=1, le=65535)
+    username: str = Field(min_length=1)
+    key_file: PrivatePath | None = None
+    key_passphrase: Secret | None = None
+    password: Secret | None = None
+    #: offer the keys of the user's ssh-agent
+    allow_agent: bool = False
+    host_key: HostKeys = ()
+    known_hosts: SiblingPath | None = None
+
+    @model_validator(mode="after")
+    def _can_log_in(self) -> "SshOptions":
+        if not (self.key_file or self.password or self.allow_agent):
+            raise ValueError("needs key_file or password (password = env:NAME or file:/path)")
+        return self
+
+    @model_validator(mode="after")
+    def _pins_the_host(self) -> "SshOptions":
+        if bool(self.host_key) == bool(self.known_hosts):
+            raise ValueError("needs host_key or known_hosts, one of them: a host whose key is not known is refused")
+        return self
