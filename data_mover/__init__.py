@@ -1,1 +1,18 @@
 """Data Mover: moves files to registered destinations, and knows that they arrived."""
+
+from typing import Any
+
+
+def main(global_config: dict[str, str], **settings: str) -> Any:
+    """The WSGI application of an ini's `[app:main]`. Raises ConfigurationError, listing every mistake."""
+    from pyramid.config import Configurator
+
+    from data_mover.settings import Settings
+
+    with Configurator(settings=settings) as config:
+        config.registry.data_mover_settings = Settings.from_mapping(
+            settings, global_config.get("__file__", "[app:main]")
+        )
+        config.include("data_mover.rpc")
+        config.include("data_mover.web")  # the last, so that its access rule is the first that a request meets
+    return config.make_wsgi_app()

@@ -25,6 +25,16 @@ PROTOCOLS: dict[str, Protocol] = {
 
 def connect(host: str, options: HostOptions) -> Files:
     """A connection to the registered host. HostUnreachable, HostKeyMismatch or LoginRefused if there can be none."""
-    module, name = PROTOCOLS[options.protocol].backend
+    return _backend(PROTOCOLS[options.protocol]).connect(host, options)
+
+
+def load_backends() -> None:
+    """Imports every backend, so that processes forked afterwards need not."""
+    for protocol in PROTOCOLS.values():
+        _backend(protocol)
+
+
+def _backend(protocol: Protocol) -> type[Files]:
+    module, name = protocol.backend
     backend: type[Files] = getattr(importlib.import_module(module), name)
-    return backend.connect(host, options)
+    return backend

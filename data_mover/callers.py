@@ -1,0 +1,45 @@
+"""Who may call. Without a callers' file, whoever calls from this machine, and nobody else."""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+#: what a proxy adds; a request that has one did not come from this machine, whatever its address says
+FORWARDING_HEADERS = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_REAL_IP", "HTTP_VIA")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks. Jobs belong to their caller, and others do not see them."""
+
+    name: str
+
+
+#: the one caller of a deployment without a callers' file
+LOCAL = Caller("local")
+
+
+def is_from_this_machine(environ: Mapping[str, Any]) -> bool:
+    """Whether a WSGI request came over loopback, for a loopback name, and through no proxy.
+
+    The Host header is checked since a web page may lead a browser on this machine to ask in its user's name.
+    """
+    forwarded = any(header in environ for header in FORWARDING_HEADERS)
+    return not forwarded and _is_loopback(environ.get("REMOTE_ADDR")) and _names_loopback(environ.get("HTTP_HOST"))
+
+
+def _names_loopback(host: str | None) -> bool:
+    try:
+        name = urlsplit(f"//{host or ''}").hostname
+    except ValueError:
+        return False
+    return name == "localhost" or _is_loopback(name)
+
+
+def _is_loopback(address: str | None) -> bool:
+    try:
+        return ipaddress.ip_address(address or "").is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,180 @@
+"""Jobs as callers know them: taken in, and told of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from data_mover.db import insert_if_absent, now_ms
+from data_mover.errors import FAILURES
+from data_mover.jobs import hosts
+from data_mover.jobs.models import Job, JobFile, Lane
+from data_mover.jobs.states import FileState, Phase, Priority, Status
+from data_mover.locations import Endpoint, Location
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A move that was asked for and found valid."""
+
+    caller: str
+    source: Location
+    destination: Endpoint
+    resolved_source: Endpoint
+    key: str | None
+    label: str | None
+    priority: Priority
+    #: SHA-256 in hexadecimal that the source must have
+    checksum: str | None
+    deadline_seconds: int
+
+
+@dataclass(frozen=True)
+class JobReport:
+    """What `check` tells of a job. Sizes are bytes, rates bytes a second; what is not known yet is None."""
+
+    id: int
+    status: Status
+    phase: Phase | None
+    source: dict[str, Any]
+    destination: dict[str, Any]
+    path: str | None
+    label: str | None
+    key: str | None
+    reason: str | None
+    code: str | None
+    retryable: bool | None
+    who_can_fix: str | None
+    attempt: int
+    next_attempt_at: datetime | None
+    deadline_at: datetime
+    bytes_done: int
+    bytes_total: int | None
+    bytes_per_second: int | None
+    seconds_left: float | None
+    files_done: int
+    files_total: int
+    sha256: str | None
+    verified: str | None
+    submitted_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+def add(session: Session, submission: Submission) -> int | None:
+    """Records a new PENDING job and returns its id, or None if the caller has used the key before."""
+    now = session.scalars(select(now_ms())).one()
+    source, destination = submission.resolved_source, submission.destination
+    hosts.know(session, (source.host, destination.host))
+    job_id = insert_if_absent(
+        session,
+        Job,
+        {
+            "caller": submission.caller,
+            "key": submission.key,
+            "source": submission.source.as_struct(),
+            "destination": destination.as_struct(),
+            "label": submission.label,
+            "priority": submission.priority.rank,
+            "checksum": submission.checksum,
+            "submitted_ms": now,
+            "deadline_ms": now + submission.deadline_seconds * 1000,
+            "lane_id": _lane(session, submission.caller, source.host, destination.host),
+            "source_host": source.host,
+            "source_path": source.path,
+            "destination_host": destination.host,
+            "destination_path": destination.path,
+            "status": Status.PENDING,
+            "phase": Phase.QUEUED,
+            "not_before_ms": now,
+        },
+    )
+    if job_id is not None:
+        session.add(JobFile(job_id=job_id, number=0, state=FileState.PENDING))
+    return job_id
+
+
+def find_by_key(session: Session, caller: str, key: str) -> Job:
+    """The job that the caller has submitted with this key."""
+    return session.scalars(select(Job).where(Job.caller == caller, Job.key == key)).one()
+
+
+def is_same_request(job: Job, submission: Submission) -> bool:
+    """Whether the job was asked for in the same way, labels apart."""
+    return (job.source, job.destination) == (submission.source.as_struct(), submission.destination.as_struct()) and (
+        job.checksum,
+        job.priority,
+    ) == (submission.checksum, submission.priority.rank)
+
+
+def report(session: Session, caller: str, job_id: int) -> JobReport | None:
+    """What there is to tell of one of the caller's jobs, or None if the caller has no such job."""
+    statement = _reported().where(Job.caller == caller, Job.id == job_id)
+    row = session.execute(statement).one_or_none()
+    return _report(*row) if row else None
+
+
+def newest(session: Session, caller: str, limit: int) -> Sequence[JobReport]:
+    """The caller's newest jobs, the newest first."""
+    statement = _reported().where(Job.caller == caller).order_by(Job.id.desc()).limit(limit)
+    return [_report(job, file) for job, file in session.execute(statement)]
+
+
+def _reported() -> Any:
+    return select(Job, JobFile).join(JobFile, (JobFile.job_id == Job.id) & (JobFile.number == 0))
+
+
+def _lane(session: Session, caller: str, source_host: str, destination_host: str) -> int:
+    names = {"caller": caller, "source_host": source_host, "destination_host": destination_host}
+    known = session.scalars(select(Lane.id).filter_by(**names)).one_or_none()
+    if known is not None:
+        return known
+    insert_if_absent(session, Lane, names)
+    return session.scalars(select(Lane.id).filter_by(**names)).one()
+
+
+def _report(job: Job, file: JobFile) -> JobReport:
+    failure = FAILURES.get(job.code) if job.code else None
+    status = Status(job.status)
+    return JobReport(
+        id=job.id,
+        status=status,
+        phase=Phase(job.phase) if job.phase else None,
+        source=job.source,
+        destination=job.destination,
+        path=file.path,
+        label=job.label,
+        key=job.key,
+        reason=job.reason,
+        code=job.code,
+        retryable=failure.retryable if failure else None,
+        who_can_fix=failure.who_can_fix if failure else None,
+        attempt=job.attempt,
+        next_attempt_at=_instant(job.not_before_ms) if status is Status.PENDING else None,
+        deadline_at=_instant(job.deadline_ms),
+        bytes_done=job.bytes_done,
+        bytes_total=job.bytes_total,
+        bytes_per_second=job.bytes_per_second,
+        seconds_left=_seconds_left(job),
+        files_done=job.files_done,
+        files_total=job.files_total,
+        sha256=file.sha256 if status is Status.COMPLETED else None,
+        verified=file.verified if status is Status.COMPLETED else None,
+        submitted_at=_instant(job.submitted_ms),
+        started_at=_instant(job.started_ms) if job.started_ms is not None else None,
+        ended_at=_instant(job.ended_ms) if job.ended_ms is not None else None,
+    )
+
+
+def _seconds_left(job: Job) -> float | None:
+    """How long the remaining bytes take at the present rate; verifying comes on top."""
+    if job.status != Status.IN_PROGRESS or job.bytes_total is None or not job.bytes_per_second:
+        return None
+    return (job.bytes_total - job.bytes_done) / job.bytes_per_second
+
+
+def _instant(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

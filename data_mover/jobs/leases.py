@@ -1,0 +1,116 @@
+"""The lease of a running job: renewed while its transfer moves, and the first to know when it must stop."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from data_mover.db import Database
+from data_mover.errors import DataMoverError, Fenced, ServiceUnavailable, Stalled
+from data_mover.jobs import claims
+from data_mover.jobs.claims import Claim
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LeaseTerms:
+    """How long a lease lasts, how often it is renewed, and how long a transfer may stand still, in seconds."""
+
+    lease_seconds: float
+    beat_seconds: float
+    idle_seconds: float
+
+    @property
+    def lease_ms(self) -> int:
+        return int(self.lease_seconds * 1000)
+
+
+class Lease:
+    """Keeps a claim alive from a thread of its own while the transfer works in another.
+
+    Once `lost` is set, the job may belong to somebody else, or the transfer stands still: `on_lost` has been called to
+    end what blocks, and the transfer must publish nothing.
+    """
+
+    def __init__(self, database: Database, held: Claim, terms: LeaseTerms, on_lost: Callable[[], None]) -> None:
+        self.lost: DataMoverError | None = None
+        self._database = database
+        self._held = held
+        self._terms = terms
+        self._on_lost = on_lost
+        self._bytes_done = 0
+        self._rate = _Rate()
+        self._moved_at = self._renewed_at = time.monotonic()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat_until_the_end, name=f"lease {held}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def moved(self, bytes_done: int) -> None:
+        """So many bytes are done. Raises what `lost` says, once it says something."""
+        self._bytes_done = bytes_done
+        self.alive()
+
+    def alive(self) -> None:
+        """Something moved. Raises what `lost` says, once it says something."""
+        self._moved_at = time.monotonic()
+        if self.lost is not None:
+            raise self.lost
+
+    def _beat_until_the_end(self) -> None:
+        while self.lost is None and not self._ended.wait(self._terms.beat_seconds):
+            self._beat()
+
+    def _beat(self) -> None:
+        if time.monotonic() - self._moved_at > self._terms.idle_seconds:
+            self._give_up(Stalled(f"nothing moved for {self._terms.idle_seconds:g} s"))
+            return
+        asked_at = time.monotonic()
+        try:
+            if self._renew():
+                self._renewed_at = asked_at
+            else:
+                self._give_up(Fenced())
+        except ServiceUnavailable as error:
+            log.warning("lease-not-renewed %s %s", self._held, error)
+            if time.monotonic() - self._renewed_at > self._terms.lease_seconds:
+                self._give_up(Fenced())
+
+    def _renew(self) -> bool:
+        rate = self._rate.after(self._bytes_done)
+        progress = {"bytes_done": self._bytes_done, "bytes_per_second": rate}
+        with self._database.writing() as session:
+            return claims.renew(session, self._held, self._terms.lease_ms, **progress)
+
+    def _give_up(self, cause: DataMoverError) -> None:
+        log.warning("lease-lost %s %s", self._held, cause)
+        self.lost = cause
+        self._on_lost()
+
+
+class _Rate:
+    """Bytes a second, smoothed over a few beats."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._at = time.monotonic()
+        self._rate: float | None = None
+
+    def after(self, bytes_done: int) -> int:
+        now = time.monotonic()
+        latest = max(0, bytes_done - self._bytes) / max(now - self._at, 1e-3)
+        self._bytes, self._at = bytes_done, now
+        self._rate = latest if self._rate is None else (self._rate + latest) / 2
+        return int(self._rate)

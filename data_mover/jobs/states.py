@@ -1,0 +1,67 @@
+"""The states of a job and of its files. Pure: nothing here touches a database."""
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """What `check` says of a job. Old callers know exactly these words, and REJECTED, which is never recorded."""
+
+    #: waits for a worker, for the first time or again
+    PENDING = "PENDING"
+    #: a worker is at it
+    IN_PROGRESS = "IN_PROGRESS"
+    #: the file stands at its destination, and that was proven
+    COMPLETED = "COMPLETED"
+    #: it did not arrive; the reason says why
+    FAILED = "FAILED"
+    #: the caller no longer wanted it
+    CANCELLED = "CANCELLED"
+
+    @property
+    def terminal(self) -> bool:
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+
+
+class Phase(StrEnum):
+    """Where exactly a live job is; a job that has ended is in none."""
+
+    #: PENDING, and runnable
+    QUEUED = "queued"
+    #: PENDING until `next_attempt_at`
+    WAITING_RETRY = "waiting-retry"
+    #: IN_PROGRESS: asks the hosts what is there
+    RESOLVING = "resolving"
+    #: IN_PROGRESS: bytes move
+    TRANSFERRING = "transferring"
+    #: IN_PROGRESS: proves that what arrived is what was sent
+    VERIFYING = "verifying"
+    #: IN_PROGRESS: gives the file its final name; too late to cancel
+    PUBLISHING = "publishing"
+
+
+class FileState(StrEnum):
+    """How far one file of a job is."""
+
+    PENDING = "pending"
+    TRANSFERRING = "transferring"
+    #: proven right, and about to get its final name
+    VERIFIED = "verified"
+    #: stands under its final name
+    PUBLISHED = "published"
+    FAILED = "failed"
+
+
+class Priority(StrEnum):
+    """What callers may ask for, the first claimed first."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+    @property
+    def rank(self) -> int:
+        """The lower goes first; kept as a number so that an index can order by it."""
+        return list(Priority).index(self)

@@ -1,0 +1,171 @@
+"""Where a file is or is to go: as a caller writes it, and as the registry resolves it.
+
+A `Location` is what was asked for: an `Endpoint` (a path on a registered host) or a `CatalogueItem` (a data type and an
+id, which the registry turns into an endpoint). Paths are literal POSIX text, absolute below the host's root.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote
+
+from data_mover.errors import Refusal
+
+MAX_SEGMENT_BYTES = 255
+MAX_PATH_BYTES = 4096
+#: URL schemes that name a registered host; its entry decides the protocol
+HOST_SCHEMES = ("sftp", "scp", "local")
+
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A path on a registered host. A trailing slash says that the path is a directory."""
+
+    host: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.path}"
+
+    def as_struct(self) -> dict[str, str]:
+        return {"host": self.host, "path": self.path}
+
+
+@dataclass(frozen=True)
+class CatalogueItem:
+    """A data type of the catalogue and the id of one of its items."""
+
+    type: str
+    id: str
+
+    def as_struct(self) -> dict[str, str]:
+        return {"type": self.type, "id": self.id}
+
+
+Location = Endpoint | CatalogueItem
+
+
+def missing(field: str) -> Refusal:
+    """The refusal of an argument that is not there, or of the wrong type."""
+    return Refusal(f"Missing or incorrect parameter '{field}'", code="missing-parameter", field=field)
+
+
+def invalid(field: str, mistake: str) -> Refusal:
+    """The refusal of an argument of the right type whose value cannot be used."""
+    return Refusal(f"Invalid parameter '{field}': {mistake}", code="invalid-parameter", field=field)
+
+
+def parse_source(value: Any) -> Location:
+    """The location that a caller or the catalogue wrote as a source. Raises Refusal, naming the field."""
+    if isinstance(value, list):
+        raise invalid("source", "a list of sources is not offered yet; ask for one move per file")
+    if isinstance(value, dict) and value.get("type") == "url":
+        return _endpoint_from_url(_text(value.get("url"), "source.url"), "source", "source.url")
+    if isinstance(value, dict) and "host" not in value and "type" in value:
+        return CatalogueItem(_text(value["type"], "source.type"), catalogue_id(value.get("id"), "source.id"))
+    return _parse_endpoint(value, "source")
+
+
+def parse_destination(value: Any) -> Endpoint:
+    """The endpoint that a caller wrote as a destination. Raises Refusal, naming the field."""
+    return _parse_endpoint(value, "destination")
+
+
+def parse_short_endpoint(text: str, field: str) -> Endpoint:
+    """An endpoint from `host:/path` or from a URL, as configuration files write it. Raises Refusal."""
+    if "://" in text:
+        return _endpoint_from_url(text, field, field)
+    host, colon, path = text.partition(":")
+    if not host or not colon:
+        raise invalid(field, "must be host:/path or a URL like sftp://host/path")
+    return Endpoint(host, checked_path(path, field))
+
+
+def catalogue_id(value: Any, field: str) -> str:
+    """The id of a catalogue item, which callers may send as an integer or as text."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return _text(value, field)
+
+
+def checked_path(path: str, field: str) -> str:
+    """The path without empty and `.` segments, its trailing slash kept. Raises Refusal, naming the field."""
+    mistake = _path_mistake(path)
+    if mistake:
+        raise invalid(field, mistake)
+    segments = [segment for segment in path.split("/") if segment not in ("", ".")]
+    directory = path.endswith(("/", "/.")) and segments
+    return "/" + "/".join(segments) + ("/" if directory else "")
+
+
+def quoted_for_url(text: str) -> str:
+    """Text that stands for itself, and for one path segment, in a URL."""
+    return quote(text, safe="")
+
+
+def _parse_endpoint(value: Any, field: str) -> Endpoint:
+    if isinstance(value, str) and "://" in value:
+        return _endpoint_from_url(value, field, field)
+    if not isinstance(value, dict):
+        raise missing(field)
+    host = _text(value.get("host"), f"{field}.host")
+    path = _text(value.get("path"), f"{field}.path")
+    return Endpoint(host, checked_path(path, f"{field}.path"))
+
+
+def _endpoint_from_url(url: str, role: str, field: str) -> Endpoint:
+    """The endpoint that a URL names; the standard library's parser would drop tabs and newlines without a word."""
+    scheme, _, rest = url.partition("://")
+    if scheme.lower() not in HOST_SCHEMES:
+        raise Refusal(f"Unknown {role} URL scheme '{scheme}'", code="unknown-scheme", field=field)
+    host, slash, path = rest.partition("/")
+    mistake = _url_mistake(host, slash + path)
+    if mistake:
+        raise invalid(field, mistake)
+    return Endpoint(host, checked_path(_unquoted(slash + path, field), field))
+
+
+def _url_mistake(host: str, path: str) -> str | None:
+    if not host:
+        return "the URL names no host"
+    if "@" in host or ":" in host:
+        return "user, password and port belong in the registry; the URL names a registered host only"
+    if "?" in host + path or "#" in host + path:
+        return "a query or fragment means nothing on a registered host; write %3F for ? and %23 for #"
+    if _BROKEN_ESCAPE.search(path):
+        return "a % must be followed by two hexadecimal digits; write %25 for the sign itself"
+    return None
+
+
+def _unquoted(path: str, field: str) -> str:
+    try:
+        return unquote(path, errors="strict")
+    except UnicodeDecodeError:
+        raise invalid(field, "the %-escapes must be UTF-8") from None
+
+
+def _path_mistake(path: str) -> str | None:
+    if not path.startswith("/"):
+        return "must be absolute"
+    if _FORBIDDEN.search(path):
+        return "must not contain NUL or control characters other than tab and newline"
+    if _SURROGATE.search(path):
+        return "must be text that UTF-8 can carry"
+    segments = [segment.encode() for segment in path.split("/")]
+    if b".." in segments:
+        return "must not contain '..'"
+    if max(map(len, segments)) > MAX_SEGMENT_BYTES:
+        return f"a name must not be longer than {MAX_SEGMENT_BYTES} bytes of UTF-8"
+    if len(path.encode()) > MAX_PATH_BYTES:
+        return f"must not be longer than {MAX_PATH_BYTES} bytes of UTF-8"
+    return None
+
+
+def _text(value: Any, field: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise missing(field)
+    return value

@@ -1,0 +1,112 @@
+"""Jobs, their files and lanes, temporary files, hosts."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "hosts",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("succeeded_ms", sa.BigInteger(), nullable=True),
+        sa.Column("failed_ms", sa.BigInteger(), nullable=True),
+        sa.Column("code", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("name", name="pk_hosts"),
+    )
+    op.create_table(
+        "lanes",
+        sa.Column("id", _ID, nullable=False),
+        sa.Column("caller", sa.Text(), nullable=False),
+        sa.Column("source_host", sa.Text(), nullable=False),
+        sa.Column("destination_host", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_lanes"),
+        sa.UniqueConstraint(
+            "caller", "source_host", "destination_host", name="uq_lanes_caller_source_host_destination_host"
+        ),
+    )
+    op.create_table(
+        "jobs",
+        sa.Column("id", _ID, nullable=False),
+        sa.Column("caller", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=True),
+        sa.Column("source", sa.JSON(), nullable=False),
+        sa.Column("destination", sa.JSON(), nullable=False),
+        sa.Column("label", sa.Text(), nullable=True),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("checksum", sa.Text(), nullable=True),
+        sa.Column("submitted_ms", sa.BigInteger(), nullable=False),
+        sa.Column("deadline_ms", sa.BigInteger(), nullable=False),
+        sa.Column("lane_id", _ID, nullable=False),
+        sa.Column("source_host", sa.Text(), nullable=False),
+        sa.Column("source_path", sa.Text(), nullable=False),
+        sa.Column("destination_host", sa.Text(), nullable=False),
+        sa.Column("destination_path", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("phase", sa.Text(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("code", sa.Text(), nullable=True),
+        sa.Column("started_ms", sa.BigInteger(), nullable=True),
+        sa.Column("ended_ms", sa.BigInteger(), nullable=True),
+        sa.Column("bytes_done", sa.BigInteger(), nullable=False),
+        sa.Column("bytes_total", sa.BigInteger(), nullable=True),
+        sa.Column("bytes_per_second", sa.BigInteger(), nullable=True),
+        sa.Column("files_done", sa.BigInteger(), nullable=False),
+        sa.Column("files_total", sa.BigInteger(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("not_before_ms", sa.BigInteger(), nullable=False),
+        sa.Column("lease_until_ms", sa.BigInteger(), nullable=True),
+        sa.Column("worker", sa.Text(), nullable=True),
+        sa.CheckConstraint("(status = 'IN_PROGRESS') = (lease_until_ms IS NOT NULL)", name="ck_jobs_lease"),
+        sa.CheckConstraint("(status IN ('PENDING', 'IN_PROGRESS')) = (ended_ms IS NULL)", name="ck_jobs_ended"),
+        sa.CheckConstraint("(status IN ('PENDING', 'IN_PROGRESS')) = (phase IS NOT NULL)", name="ck_jobs_phase"),
+        sa.CheckConstraint("status <> 'FAILED' OR (code IS NOT NULL AND reason IS NOT NULL)", name="ck_jobs_reason"),
+        sa.CheckConstraint(
+            "status IN ('PENDING', 'IN_PROGRESS', 'COMPLETED', 'FAILED', 'CANCELLED')", name="ck_jobs_status"
+        ),
+        sa.ForeignKeyConstraint(["lane_id"], ["lanes.id"], name="fk_jobs_lane_id_lanes"),
+        sa.PrimaryKeyConstraint("id", name="pk_jobs"),
+        sa.UniqueConstraint("caller", "key", name="uq_jobs_caller_key"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_jobs_deadline", "jobs", ["status", "deadline_ms"], unique=False)
+    op.create_index("ix_jobs_lane", "jobs", ["lane_id", "status", "priority", "id"], unique=False)
+    op.create_index("ix_jobs_status", "jobs", ["status", "not_before_ms"], unique=False)
+    op.create_table(
+        "job_files",
+        sa.Column("job_id", _ID, nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=True),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("sha256", sa.Text(), nullable=True),
+        sa.Column("verified", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "state IN ('pending', 'transferring', 'verified', 'published', 'failed')", name="ck_job_files_state"
+        ),
+        sa.CheckConstraint(
+            "state NOT IN ('verified', 'published') OR (sha256 IS NOT NULL AND verified IS NOT NULL)",
+            name="ck_job_files_proof",
+        ),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_job_files_job_id_jobs"),
+        sa.PrimaryKeyConstraint("job_id", "number", name="pk_job_files"),
+    )
+    op.create_table(
+        "temporary_files",
+        sa.Column("id", _ID, nullable=False),
+        sa.Column("job_id", _ID, nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("not_before_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_temporary_files_job_id_jobs"),
+        sa.PrimaryKeyConstraint("id", name="pk_temporary_files"),
+    )
+    op.create_index("ix_temporary_files_job_id", "temporary_files", ["job_id"], unique=False)
+    op.create_index("ix_temporary_files_not_before", "temporary_files", ["not_before_ms"], unique=False)

@@ -1,0 +1,137 @@
+"""The use cases: what callers can do with moves. Typed in, typed out; refusals and outages are raised."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from data_mover.callers import Caller
+from data_mover.db import Database
+from data_mover.errors import Refusal
+from data_mover.job_queue import Bell
+from data_mover.jobs import history, hosts
+from data_mover.jobs.history import JobReport, Submission
+from data_mover.jobs.hosts import HostHealth
+from data_mover.jobs.states import Priority, Status
+from data_mover.locations import Endpoint, Location, invalid, missing
+from data_mover.registry import RegistryFile
+from data_mover.settings import Settings
+
+
+@dataclass(frozen=True)
+class MoveOptions:
+    """How a move is to be done."""
+
+    #: the same caller and key give the same job
+    key: str | None = None
+    label: str | None = None
+    priority: Priority = Priority.NORMAL
+    #: SHA-256 in hexadecimal that the source must have
+    checksum: str | None = None
+    #: how long the job may take, from now; None is what the settings say
+    deadline_seconds: int | None = None
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A job that is on record, and will end whatever dies meanwhile."""
+
+    id: int
+    status: Status
+
+
+@dataclass(frozen=True)
+class HostDescription:
+    name: str
+    description: str
+    protocol: str
+    roles: tuple[str, ...]
+    health: HostHealth
+
+
+@dataclass(frozen=True)
+class DatasetDescription:
+    name: str
+    description: str
+
+
+class Moves:
+    """Everything that can be asked. Each call is one short transaction; no call talks to a host.
+
+    All methods raise Refusal for what the caller got wrong and ServiceUnavailable where the database does not answer.
+    """
+
+    def __init__(self, settings: Settings, database: Database, registry: RegistryFile, bell: Bell) -> None:
+        self._settings = settings
+        self._database = database
+        self._registry = registry
+        self._bell = bell
+
+    def submit(self, caller: Caller, source: Location, destination: Endpoint | None, options: MoveOptions) -> Accepted:
+        """Puts a move on record and wakes a worker. Without a destination the file goes to the default one."""
+        submission = self._submission(caller, source, destination, options)
+        with self._database.writing() as session:
+            job_id = history.add(session, submission)
+        if job_id is None:
+            return self._submitted_before(submission)
+        self._bell.ring()
+        return Accepted(job_id, Status.PENDING)
+
+    def check(self, caller: Caller, job_id: int) -> JobReport:
+        """How the job stands. Asking again and again is fine; what has ended stays as it is."""
+        with self._database.reading() as session:
+            report = history.report(session, caller.name, job_id)
+        if report is None:
+            raise no_such_job()
+        return report
+
+    def newest(self, caller: Caller, limit: int) -> Sequence[JobReport]:
+        """The caller's newest jobs, the newest first."""
+        with self._database.reading() as session:
+            return history.newest(session, caller.name, limit)
+
+    def hosts(self) -> Sequence[HostDescription]:
+        """The registered hosts, in the order of the registry; nothing that would help to get into one."""
+        with self._database.reading() as session:
+            health = hosts.health(session)
+        return [
+            HostDescription(name, host.description, host.protocol, host.roles, health.get(name, HostHealth("unknown")))
+            for name, host in self._registry.current().hosts.items()
+        ]
+
+    def datasets(self) -> Sequence[DatasetDescription]:
+        """The data types of the catalogue, in the order of the registry."""
+        datasets = self._registry.current().datasets
+        return [DatasetDescription(name, dataset.description) for name, dataset in datasets.items()]
+
+    def _submission(
+        self, caller: Caller, source: Location, destination: Endpoint | None, options: MoveOptions
+    ) -> Submission:
+        registry = self._registry.current()
+        resolved_source = registry.resolve_source(source)
+        if destination is None:
+            destination = self._settings.default_destination
+        if destination is None:
+            raise missing("destination")
+        return Submission(
+            caller=caller.name,
+            source=source,
+            destination=registry.resolve_destination(destination),
+            resolved_source=resolved_source,
+            key=options.key,
+            label=options.label,
+            priority=options.priority,
+            checksum=options.checksum,
+            deadline_seconds=options.deadline_seconds or self._settings.deadline_seconds,
+        )
+
+    def _submitted_before(self, submission: Submission) -> Accepted:
+        """The job that has the key already, if it is the same request."""
+        with self._database.reading() as session:
+            job = history.find_by_key(session, submission.caller, submission.key or "")
+        if not history.is_same_request(job, submission):
+            raise invalid("options.key", f"job {job.id} has this key and is another request; take another key")
+        return Accepted(job.id, Status(job.status))
+
+
+def no_such_job() -> Refusal:
+    """Also said of another caller's job."""
+    return Refusal("Job does not exist", code="no-such-job", field="id")

@@ -1,0 +1,191 @@
+"""The registry: the hosts and data types that operators have named, read from TOML and read again when it changes."""
+
+import logging
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from data_mover.errors import ConfigurationError, Mistake, Refusal
+from data_mover.locations import CatalogueItem, Endpoint, Location, invalid, parse_source, quoted_for_url
+from data_mover.mistakes import mistakes_of
+from data_mover.protocols import PROTOCOLS
+from data_mover.protocols.options import HostOptions, Role
+
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_SECTIONS = ("hosts", "datasets")
+_SAMPLE_ID = "1"
+
+
+class Dataset(BaseModel):
+    """A data type: where the item with a given id is. `{id}` in the source stands for the id."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    description: str = ""
+    source: str | dict[str, str]
+    #: the ids that are taken, as a regular expression for the whole id
+    id_pattern: re.Pattern[str] = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+    def location(self, item_id: str) -> Location:
+        """Where the item is. Raises Refusal if the source is not one."""
+        if isinstance(self.source, str):
+            return parse_source(self.source.replace("{id}", quoted_for_url(item_id)))
+        return parse_source({key: value.replace("{id}", item_id) for key, value in self.source.items()})
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Named hosts and data types, all of them valid."""
+
+    hosts: Mapping[str, HostOptions]
+    datasets: Mapping[str, Dataset]
+
+    def resolve_source(self, source: Location) -> Endpoint:
+        """The host and path that the source stands for. Raises Refusal, naming the field."""
+        endpoint = self._catalogued(source) if isinstance(source, CatalogueItem) else source
+        return self._with_role(endpoint, "source")
+
+    def resolve_destination(self, destination: Endpoint) -> Endpoint:
+        """The destination, if its host is one. Raises Refusal, naming the field."""
+        return self._with_role(destination, "destination")
+
+    def _catalogued(self, item: CatalogueItem) -> Endpoint:
+        dataset = self.datasets.get(item.type)
+        if dataset is None:
+            raise Refusal(f"Unknown source type '{item.type}'", code="unknown-type", field="source.type")
+        if not dataset.id_pattern.fullmatch(item.id):
+            raise invalid("source.id", f"an id of '{item.type}' must match {dataset.id_pattern.pattern}")
+        location = dataset.location(item.id)
+        if not isinstance(location, Endpoint):
+            raise invalid("source.type", f"'{item.type}' leads to another data type; the registry must be mended")
+        return location
+
+    def _with_role(self, endpoint: Endpoint, role: Role) -> Endpoint:
+        options = self.hosts.get(endpoint.host)
+        if options is None:
+            raise Refusal(f"Unknown {role} '{endpoint.host}'", code=f"unknown-{role}", field=f"{role}.host")
+        if role not in options.roles:
+            raise invalid(f"{role}.host", f"the registry does not allow '{endpoint.host}' as a {role}")
+        return endpoint
+
+
+class RegistryFile:
+    """The registry as it stands in its file, read again whenever the file changes."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ConfigurationError, listing every mistake in the file."""
+        self.path = path
+        self._version = self._file_version()
+        self._registry = load_registry(path)
+
+    def current(self) -> Registry:
+        """The registry of the newest file that had no mistakes."""
+        version = self._file_version()
+        if version != self._version:
+            self._version = version
+            self._read_again()
+        return self._registry
+
+    def _read_again(self) -> None:
+        try:
+            self._registry = load_registry(self.path)
+        except ConfigurationError as error:
+            log.error("registry-refused the old one stays in force: %s", error)
+        else:
+            log.info("registry-read %s", self.path)
+
+    def _file_version(self) -> tuple[int, ...] | None:
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def load_registry(path: Path) -> Registry:
+    """Raises ConfigurationError, listing every mistake with its key."""
+    document = _read_document(path)
+    mistakes = [Mistake(key, f"unknown key; known: {', '.join(_SECTIONS)}") for key in document.keys() - set(_SECTIONS)]
+    hosts = {
+        name: host
+        for name, table in _tables(document, "hosts", mistakes)
+        if (host := _load_host(name, table, path.parent.resolve(), mistakes))
+    }
+    datasets = {
+        name: dataset
+        for name, table in _tables(document, "datasets", mistakes)
+        if (dataset := _load_dataset(name, table, mistakes))
+    }
+    registry = Registry(hosts, datasets)
+    mistakes += _dataset_mistakes(registry, known_hosts=document.get("hosts", {}))
+    if mistakes:
+        raise ConfigurationError(str(path), mistakes)
+    return registry
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(str(path), [Mistake("file", f"cannot be read: {error.strerror}")]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(str(path), [Mistake("file", f"is not TOML: {error}")]) from error
+
+
+def _tables(document: dict[str, Any], section: str, mistakes: list[Mistake]) -> list[tuple[str, dict[str, Any]]]:
+    """The named tables of a section; whatever else stands there becomes a mistake."""
+    content = document.get(section, {})
+    if not isinstance(content, dict):
+        mistakes.append(Mistake(section, f"must hold tables like [{section}.name]"))
+        return []
+    tables = []
+    for name, table in content.items():
+        if not isinstance(table, dict):
+            mistakes.append(Mistake(f"{section}.{name}", f"must be a table: [{section}.{name}]"))
+        elif not _NAME.fullmatch(name):
+            mistakes.append(Mistake(f"{section}.{name}", "a name has letters, digits, '.', '_' and '-', 63 at most"))
+        else:
+            tables.append((name, table))
+    return tables
+
+
+def _load_host(name: str, table: dict[str, Any], directory: Path, mistakes: list[Mistake]) -> HostOptions | None:
+    protocol = table.get("protocol")
+    if not isinstance(protocol, str) or protocol not in PROTOCOLS:
+        mistakes.append(Mistake(f"hosts.{name}.protocol", f"must be one of {', '.join(PROTOCOLS)}"))
+        return None
+    try:
+        return PROTOCOLS[protocol].options.model_validate(table, context={"directory": directory})
+    except ValidationError as error:
+        mistakes += mistakes_of(error, f"hosts.{name}")
+        return None
+
+
+def _load_dataset(name: str, table: dict[str, Any], mistakes: list[Mistake]) -> Dataset | None:
+    try:
+        return Dataset.model_validate(table)
+    except ValidationError as error:
+        mistakes += mistakes_of(error, f"datasets.{name}")
+        return None
+
+
+def _dataset_mistakes(registry: Registry, known_hosts: Mapping[str, Any]) -> list[Mistake]:
+    """Sources that are not endpoints of source hosts; a host with mistakes of its own is not blamed twice."""
+    mistakes = []
+    for name, dataset in registry.datasets.items():
+        try:
+            location = dataset.location(_SAMPLE_ID)
+            if not isinstance(location, Endpoint):
+                raise invalid("source", "must be a host and path, or a URL")
+            if location.host in registry.hosts or location.host not in known_hosts:
+                registry.resolve_source(location)
+        except Refusal as refusal:
+            mistakes.append(Mistake(f"datasets.{name}.source", refusal.reason))
+    return mistakes

@@ -1,0 +1,45 @@
+"""The sweeper: finds what nobody took and what somebody dropped. It asks the database and rings, and no host."""
+
+import logging
+import threading
+
+from data_mover.db import Database
+from data_mover.errors import ServiceUnavailable
+from data_mover.job_queue import Bell
+from data_mover.jobs import claims, files
+from data_mover.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """Any number of them may run; each sweep is a few guarded statements."""
+
+    def __init__(self, settings: Settings, database: Database, bell: Bell) -> None:
+        self._settings = settings
+        self._database = database
+        self._bell = bell
+
+    def run(self, stop: threading.Event) -> None:
+        """Sweeps every `sweep_seconds` until the event is set, whatever is away meanwhile."""
+        while not stop.is_set():
+            try:
+                self.sweep()
+            except ServiceUnavailable as error:
+                log.error("sweep-failed %s; trying again in %g s", error, self._settings.sweep_seconds)
+            stop.wait(self._settings.sweep_seconds)
+
+    def sweep(self) -> None:
+        """Takes back jobs whose lease has run out, ends those past their deadline, rings if there is work. Raises
+        ServiceUnavailable where the database does not answer."""
+        with self._database.writing() as session:
+            lost = claims.take_back_lost(session, int(self._settings.lease_seconds * 1000))
+            overdue = claims.end_overdue(session)
+        for job_id in lost:
+            log.warning("lease-expired job=%s its worker gave no sign of life; it waits for another", job_id)
+        for job_id in overdue:
+            log.warning("deadline-passed job=%s", job_id)
+        with self._database.reading() as session:
+            work = claims.runnable(session) or files.leftovers_due(session)
+        if work:
+            self._bell.ring()

@@ -1,0 +1,6 @@
+"""Moving one file: resolve where it goes, copy it to a temporary name, prove that it arrived, publish it."""
+
+from data_mover.transfer.move import Order, move_file
+from data_mover.transfer.watch import Proof, Watch
+
+__all__ = ["Order", "Proof", "Watch", "move_file"]

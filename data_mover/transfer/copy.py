@@ -1,0 +1,56 @@
+"""Copying the bytes of one file, hashing them on their way."""
+
+import hashlib
+import time
+from dataclasses import dataclass
+
+from data_mover.errors import SourceChanged
+from data_mover.protocols.base import Reader, Writer
+from data_mover.transfer.watch import Watch
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What was read at the source and acknowledged by the destination."""
+
+    size_bytes: int
+    sha256: str
+
+
+class Throttle:
+    """Holds a transfer to a rate on average. None as the rate is no limit."""
+
+    def __init__(self, bytes_per_second: int | None) -> None:
+        self._rate = bytes_per_second
+        self._began = time.monotonic()
+        self._passed_bytes = 0
+
+    def passed(self, count: int) -> None:
+        """Waits until the bytes that have passed are within the rate."""
+        if self._rate is None:
+            return
+        self._passed_bytes += count
+        ahead_seconds = self._passed_bytes / self._rate - (time.monotonic() - self._began)
+        if ahead_seconds > 0:
+            time.sleep(ahead_seconds)
+
+
+def copy(reader: Reader, writer: Writer, throttle: Throttle, watch: Watch) -> Copied:
+    """Copies the whole source. SourceChanged if it is not afterwards what it was before."""
+    digest = hashlib.sha256()
+    size = 0
+    for block in reader.blocks():
+        digest.update(block)
+        writer.write(block)
+        size += len(block)
+        throttle.passed(len(block))
+        watch.moved(writer.acknowledged_bytes)
+    _require_unchanged(reader, size)
+    writer.commit()
+    watch.moved(size)
+    return Copied(size, digest.hexdigest())
+
+
+def _require_unchanged(reader: Reader, size_bytes: int) -> None:
+    if size_bytes != reader.facts.size_bytes or reader.facts_now() != reader.facts:
+        raise SourceChanged()

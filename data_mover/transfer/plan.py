@@ -1,0 +1,45 @@
+"""Where a file goes: decided once, with what stands at the destination at that moment."""
+
+import secrets
+from posixpath import basename, dirname, join
+
+from data_mover.errors import IsADirectory, NoSpace
+from data_mover.protocols.base import Files, Kind
+
+TEMPORARY_PREFIX = ".data_mover-"
+
+
+def final_path(destination: Files, asked_path: str, source_path: str) -> str:
+    """The exact name of the file: below the asked path if that is a directory, or ends in a slash; else the asked path.
+
+    IsADirectory if a directory has that name.
+    """
+    path = asked_path
+    if asked_path.endswith("/") or _is_directory(destination, asked_path):
+        path = join(asked_path, basename(source_path.rstrip("/")))
+        if _is_directory(destination, path):
+            raise IsADirectory(f"{destination.host}:{path}")
+    return path
+
+
+def temporary_path(path: str, job_id: int, file_number: int, attempt: int) -> str:
+    """A name beside the final one that no other attempt has, and that nobody can guess."""
+    name = f"{TEMPORARY_PREFIX}{job_id}-{file_number}-{attempt}-{secrets.token_hex(8)}"
+    return join(dirname(path), name)
+
+
+def aside_path(path: str, job_id: int, file_number: int) -> str:
+    """Where the old file waits while a host that cannot replace atomically swaps; the same for every attempt."""
+    return join(dirname(path), f"{TEMPORARY_PREFIX}{job_id}-{file_number}-old")
+
+
+def require_space(destination: Files, directory: str, size_bytes: int) -> None:
+    """NoSpace if the destination tells that the file cannot fit."""
+    free = destination.free_bytes(directory)
+    if free is not None and free < size_bytes:
+        raise NoSpace(f"{destination.host} has {free} bytes free, the file has {size_bytes}")
+
+
+def _is_directory(files: Files, path: str) -> bool:
+    facts = files.facts(path)
+    return facts is not None and facts.kind is Kind.DIRECTORY

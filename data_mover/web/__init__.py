@@ -1,0 +1,31 @@
+"""What people see, and how requests are let in: the page, the health check, the rule for requests of this machine."""
+
+from pyramid.config import Configurator
+from pyramid.request import Request
+
+from data_mover import callers
+from data_mover.db import Database
+from data_mover.job_queue import Bell, redis_connection
+from data_mover.moves import Moves
+from data_mover.registry import RegistryFile
+from data_mover.settings import Settings
+
+
+def includeme(config: Configurator) -> None:
+    settings: Settings = config.registry.data_mover_settings
+    moves = Moves(
+        settings,
+        Database(settings.database_url()),
+        RegistryFile(settings.registry),
+        Bell(redis_connection(settings)),
+    )
+    config.add_request_method(lambda request: moves, "moves", property=True)
+    config.add_request_method(_caller, "caller", reify=True)
+    config.add_tween("data_mover.web.access.access_tween")
+    config.include("pyramid_jinja2")
+    config.add_jinja2_renderer(".html")
+    config.include("data_mover.web.pages")
+
+
+def _caller(request: Request) -> callers.Caller:
+    return callers.LOCAL

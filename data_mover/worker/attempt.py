@@ -1,0 +1,168 @@
+"""One attempt at a job: connect to both hosts, move the file, record what became of it."""
+
+import logging
+from contextlib import ExitStack
+
+from data_mover.db import Database
+from data_mover.errors import DataMoverError, Fenced, InternalError, MoveFailure, UnknownHost
+from data_mover.jobs import claims, files, hosts
+from data_mover.jobs.claims import Claim
+from data_mover.jobs.leases import Lease, LeaseTerms
+from data_mover.jobs.retries import RetryPolicy
+from data_mover.jobs.states import Phase
+from data_mover.locations import Endpoint
+from data_mover.protocols import connect
+from data_mover.protocols.base import Files
+from data_mover.protocols.options import HostOptions, Role
+from data_mover.registry import Registry
+from data_mover.settings import Settings
+from data_mover.transfer import Order, Proof, move_file
+
+log = logging.getLogger(__name__)
+
+
+class Attempt:
+    """A claimed job being worked on: the `Watch` of its transfer, and where its failures become states of the job."""
+
+    def __init__(self, settings: Settings, database: Database, registry: Registry, held: Claim) -> None:
+        self._settings = settings
+        self._database = database
+        self._registry = registry
+        self._held = held
+        self._connected: list[Files] = []
+        self._lease = Lease(database, held, self._terms(), on_lost=self._abort)
+
+    def run(self) -> None:
+        """Returns when the job has a new state, or is another attempt's. Raises ServiceUnavailable where the database
+        cannot be told: the lease then runs out, and the next attempt finds out what this one has done."""
+        log.info("attempt-begun %s source=%s destination=%s", self._held, self._held.source, self._held.destination)
+        with self._lease:
+            outcome = self._move()
+        if outcome is None:
+            self._completed()
+        elif isinstance(outcome, MoveFailure):
+            self._failed(outcome)
+        else:
+            log.warning("attempt-ended %s %s", self._held, outcome)
+
+    # what the transfer tells (transfer.Watch)
+
+    def phase(self, name: str) -> None:
+        with self._database.writing() as session:
+            self._require(claims.record_phase(session, self._held, Phase(name)))
+        self._lease.alive()
+
+    def resolved(self, path: str, size_bytes: int) -> None:
+        with self._database.writing() as session:
+            self._require(files.record_resolved(session, self._held, path, size_bytes))
+        self._lease.alive()
+
+    def opening(self, temporary_path: str) -> None:
+        with self._database.writing() as session:
+            self._require(files.record_temporary(session, self._held, temporary_path))
+        self._lease.alive()
+
+    def moved(self, acknowledged_bytes: int) -> None:
+        self._lease.moved(acknowledged_bytes)
+
+    def alive(self) -> None:
+        self._lease.alive()
+
+    def publishing(self, proof: Proof) -> None:
+        self._lease.alive()
+        with self._database.writing() as session:
+            self._require(files.mark_publishing(session, self._held, proof.sha256, proof.verified))
+
+    def not_published(self) -> None:
+        with self._database.writing() as session:
+            self._require(files.unmark_publishing(session, self._held))
+
+    def gone(self, temporary_path: str) -> None:
+        with self._database.writing() as session:
+            files.forget_temporary(session, self._held.destination.host, temporary_path)
+
+    # how the job goes
+
+    def _move(self) -> DataMoverError | None:
+        """None once the file is published, else why it is not."""
+        try:
+            with ExitStack() as connections:
+                source = connections.enter_context(self._connect(self._held.source, "source"))
+                destination = connections.enter_context(self._connect(self._held.destination, "destination"))
+                move_file(self._order(), source, destination, self)
+        except MoveFailure as failure:
+            return self._lease.lost or failure
+        except DataMoverError as ended:
+            return ended
+        except Exception:
+            log.exception("attempt-broke %s", self._held)
+            return InternalError()
+        return None
+
+    def _connect(self, endpoint: Endpoint, role: Role) -> Files:
+        options = self._registry.hosts.get(endpoint.host)
+        if options is None or role not in options.roles:
+            raise UnknownHost(f"{endpoint.host} as a {role}")
+        try:
+            connected = connect(endpoint.host, options)
+        except MoveFailure as failure:
+            self._blame(endpoint.host, failure)
+            raise
+        self._connected.append(connected)
+        self._lease.alive()
+        return connected
+
+    def _order(self) -> Order:
+        with self._database.reading() as session:
+            leftovers = files.leftovers_of(session, self._held)
+        return Order(
+            job_id=self._held.job_id,
+            file_number=0,
+            attempt=self._held.attempt,
+            source_path=self._held.source.path,
+            destination_path=self._held.destination.path,
+            checksum=self._held.checksum,
+            path=self._held.path,
+            publishing_sha256=self._held.publishing_sha256,
+            leftovers=tuple(leftover.path for leftover in leftovers),
+        )
+
+    def _completed(self) -> None:
+        with self._database.writing() as session:
+            self._require(claims.complete(session, self._held))
+        log.info("job-completed %s", self._held)
+
+    def _failed(self, failure: MoveFailure) -> None:
+        with self._database.writing() as session:
+            wait_ms = self._policy().wait_ms(self._held.attempt, failure, claims.remaining_ms(session, self._held))
+            if wait_ms is None:
+                claims.fail(session, self._held, failure)
+            else:
+                claims.put_back(session, self._held, failure, wait_ms)
+        event = "job-failed" if wait_ms is None else "attempt-failed"
+        log.warning("%s %s code=%s next_attempt_in_ms=%s %s", event, self._held, failure.code, wait_ms, failure.reason)
+
+    def _blame(self, host: str, failure: MoveFailure) -> None:
+        with self._database.writing() as session:
+            hosts.record_failure(session, host, failure.code)
+
+    def _require(self, mine: bool) -> None:
+        if not mine:
+            raise Fenced
+
+    def _abort(self) -> None:
+        for connected in self._connected:
+            connected.abort()
+
+    def _policy(self) -> RetryPolicy:
+        settings = self._settings
+        return RetryPolicy(settings.max_attempts, settings.retry_first_seconds, settings.retry_longest_seconds)
+
+    def _terms(self) -> LeaseTerms:
+        idle_seconds = max(
+            (options.idle_timeout_seconds for options in self._options()), default=self._settings.lease_seconds
+        )
+        return LeaseTerms(self._settings.lease_seconds, self._settings.beat_seconds, idle_seconds)
+
+    def _options(self) -> list[HostOptions]:
+        return [self._registry.hosts[name] for name in self._held.host_names if name in self._registry.hosts]

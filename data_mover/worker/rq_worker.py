@@ -1,0 +1,108 @@
+"""The RQ worker: it listens for bells on one queue, runs nothing else, and outlives an absence of Redis."""
+
+import ctypes
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, NamedTuple
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Queue
+from rq.executions import Execution
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.worker import Worker as ForkingWorker
+
+from data_mover.db import Database
+from data_mover.job_queue import Bell, BellJob, bell_queue, redis_connection
+from data_mover.protocols import load_backends
+from data_mover.registry import RegistryFile
+from data_mover.settings import Settings
+from data_mover.worker.shift import Shift
+
+log = logging.getLogger(__name__)
+
+#: an idle worker looks up from its queue after `ttl - 15` seconds; so long may a swallowed connection go unnoticed
+WORKER_TTL_SECONDS = 60
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Deployment(NamedTuple):
+    settings: Settings
+    registry: RegistryFile
+
+
+@cache
+def deployment() -> Deployment:
+    """What $DATA_MOVER_INI says, read once by the worker and inherited by the processes that it forks."""
+    settings = Settings.from_ini(os.environ["DATA_MOVER_INI"])
+    return Deployment(settings, RegistryFile(settings.registry))
+
+
+def answer_bell() -> None:
+    """What every bell calls, in a process of its own with connections of its own."""
+    settings, registry = deployment()
+    database = Database(settings.database_url())
+    try:
+        Shift(settings, database, registry, Bell(redis_connection(settings))).work()
+    finally:
+        database.close()
+
+
+class Worker(ForkingWorker):
+    """Listens to one queue with the safe serializer and job class, whatever the command line says."""
+
+    job_class = BellJob
+    max_connection_wait_time = 2.0
+
+    def __init__(self, queues: Any, name: str | None = None, *, connection: Redis, **options: Any) -> None:
+        options |= {
+            "job_class": BellJob,
+            "queue_class": Queue,
+            "serializer": JSONSerializer,
+            "worker_ttl": WORKER_TTL_SECONDS,
+            "default_worker_ttl": None,
+        }
+        load_backends()
+        deployment().settings.make_state_dir()
+        super().__init__([bell_queue(connection)], name, connection=connection, **options)
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        deployment().registry.current()
+        with self._redis_may_be_away("a bell was lost; the sweeper rings again"):
+            super().execute_job(job, queue)
+
+    def main_work_horse(self, job: Job, queue: Queue) -> None:
+        """The forked process ends with its worker: without one nobody would hear of what it does."""
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != self.pid:
+            os._exit(1)
+        super().main_work_horse(job, queue)
+
+    def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
+        with self._redis_may_be_away("the job goes on"):
+            super().maintain_heartbeats(job, execution)
+
+    def heartbeat(self, *args: Any, **kwargs: Any) -> None:
+        with self._redis_may_be_away("the worker goes on"):
+            super().heartbeat(*args, **kwargs)
+
+    def check_for_suspension(self, burst: bool) -> None:
+        with self._redis_may_be_away("the worker goes on"):
+            super().check_for_suspension(burst)
+
+    def run_maintenance_tasks(self) -> None:
+        with self._redis_may_be_away("the worker goes on"):
+            super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def _redis_may_be_away(self, meanwhile: str) -> Iterator[None]:
+        try:
+            yield
+        except RedisError as error:
+            log.warning("redis-away %s (%s)", meanwhile, error)
