@@ -1,0 +1,221 @@
+"""Directories that the worker sees as its own."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from posixpath import basename, dirname
+from typing import Self
+
+from data_mover.errors import (
+    InternalError,
+    IsADirectory,
+    MoveFailure,
+    NoSpace,
+    NoSuchFile,
+    NotAllowed,
+    NotARegularFile,
+    PermissionRefused,
+    Stalled,
+)
+from data_mover.protocols.base import BLOCK_BYTES, Block, Facts, Files, Kind, NewFile, Reader, Writer
+from data_mover.protocols.options import HostOptions
+
+_FAILURES: dict[int, type[MoveFailure]] = {
+    errno.ENOENT: NoSuchFile,
+    errno.ENOTDIR: NoSuchFile,
+    errno.EISDIR: IsADirectory,
+    errno.ELOOP: NotARegularFile,
+    errno.EACCES: PermissionRefused,
+    errno.EPERM: PermissionRefused,
+    errno.EROFS: PermissionRefused,
+    errno.EEXIST: PermissionRefused,
+    errno.ENAMETOOLONG: PermissionRefused,
+    errno.ENOSPC: NoSpace,
+    errno.EDQUOT: NoSpace,
+    errno.ESTALE: Stalled,
+    errno.EIO: Stalled,
+}
+
+
+class LocalFiles(Files):
+    """The files below a directory of this machine. `sha256` is left to reading back: there is no other party to ask."""
+
+    def __init__(self, host: str, options: HostOptions) -> None:
+        self.host = host
+        self.options = options
+        self._root = os.path.realpath(options.root)
+
+    @classmethod
+    def connect(cls, host: str, options: HostOptions) -> Self:
+        return cls(host, options)
+
+    def facts(self, path: str) -> Facts | None:
+        try:
+            with self._told(path):
+                return _facts(os.stat(self._inside(path)))
+        except NoSuchFile:
+            return self._dangling(path)
+
+    def open(self, path: str) -> Reader:
+        with self._told(path):
+            descriptor = os.open(self._inside(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                return _LocalReader(self, path, descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
+
+    def create(self, path: str, new_file: NewFile) -> Writer:
+        with self._told(path):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            return _LocalWriter(self, path, new_file, os.open(self._beside(path), flags, 0o600))
+
+    def make_directories(self, path: str) -> None:
+        with self._told("/"):
+            os.stat(self._root)
+        made = "/"
+        for name in path.strip("/").split("/"):
+            made = f"{made.rstrip('/')}/{name}"
+            self._make_directory(made)
+
+    def replace(self, path: str, final_path: str) -> None:
+        with self._told(final_path):
+            os.replace(self._beside(path), self._beside(final_path))
+            _sync_directory(dirname(self._beside(final_path)))
+
+    def rename(self, path: str, free_path: str) -> None:
+        self.replace(path, free_path)
+
+    def remove(self, path: str) -> None:
+        with self._told(path), suppress(FileNotFoundError):
+            os.unlink(self._beside(path))
+
+    def sha256(self, path: str) -> str | None:
+        return None
+
+    def free_bytes(self, path: str) -> int | None:
+        with self._told(path):
+            status = os.statvfs(self._inside(path))
+        return status.f_bavail * status.f_frsize
+
+    def abort(self) -> None:
+        """Nothing ends a system call that a dead disk holds; the lease runs out instead."""
+
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
+    def _make_directory(self, path: str) -> None:
+        with self._told(path):
+            real = self._inside(path)
+            with suppress(FileExistsError):
+                os.mkdir(real, self.options.directory_mode)
+                os.chmod(real, self.options.directory_mode)
+            if not os.path.isdir(real):
+                raise PermissionRefused(f"{self.host}:{path} is no directory")
+
+    def _inside(self, path: str) -> str:
+        """The real path, links followed. NotAllowed where it leads out of the root."""
+        real = os.path.realpath(f"{self._root}/{path}")
+        if real != self._root and not real.startswith(f"{self._root.rstrip('/')}/"):
+            raise NotAllowed(f"{self.host}:{path}")
+        return real
+
+    def _beside(self, path: str) -> str:
+        """The real path of the directory, and the name itself, not followed if it is a link."""
+        return f"{self._inside(dirname(path)).rstrip('/')}/{basename(path)}"
+
+    def _dangling(self, path: str) -> Facts | None:
+        with self._told(path), suppress(FileNotFoundError, NotADirectoryError):
+            return _facts(os.lstat(self._beside(path)))
+        return None
+
+    @contextmanager
+    def _told(self, path: str) -> Iterator[None]:
+        """What the system says becomes a failure that names host and path."""
+        try:
+            yield
+        except OSError as error:
+            failure = _FAILURES.get(error.errno or 0, InternalError)
+            raise failure(f"{self.host}:{path}") from error
+
+
+class _LocalReader(Reader):
+    def __init__(self, files: LocalFiles, path: str, descriptor: int) -> None:
+        self.facts = _facts(os.fstat(descriptor))
+        _require_file(self.facts, f"{files.host}:{path}")
+        self._files = files
+        self._path = path
+        self._descriptor = descriptor
+
+    def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
+        offset = offset_bytes
+        while offset < self.facts.size_bytes:
+            with self._files._told(self._path):
+                block = os.pread(self._descriptor, min(BLOCK_BYTES, self.facts.size_bytes - offset), offset)
+            if not block:
+                return
+            yield block
+            offset += len(block)
+
+    def facts_now(self) -> Facts:
+        facts = self._files.facts(self._path)
+        if facts is None:
+            raise NoSuchFile(f"{self._files.host}:{self._path}")
+        return facts
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class _LocalWriter(Writer):
+    def __init__(self, files: LocalFiles, path: str, new_file: NewFile, descriptor: int) -> None:
+        self._files = files
+        self._path = path
+        self._new_file = new_file
+        self._descriptor = descriptor
+
+    def write(self, block: Block) -> None:
+        rest = memoryview(block)
+        with self._files._told(self._path):
+            while rest:
+                count = os.write(self._descriptor, rest)
+                rest = rest[count:]
+                self.acknowledged_bytes += count
+
+    def commit(self) -> None:
+        with self._files._told(self._path):
+            os.fchmod(self._descriptor, self._new_file.mode)
+            os.utime(self._descriptor, (self._new_file.modified_at, self._new_file.modified_at))
+            os.fsync(self._descriptor)
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            with suppress(OSError):
+                os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _facts(status: os.stat_result) -> Facts:
+    kinds = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY}
+    return Facts(kinds.get(stat.S_IFMT(status.st_mode), Kind.OTHER), status.st_size, status.st_mtime)
+
+
+def _require_file(facts: Facts, name: str) -> None:
+    if facts.kind is Kind.DIRECTORY:
+        raise IsADirectory(name)
+    if facts.kind is not Kind.FILE:
+        raise NotARegularFile(name)
+
+
+def _sync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,171 @@
+"""The registry file: read whole, every mistake at once."""
+
+import textwrap
+
+import pytest
+
+from data_mover.errors import ConfigurationError, Refusal
+from data_mover.locations import CatalogueItem, Endpoint
+from data_mover.registry import RegistryFile, load_registry
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJl3dIeudNqd0DPMRD6OIh65tjkxFNOtwGcWB2gCgPhk"
+
+GOOD = f"""
+[hosts.disk]
+protocol = "local"
+root = "data"
+roles = ["source"]
+
+[hosts.visualizer]
+description = "Map visualiser"
+protocol = "sftp"
+address = "vis.example.org"
+username = "bccvl"
+password = "env:VIS_PASSWORD"
+host_key = "{KEY} a comment"
+root = "/srv/visualizer/"
+roles = ["destination"]
+bandwidth = "20MB/s"
+file_mode = "0640"
+
+[datasets.species]
+source = "local://disk/species/{{id}}.csv"
+
+[datasets.layers]
+source = {{ host = "disk", path = "/layers/{{id}}" }}
+id_pattern = "[a-z]+"
+"""
+
+
+@pytest.fixture
+def registry_path(tmp_path):
+    return tmp_path / "registry.toml"
+
+
+@pytest.fixture
+def mistakes(registry_path):
+    """The mistakes of a registry with this text, by key."""
+
+    def find(text):
+        registry_path.write_text(textwrap.dedent(text))
+        with pytest.raises(ConfigurationError) as refused:
+            load_registry(registry_path)
+        return {mistake.key: mistake.sentence for mistake in refused.value.mistakes}
+
+    return find
+
+
+@pytest.fixture
+def registry(registry_path):
+    registry_path.write_text(GOOD)
+    return load_registry(registry_path)
+
+
+def test_a_good_registry_is_read_with_its_defaults_and_units(registry, tmp_path):
+    disk, visualizer = registry.hosts.values()
+
+    assert disk.root == str(tmp_path / "data")
+    assert (visualizer.port, visualizer.max_transfers, visualizer.verify) == (22, 4, "sha256")
+    assert (visualizer.root, visualizer.bandwidth, visualizer.file_mode) == ("/srv/visualizer", 20_000_000, 0o640)
+    assert visualizer.host_key == (KEY,)
+
+
+def test_every_mistake_is_told_at_once_with_its_key(mistakes):
+    found = mistakes(
+        f"""
+        [host.typo]
+        [hosts.a]
+        protocol = "ftp"
+        [hosts.b]
+        protocol = "sftp"
+        adress = "x"
+        root = "relative"
+        username = ""
+        host_key = "{KEY}"
+        roles = ["sink"]
+        port = 0
+        file_mode = 644
+        bandwidth = "fast"
+        [hosts."c d"]
+        [hosts]
+        e = 7
+        [datasets.x]
+        source = "local://nowhere/a"
+        [datasets.y]
+        source = "/a"
+        """.replace("[hosts]\n        e = 7", "")
+    )
+
+    assert found["host"].startswith("unknown key")
+    assert "must be one of sftp, scp, local" in found["hosts.a.protocol"]
+    assert found["hosts.b.adress"] == "unknown key"
+    assert found["hosts.b.address"] == "is missing"
+    assert set(found) >= {"hosts.b.root", "hosts.b.username", "hosts.b.roles.0", "hosts.b.port", "hosts.c d"}
+    assert "0644" in found["hosts.b.file_mode"]
+    assert "20MB/s" in found["hosts.b.bandwidth"]
+    assert found["datasets.x.source"] == "Unknown source 'nowhere'"
+    assert "datasets.y.source" in found
+
+
+def test_a_secret_in_clear_is_refused_with_the_way_out_and_never_repeated(mistakes):
+    found = mistakes(GOOD.replace("env:VIS_PASSWORD", "hunter2"))
+
+    assert found == {
+        "hosts.visualizer.password": "write env:NAME, file:/path or credential:NAME, never the secret itself"
+    }
+
+
+def test_a_secret_that_others_can_read_is_refused_with_the_way_out(mistakes, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("hunter2")
+    secret.chmod(0o644)
+
+    found = mistakes(GOOD.replace("env:VIS_PASSWORD", f"file:{secret}"))
+
+    assert found["hosts.visualizer.password"] == f"{secret} can be read by others; run: chmod 600 {secret}"
+
+
+def test_a_host_without_a_pinned_key_is_refused(mistakes):
+    found = mistakes(GOOD.replace(f'host_key = "{KEY} a comment"', ""))
+
+    assert "host_key or known_hosts" in found["hosts.visualizer"]
+
+
+def test_text_that_is_not_toml_is_told_with_its_place(mistakes):
+    assert "line 2" in mistakes("# a comment\n[hosts =")["file"]
+
+
+def test_a_data_type_leads_to_the_path_of_the_id(registry):
+    assert registry.resolve_source(CatalogueItem("species", "12")) == Endpoint("disk", "/species/12.csv")
+    assert registry.resolve_source(CatalogueItem("layers", "rain")) == Endpoint("disk", "/layers/rain")
+
+
+@pytest.mark.parametrize("item_id", ["../etc", "a/b", "", "-x", "a%2fb", "x" * 200])
+def test_an_id_that_could_lead_elsewhere_is_refused(registry, item_id):
+    with pytest.raises(Refusal) as refused:
+        registry.resolve_source(CatalogueItem("species", item_id))
+
+    assert refused.value.field == "source.id"
+
+
+def test_unknown_names_and_wrong_roles_are_refused_in_the_known_words(registry):
+    with pytest.raises(Refusal, match=r"^Unknown source type 'birds'$"):
+        registry.resolve_source(CatalogueItem("birds", "1"))
+    with pytest.raises(Refusal, match=r"^Unknown source 'moon'$"):
+        registry.resolve_source(Endpoint("moon", "/a"))
+    with pytest.raises(Refusal, match=r"^Unknown destination 'moon'$"):
+        registry.resolve_destination(Endpoint("moon", "/a"))
+    with pytest.raises(Refusal, match="does not allow 'disk' as a destination"):
+        registry.resolve_destination(Endpoint("disk", "/a"))
+
+
+def test_a_changed_registry_is_read_again_and_one_with_mistakes_is_not(registry_path, caplog):
+    registry_path.write_text(GOOD)
+    file = RegistryFile(registry_path)
+
+    registry_path.write_text(GOOD + '\n[datasets.more]\nsource = "local://disk/{id}"\n')
+    assert "more" in file.current().datasets
+
+    registry_path.write_text("[hosts")
+    assert "more" in file.current().datasets
+    assert "the old one stays in force" in caplog.text
