@@ -195,7 +195,7 @@ def _running_by_caller(session: Session) -> Counter[str]:
     rows = session.execute(
         select(Job.caller, func.count()).where(Job.status == Status.IN_PROGRESS).group_by(Job.caller)
     )
-    return Counter(dict(rows.tuples().all()))
+    return Counter(dict(rows.all()))
 
 
 def _has_places(head: _Head, running: Counter[str], places: Mapping[str, int]) -> bool:

@@ -1,0 +1,309 @@
+"""Claims on real databases: who gets which job, and who is fenced."""
+
+import threading
+
+import pytest
+from sqlalchemy import select, update
+
+from data_mover.db import Database, now_ms
+from data_mover.errors import HostUnreachable, NoSuchFile
+from data_mover.jobs import claims, files, history
+from data_mover.jobs.history import Submission
+from data_mover.jobs.models import Job
+from data_mover.jobs.states import Phase, Priority, Status
+from data_mover.locations import Endpoint
+
+PLACES = {"disk": 100, "vis": 4, "hpc": 4}
+LEASE_MS = 30_000
+
+
+@pytest.fixture
+def submit(database):
+    """Puts a job on record and returns its id."""
+
+    def add(caller="ann", priority=Priority.NORMAL, destination="vis", **changes):
+        values = {
+            "caller": caller,
+            "source": Endpoint("disk", "/a"),
+            "destination": Endpoint(destination, "/b"),
+            "resolved_source": Endpoint("disk", "/a"),
+            "key": None,
+            "label": None,
+            "priority": priority,
+            "checksum": None,
+            "deadline_seconds": 3600,
+            **changes,
+        }
+        with database.writing() as session:
+            return history.add(session, Submission(**values))
+
+    return add
+
+
+@pytest.fixture
+def claim(database):
+    def take(places=PLACES, last=None):
+        with database.writing() as session:
+            return claims.claim(session, "worker", places, LEASE_MS, last)
+
+    return take
+
+
+@pytest.fixture
+def written(database):
+    """Runs a function of `claims` or `files` in a transaction of its own."""
+
+    def run(function, *arguments, **values):
+        with database.writing() as session:
+            return function(session, *arguments, **values)
+
+    return run
+
+
+@pytest.fixture
+def set_job(database):
+    def change(job_id, **values):
+        with database.writing() as session:
+            session.execute(update(Job).where(Job.id == job_id).values(**values))
+
+    return change
+
+
+@pytest.fixture
+def report(database):
+    def read(job_id, caller="ann"):
+        with database.reading() as session:
+            return history.report(session, caller, job_id)
+
+    return read
+
+
+def claimed_ids(claim, count):
+    return [held.job_id if held else None for held in (claim() for _ in range(count))]
+
+
+def test_jobs_are_claimed_by_priority_and_then_by_age(submit, claim):
+    low = submit(priority=Priority.LOW)
+    first, second = submit(), submit()
+    high = submit(priority=Priority.HIGH)
+
+    assert claimed_ids(claim, 4) == [high, first, second, low]
+
+
+def test_the_caller_with_the_least_running_goes_first(submit, claim):
+    ann = [submit(caller="ann") for _ in range(3)]
+    bob = submit(caller="bob")
+
+    assert claimed_ids(claim, 3) == [ann[0], bob, ann[1]]
+
+
+def test_the_same_hosts_go_first_where_nothing_else_decides(submit, claim):
+    submit(destination="hpc")
+    first = claim()
+    submit(destination="vis")
+    same = submit(destination="hpc")
+
+    assert claim(last=first).job_id == same
+
+
+def test_a_full_host_makes_only_its_own_jobs_wait(submit, claim):
+    for _ in range(6):
+        submit(destination="vis")
+    other = submit(destination="hpc")
+
+    assert other in claimed_ids(claim, 5)
+    assert claim() is None
+
+
+def test_a_claim_says_all_that_an_attempt_needs(submit, claim, report):
+    job_id = submit(checksum="ab")
+
+    held = claim()
+
+    assert (held.job_id, held.attempt, held.checksum, held.path) == (job_id, 1, "ab", None)
+    assert (held.source, held.destination) == (Endpoint("disk", "/a"), Endpoint("vis", "/b"))
+    told = report(job_id)
+    assert (told.status, told.phase, told.attempt) == (Status.IN_PROGRESS, Phase.RESOLVING, 1)
+    assert told.submitted_at <= told.started_at
+
+
+def test_a_job_that_waits_for_its_next_attempt_is_not_runnable_before(submit, claim, written, report):
+    job_id = submit()
+    held = claim()
+
+    assert written(claims.put_back, held, HostUnreachable("vis"), 60_000)
+
+    assert claim() is None
+    told = report(job_id)
+    assert (told.status, told.phase, told.code) == (Status.PENDING, Phase.WAITING_RETRY, "host-unreachable")
+    assert told.retryable
+    assert told.next_attempt_at > told.started_at
+
+
+def test_a_wait_that_no_clock_can_mean_counts_as_over(submit, claim, set_job, database):
+    job_id = submit()
+    with database.reading() as session:
+        now = session.scalars(select(now_ms())).one()
+    set_job(job_id, not_before_ms=now + 10 * claims.LONGEST_WAIT_MS)
+
+    assert claim().job_id == job_id
+
+
+def test_a_lease_that_ran_out_gives_the_job_to_the_next_and_fences_the_first(submit, claim, set_job, written, report):
+    job_id = submit()
+    first = claim()
+    set_job(job_id, lease_until_ms=1)
+
+    assert written(claims.take_back_lost, LEASE_MS) == [job_id]
+    second = claim()
+
+    assert (second.job_id, second.attempt) == (job_id, 2)
+    assert not written(claims.renew, first, LEASE_MS)
+    assert not written(claims.record_phase, first, Phase.VERIFYING)
+    assert not written(files.mark_publishing, first, "ab", "size")
+    assert not written(claims.complete, first)
+    assert not written(claims.fail, first, NoSuchFile("disk:/a"))
+    assert not written(claims.put_back, first, HostUnreachable("vis"), 0)
+    assert report(job_id).attempt == 2
+    assert written(claims.renew, second, LEASE_MS, bytes_done=7)
+    assert report(job_id).bytes_done == 7
+
+
+def test_a_lease_that_holds_is_left_alone(submit, claim, written):
+    submit()
+    claim()
+
+    assert written(claims.take_back_lost, LEASE_MS) == []
+
+
+def test_a_lease_that_no_clock_can_mean_counts_as_run_out(submit, claim, set_job, written, database):
+    job_id = submit()
+    claim()
+    with database.reading() as session:
+        now = session.scalars(select(now_ms())).one()
+    set_job(job_id, lease_until_ms=now + 3_600_000)
+
+    assert written(claims.take_back_lost, LEASE_MS) == [job_id]
+
+
+def test_what_ended_stays_as_it_is(submit, claim, written, report):
+    job_id = submit()
+    held = claim()
+    written(files.record_resolved, held, "/b", 10)
+    written(files.mark_publishing, held, "ab", "sha256-readback")
+
+    assert written(claims.complete, held)
+    once = report(job_id)
+
+    assert not written(claims.fail, held, NoSuchFile("disk:/a"))
+    assert report(job_id) == once
+    assert (once.status, once.phase, once.sha256, once.verified) == (Status.COMPLETED, None, "ab", "sha256-readback")
+    assert (once.bytes_done, once.bytes_total, once.files_done, once.files_total) == (10, 10, 1, 1)
+    assert once.submitted_at <= once.started_at <= once.ended_at
+
+
+def test_a_failure_is_told_with_its_code_and_who_can_fix_it(submit, claim, written, report):
+    job_id = submit()
+
+    assert written(claims.fail, claim(), NoSuchFile("disk:/a"))
+
+    told = report(job_id)
+    assert (told.status, told.code, told.retryable, told.who_can_fix) == (
+        Status.FAILED,
+        "no-such-file",
+        False,
+        "caller",
+    )
+    assert told.reason == "There is no such file: disk:/a"
+
+
+def test_the_deadline_ends_what_waits_and_what_runs_but_not_what_is_being_published(
+    submit, claim, written, set_job, report
+):
+    running, publishing = submit(), submit()
+    claim()
+    held = claim()
+    written(files.record_resolved, held, "/b", 1)
+    written(files.mark_publishing, held, "ab", "size")
+    waiting = submit(destination="hpc")
+    for job_id in (running, publishing, waiting):
+        set_job(job_id, deadline_ms=1)
+
+    assert sorted(written(claims.end_overdue)) == sorted([running, waiting])
+
+    assert {report(running).code, report(waiting).code} == {"deadline"}
+    assert report(publishing).status is Status.IN_PROGRESS
+
+
+def test_past_the_deadline_nobody_claims_to_know_what_a_lost_publication_did(submit, claim, written, set_job, report):
+    job_id = submit()
+    held = claim()
+    written(files.record_resolved, held, "/b", 1)
+    written(files.mark_publishing, held, "ab", "size")
+    set_job(job_id, lease_until_ms=1, deadline_ms=1)
+    written(claims.take_back_lost, LEASE_MS)
+
+    written(claims.end_overdue)
+
+    assert report(job_id).code == "unknown-outcome"
+
+
+def test_temporary_files_of_live_jobs_are_left_to_the_next_attempt(submit, claim, written, set_job):
+    job_id = submit()
+    held = claim()
+    written(files.record_temporary, held, "/.data_mover-1")
+    set_job(job_id, lease_until_ms=1)
+    written(claims.take_back_lost, LEASE_MS)
+
+    assert written(files.take_leftovers, 10, 1000) == []
+    successor = claim()
+    assert [left.path for left in written(files.leftovers_of, successor)] == ["/.data_mover-1"]
+
+    written(claims.fail, successor, NoSuchFile("disk:/a"))
+    assert [left.path for left in written(files.take_leftovers, 10, 1000)] == ["/.data_mover-1"]
+    assert written(files.take_leftovers, 10, 1000) == []
+
+
+def test_the_same_key_gives_no_second_job(submit):
+    assert submit(key="k") is not None
+    assert submit(key="k") is None
+    assert submit(key="k", caller="bob") is not None
+
+
+def test_a_limit_holds_against_many_who_claim_at_once(submit, database_url):
+    for _ in range(40):
+        submit()
+    running, most = [], []
+    lock = threading.Lock()
+
+    def work():
+        database = Database(database_url)
+        while True:
+            with database.writing() as session:
+                held = claims.claim(session, "worker", {**PLACES, "vis": 2}, LEASE_MS)
+            if held is None:
+                if not submitted_left(database):
+                    break
+                continue
+            with lock:
+                running.append(held.job_id)
+                most.append(len(running))
+            with lock:
+                running.remove(held.job_id)
+            with database.writing() as session:
+                claims.fail(session, held, NoSuchFile())
+        database.close()
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+    assert len(most) == 40
+    assert max(most) <= 2
+
+
+def submitted_left(database):
+    with database.reading() as session:
+        return claims.runnable(session)

@@ -1,0 +1,84 @@
+"""Starting and ending server processes, and waiting for what they bring about."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+T = TypeVar("T")
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def eventually(look: Callable[[], T], what: str, timeout_seconds: float = 30) -> T:
+    """The first true answer of `look`; fails with `what` if there is none in time."""
+    deadline = time.monotonic() + timeout_seconds
+    while time.monotonic() < deadline:
+        answer = look()
+        if answer:
+            return answer
+        time.sleep(0.02)
+    pytest.fail(f"not in {timeout_seconds:g} s: {what}")
+
+
+def answers(port: int) -> bool:
+    """Whether something accepts connections on the loopback port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def program(name: str, *directories: str) -> str:
+    """The path of a server program. Missing, it skips the test at home and fails it in CI."""
+    search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", *directories])
+    found = shutil.which(name, path=search)
+    if found is None:
+        absent(f"{name} is not installed")
+    return found
+
+
+def absent(sentence: str) -> None:
+    """A server that a test needs cannot be had: the test is skipped at home and fails in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(sentence)
+    pytest.skip(sentence)
+
+
+@contextmanager
+def running(command: Sequence[str], log: Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is ended with the block; its output goes to the log."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **options)
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Asks the process to end, and kills it if it does not."""
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(timeout=10)
+
+
+def started(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Returns once the process accepts connections; fails with its log if it ends before."""
+    eventually(lambda: process.poll() is not None or answers(port), f"{process.args} listening on {port}")
+    if process.poll() is not None:
+        pytest.fail(f"{process.args} ended with {process.returncode}: {log.read_text(errors='replace')}")

@@ -1,0 +1,20 @@
+"""A real Redis."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.servers.processes import free_port, program, running, started
+
+
+@contextmanager
+def redis_server(directory: Path, port: int | None = None) -> Iterator[str]:
+    """The URL of a Redis that keeps its data in the directory, so that it can be started again."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port = port or free_port()
+    log = directory / "redis.log"
+    command = [program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory)]
+    command += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+    with running(command, log) as process:
+        started(process, port, log)
+        yield f"redis://127.0.0.1:{port}/0"
