@@ -57,7 +57,7 @@ class Reader(AbstractContextManager["Reader"]):
 
     @abstractmethod
     def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
-        """The bytes from the offset to the end that `facts` promised, in order and without a gap.
+        """The bytes from the offset to the end that `facts` promised, in order and without a gap; to be asked once.
 
         A file that has become shorter ends early; one that has grown ends where `facts` says.
         """

@@ -19,6 +19,7 @@ from data_mover.errors import (
     NotAllowed,
     NotARegularFile,
     PermissionRefused,
+    SourceChanged,
     VerifyFailed,
 )
 from data_mover.protocols.base import BLOCK_BYTES, Block, Facts, Files, Kind, NewFile, Reader, Writer
@@ -70,12 +71,10 @@ class ScpFiles(Files):
     def open(self, path: str) -> Reader:
         facts = self.facts(path)
         if facts is None:
-            raise NoSuchFile(self._name(path))
+            raise NoSuchFile(self.name(path))
         if facts.kind is not Kind.FILE:
-            raise (IsADirectory if facts.kind is Kind.DIRECTORY else NotARegularFile)(self._name(path))
-        real = self._beside(path)
-        self._shell(f"[ -r {quote(real)} ] || exit {_NOT_PERMITTED}", path)
-        return _ScpReader(self, path, real, facts)
+            raise (IsADirectory if facts.kind is Kind.DIRECTORY else NotARegularFile)(self.name(path))
+        return _ScpReader(self, path, self._beside(path), facts)
 
     def create(self, path: str, new_file: NewFile) -> Writer:
         """The shell creates the file, exclusively; scp itself would write to whatever is there, through a link too."""
@@ -93,7 +92,7 @@ class ScpFiles(Files):
         if facts is not None and facts.kind is Kind.DIRECTORY:
             return
         if facts is not None or path == "/":
-            raise NoSuchFile(f"{self._name(path)} is no directory")
+            raise NoSuchFile(f"{self.name(path)} is no directory")
         self.make_directories(dirname(path))
         name = quote(self._beside(path))
         mode = f"{self.options.directory_mode:04o}"
@@ -141,7 +140,7 @@ class ScpFiles(Files):
         )
         first, _, rest = output.text.partition(b"\n")
         if output.status != 0:
-            raise PermissionRefused(self._name(path))
+            raise PermissionRefused(self.name(path))
         if first == b"none":
             return None
         return _facts(first, self.host), rest.removesuffix(b"\n").decode(errors="surrogateescape")
@@ -158,24 +157,24 @@ class ScpFiles(Files):
         if directory not in self._real_directories:
             answer = self._look(directory)
             if answer is None:
-                raise NoSuchFile(self._name(directory))
+                raise NoSuchFile(self.name(directory))
             self._require_inside(directory, answer[1])
             self._real_directories[directory] = answer[1]
         return f"{self._real_directories[directory].rstrip('/')}/{basename(path)}".rstrip("/") or "/"
 
     def _require_inside(self, path: str, real: str) -> None:
         if self._root != "/" and real != self._root and not real.startswith(f"{self._root}/"):
-            raise NotAllowed(self._name(path))
+            raise NotAllowed(self.name(path))
 
     def _shell(self, command: str, path: str) -> None:
         status = self._run(command).status
         if status != 0:
-            raise _FAILURES.get(status, VerifyFailed)(self._name(path))
+            raise _FAILURES.get(status, VerifyFailed)(self.name(path))
 
     def _run(self, command: str) -> Output:
         return self.connection.run(f"LC_ALL=C; {command}")
 
-    def _name(self, path: str) -> str:
+    def name(self, path: str) -> str:
         return f"{self.host}:{path}"
 
 
@@ -186,8 +185,13 @@ class _ScpReader(Reader):
         self.facts = facts
         self._files = files
         self._path = path
-        self._real = real
-        self._channel: Channel | None = None
+        self._channel = files.connection.start(f"LC_ALL=C scp -f {quote(real)}")
+        with files.connection.told(path):
+            self._channel.sendall(b"\0")
+            announced = self._announced_bytes()
+            self._channel.sendall(b"\0")
+        self._left_bytes = min(announced, facts.size_bytes)
+        self._to_the_end = announced <= facts.size_bytes
 
     def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
         """The protocol begins at the first byte; what is before the offset is read and dropped."""
@@ -206,25 +210,33 @@ class _ScpReader(Reader):
         return facts
 
     def close(self) -> None:
-        if self._channel is not None:
+        with suppress(OSError, EOFError, SSHException):
             self._channel.close()
-            self._channel = None
 
     def _all_blocks(self) -> Iterator[bytes]:
-        connection = self._files.connection
-        self.close()
-        channel = self._channel = connection.start(f"scp -f {quote(self._real)}")
-        with connection.told(self._path):
-            channel.sendall(b"\0")
-            left = min(_announced_bytes(_line(channel), self._files.host), self.facts.size_bytes)
-            channel.sendall(b"\0")
-        while left:
-            with connection.told(self._path):
-                block = channel.recv(min(BLOCK_BYTES, left))
+        while self._left_bytes:
+            with self._files.connection.told(self._path):
+                block = self._channel.recv(min(BLOCK_BYTES, self._left_bytes))
             if not block:
-                raise ConnectionLost(f"{self._files.host}: {self._path}")
-            left -= len(block)
+                raise ConnectionLost(self._files.name(self._path))
+            self._left_bytes -= len(block)
+            if not self._left_bytes and self._to_the_end:
+                self._require_good_end()
             yield block
+
+    def _require_good_end(self) -> None:
+        """The host fills a file that became shorter with zeros, and says so only behind them."""
+        with self._files.connection.told(self._path):
+            if self._channel.recv(1) != b"\0":
+                raise SourceChanged(self._files.name(self._path))
+
+    def _announced_bytes(self) -> int:
+        """The size in a line like `C0644 12 name`."""
+        line = _line(self._channel)
+        words = line.split(b" ", 2)
+        if line.startswith(b"C") and len(words) == 3 and words[1].isdigit():
+            return int(words[1])
+        raise _refusal(line, self._files.host, self._path)
 
 
 class _ScpWriter(Writer):
@@ -273,18 +285,13 @@ class _ScpWriter(Writer):
         self._require_consent()
 
     def _require_consent(self) -> None:
-        """The host answers NUL, or 1 or 2 and a sentence, which is not shown: it is raw text of a remote program."""
+        """The host answers NUL, or 1 or 2 and a sentence."""
         answer = self._channel.recv(1)
         if answer == b"\0":
             return
         if not answer:
             raise EOFError
-        sentence = _line(self._channel)
-        if b"No space left" in sentence or b"quota exceeded" in sentence:
-            raise NoSpace(self._files.host)
-        if b"Permission denied" in sentence or b"Read-only" in sentence:
-            raise PermissionRefused(f"{self._files.host}:{self._path}")
-        raise VerifyFailed(f"{self._files.host}: scp refused the file")
+        raise _refusal(_line(self._channel), self._files.host, self._path)
 
 
 def _line(channel: Channel) -> bytes:
@@ -297,12 +304,15 @@ def _line(channel: Channel) -> bytes:
     return bytes(line)
 
 
-def _announced_bytes(line: bytes, host: str) -> int:
-    """The size in a line like `C0644 12 name`."""
-    words = line.split(b" ", 2)
-    if not line.startswith(b"C") or len(words) != 3 or not words[1].isdigit():
-        raise ConnectionLost(f"{host}: scp does not send the file")
-    return int(words[1])
+def _refusal(sentence: bytes, host: str, path: str) -> MoveFailure:
+    """What a sentence of the host's scp means; the sentence itself is not shown."""
+    if b"No space left" in sentence or b"quota exceeded" in sentence:
+        return NoSpace(host)
+    if b"Permission denied" in sentence or b"Read-only" in sentence:
+        return PermissionRefused(f"{host}:{path}")
+    if b"No such file" in sentence:
+        return NoSuchFile(f"{host}:{path}")
+    return VerifyFailed(f"{host}: scp refused {path}")
 
 
 def _facts(line: bytes, host: str) -> Facts:

@@ -41,6 +41,7 @@ from data_mover.protocols.base import BLOCK_BYTES, Block, Facts, Files, Kind, Ne
 from data_mover.protocols.options import HostOptions, SshOptions
 from data_mover.protocols.sftp_requests import (
     STATUS_EOF,
+    STATUS_FAILURE,
     STATUS_NO_SUCH_FILE,
     STATUS_OK,
     STATUS_PERMISSION_DENIED,
@@ -184,14 +185,16 @@ class SftpFiles(Files):
     @contextmanager
     def told(self, path: str) -> Iterator[None]:
         """What paramiko raises becomes a failure that names host and path."""
-        try:
-            with self._connection.told(path):
+        with self._connection.told(path):
+            try:
                 yield
-        except OSError as error:
-            status = _STATUSES.get(error.errno or 0, -1)
-            raise self.failure(status, path, PermissionRefused) from error
-        except (ValueError, struct.error) as error:
-            raise ConnectionLost(f"{self.host} does not speak SFTP") from error
+            except OSError as error:
+                status = _status(error)
+                if status is None:
+                    raise
+                raise self.failure(status, path, PermissionRefused) from error
+            except (ValueError, struct.error) as error:
+                raise ConnectionLost(f"{self.host} does not speak SFTP") from error
 
     def _open(self, real: str, path: str, flags: int) -> bytes:
         attributes = struct.pack(">II", _HAS_MODE, 0o600) if flags & _CREATE else struct.pack(">I", 0)
@@ -419,6 +422,13 @@ class _SftpWriter(Writer):
         if self._handle is None:
             raise InternalError("a closed file was written")
         return self._handle
+
+
+def _status(error: OSError) -> int | None:
+    """The status that paramiko has made an OSError of, or None where the connection failed."""
+    if error.errno is None and str(error) != "Socket is closed":
+        return STATUS_FAILURE
+    return _STATUSES.get(error.errno or 0)
 
 
 def _facts(attributes: paramiko.SFTPAttributes) -> Facts:

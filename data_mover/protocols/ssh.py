@@ -58,12 +58,17 @@ class SshConnection:
     @classmethod
     def open(cls, host: str, options: SshOptions) -> Self:
         """Connects and logs in. HostUnreachable, HostKeyMismatch, LoginRefused."""
-        transport = _transport(host, options)
+        connected = _socket(host, options)
         try:
-            _require_pinned_key(host, options, transport)
-            _log_in(host, options, transport)
+            transport = _transport(host, options, connected)
+            try:
+                _require_pinned_key(host, options, transport)
+                _log_in(host, options, transport)
+            except BaseException:
+                transport.close()
+                raise
         except BaseException:
-            transport.close()
+            connected.close()
             raise
         return cls(host, options, transport)
 
@@ -117,11 +122,7 @@ class SshConnection:
             yield
         except TimeoutError as error:
             raise Stalled(name) from error
-        except (EOFError, SSHException) as error:
-            raise ConnectionLost(name) from error
-        except OSError as error:
-            if error.errno is None and not str(error).startswith("Socket is closed"):
-                raise
+        except (OSError, EOFError, SSHException) as error:
             raise ConnectionLost(name) from error
 
     def abort(self) -> None:
@@ -129,6 +130,7 @@ class SshConnection:
 
     def close(self) -> None:
         self._transport.close()
+        self._transport.sock.close()
 
     def _open_channel(self) -> paramiko.Channel:
         channel = self._transport.open_session(timeout=self.options.connect_timeout_seconds)
@@ -145,18 +147,16 @@ class _EagerSocket(socket.socket):
         return data
 
 
-def _transport(host: str, options: SshOptions) -> paramiko.Transport:
+def _transport(host: str, options: SshOptions, connected: socket.socket) -> paramiko.Transport:
     """Key exchange done, nothing checked yet."""
-    try:
-        transport = paramiko.Transport(_socket(options), default_window_size=WINDOW_BYTES)
-    except (OSError, SSHException) as error:
-        raise HostUnreachable(host) from error
+    transport = paramiko.Transport(connected, default_window_size=WINDOW_BYTES)
     transport.banner_timeout = transport.auth_timeout = transport.channel_timeout = options.connect_timeout_seconds
     security = transport.get_security_options()
     security.ciphers, security.digests = CIPHERS, MACS
     security.key_types = _key_algorithms(host, options)
     try:
         transport.start_client(timeout=options.connect_timeout_seconds)
+        transport.get_remote_server_key()  # raises where the time ran out, which `start_client` keeps to itself
     except IncompatiblePeer as error:
         transport.close()
         _raise_incompatible(host, error)
@@ -166,8 +166,11 @@ def _transport(host: str, options: SshOptions) -> paramiko.Transport:
     return transport
 
 
-def _socket(options: SshOptions) -> socket.socket:
-    plain = socket.create_connection((options.address, options.port), timeout=options.connect_timeout_seconds)
+def _socket(host: str, options: SshOptions) -> socket.socket:
+    try:
+        plain = socket.create_connection((options.address, options.port), timeout=options.connect_timeout_seconds)
+    except OSError as error:
+        raise HostUnreachable(host) from error
     eager = _EagerSocket(plain.family, plain.type, plain.proto, fileno=plain.detach())
     eager.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return eager

@@ -1,0 +1,322 @@
+"""What every backend promises, on every kind of host."""
+
+import hashlib
+import os
+import stat
+import threading
+import unicodedata
+
+import pytest
+
+from data_mover.errors import (
+    IsADirectory,
+    MoveFailure,
+    NoSuchFile,
+    NotAllowed,
+    NotARegularFile,
+    PermissionRefused,
+    SourceChanged,
+)
+from data_mover.protocols.base import Kind, NewFile
+from tests.servers.processes import absent, eventually
+
+SIZES = [0, 1, 32_767, 32_768, 32_769, 261_120, 261_121, 5 * 2**20]
+NAMES = [
+    "with space",
+    "quote'\"`",
+    "$(touch evil);$HOME",
+    "line\nbreak",
+    "*?[x]",
+    "-rf",
+    unicodedata.normalize("NFC", "é"),
+    unicodedata.normalize("NFD", "é"),
+    "back\\slash\ttab",
+    "x" * 255,
+    "é" * 127,
+]
+MODIFIED = 1_700_000_000.0
+
+
+def content(size):
+    return hashlib.shake_128(str(size).encode()).digest(size)
+
+
+def put(files, path, data, mode=0o640):
+    with files.create(path, NewFile(len(data), mode, MODIFIED)) as writer:
+        for start in range(0, len(data), 100_000):
+            writer.write(memoryview(data)[start : start + 100_000])
+        writer.commit()
+        return writer.acknowledged_bytes
+
+
+def get(files, path, offset=0):
+    with files.open(path) as reader:
+        return b"".join(reader.blocks(offset))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_written_is_what_is_read(files, host, size):
+    acknowledged = put(files, "/a", content(size))
+
+    assert acknowledged == size
+    assert (host.root / "a").read_bytes() == content(size)
+    assert get(files, "/a") == content(size)
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_a_name_is_taken_literally(files, host, name):
+    put(files, f"/{name}", b"mine")
+
+    assert os.listdir(host.root) == [name]
+    assert files.facts(f"/{name}").size_bytes == 4
+    assert get(files, f"/{name}") == b"mine"
+    assert files.sha256(f"/{name}") in (hashlib.sha256(b"mine").hexdigest(), None)
+
+    files.replace(f"/{name}", "/other")
+    files.rename("/other", f"/{name}")
+    assert os.listdir(host.root) == [name]
+
+    files.remove(f"/{name}")
+    assert os.listdir(host.root) == []
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_a_directory_name_is_taken_literally(files, host, name):
+    files.make_directories(f"/{name}/b")
+    put(files, f"/{name}/b/c", b"mine")
+
+    assert (host.root / name / "b" / "c").read_bytes() == b"mine"
+
+
+def test_a_new_file_has_the_mode_and_time_that_were_asked_for(files, host):
+    put(files, "/a", b"mine", mode=0o604)
+
+    status = (host.root / "a").stat()
+    assert stat.S_IMODE(status.st_mode) == 0o604
+    assert status.st_mtime == MODIFIED
+
+
+def test_a_file_is_private_until_it_is_committed(files, host):
+    with files.create("/a", NewFile(4, 0o644, MODIFIED)):
+        assert stat.S_IMODE((host.root / "a").stat().st_mode) & 0o077 == 0
+
+
+def test_facts_tell_kind_size_and_time(files, host):
+    (host.root / "a").write_bytes(b"12345")
+    os.utime(host.root / "a", (MODIFIED, MODIFIED))
+    (host.root / "link").symlink_to("a")
+    (host.root / "dangling").symlink_to("nothing")
+    (host.root / "directory").mkdir()
+    os.mkfifo(host.root / "pipe")
+
+    assert (files.facts("/a").kind, files.facts("/a").size_bytes) == (Kind.FILE, 5)
+    assert files.facts("/a").modified_at == MODIFIED
+    assert files.facts("/link").size_bytes == 5
+    assert files.facts("/directory").kind is Kind.DIRECTORY
+    assert files.facts("/").kind is Kind.DIRECTORY
+    assert files.facts("/pipe").kind is Kind.OTHER
+    assert files.facts("/dangling").kind is Kind.OTHER
+    assert files.facts("/nothing") is None
+    assert files.facts("/nothing/at/all") is None
+
+
+def test_a_file_can_be_read_from_an_offset(files, host):
+    (host.root / "a").write_bytes(content(1_000_000))
+
+    assert get(files, "/a", offset=300_001) == content(1_000_000)[300_001:]
+    assert get(files, "/a", offset=1_000_000) == b""
+
+
+def test_a_file_that_grows_is_read_as_it_was_and_tells_so(files, host):
+    (host.root / "a").write_bytes(content(1000))
+
+    with files.open("/a") as reader:
+        with (host.root / "a").open("ab") as more:
+            more.write(b"more")
+        read = b"".join(reader.blocks())
+        assert reader.facts_now() != reader.facts
+
+    assert read == content(1000)
+
+
+def test_a_file_that_shrinks_ends_early(files, host):
+    (host.root / "a").write_bytes(content(600_000))
+
+    with files.open("/a") as reader:
+        os.truncate(host.root / "a", 100)
+        try:
+            read = b"".join(reader.blocks())
+        except SourceChanged:
+            read = b""
+
+    assert len(read) <= 100
+
+
+def test_what_cannot_be_read_is_refused_by_its_kind(files, host):
+    (host.root / "directory").mkdir()
+    os.mkfifo(host.root / "pipe")
+
+    for path, failure in (("/nothing", NoSuchFile), ("/directory", IsADirectory), ("/pipe", NotARegularFile)):
+        with pytest.raises(failure, match=path):
+            files.open(path)
+
+
+def test_what_is_not_permitted_is_told(files, host):
+    if os.geteuid() == 0:
+        absent("root may do everything; run the tests as an ordinary user")
+    (host.root / "secret").write_bytes(b"x")
+    (host.root / "secret").chmod(0)
+    (host.root / "closed").mkdir(mode=0o500)
+
+    with pytest.raises(PermissionRefused):
+        files.open("/secret")
+    with pytest.raises(PermissionRefused):
+        files.create("/closed/a", NewFile(1, 0o644, MODIFIED))
+
+
+def test_creating_never_touches_what_is_there(files, host, tmp_path):
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"theirs")
+    (host.root / "a").write_bytes(b"theirs")
+    (host.root / "link").symlink_to(outside)
+    (host.root / "dangling").symlink_to(tmp_path / "made")
+
+    for path in ("/a", "/link", "/dangling"):
+        with pytest.raises(MoveFailure):
+            put(files, path, b"mine")
+
+    assert (host.root / "a").read_bytes() == outside.read_bytes() == b"theirs"
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_link_that_leads_out_of_the_root_is_not_followed(files, host, tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "a").write_bytes(b"theirs")
+    (tmp_path / "root-sibling").mkdir()
+    (host.root / "out").symlink_to(tmp_path / "outside")
+    (host.root / "sibling").symlink_to(tmp_path / "root-sibling")
+    (host.root / "file").symlink_to(tmp_path / "outside" / "a")
+    put(files, "/mine", b"mine")
+
+    for act in (
+        lambda: files.facts("/out/a"),
+        lambda: files.facts("/out"),
+        lambda: files.open("/file"),
+        lambda: files.open("/out/a"),
+        lambda: files.create("/out/b", NewFile(0, 0o644, MODIFIED)),
+        lambda: files.create("/sibling/b", NewFile(0, 0o644, MODIFIED)),
+        lambda: files.make_directories("/out/deep/er"),
+        lambda: files.replace("/mine", "/out/a"),
+        lambda: files.remove("/out/a"),
+    ):
+        with pytest.raises(NotAllowed):
+            act()
+
+    assert os.listdir(tmp_path / "outside") == ["a"]
+    assert (tmp_path / "outside" / "a").read_bytes() == b"theirs"
+
+
+def test_replacing_puts_the_new_file_in_the_place_of_the_old_or_of_nothing(files, host):
+    (host.root / "old").write_bytes(b"old")
+    put(files, "/one", b"one")
+    put(files, "/two", b"two")
+
+    files.replace("/one", "/old")
+    files.replace("/two", "/fresh")
+
+    assert (host.root / "old").read_bytes() == b"one"
+    assert (host.root / "fresh").read_bytes() == b"two"
+    assert sorted(os.listdir(host.root)) == ["fresh", "old"]
+
+
+def test_replacing_a_link_replaces_the_link_itself(files, host, tmp_path):
+    (host.root / "target").write_bytes(b"theirs")
+    (host.root / "link").symlink_to("target")
+    put(files, "/mine", b"mine")
+
+    files.replace("/mine", "/link")
+
+    assert not (host.root / "link").is_symlink()
+    assert (host.root / "target").read_bytes() == b"theirs"
+
+
+def test_a_directory_is_not_replaced(files, host):
+    (host.root / "directory").mkdir()
+    (host.root / "directory" / "kept").write_bytes(b"")
+    put(files, "/mine", b"mine")
+
+    with pytest.raises(IsADirectory):
+        files.replace("/mine", "/directory")
+
+    assert os.listdir(host.root / "directory") == ["kept"]
+    assert (host.root / "mine").read_bytes() == b"mine"
+
+
+def test_replacing_with_what_is_gone_keeps_the_old_file(files, host):
+    (host.root / "old").write_bytes(b"old")
+
+    with pytest.raises(NoSuchFile):
+        files.replace("/nothing", "/old")
+
+    assert (host.root / "old").read_bytes() == b"old"
+
+
+def test_missing_directories_are_made_with_their_mode(files, host):
+    files.make_directories("/a/b/c")
+    files.make_directories("/a/b/c")
+    files.make_directories("/")
+
+    assert stat.S_IMODE((host.root / "a" / "b" / "c").stat().st_mode) == 0o755
+
+
+def test_a_file_in_the_way_of_a_directory_is_told(files, host):
+    (host.root / "a").write_bytes(b"")
+
+    with pytest.raises(MoveFailure, match="/a"):
+        files.make_directories("/a/b")
+
+
+def test_removing_what_is_not_there_is_fine(files, host):
+    files.remove("/nothing")
+    files.remove("/nothing/at/all")
+
+
+def test_free_space_is_told(files, host):
+    status = os.statvfs(host.root)
+
+    assert files.free_bytes("/") == pytest.approx(status.f_bavail * status.f_frsize, rel=0.2)
+
+
+def test_a_digest_comes_from_the_host_or_not_at_all(files, host):
+    put(files, "/a", content(100_000))
+
+    digest = files.sha256("/a")
+
+    expected = None if host.name in ("local", "sftp-openssh-without-commands") else content(100_000)
+    assert digest == (expected and hashlib.sha256(expected).hexdigest())
+    assert get(files, "/a") == content(100_000)
+
+
+def test_many_files_one_after_another_leave_nothing_open(files, host):
+    for number in range(8):
+        put(files, f"/{number}", b"x")
+        get(files, f"/{number}")
+
+    with files.create("/abandoned", NewFile(1000, 0o644, MODIFIED)) as writer:
+        writer.write(b"x")
+
+    assert len(os.listdir(host.root)) == 9
+
+
+def test_connections_leave_no_thread_and_no_descriptor(host):
+    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+
+    for _ in range(5):
+        connected = host.connect()
+        put(connected, "/a", b"x")
+        connected.remove("/a")
+        connected.close()
+        connected.close()
+
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= before[0], "no descriptor is left")
+    eventually(lambda: threading.active_count() <= before[1], "no thread is left")

@@ -1,0 +1,150 @@
+"""What can go wrong between us and an SSH host, and what is told of it."""
+
+import os
+import socket
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from data_mover.errors import ConnectionLost, HostKeyMismatch, HostUnreachable, LoginRefused, MoveFailure
+from data_mover.protocols.base import NewFile
+from data_mover.protocols.options import SshOptions
+from tests.protocols.conftest import Host
+from tests.servers.openssh import openssh_server
+from tests.servers.processes import eventually, free_port
+
+OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJl3dIeudNqd0DPMRD6OIh65tjkxFNOtwGcWB2gCgPhk"
+
+
+@contextmanager
+def silent_server():
+    """Accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def write_for_ever(writer):
+    while True:
+        writer.write(bytes(2**18))
+
+
+def test_a_host_that_does_not_listen_is_unreachable(ssh_host):
+    with pytest.raises(HostUnreachable, match=ssh_host.name):
+        ssh_host.changed(port=free_port()).connect()
+
+
+def test_a_silent_host_is_unreachable_within_the_time_out(ssh_host):
+    with silent_server() as port:
+        began = time.monotonic()
+        with pytest.raises(HostUnreachable):
+            ssh_host.changed(port=port, connect_timeout_seconds=1).connect()
+
+    assert time.monotonic() - began < 5
+
+
+def test_a_name_that_does_not_resolve_is_unreachable(ssh_host):
+    with pytest.raises(HostUnreachable):
+        ssh_host.changed(address="host.invalid").connect()
+
+
+def test_another_host_key_is_refused_before_any_login(ssh_host, monkeypatch):
+    monkeypatch.setenv("SECRET", "hunter2")
+    asked = []
+
+    def read(secret):
+        asked.append(secret)
+        return "hunter2"
+
+    monkeypatch.setattr("data_mover.secrets.SecretReference.read", read)
+    with pytest.raises(HostKeyMismatch):
+        ssh_host.changed(host_key=OTHER_KEY, key_file=None, password="env:SECRET").connect()
+
+    assert asked == []
+
+
+def test_a_host_key_of_another_type_is_refused(ssh_host):
+    with pytest.raises(HostKeyMismatch):
+        ssh_host.changed(
+            host_key="ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBA=="
+        ).connect()
+
+
+def test_a_key_from_known_hosts_is_as_good(ssh_host, tmp_path):
+    known_hosts = tmp_path / "known_hosts"
+    known_hosts.write_text(f"[127.0.0.1]:{ssh_host.options.port} {ssh_host.options.host_key[0]}\n")
+
+    ssh_host.changed(host_key=(), known_hosts=str(known_hosts)).connect().close()
+
+    known_hosts.write_text("")
+    with pytest.raises(HostKeyMismatch, match="known_hosts"):
+        ssh_host.changed(host_key=(), known_hosts=str(known_hosts)).connect()
+
+
+def test_a_login_that_the_host_does_not_know_is_refused(ssh_host, tmp_path, monkeypatch):
+    with pytest.raises(LoginRefused):
+        ssh_host.changed(username="nobody-at-all").connect()
+
+    monkeypatch.setenv("SECRET", "hunter2")
+    with pytest.raises(LoginRefused) as refused:
+        ssh_host.changed(key_file=None, password="env:SECRET").connect()
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_key_or_secret_that_this_worker_lacks_is_told(ssh_host, tmp_path, monkeypatch):
+    monkeypatch.delenv("SECRET", raising=False)
+
+    with pytest.raises(LoginRefused, match="key_file cannot be used"):
+        ssh_host.changed(key_file=str(tmp_path / "nothing")).connect()
+    with pytest.raises(LoginRefused, match="password cannot be read"):
+        ssh_host.changed(key_file=None, password="env:SECRET").connect()
+
+
+def test_a_root_that_is_not_there_is_told(ssh_host, tmp_path):
+    with pytest.raises(MoveFailure), ssh_host.changed(root=str(tmp_path / "nothing" / "here")).connect() as files:
+        files.create("/a", NewFile(0, 0o644, 0))
+
+
+def test_failed_connections_leave_no_thread_and_no_descriptor(ssh_host):
+    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+
+    for changes in [{"port": free_port()}, {"host_key": OTHER_KEY}, {"username": "nobody-at-all"}] * 4:
+        with pytest.raises(MoveFailure):
+            ssh_host.changed(**changes).connect()
+
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= before[0], "no descriptor is left")
+    eventually(lambda: threading.active_count() <= before[1], "no thread is left")
+
+
+def test_an_abort_ends_what_blocks_in_another_thread(ssh_host):
+    with ssh_host.connect() as files, files.create("/a", NewFile(2**40, 0o644, 0)) as writer:
+        timer = threading.Timer(0.3, files.abort)
+        timer.start()
+        with pytest.raises(ConnectionLost):
+            write_for_ever(writer)
+        timer.join()
+
+
+def test_a_host_that_dies_in_mid_transfer_is_a_lost_connection(tmp_path, host_table):
+    with (
+        openssh_server(tmp_path / "ssh") as server,
+        host_table(server).connect() as files,
+        files.create("/a", NewFile(2**40, 0o644, 0)) as writer,
+    ):
+        writer.write(bytes(2**18))
+        subprocess.run(["pkill", "-KILL", "-P", str(server.pid)], check=True)
+        with pytest.raises(ConnectionLost):
+            write_for_ever(writer)
+
+
+@pytest.fixture(params=["sftp", "scp"])
+def host_table(request, tmp_path):
+    def make(server):
+        root = tmp_path / "root"
+        root.mkdir()
+        table = server.options(root, protocol=request.param, idle_timeout_seconds=5)
+        return Host("vis", SshOptions.model_validate(table), root)
+
+    return make
