@@ -14,6 +14,8 @@ from data_mover.db import Database
 from data_mover.errors import ConfigurationError
 from data_mover.job_queue import Bell, redis_connection
 from data_mover.registry import load_registry
+from data_mover.scripts.demo import demo
+from data_mover.scripts.processes import environment
 from data_mover.settings import Settings
 from data_mover.sweeper import Sweeper
 
@@ -38,7 +40,7 @@ def worker(ini: str | None) -> None:
     path = os.path.abspath(_required(ini))
     _settings(path)
     arguments = [sys.executable, "-m", "rq.cli", "worker", "-c", "data_mover.rq_settings"]
-    os.execve(sys.executable, arguments, {**os.environ, "DATA_MOVER_INI": path})  # noqa: S606
+    os.execve(sys.executable, arguments, {**environment(), "DATA_MOVER_INI": path})
 
 
 @main.command()
@@ -61,6 +63,9 @@ def check_config(ini: str | None) -> None:
     settings = _settings(_required(ini))
     registry = _told(load_registry, settings.registry)
     click.echo(f"{ini}: no mistakes; {len(registry.hosts)} hosts, {len(registry.datasets)} data types")
+
+
+main.add_command(demo)
 
 
 def _required(ini: str | None) -> str:

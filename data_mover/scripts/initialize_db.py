@@ -28,3 +28,7 @@ def main(ini: str) -> None:
     finally:
         database.close()
     click.echo(f"{settings.sqlalchemy_url}: the schema is up to date")
+
+
+if __name__ == "__main__":
+    main()

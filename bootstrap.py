@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""Sets Data Mover up on a machine that has nothing but Python.
+
+python3 bootstrap.py                  makes ./bin/buildout; run it next, it fills bin/
+python3 bootstrap.py demo [--once]    starts everything that belongs to Data Mover and moves a file before your eyes
+python3 bootstrap.py test [ARGS]      runs every check; ARGS are for pytest
+
+All of it happens in the virtual environment .venv beside this file, with the versions that versions.cfg pins.
+"""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent
+ENVIRONMENT = PROJECT / ".venv"
+SCRIPTS = ENVIRONMENT / "bin"
+CONSTRAINTS = ENVIRONMENT / "constraints.txt"
+OLDEST_PYTHON = (3, 11)
+BUILDERS = ["pip", "setuptools", "wheel", "zc.buildout", "zc.recipe.egg"]
+#: what must pass, by name; each a script of the environment with its arguments
+CHECKS = {
+    "ruff check": ["ruff", "check", "."],
+    "ruff format": ["ruff", "format", "--check", "."],
+    "mypy": ["mypy"],
+    "lint-imports": ["lint-imports"],
+    "pytest": ["pytest"],
+}
+
+
+def main(arguments: list[str]) -> int:
+    check_python()
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if command == "":
+        return prepare_buildout()
+    if command == "demo":
+        return run_demo(rest)
+    if command == "test":
+        return run_checks(rest)
+    print(__doc__)
+    return 0 if command in ("-h", "--help", "help") else 2
+
+
+def prepare_buildout() -> int:
+    """Leaves a `bin/buildout` that knows this project."""
+    if " " in str(PROJECT):
+        sys.exit(f"buildout cannot work below a path with spaces ({PROJECT}): move the project to another directory.")
+    make_environment()
+    install("buildout", BUILDERS)
+    run_quietly([str(SCRIPTS / "buildout"), "bootstrap"], "buildout could not be prepared")
+    print("Ready. Next: ./bin/buildout")
+    return 0
+
+
+def run_demo(arguments: list[str]) -> int:
+    """Becomes the demo; it runs in the directory of the caller."""
+    make_environment()
+    install_project("demo")
+    script = str(SCRIPTS / "data_mover")
+    os.execv(script, [script, "demo", *arguments])  # never returns
+
+
+def run_checks(pytest_arguments: list[str]) -> int:
+    """Runs every check, whatever the others say, and sums up."""
+    make_environment()
+    install_project("test")
+    os.chdir(PROJECT)
+    verdicts = {}
+    for name, (script, *arguments) in CHECKS.items():
+        extra = pytest_arguments if name == "pytest" else []
+        verdicts[name] = run_check(name, [str(SCRIPTS / script), *arguments, *extra])
+    print("\n" + "\n".join(f"{name:14}{verdict}" for name, verdict in verdicts.items()))
+    return 0 if all(verdict.startswith("passed") for verdict in verdicts.values()) else 1
+
+
+def run_check(name: str, command: list[str]) -> str:
+    """The verdict of one check, whose output goes to the terminal."""
+    print(f"\n== {name}", flush=True)
+    began = time.monotonic()
+    code = subprocess.run(command, check=False).returncode
+    return f"{'passed' if code == 0 else 'FAILED'} in {time.monotonic() - began:.1f} s"
+
+
+def check_python() -> None:
+    if sys.version_info < OLDEST_PYTHON:
+        found, wanted = ".".join(map(str, sys.version_info[:3])), ".".join(map(str, OLDEST_PYTHON))
+        sys.exit(
+            f"Data Mover needs Python {wanted} or newer and this is {found}: name a newer one, like python{wanted}."
+        )
+    if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
+        sys.exit("This Python cannot make virtual environments: on Debian or Ubuntu, apt-get install python3-venv.")
+
+
+def make_environment() -> None:
+    """Makes .venv, or makes it anew where it is another Python's or was made for another place."""
+    stamp = ENVIRONMENT / "made-by-bootstrap"
+    mark = digest(sys.version, os.path.realpath(sys.executable), str(PROJECT))
+    if is_marked(stamp, mark):
+        return
+    print(f"Making the virtual environment {ENVIRONMENT} ...", flush=True)
+    python = getattr(sys, "_base_executable", sys.executable)
+    run_quietly([python, "-m", "venv", "--clear", str(ENVIRONMENT)], "The virtual environment cannot be made")
+    stamp.write_text(mark)
+
+
+def install_project(extra: str) -> None:
+    """Installs the project, editable, with what the extra asks for."""
+    install(extra, ["--no-build-isolation", "--editable", f"{PROJECT}[{extra}]"])
+
+
+def install(name: str, requirements: list[str]) -> None:
+    """Has pip install the requirements, unless it did so before from the same pins."""
+    stamp = ENVIRONMENT / f"installed-{name}"
+    declared = (PROJECT / "pyproject.toml").read_text(), (PROJECT / "versions.cfg").read_text()
+    mark = digest(*declared, *requirements)
+    if is_marked(stamp, mark):
+        return
+    print(f"Installing what {name} needs; this takes a minute the first time ...", flush=True)
+    CONSTRAINTS.write_text(constraints())
+    pip_install(["pip", "setuptools"])  # what builds the project has to be there first
+    pip_install(requirements)
+    stamp.write_text(mark)
+
+
+def pip_install(requirements: list[str]) -> None:
+    pip = [str(SCRIPTS / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    run_quietly(
+        [*pip, "install", "--no-user", "--constraint", str(CONSTRAINTS), *requirements],
+        "The packages cannot be installed; is a package index within reach?",
+    )
+
+
+def constraints() -> str:
+    """The pins of versions.cfg as pip reads them."""
+    versions = configparser.RawConfigParser()
+    versions.read(PROJECT / "versions.cfg", encoding="utf-8")
+    return "".join(f"{name}=={version}\n" for name, version in versions["versions"].items())
+
+
+def run_quietly(command: list[str], complaint: str) -> None:
+    """Runs a command whose output is worth reading only if it fails, which ends this program with the complaint."""
+    result = subprocess.run(
+        command, cwd=PROJECT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    if result.returncode:
+        print(result.stdout, file=sys.stderr)
+        sys.exit(complaint)
+
+
+def is_marked(stamp: Path, mark: str) -> bool:
+    return stamp.is_file() and stamp.read_text() == mark
+
+
+def digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit("Stopped.")
+    except OSError as error:
+        sys.exit(f"This cannot be done here: {error}.")
