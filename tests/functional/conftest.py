@@ -1,0 +1,61 @@
+"""One running service for the functional tests, with a host of every protocol."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from tests.servers.deployment import deployment, host_table
+from tests.servers.openssh import openssh_server
+
+DATASETS = """
+[datasets.DATA_TYPE]
+description = "An example"
+source = { host = "disk", path = "/DATA_TYPE/{id}.csv" }
+"""
+
+
+@pytest.fixture(scope="session")
+def openssh(tmp_path_factory):
+    with openssh_server(tmp_path_factory.mktemp("openssh")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    """The directory of each host."""
+    base = tmp_path_factory.mktemp("roots")
+    directories = {name: base / name for name in ("disk", "visualizer", "hpc", "archive")}
+    for directory in directories.values():
+        directory.mkdir()
+    (directories["disk"] / "DATA_TYPE").mkdir()
+    (directories["disk"] / "DATA_TYPE" / "12.csv").write_text("species,count\nkoala,3\n")
+    return SimpleNamespace(**directories)
+
+
+@pytest.fixture(scope="module")
+def registry(openssh, roots):
+    local = {"protocol": "local", "roles": ["source", "destination"]}
+    return (
+        host_table("disk", {**local, "root": roots.disk, "roles": ["source"], "description": "What we have"})
+        + host_table("visualizer", openssh.options(roots.visualizer, idle_timeout_seconds=10))
+        + host_table("hpc", openssh.options(roots.hpc, protocol="scp", idle_timeout_seconds=10))
+        + host_table("archive", {**local, "root": roots.archive})
+        + DATASETS
+    )
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory, redis_url, registry):
+    """Web, two workers and a sweeper."""
+    with deployment(tmp_path_factory.mktemp("service"), redis_url, registry) as running:
+        running.start_web()
+        running.start_worker()
+        running.start_worker()
+        running.start_sweeper()
+        yield running
+
+
+@pytest.fixture
+def proxy(service):
+    with service.proxy as proxy:
+        yield proxy

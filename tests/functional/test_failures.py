@@ -1,0 +1,261 @@
+"""What fails, and what is told of it and left behind."""
+
+import os
+import signal
+import stat
+import time
+from types import SimpleNamespace
+from xmlrpc.client import Fault
+
+import pytest
+from redis import Redis
+from rq import Queue
+from sqlalchemy import func, select
+from sqlalchemy.engine import make_url
+
+from data_mover.db import Database
+from data_mover.jobs.models import TemporaryFile
+from tests.servers.deployment import deployment, host_table
+from tests.servers.openssh import openssh_server
+from tests.servers.processes import answers, end, eventually, free_port
+from tests.servers.redis import redis_server
+
+IMPATIENT = """
+data_mover.max_attempts = 2
+data_mover.retry_first_seconds = 0.1
+data_mover.lease_seconds = 2
+"""
+
+
+@pytest.fixture
+def world(tmp_path, openssh):
+    """A service of its own, with Redis and hosts that a test may break; nothing runs yet."""
+    roots = SimpleNamespace(disk=tmp_path / "disk", vis=tmp_path / "vis")
+    roots.disk.mkdir()
+    roots.vis.mkdir()
+    (roots.disk / "a").write_bytes(os.urandom(1_000_000))
+    redis_port = free_port()
+    hosts = {"idle_timeout_seconds": 3, "connect_timeout_seconds": 2}
+    registry = (
+        host_table("disk", {"protocol": "local", "root": roots.disk, "roles": ["source"]})
+        + host_table("vis", openssh.options(roots.vis, **hosts))
+        + host_table("slow", openssh.options(roots.vis, bandwidth="2MB/s", **hosts))
+        + host_table("away", openssh.options(roots.vis, port=free_port(), **hosts))
+    )
+    with deployment(tmp_path / "service", f"redis://127.0.0.1:{redis_port}/0", registry, extra=IMPATIENT) as service:
+        yield SimpleNamespace(
+            service=service, roots=roots, redis=lambda: redis_server(tmp_path / "redis", redis_port), port=redis_port
+        )
+
+
+@pytest.fixture
+def running(world):
+    """The world with everything started."""
+    with world.redis():
+        world.service.start_web()
+        world.service.start_worker()
+        world.service.start_sweeper()
+        yield world
+
+
+def temporary_files(world):
+    return [name for name in os.listdir(world.roots.vis) if name.startswith(".data_mover-")]
+
+
+def recorded_temporary_files(world):
+    database = Database(make_url(f"sqlite:///{world.service.directory}/jobs.db"))
+    with database.reading() as session:
+        count = session.scalars(select(func.count()).select_from(TemporaryFile)).one()
+    database.close()
+    return count
+
+
+def in_mid_copy(world, job_id):
+    """Waits until bytes of a slow move have arrived."""
+    with world.service.proxy as proxy:
+        eventually(lambda: proxy.check(job_id)["bytes_done"] > 0, "bytes have moved")
+
+
+def submit_slowly(world, size=40_000_000):
+    (world.roots.disk / "large").write_bytes(os.urandom(size))
+    with world.service.proxy as proxy:
+        return proxy.move("local://disk/large", "sftp://slow/large")["id"]
+
+
+def test_a_host_that_is_away_fails_the_move_after_its_attempts_and_says_who_can_help(running):
+    with running.service.proxy as proxy:
+        job = running.service.ended(proxy.move("local://disk/a", "sftp://away/a")["id"])
+        health = {host["name"]: host["health"] for host in proxy.hosts()}
+
+    assert (job["status"], job["code"], job["attempt"]) == ("FAILED", "host-unreachable", 2)
+    assert job["retryable"]
+    assert job["who_can_fix"] == "host owner"
+    assert "away" in job["reason"]
+    assert "127.0.0.1" not in job["reason"]
+    assert health["away"] == "failing"
+
+
+def test_a_killed_worker_loses_its_job_to_the_next_which_leaves_nothing_behind(running):
+    job_id = submit_slowly(running, 6_000_000)
+    in_mid_copy(running, job_id)
+
+    running.service.workers[0].send_signal(signal.SIGKILL)
+    running.service.start_worker()
+    job = running.service.ended(job_id)
+
+    assert (job["status"], job["attempt"]) == ("COMPLETED", 2)
+    assert (running.roots.vis / "large").read_bytes() == (running.roots.disk / "large").read_bytes()
+    assert temporary_files(running) == []
+    assert recorded_temporary_files(running) == 0
+
+
+def test_a_work_horse_dies_with_its_worker(running):
+    job_id = submit_slowly(running)
+    in_mid_copy(running, job_id)
+    worker = running.service.workers[0]
+    [horse] = open(f"/proc/{worker.pid}/task/{worker.pid}/children").read().split()
+
+    worker.send_signal(signal.SIGKILL)
+
+    eventually(lambda: not os.path.exists(f"/proc/{horse}"), "the work-horse is gone", 5)
+
+
+def test_past_its_deadline_a_running_job_ends_and_its_bytes_are_cleared(running):
+    (running.roots.disk / "large").write_bytes(os.urandom(40_000_000))
+    with running.service.proxy as proxy:
+        job_id = proxy.move("local://disk/large", "sftp://slow/large", {"deadline": 2})["id"]
+
+    job = running.service.ended(job_id)
+
+    assert (job["status"], job["code"]) == ("FAILED", "deadline")
+    assert not (running.roots.vis / "large").exists()
+    eventually(lambda: temporary_files(running) == [], "the temporary file is gone")
+    eventually(lambda: recorded_temporary_files(running) == 0, "nothing is on record")
+
+
+def test_a_source_that_changes_while_it_is_read_is_not_published(running):
+    job_id = submit_slowly(running, 4_000_000)
+    in_mid_copy(running, job_id)
+
+    with (running.roots.disk / "large").open("ab") as file:
+        file.write(b"more")
+    job = running.service.ended(job_id)
+
+    assert job["status"] == "COMPLETED"
+    assert job["attempt"] == 2
+    assert (running.roots.vis / "large").read_bytes() == (running.roots.disk / "large").read_bytes()
+    assert temporary_files(running) == []
+
+
+def test_without_redis_moves_are_accepted_at_once_and_run_when_it_is_back(world):
+    world.service.start_web()
+    world.service.start_sweeper()
+    with world.service.proxy as proxy:
+        began = time.monotonic()
+        ids = [proxy.move("local://disk/a", f"sftp://vis/{number}")["id"] for number in range(5)]
+        assert time.monotonic() - began < 5
+        assert proxy.check(ids[0])["status"] == "PENDING"
+
+    with world.redis():
+        world.service.start_worker()
+        assert {world.service.ended(job_id)["status"] for job_id in ids} == {"COMPLETED"}
+
+
+def test_a_worker_outlives_an_absence_of_redis_and_the_copy_goes_on(world):
+    world.service.start_web()
+    world.service.start_sweeper()
+    with world.redis():
+        worker = world.service.start_worker()
+        job_id = submit_slowly(world, 10_000_000)
+        in_mid_copy(world, job_id)
+    eventually(lambda: not answers(world.port), "Redis is away")
+
+    assert world.service.ended(job_id)["status"] == "COMPLETED"
+
+    with world.redis():
+        with world.service.proxy as proxy:
+            job_id = proxy.move("local://disk/a", "sftp://vis/after")["id"]
+        assert world.service.ended(job_id)["status"] == "COMPLETED"
+        assert worker.poll() is None
+
+
+def test_redis_holds_a_bell_that_names_nothing_and_runs_nothing_else(world):
+    with world.redis() as url:
+        world.service.start_web()
+        connection = Redis.from_url(url)
+        with world.service.proxy as proxy:
+            job_id = proxy.move("local://disk/a", "sftp://vis/secret-name")["id"]
+        [bell] = connection.keys("rq:job:*")
+        held = repr(connection.hgetall(bell))
+        assert "secret-name" not in held
+
+        mark = world.service.directory / "mark"
+        Queue("moves", connection=connection, serializer="json").enqueue("os.system", f"touch {mark}")
+        Queue("moves", connection=connection).enqueue("os.system", f"touch {mark}")
+        world.service.start_worker()
+
+        assert world.service.ended(job_id)["status"] == "COMPLETED"
+        eventually(lambda: connection.llen("rq:queue:moves") == 0, "everything in the queue was heard")
+        with world.service.proxy as proxy:
+            after = proxy.move("local://disk/a", "sftp://vis/after")["id"]
+        world.service.start_sweeper()
+        assert world.service.ended(after)["status"] == "COMPLETED"
+        assert not mark.exists()
+        connection.close()
+
+
+def test_an_empty_queue_loses_no_job(running):
+    job_id = submit_slowly(running, 4_000_000)
+    with running.service.proxy as proxy:
+        others = [proxy.move("local://disk/a", f"sftp://vis/{number}")["id"] for number in range(3)]
+    connection = Redis(port=running.port)
+    connection.flushall()
+    connection.close()
+
+    assert {running.service.ended(each)["status"] for each in [job_id, *others]} == {"COMPLETED"}
+
+
+def test_a_database_that_is_away_is_told_apart_from_a_job_that_does_not_exist(running):
+    database = running.service.directory / "jobs.db"
+    with running.service.proxy as proxy:
+        job_id = proxy.move("local://disk/a", "sftp://vis/a")["id"]
+        running.service.ended(job_id)
+        moved = database.rename(running.service.directory / "away.db")
+        for end_of_name in ("-wal", "-shm"):
+            (running.service.directory / f"jobs.db{end_of_name}").unlink(missing_ok=True)
+        database.mkdir()
+
+        with pytest.raises(Fault) as fault:
+            eventually(lambda: proxy.check(job_id) and False, "the database is missed", 20)
+        database.rmdir()
+        moved.rename(database)
+
+    assert fault.value.faultCode == -32010
+
+
+def test_no_secret_and_no_address_is_in_row_queue_or_log(world, monkeypatch):
+    monkeypatch.setenv("VIS_PASSWORD", "hunter2-hunter2")
+    registry = world.service.directory / "registry.toml"
+    table = {"password": "env:VIS_PASSWORD", "protocol": "sftp", "address": "127.0.0.1", "username": "nobody-here"}
+    with openssh_server(world.service.directory / "ssh", extra="PasswordAuthentication yes") as server:
+        options = {**server.options(world.roots.vis), **table}
+        del options["key_file"]
+        registry.write_text(registry.read_text() + host_table("locked", options))
+        with world.redis():
+            world.service.start_web()
+            world.service.start_worker()
+            with world.service.proxy as proxy:
+                job = world.service.ended(proxy.move("local://disk/a", "sftp://locked/a")["id"])
+
+    assert job["code"] == "login-refused"
+    for file in world.service.directory.rglob("*"):
+        if stat.S_ISREG(file.stat().st_mode):
+            assert b"hunter2" not in file.read_bytes(), file
+
+
+def test_a_graceful_stop_of_an_idle_worker_ends_it(running):
+    eventually(lambda: "Listening" in running.service.log("worker"), "the worker listens")
+
+    end(running.service.workers[0])
+
+    assert running.service.workers[0].returncode == 0
