@@ -4,6 +4,8 @@ import os
 import signal
 import stat
 import time
+from contextlib import ExitStack
+from pathlib import Path
 from types import SimpleNamespace
 from xmlrpc.client import Fault
 
@@ -17,6 +19,7 @@ from data_mover.db import Database
 from data_mover.jobs.models import TemporaryFile
 from tests.servers.deployment import deployment, host_table
 from tests.servers.openssh import openssh_server
+from tests.servers.postgresql import postgresql_server
 from tests.servers.processes import answers, end, eventually, free_port
 from tests.servers.redis import redis_server
 
@@ -113,7 +116,7 @@ def test_a_work_horse_dies_with_its_worker(running):
     job_id = submit_slowly(running)
     in_mid_copy(running, job_id)
     worker = running.service.workers[0]
-    [horse] = open(f"/proc/{worker.pid}/task/{worker.pid}/children").read().split()
+    [horse] = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
 
     worker.send_signal(signal.SIGKILL)
 
@@ -215,22 +218,27 @@ def test_an_empty_queue_loses_no_job(running):
     assert {running.service.ended(each)["status"] for each in [job_id, *others]} == {"COMPLETED"}
 
 
-def test_a_database_that_is_away_is_told_apart_from_a_job_that_does_not_exist(running):
-    database = running.service.directory / "jobs.db"
-    with running.service.proxy as proxy:
-        job_id = proxy.move("local://disk/a", "sftp://vis/a")["id"]
-        running.service.ended(job_id)
-        moved = database.rename(running.service.directory / "away.db")
-        for end_of_name in ("-wal", "-shm"):
-            (running.service.directory / f"jobs.db{end_of_name}").unlink(missing_ok=True)
-        database.mkdir()
+def test_a_database_that_is_away_is_told_apart_from_a_job_that_does_not_exist(tmp_path, redis_url):
+    (tmp_path / "root").mkdir()
+    registry = host_table("here", {"protocol": "local", "root": tmp_path / "root", "roles": ["source", "destination"]})
+    port = free_port()
+    with ExitStack() as stack:
+        with postgresql_server(tmp_path / "postgresql", port) as url:
+            service = stack.enter_context(deployment(tmp_path / "service", redis_url, registry, database_url=url))
+            service.start_web()
+            proxy = stack.enter_context(service.proxy)
+            job_id = proxy.move("local://here/a", "local://here/b")["id"]
 
-        with pytest.raises(Fault) as fault:
-            eventually(lambda: proxy.check(job_id) and False, "the database is missed", 20)
-        database.rmdir()
-        moved.rename(database)
+        with pytest.raises(Fault) as asked:
+            proxy.check(job_id)
+        with pytest.raises(Fault) as moved:
+            proxy.move("local://here/a", "local://here/b")
 
-    assert fault.value.faultCode == -32010
+        with postgresql_server(tmp_path / "postgresql", port):
+            assert proxy.check(job_id)["status"] == "PENDING"
+            assert proxy.check(job_id + 1)["reason"] == "Job does not exist"
+
+    assert (asked.value.faultCode, moved.value.faultCode) == (-32010, -32010)
 
 
 def test_no_secret_and_no_address_is_in_row_queue_or_log(world, monkeypatch):

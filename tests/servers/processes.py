@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -57,19 +58,21 @@ def absent(sentence: str) -> None:
 
 
 @contextmanager
-def running(command: Sequence[str], log: Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    command: Sequence[str], log: Path, stop_signal: int = signal.SIGTERM, **options: Any
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process that is ended with the block; its output goes to the log."""
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **options)
     try:
         yield process
     finally:
-        end(process)
+        end(process, stop_signal)
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes], stop_signal: int = signal.SIGTERM) -> None:
     """Asks the process to end, and kills it if it does not."""
-    process.terminate()
+    process.send_signal(stop_signal)
     try:
         process.wait(timeout=10)
     except subprocess.TimeoutExpired:
