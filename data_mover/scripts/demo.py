@@ -215,11 +215,11 @@ def _stay(processes: Processes) -> None:
 
 @contextmanager
 def _signals_as_interrupts() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the demo as Ctrl-C does, so that what it has started ends too."""
+    """SIGTERM and a closed terminal end the demo as Ctrl-C does, even where the shell that started it has Ctrl-C ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signals = (signal.SIGTERM, signal.SIGHUP)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, _interrupt) for number in signals}
     try:
         yield

@@ -91,9 +91,11 @@ class Processes:
 def environment() -> dict[str, str]:
     """This process's environment, in which `sys.executable` finds whatever this process can import.
 
-    The scripts that buildout makes extend `sys.path` themselves: their interpreter alone does not know the eggs.
+    The scripts that buildout makes extend `sys.path` themselves: their interpreter alone does not know the eggs. What
+    lies in the working directory by chance is not imported.
     """
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUNBUFFERED": "1"}
+    importable = os.pathsep.join(filter(None, sys.path))
+    return {**os.environ, "PYTHONPATH": importable, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def wait_until_ended(process: subprocess.Popen[bytes], timeout_seconds: float) -> bool:
