@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 from xmlrpc.client import Error, ServerProxy
@@ -200,7 +201,8 @@ def _prove(job: Mapping[str, Any], directory: DemoDirectory, digest: str) -> Non
     click.echo(f"size      {job['bytes_total']:,.0f} bytes")
     click.echo(f"SHA-256   {job['sha256']}")
     click.echo(f"verified  {job['verified']} by Data Mover; the demo has read both files itself and found them equal")
-    click.echo(f"time      from {job['started_at']} to {job['ended_at']}")
+    seconds = (datetime.fromisoformat(job["ended_at"]) - datetime.fromisoformat(job["started_at"])).total_seconds()
+    click.echo(f"time      {seconds:.1f} s from the start of the copy to its proof")
     click.echo(f"status    {job['status']}")
 
 
@@ -215,11 +217,11 @@ def _stay(processes: Processes) -> None:
 
 @contextmanager
 def _signals_as_interrupts() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the demo as Ctrl-C does, so that what it has started ends too."""
+    """SIGTERM and a closed terminal end the demo as Ctrl-C does, which works even where a shell had it ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signals = (signal.SIGTERM, signal.SIGHUP)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, _interrupt) for number in signals}
     try:
         yield

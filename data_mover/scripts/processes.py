@@ -27,8 +27,9 @@ class ProcessDied(DataMoverError):
 class Processes:
     """Child processes, each with a log of its own; leaving the context ends them all, the youngest first."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, stop_timeout_seconds: float = STOP_TIMEOUT_SECONDS) -> None:
         self._logs = logs
+        self._stop_timeout_seconds = stop_timeout_seconds
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, command: Sequence[str | Path]) -> None:
@@ -56,7 +57,7 @@ class Processes:
         """Asks every process to end, then kills; another Ctrl-C meanwhile kills at once."""
         try:
             for process in reversed(self._running.values()):
-                _end(process)
+                self._end(process)
         finally:
             for process in self._running.values():
                 _kill(process)
@@ -83,6 +84,11 @@ class Processes:
                 preexec_fn=_end_with_parent,
             )
 
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(self._stop_timeout_seconds)
+
     def _tail(self, name: str) -> str:
         lines = self.log(name).read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(f"    {line}" for line in lines[-TAIL_LINES:])
@@ -91,21 +97,11 @@ class Processes:
 def environment() -> dict[str, str]:
     """This process's environment, in which `sys.executable` finds whatever this process can import.
 
-    The scripts that buildout makes extend `sys.path` themselves: their interpreter alone does not know the eggs.
+    The scripts that buildout makes extend `sys.path` themselves: their interpreter alone does not know the eggs. What
+    lies in the working directory by chance is not imported.
     """
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUNBUFFERED": "1"}
-
-
-def wait_until_ended(process: subprocess.Popen[bytes], timeout_seconds: float) -> bool:
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout_seconds)
-    return process.returncode is not None
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    if not wait_until_ended(process, STOP_TIMEOUT_SECONDS):
-        _kill(process)
+    importable = os.pathsep.join(filter(None, sys.path))
+    return {**os.environ, "PYTHONPATH": importable, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
