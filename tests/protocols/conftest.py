@@ -9,6 +9,7 @@ import pytest
 from data_mover.protocols import PROTOCOLS, connect
 from data_mover.protocols.base import Files
 from data_mover.protocols.options import HostOptions
+from tests.servers.asyncssh_server import asyncssh_server
 from tests.servers.openssh import openssh_server
 
 _numbers = itertools.count(1)
@@ -42,6 +43,19 @@ def openssh_without_commands(tmp_path_factory):
         yield server
 
 
+@pytest.fixture(scope="session")
+def openssh_without_renaming(tmp_path_factory):
+    subsystem = "internal-sftp -P posix-rename"
+    with openssh_server(tmp_path_factory.mktemp("openssh"), extra=f"ForceCommand {subsystem}") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def asyncssh(tmp_path_factory):
+    with asyncssh_server(tmp_path_factory.mktemp("asyncssh")) as server:
+        yield server
+
+
 def _local(request, root):
     return {"protocol": "local", "root": str(root), "roles": ["source", "destination"]}
 
@@ -54,6 +68,10 @@ def _sftp_without_commands(request, root):
     return request.getfixturevalue("openssh_without_commands").options(root)
 
 
+def _sftp_asyncssh(request, root):
+    return request.getfixturevalue("asyncssh").options(root)
+
+
 def _scp(request, root):
     return request.getfixturevalue("openssh").options(root, protocol="scp")
 
@@ -62,9 +80,11 @@ HOSTS = {
     "local": _local,
     "sftp-openssh": _sftp,
     "sftp-openssh-without-commands": _sftp_without_commands,
+    "sftp-asyncssh": _sftp_asyncssh,
     "scp-openssh": _scp,
 }
-SSH_HOSTS = [name for name in HOSTS if name != "local"]
+#: those that know who may log in
+SSH_HOSTS = [name for name in HOSTS if name not in ("local", "sftp-asyncssh")]
 
 
 @pytest.fixture(params=HOSTS)

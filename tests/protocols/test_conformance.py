@@ -16,6 +16,7 @@ from data_mover.errors import (
     NotARegularFile,
     PermissionRefused,
     SourceChanged,
+    VerifyFailed,
 )
 from data_mover.protocols.base import Kind, NewFile
 from tests.servers.processes import absent, eventually
@@ -34,6 +35,7 @@ NAMES = [
     "x" * 255,
     "é" * 127,
 ]
+CONNECTIONS = 50
 MODIFIED = 1_700_000_000.0
 
 
@@ -101,6 +103,17 @@ def test_a_file_is_private_until_it_is_committed(files, host):
         assert stat.S_IMODE((host.root / "a").stat().st_mode) & 0o077 == 0
 
 
+@pytest.mark.parametrize("written", [b"", b"12", b"12345", bytes(300_000)], ids=len)
+def test_a_file_of_another_size_than_was_announced_is_not_committed(files, written):
+    def write_and_commit():
+        with files.create("/a", NewFile(3, 0o644, MODIFIED)) as writer:
+            writer.write(written)
+            writer.commit()
+
+    with pytest.raises(VerifyFailed, match="/a"):
+        write_and_commit()
+
+
 def test_facts_tell_kind_size_and_time(files, host):
     (host.root / "a").write_bytes(b"12345")
     os.utime(host.root / "a", (MODIFIED, MODIFIED))
@@ -137,6 +150,34 @@ def test_a_file_that_grows_is_read_as_it_was_and_tells_so(files, host):
         assert reader.facts_now() != reader.facts
 
     assert read == content(1000)
+
+
+def test_a_file_that_vanishes_while_it_is_read_is_missed(files, host):
+    (host.root / "a").write_bytes(content(20 * 2**20))
+
+    with files.open("/a") as reader:
+        next(reader.blocks())
+        (host.root / "a").unlink()
+        with pytest.raises(NoSuchFile):
+            reader.facts_now()
+
+    assert files.facts("/") is not None
+
+
+def test_two_files_are_read_and_written_at_a_time(files, host):
+    (host.root / "a").write_bytes(content(5 * 2**20))
+    (host.root / "b").write_bytes(content(5 * 2**20 + 1))
+
+    with files.open("/a") as a, files.open("/b") as b, files.create("/c", NewFile(5 * 2**20, 0o644, MODIFIED)) as c:
+        second = b.blocks()
+        start = next(second)
+        for block in a.blocks():
+            c.write(block)
+        c.commit()
+        rest = b"".join(second)
+
+    assert (host.root / "c").read_bytes() == content(5 * 2**20)
+    assert bytes(start) + rest == content(5 * 2**20 + 1)
 
 
 def test_a_file_that_shrinks_ends_early(files, host):
@@ -240,6 +281,40 @@ def test_replacing_a_link_replaces_the_link_itself(files, host, tmp_path):
     assert (host.root / "target").read_bytes() == b"theirs"
 
 
+def test_replacing_a_link_to_a_directory_replaces_the_link_itself(files, host):
+    (host.root / "directory").mkdir()
+    (host.root / "link").symlink_to("directory")
+    put(files, "/mine", b"mine")
+
+    files.replace("/mine", "/link")
+
+    assert (host.root / "link").read_bytes() == b"mine"
+    assert os.listdir(host.root / "directory") == []
+
+
+def test_whoever_reads_meanwhile_sees_the_old_file_or_the_new_one(files, host):
+    (host.root / "final").write_bytes(b"old")
+    put(files, "/mine", b"new")
+    reading = (host.root / "final").open("rb")
+
+    files.replace("/mine", "/final")
+
+    with reading:
+        assert reading.read() == b"old"
+    assert (host.root / "final").read_bytes() == b"new"
+
+
+def test_renaming_never_overwrites(files, host):
+    (host.root / "theirs").write_bytes(b"theirs")
+    put(files, "/mine", b"mine")
+
+    with pytest.raises(MoveFailure):
+        files.rename("/mine", "/theirs")
+
+    assert (host.root / "theirs").read_bytes() == b"theirs"
+    assert (host.root / "mine").read_bytes() == b"mine"
+
+
 def test_a_directory_is_not_replaced(files, host):
     (host.root / "directory").mkdir()
     (host.root / "directory" / "kept").write_bytes(b"")
@@ -292,7 +367,7 @@ def test_a_digest_comes_from_the_host_or_not_at_all(files, host):
 
     digest = files.sha256("/a")
 
-    expected = None if host.name in ("local", "sftp-openssh-without-commands") else content(100_000)
+    expected = None if host.name in ("local", "sftp-openssh-without-commands", "sftp-asyncssh") else content(100_000)
     assert digest == (expected and hashlib.sha256(expected).hexdigest())
     assert get(files, "/a") == content(100_000)
 
@@ -311,7 +386,7 @@ def test_many_files_one_after_another_leave_nothing_open(files, host):
 def test_connections_leave_no_thread_and_no_descriptor(host):
     before = len(os.listdir("/proc/self/fd")), threading.active_count()
 
-    for _ in range(5):
+    for _ in range(CONNECTIONS):
         connected = host.connect()
         put(connected, "/a", b"x")
         connected.remove("/a")

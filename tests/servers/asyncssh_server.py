@@ -1,0 +1,77 @@
+"""Another SFTP server than OpenSSH's, in a process of its own; it fails at one point when it is told to.
+
+Run as `python -m tests.servers.asyncssh_server PORT DIRECTORY [OPERATION NUMBER]`.
+"""
+
+import asyncio
+import getpass
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import asyncssh
+
+from tests.servers.openssh import SshServer
+from tests.servers.processes import free_port, running, started
+
+
+class FaultySftpServer(asyncssh.SFTPServer):
+    """Answers the Nth request of one kind with a plain failure, and does not do what it asks for."""
+
+    def __init__(self, channel: asyncssh.SSHServerChannel, operation: str, number: int) -> None:
+        super().__init__(channel)
+        self._left = number
+        setattr(self, operation, self._failing(getattr(self, operation)))
+
+    def _failing(self, really):
+        def operate(*arguments):
+            self._left -= 1
+            if self._left == 0:
+                raise asyncssh.SFTPFailure("as ordered")
+            return really(*arguments)
+
+        return operate
+
+
+@contextmanager
+def asyncssh_server(directory: Path, *fault: object) -> Iterator[SshServer]:
+    """A server that lets in who has the key in the directory, and shows the whole machine as this user sees it.
+
+    `fault` is the name of an operation of `asyncssh.SFTPServer` and which call of it is to fail.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    host_key, _ = [_make_key(directory / name) for name in ("host_key", "user_key")]
+    port, log = free_port(), directory / "server.log"
+    command = [sys.executable, "-m", __spec__.name, str(port), str(directory), *map(str, fault)]
+    with running(command, log) as process:
+        started(process, port, log)
+        yield SshServer(port, getpass.getuser(), directory / "user_key", host_key, process.pid)
+
+
+def _make_key(path: Path) -> str:
+    """Writes a key pair; returns the public half as a registry has it."""
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    key.write_private_key(str(path))
+    path.chmod(0o600)
+    key.write_public_key(f"{path}.pub")
+    return key.export_public_key().decode().strip()
+
+
+async def _serve(port: int, directory: Path, *fault: str) -> None:
+    server = await asyncssh.listen(
+        "127.0.0.1",
+        port,
+        server_host_keys=[str(directory / "host_key")],
+        authorized_client_keys=str(directory / "user_key.pub"),
+        sftp_factory=lambda channel: _sftp(channel, *fault),
+    )
+    await server.wait_closed()
+
+
+def _sftp(channel: asyncssh.SSHServerChannel, operation: str = "", number: str = "0") -> asyncssh.SFTPServer:
+    return FaultySftpServer(channel, operation, int(number)) if operation else asyncssh.SFTPServer(channel)
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(int(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]))
