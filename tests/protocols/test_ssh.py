@@ -1,6 +1,7 @@
 """What can go wrong between us and an SSH host, and what is told of it."""
 
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -9,12 +10,14 @@ from contextlib import contextmanager
 
 import pytest
 
-from data_mover.errors import ConnectionLost, HostKeyMismatch, HostUnreachable, LoginRefused, MoveFailure
+from data_mover.errors import ConnectionLost, HostKeyMismatch, HostUnreachable, LoginRefused, MoveFailure, Stalled
 from data_mover.protocols.base import NewFile
 from data_mover.protocols.options import SshOptions
+from data_mover.protocols.ssh import SshConnection
 from tests.protocols.conftest import Host
+from tests.servers.asyncssh_server import PASSWORD, asyncssh_server
 from tests.servers.openssh import openssh_server
-from tests.servers.processes import eventually, free_port
+from tests.servers.processes import descendants, eventually, free_port
 
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJl3dIeudNqd0DPMRD6OIh65tjkxFNOtwGcWB2gCgPhk"
 
@@ -137,6 +140,60 @@ def test_a_host_that_dies_in_mid_transfer_is_a_lost_connection(tmp_path, host_ta
         subprocess.run(["pkill", "-KILL", "-P", str(server.pid)], check=True)
         with pytest.raises(ConnectionLost):
             write_for_ever(writer)
+
+
+def test_an_abort_ends_reading_in_another_thread(ssh_host):
+    (ssh_host.root / "a").write_bytes(b"x")
+    with (ssh_host.root / "a").open("r+b") as sparse:
+        sparse.truncate(2**36)
+
+    with ssh_host.connect() as files, files.open("/a") as reader:
+        timer = threading.Timer(0.3, files.abort)
+        timer.start()
+        with pytest.raises(ConnectionLost):
+            for _ in reader.blocks():
+                pass
+        timer.join()
+
+
+def test_a_host_that_freezes_is_noticed_within_the_idle_time_out(tmp_path, host_table):
+    with openssh_server(tmp_path / "ssh") as server:
+        host = host_table(server).changed(idle_timeout_seconds=0.5)
+        with host.connect() as files:
+            sessions = descendants(server.pid)
+            for pid in sessions:
+                os.kill(pid, signal.SIGSTOP)
+            began = time.monotonic()
+            with pytest.raises((Stalled, ConnectionLost)):
+                files.facts("/a")
+            with pytest.raises((Stalled, ConnectionLost)):
+                files.facts("/a")
+            took = time.monotonic() - began
+            for pid in sessions:
+                os.kill(pid, signal.SIGCONT)
+
+    assert took < 5
+
+
+def test_a_password_opens_a_host_that_takes_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET", PASSWORD)
+    with asyncssh_server(tmp_path / "keys") as server:
+        table = server.options(tmp_path, key_file=None, password="env:SECRET")
+
+        with Host("vis", SshOptions.model_validate(table), tmp_path).connect() as files:
+            assert files.facts("/keys") is not None
+
+        monkeypatch.setenv("SECRET", "wrong")
+        with pytest.raises(LoginRefused):
+            Host("vis", SshOptions.model_validate(table), tmp_path).connect()
+
+
+def test_what_a_command_says_is_limited(openssh, host_table):
+    connection = SshConnection.open("vis", host_table(openssh).options)
+
+    assert connection.run("yes").status == -1
+
+    connection.close()
 
 
 @pytest.fixture(params=["sftp", "scp"])

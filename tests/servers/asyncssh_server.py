@@ -15,6 +15,18 @@ import asyncssh
 from tests.servers.openssh import SshServer
 from tests.servers.processes import free_port, running, started
 
+PASSWORD = "correct horse"
+
+
+class PasswordServer(asyncssh.SSHServer):
+    """Lets in whoever knows the password."""
+
+    def password_auth_supported(self) -> bool:
+        return True
+
+    def validate_password(self, username: str, password: str) -> bool:
+        return password == PASSWORD
+
 
 class FaultySftpServer(asyncssh.SFTPServer):
     """Answers the Nth request of one kind with a plain failure, and does not do what it asks for."""
@@ -36,7 +48,7 @@ class FaultySftpServer(asyncssh.SFTPServer):
 
 @contextmanager
 def asyncssh_server(directory: Path, *fault: object) -> Iterator[SshServer]:
-    """A server that lets in who has the key in the directory, and shows the whole machine as this user sees it.
+    """A server that lets in who has the key in the directory or PASSWORD, and shows what this user may see.
 
     `fault` is the name of an operation of `asyncssh.SFTPServer` and which call of it is to fail.
     """
@@ -62,6 +74,7 @@ async def _serve(port: int, directory: Path, *fault: str) -> None:
     server = await asyncssh.listen(
         "127.0.0.1",
         port,
+        server_factory=PasswordServer,
         server_host_keys=[str(directory / "host_key")],
         authorized_client_keys=str(directory / "user_key.pub"),
         sftp_factory=lambda channel: _sftp(channel, *fault),

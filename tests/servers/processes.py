@@ -85,3 +85,9 @@ def started(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     eventually(lambda: process.poll() is not None or answers(port), f"{process.args} listening on {port}")
     if process.poll() is not None:
         pytest.fail(f"{process.args} ended with {process.returncode}: {log.read_text(errors='replace')}")
+
+
+def descendants(pid: int) -> list[int]:
+    """The children of a process, and theirs."""
+    children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [each for child in children for each in (child, *descendants(child))]

@@ -1,0 +1,67 @@
+"""The layout of SFTP messages, as the drafts draw it."""
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_mover.protocols.sftp_messages import Answer, Attributes, Reply, Status, string, strings, text
+
+COUNT = st.integers(min_value=0, max_value=2**32 - 1)
+
+
+def attributes(flags, *fields):
+    return memoryview(struct.pack(">I", flags) + b"".join(fields))
+
+
+def test_all_attributes_are_read_and_the_owner_is_left_out():
+    content = attributes(
+        0x0F, struct.pack(">Q", 2**40), struct.pack(">II", 1, 2), struct.pack(">I", 0o644), struct.pack(">II", 3, 4)
+    )
+
+    assert Attributes.read(content) == Attributes(size_bytes=2**40, mode=0o644, modified_at=4)
+
+
+def test_attributes_that_a_host_does_not_tell_are_none():
+    assert Attributes.read(attributes(0)) == Attributes()
+    assert Attributes.read(attributes(0x08, struct.pack(">II", 3, 4))) == Attributes(modified_at=4)
+
+
+def test_what_follows_the_attributes_is_left_alone():
+    content = attributes(0x80000001, struct.pack(">Q", 7), b"extended")
+
+    assert Attributes.read(content).size_bytes == 7
+
+
+@given(mode=st.none() | COUNT, modified_at=st.none() | COUNT)
+def test_packed_attributes_are_read_as_they_were(mode, modified_at):
+    packed = Attributes(mode=mode, modified_at=modified_at).packed()
+
+    assert Attributes.read(memoryview(packed)) == Attributes(mode=mode, modified_at=modified_at)
+
+
+@pytest.mark.parametrize(("modified_at", "sent"), [(-1, 0), (2**33, 2**32 - 1)])
+def test_a_time_that_the_protocol_cannot_carry_is_the_nearest_that_it_can(modified_at, sent):
+    packed = Attributes(modified_at=modified_at).packed()
+
+    assert Attributes.read(memoryview(packed)).modified_at == sent
+
+
+@given(st.lists(st.binary(max_size=50)))
+def test_strings_are_read_as_they_were_written(values):
+    assert strings(memoryview(b"".join(map(string, values)))) == values
+
+
+def test_a_string_that_is_longer_than_its_packet_is_refused():
+    with pytest.raises(struct.error):
+        strings(memoryview(b"\0\0\0\5abc"))
+
+
+def test_a_name_that_is_not_utf8_survives():
+    assert text(b"\xff/a".decode(errors="surrogateescape")) == b"\0\0\0\3\xff/a"
+
+
+def test_the_status_of_a_reply_is_ok_where_the_reply_is_an_answer():
+    assert Reply(Answer.STATUS, memoryview(b"\0\0\0\3")).status == Status.PERMISSION_DENIED
+    assert Reply(Answer.HANDLE, memoryview(b"\0\0\0\3abc")).status == Status.OK
