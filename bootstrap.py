@@ -31,7 +31,7 @@ CHECKS = {
     "ruff format": ["ruff", "format", "--check", "."],
     "mypy": ["mypy"],
     "lint-imports": ["lint-imports"],
-    "pytest": ["pytest"],
+    "pytest": ["pytest", "--cov", "--cov-report=term:skip-covered"],
 }
 
 
