@@ -91,9 +91,7 @@ def run_check(name: str, command: "list[str]") -> str:
 def check_python() -> None:
     if sys.version_info < OLDEST_PYTHON:
         found, wanted = ".".join(map(str, sys.version_info[:3])), ".".join(map(str, OLDEST_PYTHON))
-        sys.exit(
-            f"Data Mover needs Python {wanted} or newer and this is {found}: name a newer one, like python{wanted}."
-        )
+        sys.exit(f"Data Mover needs Python {wanted} or newer and this is {found}: try python{wanted} bootstrap.py.")
     if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
         sys.exit("This Python cannot make virtual environments: on Debian or Ubuntu, apt-get install python3-venv.")
 
