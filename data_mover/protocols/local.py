@@ -18,6 +18,7 @@ from data_mover.errors import (
     NotARegularFile,
     PermissionRefused,
     Stalled,
+    VerifyFailed,
 )
 from data_mover.protocols.base import BLOCK_BYTES, Block, Facts, Files, Kind, NewFile, Reader, Writer
 from data_mover.protocols.options import HostOptions
@@ -37,6 +38,9 @@ _FAILURES: dict[int, type[MoveFailure]] = {
     errno.ESTALE: Stalled,
     errno.EIO: Stalled,
 }
+
+#: a file system that has no hard links, or does not let this user make one
+_NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 
 
 class LocalFiles(Files):
@@ -60,7 +64,7 @@ class LocalFiles(Files):
 
     def open(self, path: str) -> Reader:
         with self._told(path):
-            descriptor = os.open(self._inside(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = os.open(self._inside(path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 return _LocalReader(self, path, descriptor)
             except BaseException:
@@ -86,7 +90,18 @@ class LocalFiles(Files):
             _sync_directory(dirname(self._beside(final_path)))
 
     def rename(self, path: str, free_path: str) -> None:
-        self.replace(path, free_path)
+        """A hard link is refused where something stands, which a rename is not; some file systems have none."""
+        with self._told(free_path):
+            real, free = self._beside(path), self._beside(free_path)
+            try:
+                os.link(real, free, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in _NO_LINKS or os.path.lexists(free):
+                    raise
+                os.rename(real, free)
+            else:
+                os.unlink(real)
+            _sync_directory(dirname(free))
 
     def remove(self, path: str) -> None:
         with self._told(path), suppress(FileNotFoundError):
@@ -190,6 +205,7 @@ class _LocalWriter(Writer):
         with self._files._told(self._path):
             os.fchmod(self._descriptor, self._new_file.mode)
             os.utime(self._descriptor, (self._new_file.modified_at, self._new_file.modified_at))
+            self._require_size(os.fstat(self._descriptor).st_size)
             os.fsync(self._descriptor)
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
@@ -199,6 +215,13 @@ class _LocalWriter(Writer):
             with suppress(OSError):
                 os.close(self._descriptor)
             self._descriptor = -1
+
+    def _require_size(self, found_bytes: int) -> None:
+        announced = self._new_file.size_bytes
+        if found_bytes != announced:
+            raise VerifyFailed(
+                f"{self._files.host}:{self._path}: {announced} bytes were announced, {found_bytes} are there"
+            )
 
 
 def _facts(status: os.stat_result) -> Facts:

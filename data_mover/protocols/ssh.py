@@ -3,8 +3,10 @@
 import re
 import shlex
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import NoReturn, Self
 
@@ -13,6 +15,7 @@ from paramiko.pkey import UnknownKeyType
 from paramiko.ssh_exception import AuthenticationException, IncompatiblePeer, SSHException
 
 from data_mover.errors import ConnectionLost, HostKeyMismatch, HostUnreachable, LoginRefused, Stalled
+from data_mover.protocols.host_keys import PinnedKeys
 from data_mover.protocols.options import SshOptions
 
 #: AES-GCM first: it moves about half as much again as the default, and needs no MAC
@@ -31,11 +34,10 @@ MACS = (
 )
 #: how much a host may send before it must wait for us
 WINDOW_BYTES = 2**24
+#: a command that says more is not one of ours
 MAX_OUTPUT_BYTES = 64 * 1024
 
 _SHA256SUM = re.compile(rb"([0-9a-f]{64})  ?[-*]?-?\s*")
-#: an RSA key signs by these; `ssh-rsa` itself is SHA-1
-_ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 
 
 @dataclass(frozen=True)
@@ -58,44 +60,37 @@ class SshConnection:
     @classmethod
     def open(cls, host: str, options: SshOptions) -> Self:
         """Connects and logs in. HostUnreachable, HostKeyMismatch, LoginRefused."""
-        connected = _socket(host, options)
-        try:
-            transport = _transport(host, options, connected)
-            try:
-                _require_pinned_key(host, options, transport)
-                _log_in(host, options, transport)
-            except BaseException:
-                transport.close()
-                raise
-        except BaseException:
-            connected.close()
-            raise
+        pinned = PinnedKeys.of(host, options)
+        with ExitStack() as undo:
+            connected = undo.enter_context(closing(_socket(host, options)))
+            transport = paramiko.Transport(connected, default_window_size=WINDOW_BYTES)
+            undo.callback(transport.close)
+            _require_pinned_key(host, options, transport, pinned)
+            _log_in(host, options, transport)
+            undo.pop_all()
         return cls(host, options, transport)
 
-    def open_sftp(self) -> tuple[paramiko.SFTPClient, paramiko.Channel]:
-        """A client for single requests, and its channel for many at a time."""
-        with self.told():
+    def open_subsystem(self, name: str) -> paramiko.Channel:
+        """The channel of a subsystem that has been started; its time-out is the idle time-out."""
+        with self.told(), self._bounded():
             channel = self._open_channel()
-            channel.invoke_subsystem("sftp")
-            return paramiko.SFTPClient(channel), channel
+            channel.invoke_subsystem(name)
+            return channel
 
     def start(self, command: str) -> paramiko.Channel:
-        """The channel of a command that has been started."""
-        with self.told(command.split()[0]):
+        """The channel of a command that has been started; its time-out is the idle time-out."""
+        with self.told(), self._bounded():
             channel = self._open_channel()
-            channel.exec_command(command.encode())
+            channel.exec_command(command.encode(errors="surrogateescape"))
             return channel
 
     def run(self, command: str) -> Output:
-        """Runs a command to its end; its standard input is empty."""
+        """Runs a command to its end, with nothing to read, within the idle time-out."""
         channel = self.start(command)
-        with self.told(command.split()[0]):
+        with self.told():
             try:
                 channel.shutdown_write()
-                text = b"".join(iter(lambda: channel.recv(MAX_OUTPUT_BYTES), b""))
-                if not channel.status_event.wait(self.options.idle_timeout_seconds):
-                    raise TimeoutError
-                return Output(channel.recv_exit_status(), text)
+                return self._output(channel)
             finally:
                 channel.close()
 
@@ -109,6 +104,8 @@ class SshConnection:
         try:
             output = self.run(f"sha256sum < {shlex.quote(path)}")
         except (ConnectionLost, Stalled):
+            if not self._transport.is_active():
+                raise
             output = Output(-1, b"")
         match = _SHA256SUM.fullmatch(output.text)
         self._runs_commands = output.status == 0 and match is not None
@@ -126,11 +123,36 @@ class SshConnection:
             raise ConnectionLost(name) from error
 
     def abort(self) -> None:
-        self._transport.sock.close()
+        """Ends whatever blocks; any thread may call it. The descriptor stays, for it could soon be somebody else's."""
+        with suppress(OSError):
+            self._transport.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._transport.close()
         self._transport.sock.close()
+
+    def _output(self, channel: paramiko.Channel) -> Output:
+        deadline = time.monotonic() + self.options.idle_timeout_seconds
+        text = bytearray()
+        while piece := channel.recv(MAX_OUTPUT_BYTES):
+            text += piece
+            if len(text) > MAX_OUTPUT_BYTES:
+                return Output(-1, b"")
+            channel.settimeout(max(0.0, deadline - time.monotonic()))
+        if not channel.status_event.wait(max(0.0, deadline - time.monotonic())):
+            raise TimeoutError
+        return Output(channel.recv_exit_status(), bytes(text))
+
+    @contextmanager
+    def _bounded(self) -> Iterator[None]:
+        """Ends the connection if the block takes too long: paramiko waits for ever for the answer to a request."""
+        timer = threading.Timer(self.options.idle_timeout_seconds, self.abort)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _open_channel(self) -> paramiko.Channel:
         channel = self._transport.open_session(timeout=self.options.connect_timeout_seconds)
@@ -147,23 +169,21 @@ class _EagerSocket(socket.socket):
         return data
 
 
-def _transport(host: str, options: SshOptions, connected: socket.socket) -> paramiko.Transport:
-    """Key exchange done, nothing checked yet."""
-    transport = paramiko.Transport(connected, default_window_size=WINDOW_BYTES)
-    transport.banner_timeout = transport.auth_timeout = transport.channel_timeout = options.connect_timeout_seconds
+def _require_pinned_key(host: str, options: SshOptions, transport: paramiko.Transport, pinned: PinnedKeys) -> None:
+    """Exchanges keys with the host and looks at its own; nothing that is secret has been sent yet."""
+    transport.banner_timeout = transport.handshake_timeout = options.connect_timeout_seconds
+    transport.auth_timeout = transport.channel_timeout = options.connect_timeout_seconds
     security = transport.get_security_options()
-    security.ciphers, security.digests = CIPHERS, MACS
-    security.key_types = _key_algorithms(host, options)
+    security.ciphers, security.digests, security.key_types = CIPHERS, MACS, pinned.algorithms
     try:
         transport.start_client(timeout=options.connect_timeout_seconds)
-        transport.get_remote_server_key()  # raises where the time ran out, which `start_client` keeps to itself
+        key = transport.get_remote_server_key()  # raises where the time ran out, which `start_client` keeps to itself
     except IncompatiblePeer as error:
-        transport.close()
         _raise_incompatible(host, error)
     except (OSError, EOFError, SSHException) as error:
-        transport.close()
         raise HostUnreachable(f"{host} does not speak SSH") from error
-    return transport
+    if key not in pinned:
+        raise HostKeyMismatch(host)
 
 
 def _socket(host: str, options: SshOptions) -> socket.socket:
@@ -182,31 +202,6 @@ def _raise_incompatible(host: str, error: IncompatiblePeer) -> NoReturn:
     raise HostUnreachable(f"{host} offers no cipher or key exchange that is safe") from error
 
 
-def _pinned_keys(host: str, options: SshOptions) -> tuple[str, ...]:
-    """Lines of type and base64, from `host_key` or from the `known_hosts` file."""
-    if options.known_hosts is None:
-        return options.host_key
-    name = options.address if options.port == 22 else f"[{options.address}]:{options.port}"
-    try:
-        entries: Mapping[str, paramiko.PKey] = paramiko.HostKeys(str(options.known_hosts)).lookup(name) or {}
-    except OSError as error:
-        raise HostKeyMismatch(f"{host}: its known_hosts file cannot be read") from error
-    return tuple(f"{key.get_name()} {key.get_base64()}" for key in entries.values())
-
-
-def _key_algorithms(host: str, options: SshOptions) -> tuple[str, ...]:
-    types = [line.split()[0] for line in _pinned_keys(host, options)]
-    if not types:
-        raise HostKeyMismatch(f"{host} is not in its known_hosts file")
-    return tuple(dict.fromkeys(algorithm for each in types for algorithm in _ALGORITHMS.get(each, (each,))))
-
-
-def _require_pinned_key(host: str, options: SshOptions, transport: paramiko.Transport) -> None:
-    key = transport.get_remote_server_key()
-    if f"{key.get_name()} {key.get_base64()}" not in _pinned_keys(host, options):
-        raise HostKeyMismatch(host)
-
-
 def _log_in(host: str, options: SshOptions, transport: paramiko.Transport) -> None:
     """Key, agent and password in turn, until the host is content."""
     try:
@@ -214,7 +209,7 @@ def _log_in(host: str, options: SshOptions, transport: paramiko.Transport) -> No
         if not transport.is_authenticated() and options.password is not None:
             transport.auth_password(options.username, _secret(host, options))
     except AuthenticationException as error:
-        if "timeout" in str(error).lower():
+        if "timeout" in str(error).lower() or not transport.is_active():
             raise HostUnreachable(f"{host} does not answer the login") from error
         raise LoginRefused(host) from error
     except (OSError, EOFError, SSHException) as error:
@@ -225,16 +220,30 @@ def _log_in(host: str, options: SshOptions, transport: paramiko.Transport) -> No
 
 def _offer_keys(host: str, options: SshOptions, transport: paramiko.Transport) -> None:
     """The failure of the last key is raised only where no password is left to try."""
-    keys = [_private_key(host, options)] if options.key_file else []
-    keys += paramiko.Agent().get_keys() if options.allow_agent else []
-    for number, key in enumerate(keys, start=1):
-        try:
-            transport.auth_publickey(options.username, key)
-        except AuthenticationException:
-            if number == len(keys) and options.password is None:
-                raise
-        else:
-            return
+    with _agent(options) as agent_keys:
+        keys = [_private_key(host, options)] if options.key_file else []
+        keys += agent_keys
+        for number, key in enumerate(keys, start=1):
+            try:
+                transport.auth_publickey(options.username, key)
+            except AuthenticationException:
+                if number == len(keys) and options.password is None:
+                    raise
+            else:
+                return
+
+
+@contextmanager
+def _agent(options: SshOptions) -> Iterator[tuple[paramiko.PKey, ...]]:
+    """The keys of the user's ssh-agent, where the registry allows it."""
+    if not options.allow_agent:
+        yield ()
+        return
+    agent = paramiko.Agent()
+    try:
+        yield agent.get_keys()
+    finally:
+        agent.close()
 
 
 def _private_key(host: str, options: SshOptions) -> paramiko.PKey:

@@ -76,6 +76,7 @@ PermitRootLogin yes
 MaxStartups 200
 MaxSessions 200
 LogLevel ERROR
+SetEnv HOME={directory}
 Subsystem sftp internal-sftp
 {extra}
 """

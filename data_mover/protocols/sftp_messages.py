@@ -1,0 +1,131 @@
+"""The messages of SFTP version 3: numbers, and the layout of what is in them."""
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+
+class Request(IntEnum):
+    INIT = 1
+    OPEN = 3
+    CLOSE = 4
+    READ = 5
+    WRITE = 6
+    LSTAT = 7
+    FSTAT = 8
+    SETSTAT = 9
+    FSETSTAT = 10
+    REMOVE = 13
+    MKDIR = 14
+    REALPATH = 16
+    STAT = 17
+    RENAME = 18
+    EXTENDED = 200
+
+
+class Answer(IntEnum):
+    VERSION = 2
+    STATUS = 101
+    HANDLE = 102
+    DATA = 103
+    NAME = 104
+    ATTRS = 105
+    EXTENDED_REPLY = 201
+
+
+class Status(IntEnum):
+    """The codes that every host knows. FAILURE says little: a full disk, a quota, a name that is taken."""
+
+    OK = 0
+    EOF = 1
+    NO_SUCH_FILE = 2
+    PERMISSION_DENIED = 3
+    FAILURE = 4
+    UNSUPPORTED = 8
+
+
+class OpenFlags(IntEnum):
+    READ = 0x01
+    WRITE = 0x02
+    CREATE = 0x08
+    EXCLUSIVE = 0x20
+
+
+VERSION = 3
+#: a longer one is not SFTP: `Welcome` as a length is 1.5 GB
+MAX_PACKET_BYTES = 2**24
+
+_SIZE, _OWNER, _MODE, _TIMES = 0x01, 0x02, 0x04, 0x08
+_LATEST_TIME = 2**32 - 1
+
+
+class Reply(NamedTuple):
+    """A reply: its type, and what follows the request number."""
+
+    kind: int
+    content: memoryview
+
+    @property
+    def status(self) -> int:
+        """The status code; a reply that carries an answer is OK."""
+        if self.kind != Answer.STATUS:
+            return Status.OK
+        (code,) = struct.unpack_from(">I", self.content)
+        return int(code)
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What a host tells of a file; what it does not tell is None."""
+
+    size_bytes: int | None = None
+    mode: int | None = None
+    modified_at: int | None = None
+
+    @classmethod
+    def read(cls, content: memoryview) -> "Attributes":
+        (flags,) = struct.unpack_from(">I", content)
+        fields = iter(struct.unpack_from(">" + "".join(_layout(flags)), content, 4))
+        size = next(fields) if flags & _SIZE else None
+        if flags & _OWNER:
+            next(fields), next(fields)
+        mode = next(fields) if flags & _MODE else None
+        modified = (next(fields), next(fields))[1] if flags & _TIMES else None
+        return cls(size, mode, modified)
+
+    def packed(self) -> bytes:
+        """Mode and time; the access time becomes the modification time, for SFTP cannot set one alone."""
+        flags, fields = 0, b""
+        if self.mode is not None:
+            flags, fields = flags | _MODE, fields + struct.pack(">I", self.mode)
+        if self.modified_at is not None:
+            modified = min(max(self.modified_at, 0), _LATEST_TIME)
+            flags, fields = flags | _TIMES, fields + struct.pack(">II", modified, modified)
+        return struct.pack(">I", flags) + fields
+
+
+def _layout(flags: int) -> list[str]:
+    return [layout for flag, layout in ((_SIZE, "Q"), (_OWNER, "II"), (_MODE, "I"), (_TIMES, "II")) if flags & flag]
+
+
+def text(value: str) -> bytes:
+    """A name as SFTP carries it: its bytes in UTF-8 behind their length."""
+    return string(value.encode(errors="surrogateescape"))
+
+
+def string(value: bytes) -> bytes:
+    """Bytes behind their length."""
+    return struct.pack(">I", len(value)) + value
+
+
+def strings(content: memoryview) -> list[bytes]:
+    """All the strings that `content` is made of. Raises struct.error if it is not."""
+    found, start = [], 0
+    while start < len(content):
+        (length,) = struct.unpack_from(">I", content, start)
+        if start + 4 + length > len(content):
+            raise struct.error("a string is longer than its packet")
+        found.append(bytes(content[start + 4 : start + 4 + length]))
+        start += 4 + length
+    return found
