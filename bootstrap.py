@@ -8,7 +8,7 @@ python3 bootstrap.py test [ARGS]      runs every check; ARGS are for pytest
 All of it happens in the virtual environment .venv beside this file, with the versions that versions.cfg pins.
 """
 
-from __future__ import annotations
+# Written so that a Python that is too old can read it, and say so; hence the types in quotes.
 
 import configparser
 import hashlib
@@ -31,11 +31,11 @@ CHECKS = {
     "ruff format": ["ruff", "format", "--check", "."],
     "mypy": ["mypy"],
     "lint-imports": ["lint-imports"],
-    "pytest": ["pytest"],
+    "pytest": ["pytest", "--cov", "--cov-report=term:skip-covered"],
 }
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: "list[str]") -> int:
     check_python()
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if command == "":
@@ -59,7 +59,7 @@ def prepare_buildout() -> int:
     return 0
 
 
-def run_demo(arguments: list[str]) -> int:
+def run_demo(arguments: "list[str]") -> int:
     """Becomes the demo; it runs in the directory of the caller."""
     make_environment()
     install_project("demo")
@@ -67,7 +67,7 @@ def run_demo(arguments: list[str]) -> int:
     os.execv(script, [script, "demo", *arguments])  # never returns
 
 
-def run_checks(pytest_arguments: list[str]) -> int:
+def run_checks(pytest_arguments: "list[str]") -> int:
     """Runs every check, whatever the others say, and sums up."""
     make_environment()
     install_project("test")
@@ -80,7 +80,7 @@ def run_checks(pytest_arguments: list[str]) -> int:
     return 0 if all(verdict.startswith("passed") for verdict in verdicts.values()) else 1
 
 
-def run_check(name: str, command: list[str]) -> str:
+def run_check(name: str, command: "list[str]") -> str:
     """The verdict of one check, whose output goes to the terminal."""
     print(f"\n== {name}", flush=True)
     began = time.monotonic()
@@ -91,9 +91,7 @@ def run_check(name: str, command: list[str]) -> str:
 def check_python() -> None:
     if sys.version_info < OLDEST_PYTHON:
         found, wanted = ".".join(map(str, sys.version_info[:3])), ".".join(map(str, OLDEST_PYTHON))
-        sys.exit(
-            f"Data Mover needs Python {wanted} or newer and this is {found}: name a newer one, like python{wanted}."
-        )
+        sys.exit(f"Data Mover needs Python {wanted} or newer and this is {found}: try python{wanted} bootstrap.py.")
     if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
         sys.exit("This Python cannot make virtual environments: on Debian or Ubuntu, apt-get install python3-venv.")
 
@@ -115,7 +113,7 @@ def install_project(extra: str) -> None:
     install(extra, ["--no-build-isolation", "--editable", f"{PROJECT}[{extra}]"])
 
 
-def install(name: str, requirements: list[str]) -> None:
+def install(name: str, requirements: "list[str]") -> None:
     """Has pip install the requirements, unless it did so before from the same pins."""
     stamp = ENVIRONMENT / f"installed-{name}"
     declared = (PROJECT / "pyproject.toml").read_text(), (PROJECT / "versions.cfg").read_text()
@@ -129,7 +127,7 @@ def install(name: str, requirements: list[str]) -> None:
     stamp.write_text(mark)
 
 
-def pip_install(requirements: list[str]) -> None:
+def pip_install(requirements: "list[str]") -> None:
     pip = [str(SCRIPTS / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
     run_quietly(
         [*pip, "install", "--no-user", "--constraint", str(CONSTRAINTS), *requirements],
@@ -144,7 +142,7 @@ def constraints() -> str:
     return "".join(f"{name}=={version}\n" for name, version in versions["versions"].items())
 
 
-def run_quietly(command: list[str], complaint: str) -> None:
+def run_quietly(command: "list[str]", complaint: str) -> None:
     """Runs a command whose output is worth reading only if it fails, which ends this program with the complaint."""
     result = subprocess.run(
         command, cwd=PROJECT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False

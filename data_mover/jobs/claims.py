@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Update, func, or_, select, update
+from sqlalchemy import ColumnElement, Update, case, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from data_mover.db import now_ms
@@ -164,7 +164,7 @@ def end_overdue(session: Session) -> list[int]:
                 phase=None,
                 lease_until_ms=None,
                 worker=None,
-                ended_ms=now_ms(),
+                ended_ms=_now_but_not_before(func.coalesce(Job.started_ms, Job.submitted_ms)),
                 code=failure.code,
                 reason=failure.reason,
             )
@@ -212,7 +212,7 @@ def _take(session: Session, job_id: int, worker: str, lease_ms: int) -> bool:
             attempt=Job.attempt + 1,
             worker=worker,
             lease_until_ms=now_ms() + lease_ms,
-            started_ms=func.coalesce(Job.started_ms, now_ms()),
+            started_ms=func.coalesce(Job.started_ms, _now_but_not_before(Job.submitted_ms)),
             bytes_done=0,
         )
     )
@@ -236,7 +236,8 @@ def _claim(session: Session, job_id: int) -> Claim:
 
 def _end(session: Session, held: Claim, status: Status, **values: Any) -> bool:
     values = {"code": None, "reason": None, **values}
-    return _change(session, held, status=status, phase=None, lease_until_ms=None, ended_ms=now_ms(), **values)
+    ended = _now_but_not_before(Job.started_ms)
+    return _change(session, held, status=status, phase=None, lease_until_ms=None, ended_ms=ended, **values)
 
 
 def _change(session: Session, held: Claim, **values: Any) -> bool:
@@ -251,6 +252,11 @@ def _set_file(session: Session, held: Claim, **values: Any) -> None:
 def _changed(session: Session, statement: Update) -> bool:
     statement = statement.execution_options(synchronize_session=False)
     return session.scalars(statement.returning(Job.id)).one_or_none() is not None
+
+
+def _now_but_not_before(column: ColumnElement[int] | InstrumentedAttribute[Any]) -> ColumnElement[int]:
+    """A job that began has not ended before, whatever the clock says meanwhile."""
+    return case((column > now_ms(), column), else_=now_ms())
 
 
 def _due(column: InstrumentedAttribute[Any], now: int, longest_ms: int) -> ColumnElement[bool]:

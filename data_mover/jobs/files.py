@@ -46,8 +46,11 @@ def unmark_publishing(session: Session, held: Claim) -> bool:
     return mine
 
 
-def record_temporary(session: Session, held: Claim, path: str) -> bool:
-    """Records a temporary file before it is opened. False if the job is no longer this attempt's."""
+def record_temporary(session: Session, held: Claim, path: str, settle_ms: int) -> bool:
+    """Records a temporary file before it is opened. False if the job is no longer this attempt's.
+
+    Others leave the file alone for `settle_ms`: one that is fenced meanwhile has opened it by then, and stopped.
+    """
     mine = record_phase(session, held, Phase.TRANSFERRING)
     if mine:
         session.add(
@@ -56,7 +59,7 @@ def record_temporary(session: Session, held: Claim, path: str) -> bool:
                 attempt=held.attempt,
                 host=held.destination.host,
                 path=path,
-                not_before_ms=session.scalars(select(now_ms())).one(),
+                not_before_ms=session.scalars(select(now_ms())).one() + settle_ms,
             )
         )
     return mine

@@ -28,10 +28,12 @@ def _bandwidth(value: Any) -> Any:
 
 
 def _file_mode(value: Any) -> Any:
-    """Permission bits from octal text like `0644`."""
-    if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value):
-        raise ValueError('must be octal text like "0644"')
-    return int(value, 8)
+    """Permission bits from octal text like `0644`, or from a TOML octal like `0o644`."""
+    if isinstance(value, str) and re.fullmatch(r"0?[0-7]{3}", value):
+        return int(value, 8)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777:
+        return value
+    raise ValueError('must be octal text like "0644"')
 
 
 def _secret(value: Any) -> Any:
@@ -112,8 +114,8 @@ class HostOptions(BaseModel):
     connect_timeout_seconds: Seconds = 10
     #: a transfer in which nothing moves for so long is stalled
     idle_timeout_seconds: Seconds = 60
-    #: the weakest proof that counts: a SHA-256 at the destination, or only the size
-    verify: Literal["sha256", "size"] = "sha256"
+    #: how files are proven: by SHA-256 in the cheapest way, by reading back whatever it costs, or only by size
+    verify: Literal["sha256", "sha256-readback", "size"] = "sha256"
     #: the most channels that one file may use; this release uses one
     streams: int = Field(default=1, ge=1, le=16)
     file_mode: FileMode = 0o644

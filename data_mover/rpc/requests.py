@@ -31,7 +31,7 @@ def _sha256(value: Any) -> Any:
     return match[1].lower()
 
 
-class _Options(BaseModel):
+class Options(BaseModel):
     """The options that `move` takes."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, strict=True)
@@ -71,10 +71,10 @@ def _options(value: Any) -> MoveOptions:
     if not isinstance(value, dict):
         raise missing("options")
     try:
-        options = _Options.model_validate(value)
+        options = Options.model_validate(value)
     except ValidationError as error:
         mistake = mistakes_of(error, "options")[0]
-        known = ", ".join(_Options.model_fields)
+        known = ", ".join(Options.model_fields)
         raise invalid(
             mistake.key, f"unknown option; known: {known}" if mistake.sentence == "unknown key" else mistake.sentence
         ) from None

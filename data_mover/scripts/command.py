@@ -10,6 +10,7 @@ from typing import TypeVar
 import click
 import plaster
 
+from data_mover import migrations
 from data_mover.db import Database
 from data_mover.errors import ConfigurationError
 from data_mover.job_queue import Bell, redis_connection
@@ -51,7 +52,8 @@ def sweep(ini: str | None) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    database = Database(settings.database_url())
+    database = Database(_told(Settings.database_url, settings))
+    _told(migrations.require_newest, database.engine)
     Sweeper(settings, database, Bell(redis_connection(settings))).run(stop)
     database.close()
 

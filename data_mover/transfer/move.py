@@ -2,43 +2,23 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from posixpath import dirname
 
 from data_mover.errors import ChecksumMismatch, ConnectionLost, MoveFailure, Stalled
 from data_mover.protocols.base import Files, NewFile, Reader
 from data_mover.transfer.copy import Copied, Throttle, copy
-from data_mover.transfer.plan import aside_path, final_path, require_space, temporary_path
+from data_mover.transfer.order import Order
+from data_mover.transfer.plan import final_path, require_space, temporary_path
 from data_mover.transfer.publish import publish, published_by_predecessor
 from data_mover.transfer.verify import verify
 from data_mover.transfer.watch import Proof, Watch
-
-
-@dataclass(frozen=True)
-class Order:
-    """One file to move, and what earlier attempts at it have come to."""
-
-    job_id: int
-    file_number: int
-    attempt: int
-    source_path: str
-    #: as asked: a directory, or the exact name
-    destination_path: str
-    #: SHA-256 that the source must have
-    checksum: str | None = None
-    #: the final path, once an attempt has resolved it
-    path: str | None = None
-    #: the digest that an earlier attempt had marked as about to be published
-    publishing_sha256: str | None = None
-    #: temporary files that earlier attempts may have left
-    leftovers: tuple[str, ...] = ()
 
 
 def move_file(order: Order, source: Files, destination: Files, watch: Watch) -> None:
     """Moves one file. When it returns, the proven file stands under its final name; else it raises a MoveFailure, or
     Fenced or Cancelled, and the old file stands there still. Temporary files that cannot be removed stay on record."""
     watch.phase("resolving")
-    if _settled(order, destination, watch):
+    if published_by_predecessor(order, destination, watch):
         return
     with source.open(order.source_path) as reader:
         path = order.path or final_path(destination, order.destination_path, order.source_path)
@@ -52,13 +32,7 @@ def move_file(order: Order, source: Files, destination: Files, watch: Watch) -> 
             watch.phase("verifying")
             verified = verify(destination, temporary, copied, watch)
             watch.publishing(Proof(copied.size_bytes, copied.sha256, verified))
-            publish(destination, temporary, path, aside_path(path, order.job_id, order.file_number), watch)
-
-
-def _settled(order: Order, destination: Files, watch: Watch) -> bool:
-    swaps = destination.options.replace == "swap" and order.path is not None
-    aside = aside_path(order.path, order.job_id, order.file_number) if swaps and order.path else None
-    return published_by_predecessor(destination, order.path, order.publishing_sha256, order.leftovers, aside, watch)
+            publish(order, destination, temporary, path, watch)
 
 
 @contextmanager

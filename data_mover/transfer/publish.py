@@ -1,17 +1,17 @@
 """Giving a proven file its final name, once and for all, and finding out whether a dead attempt had done so."""
 
-from collections.abc import Sequence
-
 from data_mover.errors import CannotReplace, ConnectionLost, MoveFailure, Stalled, UnknownOutcome
 from data_mover.protocols.base import Files
+from data_mover.transfer.order import Order
+from data_mover.transfer.plan import aside_path
 from data_mover.transfer.verify import read_digest
 from data_mover.transfer.watch import Watch
 
 
-def publish(destination: Files, temporary: str, final: str, aside: str, watch: Watch) -> None:
+def publish(order: Order, destination: Files, temporary: str, final: str, watch: Watch) -> None:
     """Gives the temporary file its final name, in the place of what is there. The old file survives every failure."""
     try:
-        _replace(destination, temporary, final, aside)
+        _replace(destination, temporary, final, aside_path(final, order.job_id, order.file_number))
     except (ConnectionLost, Stalled):
         raise  # nobody knows; the next attempt looks
     except MoveFailure:
@@ -20,27 +20,24 @@ def publish(destination: Files, temporary: str, final: str, aside: str, watch: W
     watch.gone(temporary)
 
 
-def published_by_predecessor(
-    destination: Files, final: str | None, sha256: str | None, leftovers: Sequence[str], aside: str | None, watch: Watch
-) -> bool:
+def published_by_predecessor(order: Order, destination: Files, watch: Watch) -> bool:
     """Clears what earlier attempts have left, so that they can no longer publish, and tells whether one of them did.
 
-    `sha256` is the digest that an attempt had marked as about to be published. With the mark and no temporary file,
-    the final file decides: UnknownOutcome if it is another one.
+    With the mark of an attempt that was about to publish, and no temporary file, the final file decides:
+    UnknownOutcome if it is another one.
     """
-    if aside is not None and final is not None:
-        _put_back(destination, aside, final)
-    remaining = [path for path in leftovers if destination.facts(path) is not None]
+    _end_swap(order, destination)
+    remaining = [path for path in order.leftovers if destination.facts(path) is not None]
     if remaining:
         watch.not_published()
     for path in remaining:
         destination.remove(path)
-    for path in leftovers:
+    for path in order.leftovers:
         watch.gone(path)
-    if sha256 is None or final is None or remaining:
+    if order.publishing_sha256 is None or order.path is None or remaining:
         return False
-    if destination.facts(final) is None or read_digest(destination, final, watch) != sha256:
-        raise UnknownOutcome(f"{destination.host}:{final}")
+    if destination.facts(order.path) is None or read_digest(destination, order.path, watch) != order.publishing_sha256:
+        raise UnknownOutcome(f"{destination.host}:{order.path}")
     return True
 
 
@@ -64,11 +61,14 @@ def _swap(destination: Files, temporary: str, final: str, aside: str) -> None:
     destination.remove(aside)
 
 
-def _put_back(destination: Files, aside: str, final: str) -> None:
-    """Ends the swap of an attempt that died in it."""
+def _end_swap(order: Order, destination: Files) -> None:
+    """Ends the swap of an attempt that died in it: the old file comes back unless the new one is in its place."""
+    if destination.options.replace != "swap" or order.path is None:
+        return
+    aside = aside_path(order.path, order.job_id, order.file_number)
     if destination.facts(aside) is None:
         return
-    if destination.facts(final) is None:
-        destination.rename(aside, final)
+    if destination.facts(order.path) is None:
+        destination.rename(aside, order.path)
     else:
         destination.remove(aside)

@@ -19,7 +19,7 @@ def verify(destination: Files, path: str, copied: Copied, watch: Watch) -> str:
     _require_size(destination, path, copied)
     if destination.options.verify == "size":
         return "size"
-    if copied.size_bytes >= REMOTE_DIGEST_BYTES and destination.sha256(path) == copied.sha256:
+    if _asks_the_host(destination, copied) and destination.sha256(path) == copied.sha256:
         return "sha256-remote"
     if read_digest(destination, path, watch) != copied.sha256:
         raise VerifyFailed(f"{destination.host}: the SHA-256 is another")
@@ -34,6 +34,10 @@ def read_digest(files: Files, path: str, watch: Watch) -> str:
             digest.update(block)
             watch.alive()
     return digest.hexdigest()
+
+
+def _asks_the_host(destination: Files, copied: Copied) -> bool:
+    return destination.options.verify == "sha256" and copied.size_bytes >= REMOTE_DIGEST_BYTES
 
 
 def _require_size(destination: Files, path: str, copied: Copied) -> None:

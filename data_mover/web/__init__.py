@@ -3,7 +3,7 @@
 from pyramid.config import Configurator
 from pyramid.request import Request
 
-from data_mover import callers
+from data_mover import callers, migrations
 from data_mover.db import Database
 from data_mover.job_queue import Bell, redis_connection
 from data_mover.moves import Moves
@@ -13,9 +13,12 @@ from data_mover.settings import Settings
 
 def includeme(config: Configurator) -> None:
     settings: Settings = config.registry.data_mover_settings
+    settings.make_state_dir()
+    database = Database(settings.database_url())
+    migrations.require_newest(database.engine)
     moves = Moves(
         settings,
-        Database(settings.database_url()),
+        database,
         RegistryFile(settings.registry),
         Bell(redis_connection(settings)),
     )

@@ -59,7 +59,7 @@ class Attempt:
 
     def opening(self, temporary_path: str) -> None:
         with self._database.writing() as session:
-            self._require(files.record_temporary(session, self._held, temporary_path))
+            self._require(files.record_temporary(session, self._held, temporary_path, 2 * self._terms().lease_ms))
         self._lease.alive()
 
     def moved(self, acknowledged_bytes: int) -> None:
@@ -129,8 +129,8 @@ class Attempt:
 
     def _completed(self) -> None:
         with self._database.writing() as session:
-            self._require(claims.complete(session, self._held))
-        log.info("job-completed %s", self._held)
+            mine = claims.complete(session, self._held)
+        log.info("%s %s", "job-completed" if mine else "attempt-fenced after it had published", self._held)
 
     def _failed(self, failure: MoveFailure) -> None:
         with self._database.writing() as session:

@@ -17,6 +17,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker import Worker as ForkingWorker
 
+from data_mover import migrations
 from data_mover.db import Database
 from data_mover.job_queue import Bell, BellJob, bell_queue, redis_connection
 from data_mover.protocols import load_backends
@@ -44,6 +45,15 @@ def deployment() -> Deployment:
     return Deployment(settings, RegistryFile(settings.registry))
 
 
+def _require_deployment() -> None:
+    """Raises ConfigurationError if there is no deployment to work for."""
+    settings = deployment().settings
+    settings.make_state_dir()
+    database = Database(settings.database_url())
+    migrations.require_newest(database.engine)
+    database.close()
+
+
 def answer_bell() -> None:
     """What every bell calls, in a process of its own with connections of its own."""
     settings, registry = deployment()
@@ -69,7 +79,7 @@ class Worker(ForkingWorker):
             "default_worker_ttl": None,
         }
         load_backends()
-        deployment().settings.make_state_dir()
+        _require_deployment()
         super().__init__([bell_queue(connection)], name, connection=connection, **options)
 
     def execute_job(self, job: Job, queue: Queue) -> None:

@@ -179,14 +179,15 @@ def peak_bytes(pid):
     return sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
-def test_a_sparse_file_of_five_gibibytes_arrives_with_a_small_worker(service, proxy, roots):
+@pytest.mark.parametrize("destination", DESTINATIONS)
+def test_a_sparse_file_of_five_gibibytes_arrives_with_a_small_worker(service, proxy, roots, destination):
     size = 5 * 2**30
     with (roots.disk / "sparse").open("wb") as file:
         file.truncate(size)
         file.seek(size // 2)
         file.write(b"in the middle")
 
-    job_id = proxy.move("local://disk/sparse", "sftp://visualizer/sparse")["id"]
+    job_id = proxy.move("local://disk/sparse", {"host": destination, "path": "/sparse"})["id"]
     peaks = [0]
 
     def has_ended():
@@ -194,9 +195,10 @@ def test_a_sparse_file_of_five_gibibytes_arrives_with_a_small_worker(service, pr
         return proxy.check(job_id)["status"] in TERMINAL
 
     eventually(has_ended, "5 GiB have arrived", timeout_seconds=600)
-    assert_arrived(proxy.check(job_id), roots.disk / "sparse", roots.visualizer / "sparse")
+    arrived = getattr(roots, destination) / "sparse"
+    assert_arrived(proxy.check(job_id), roots.disk / "sparse", arrived)
     assert 0 < max(peaks) < 120 * 10**6
-    (roots.visualizer / "sparse").unlink()
+    arrived.unlink()
     (roots.disk / "sparse").unlink()
 
 

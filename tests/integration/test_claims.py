@@ -202,6 +202,16 @@ def test_what_ended_stays_as_it_is(submit, claim, written, report):
     assert once.submitted_at <= once.started_at <= once.ended_at
 
 
+def test_a_clock_that_jumps_back_makes_no_job_end_before_it_began(submit, claim, written, set_job, report):
+    job_id = submit()
+    held = claim()
+    set_job(job_id, started_ms=2**42)
+
+    written(claims.fail, held, NoSuchFile("disk:/a"))
+
+    assert report(job_id).started_at == report(job_id).ended_at
+
+
 def test_a_failure_is_told_with_its_code_and_who_can_fix_it(submit, claim, written, report):
     job_id = submit()
 
@@ -251,7 +261,7 @@ def test_past_the_deadline_nobody_claims_to_know_what_a_lost_publication_did(sub
 def test_temporary_files_of_live_jobs_are_left_to_the_next_attempt(submit, claim, written, set_job):
     job_id = submit()
     held = claim()
-    written(files.record_temporary, held, "/.data_mover-1")
+    written(files.record_temporary, held, "/.data_mover-1", 0)
     set_job(job_id, lease_until_ms=1)
     written(claims.take_back_lost, LEASE_MS)
 

@@ -1,0 +1,308 @@
+"""The way of one file, between two local directories: what is published when, and what is left behind."""
+
+import hashlib
+import os
+from dataclasses import replace
+
+import pytest
+
+from data_mover.errors import (
+    CannotReplace,
+    ChecksumMismatch,
+    ConnectionLost,
+    Fenced,
+    IsADirectory,
+    NoSpace,
+    NoSuchFile,
+    SourceChanged,
+    UnknownOutcome,
+    VerifyFailed,
+)
+from data_mover.protocols.local import LocalFiles
+from data_mover.protocols.options import LocalOptions
+from data_mover.transfer import Order, move_file
+
+OLD, NEW = b"old", b"new content"
+NEW_SHA256 = hashlib.sha256(NEW).hexdigest()
+ORDER = Order(job_id=7, file_number=0, attempt=1, source_path="/a", destination_path="/b")
+
+
+class Diary:
+    """A watch that writes down what it is told, and raises at a word it was given."""
+
+    def __init__(self, raising=None, at=None):
+        self.entries = []
+        self.proof = None
+        self._raising, self._at = raising, at
+
+    def _note(self, word, *details):
+        self.entries.append((word, *details))
+        if word == self._at:
+            raise self._raising
+
+    def phase(self, name):
+        self._note(name)
+
+    def resolved(self, path, size_bytes):
+        self._note("resolved", path, size_bytes)
+
+    def opening(self, temporary_path):
+        self._note("opening", temporary_path)
+
+    def moved(self, acknowledged_bytes):
+        self._note("moved", acknowledged_bytes)
+
+    def alive(self):
+        self._note("alive")
+
+    def publishing(self, proof):
+        self.proof = proof
+        self._note("publishing")
+
+    def not_published(self):
+        self._note("not published")
+
+    def gone(self, temporary_path):
+        self._note("gone", temporary_path)
+
+    @property
+    def words(self):
+        return [entry[0] for entry in self.entries]
+
+
+class CannotReplaceFiles(LocalFiles):
+    """A host that renames only to where nothing stands."""
+
+    def replace(self, path, final_path):
+        if self.facts(final_path) is not None:
+            raise CannotReplace(self.host)
+        super().replace(path, final_path)
+
+
+class BreakingFiles(LocalFiles):
+    """A host whose connection breaks around the rename."""
+
+    breaks = "before"
+
+    def replace(self, path, final_path):
+        if self.breaks == "after":
+            super().replace(path, final_path)
+        raise ConnectionLost(self.host)
+
+
+def files(root, kind=LocalFiles, **options):
+    root.mkdir(exist_ok=True)
+    table = {"protocol": "local", "root": str(root), "roles": ["source", "destination"], **options}
+    return kind.connect(root.name, LocalOptions.model_validate(table))
+
+
+@pytest.fixture
+def source(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "a").write_bytes(NEW)
+    return files(tmp_path / "source")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """The destination's directory, with an old file."""
+    (tmp_path / "vis").mkdir()
+    (tmp_path / "vis" / "b").write_bytes(OLD)
+    return tmp_path / "vis"
+
+
+def contents(root):
+    return {name: (root / name).read_bytes() for name in os.listdir(root) if (root / name).is_file()}
+
+
+def test_a_file_is_recorded_before_it_is_opened_and_proven_before_it_is_published(source, root):
+    diary = Diary()
+
+    move_file(ORDER, source, files(root), diary)
+
+    assert contents(root) == {"b": NEW}
+    assert [word for word in diary.words if word not in ("moved", "alive")] == [
+        "resolving",
+        "resolved",
+        "opening",
+        "verifying",
+        "publishing",
+        "gone",
+    ]
+    assert ("resolved", "/b", len(NEW)) in diary.entries
+    assert (diary.proof.size_bytes, diary.proof.sha256, diary.proof.verified) == (
+        len(NEW),
+        NEW_SHA256,
+        "sha256-readback",
+    )
+
+
+def test_the_temporary_name_is_beside_the_final_one_and_tells_the_job(source, root):
+    diary = Diary()
+
+    move_file(replace(ORDER, destination_path="/deep/er/"), source, files(root), diary)
+
+    [temporary] = [entry[1] for entry in diary.entries if entry[0] == "opening"]
+    assert temporary.startswith("/deep/er/.data_mover-7-0-1-")
+    assert (root / "deep" / "er" / "a").read_bytes() == NEW
+
+
+@pytest.mark.parametrize("word", ["resolving", "resolved", "opening", "moved", "verifying", "publishing"])
+def test_an_attempt_that_is_fenced_publishes_nothing_and_leaves_nothing(source, root, word):
+    with pytest.raises(Fenced):
+        move_file(ORDER, source, files(root), Diary(Fenced(), at=word))
+
+    assert contents(root) == {"b": OLD}
+
+
+@pytest.mark.parametrize(
+    ("order", "failure"),
+    [
+        (replace(ORDER, source_path="/nothing"), NoSuchFile),
+        (replace(ORDER, checksum="0" * 64), ChecksumMismatch),
+        (replace(ORDER, destination_path="/directory"), IsADirectory),
+    ],
+)
+def test_what_fails_leaves_the_old_file_and_nothing_else(source, root, order, failure):
+    (root / "directory" / "a").mkdir(parents=True)
+
+    with pytest.raises(failure):
+        move_file(order, source, files(root), Diary())
+
+    assert contents(root) == {"b": OLD}
+    assert contents(root / "directory") == {}
+
+
+def test_a_source_that_changes_meanwhile_is_not_published(source, root, tmp_path):
+    class Meddling(Diary):
+        def opening(self, temporary_path):
+            with (tmp_path / "source" / "a").open("ab") as file:
+                file.write(b"more")
+
+    with pytest.raises(SourceChanged):
+        move_file(ORDER, source, files(root), Meddling())
+
+    assert contents(root) == {"b": OLD}
+
+
+def test_bytes_that_change_at_the_destination_are_found(source, root):
+    class Meddling(Diary):
+        def phase(self, name):
+            if name == "verifying":
+                [temporary] = root.glob(".data_mover-*")
+                temporary.write_bytes(b"NEW content")
+
+    with pytest.raises(VerifyFailed):
+        move_file(ORDER, source, files(root), Meddling())
+
+    assert contents(root) == {"b": OLD}
+
+
+def test_where_the_registry_allows_no_more_the_size_is_the_proof(source, root):
+    diary = Diary()
+
+    move_file(ORDER, source, files(root, verify="size"), diary)
+
+    assert diary.proof.verified == "size"
+
+
+def test_a_file_that_cannot_fit_is_not_begun(root, tmp_path):
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(2**43)
+    source = files(tmp_path)
+
+    with pytest.raises(NoSpace):
+        move_file(replace(ORDER, source_path="/huge"), source, files(root), Diary())
+
+    assert contents(root) == {"b": OLD}
+
+
+def test_where_a_host_cannot_replace_the_move_fails_and_says_so_on_record(source, root):
+    diary = Diary()
+
+    with pytest.raises(CannotReplace):
+        move_file(ORDER, source, files(root, CannotReplaceFiles), diary)
+
+    assert contents(root) == {"b": OLD}
+    assert diary.words[-2:] == ["not published", "gone"]
+
+
+def test_where_the_registry_allows_it_files_are_swapped(source, root):
+    move_file(ORDER, source, files(root, CannotReplaceFiles, replace="swap"), Diary())
+
+    assert contents(root) == {"b": NEW}
+
+
+def test_a_swap_that_died_half_way_gives_the_old_file_back(source, root):
+    (root / "b").rename(root / ".data_mover-7-0-old")
+    (root / ".data_mover-7-0-1-x").write_bytes(NEW)
+    order = replace(
+        ORDER,
+        attempt=2,
+        path="/b",
+        publishing_sha256=NEW_SHA256,
+        leftovers=("/.data_mover-7-0-1-x",),
+        checksum="0" * 64,
+    )
+
+    with pytest.raises(ChecksumMismatch):
+        move_file(order, source, files(root, CannotReplaceFiles, replace="swap"), Diary())
+
+    assert contents(root) == {"b": OLD}
+
+
+def test_a_swap_that_died_at_its_end_is_ended(source, root):
+    (root / "b").rename(root / ".data_mover-7-0-old")
+    (root / "b").write_bytes(NEW)
+    order = replace(ORDER, attempt=2, path="/b", publishing_sha256=NEW_SHA256, leftovers=("/.data_mover-7-0-1-x",))
+
+    move_file(order, source, files(root, CannotReplaceFiles, replace="swap"), Diary())
+
+    assert contents(root) == {"b": NEW}
+
+
+@pytest.mark.parametrize("breaks", ["before", "after"])
+def test_a_connection_that_breaks_at_the_rename_leaves_it_to_the_next_attempt_to_look(source, root, breaks):
+    first, second = Diary(), Diary()
+    breaking = files(root, BreakingFiles)
+    breaking.breaks = breaks
+    with pytest.raises(ConnectionLost):
+        move_file(ORDER, source, breaking, first)
+    [temporary] = [entry[1] for entry in first.entries if entry[0] == "opening"]
+    assert "not published" not in first.words
+
+    order = replace(ORDER, attempt=2, path="/b", publishing_sha256=NEW_SHA256, leftovers=(temporary,))
+    move_file(order, source, files(root), second)
+
+    assert contents(root) == {"b": NEW}
+    assert ("publishing" in second.words) == (breaks == "before")
+
+
+def test_what_a_dead_attempt_left_is_removed_before_anything_else(source, root):
+    (root / ".data_mover-7-0-1-x").write_bytes(b"half")
+    diary = Diary()
+
+    move_file(replace(ORDER, attempt=2, path="/b", leftovers=("/.data_mover-7-0-1-x",)), source, files(root), diary)
+
+    assert contents(root) == {"b": NEW}
+    assert diary.words[:4] == ["resolving", "not published", "gone", "resolved"]
+
+
+@pytest.mark.parametrize("there", [OLD, None])
+def test_with_the_mark_and_another_file_in_the_place_nobody_claims_to_know(source, root, there):
+    (root / "b").unlink()
+    if there:
+        (root / "b").write_bytes(there)
+    order = replace(ORDER, attempt=2, path="/b", publishing_sha256=NEW_SHA256)
+
+    with pytest.raises(UnknownOutcome):
+        move_file(order, source, files(root), Diary())
+
+
+def test_the_final_path_is_decided_once(source, root):
+    (root / "directory").mkdir()
+
+    move_file(replace(ORDER, attempt=2, destination_path="/directory", path="/decided"), source, files(root), Diary())
+
+    assert (root / "decided").read_bytes() == NEW
+    assert contents(root / "directory") == {}
