@@ -3,7 +3,7 @@
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_mover.protocols.sftp_messages import Answer, Attributes, Reply, Status, string, strings, text
@@ -34,6 +34,7 @@ def test_what_follows_the_attributes_is_left_alone():
     assert Attributes.read(content).size_bytes == 7
 
 
+@settings(database=None)
 @given(mode=st.none() | COUNT, modified_at=st.none() | COUNT)
 def test_packed_attributes_are_read_as_they_were(mode, modified_at):
     packed = Attributes(mode=mode, modified_at=modified_at).packed()
@@ -48,6 +49,7 @@ def test_a_time_that_the_protocol_cannot_carry_is_the_nearest_that_it_can(modifi
     assert Attributes.read(memoryview(packed)).modified_at == sent
 
 
+@settings(database=None)
 @given(st.lists(st.binary(max_size=50)))
 def test_strings_are_read_as_they_were_written(values):
     assert strings(memoryview(b"".join(map(string, values)))) == values
