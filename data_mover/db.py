@@ -7,14 +7,15 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, MetaData, create_engine, event, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.sql.functions import FunctionElement
 
 from data_mover.errors import ServiceUnavailable
 
-#: how long a statement waits for SQLite's lock, or a connection for PostgreSQL
+#: how long SQLite's lock is waited for, and how long PostgreSQL may take to be connected to or to answer a statement
 BUSY_TIMEOUT_SECONDS = 5
 
 _WRITES = "data_mover_writes"
@@ -97,7 +98,7 @@ def _told_apart() -> Iterator[None]:
     """A database that does not answer is a ServiceUnavailable; what a statement did wrong stays what it is."""
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
+    except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
         raise ServiceUnavailable("the database does not answer") from error
     except DBAPIError as error:
         if error.connection_invalidated:
@@ -111,7 +112,13 @@ def _engine(url: URL) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    connect_args = {"connect_timeout": BUSY_TIMEOUT_SECONDS, "application_name": "data_mover"}
+    milliseconds = BUSY_TIMEOUT_SECONDS * 1000
+    connect_args = {
+        "application_name": "data_mover",
+        "connect_timeout": BUSY_TIMEOUT_SECONDS,
+        "tcp_user_timeout": milliseconds,
+        "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}",
+    }
     return create_engine(url, connect_args=connect_args, pool_pre_ping=True, pool_timeout=BUSY_TIMEOUT_SECONDS)
 
 

@@ -171,7 +171,7 @@ class UnknownHost(MoveFailure, code="unknown-host", retryable=False, who_can_fix
 
 
 class UnknownOutcome(MoveFailure, code="unknown-outcome", retryable=False, who_can_fix="host owner"):
-    """The file was being published when the attempt died, and another file stands there now."""
+    """The attempt died while it published the file, and it cannot be told whether the file got its final name."""
 
 
 class InternalError(MoveFailure, code="internal", retryable=True, who_can_fix="operator"):

@@ -3,7 +3,7 @@
 import logging
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,7 @@ def load_registry(path: Path) -> Registry:
         if (dataset := _load_dataset(name, table, mistakes))
     }
     registry = Registry(hosts, datasets)
-    mistakes += _dataset_mistakes(registry, known_hosts=document.get("hosts", {}))
+    mistakes += _dataset_mistakes(registry, named_hosts={name for name, _ in _tables(document, "hosts", [])})
     if mistakes:
         raise ConfigurationError(str(path), mistakes)
     return registry
@@ -176,7 +176,7 @@ def _load_dataset(name: str, table: dict[str, Any], mistakes: list[Mistake]) -> 
         return None
 
 
-def _dataset_mistakes(registry: Registry, known_hosts: Mapping[str, Any]) -> list[Mistake]:
+def _dataset_mistakes(registry: Registry, named_hosts: Set[str]) -> list[Mistake]:
     """Sources that are not endpoints of source hosts; a host with mistakes of its own is not blamed twice."""
     mistakes = []
     for name, dataset in registry.datasets.items():
@@ -184,7 +184,7 @@ def _dataset_mistakes(registry: Registry, known_hosts: Mapping[str, Any]) -> lis
             location = dataset.location(_SAMPLE_ID)
             if not isinstance(location, Endpoint):
                 raise invalid("source", "must be a host and path, or a URL")
-            if location.host in registry.hosts or location.host not in known_hosts:
+            if location.host in registry.hosts or location.host not in named_hosts:
                 registry.resolve_source(location)
         except Refusal as refusal:
             mistakes.append(Mistake(f"datasets.{name}.source", refusal.reason))

@@ -1,5 +1,6 @@
 """The settings of a deployment: the ini's `[app:main]` as one frozen value that every process reads."""
 
+import configparser
 import errno
 import os
 from collections.abc import Mapping
@@ -7,7 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import plaster
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -27,7 +37,11 @@ def _database_url(value: str) -> str:
         url = make_url(value)
     except ArgumentError:
         raise ValueError("must be a database URL like sqlite:////path/file.db or postgresql://user@host/name") from None
-    if url.password is not None:
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ValueError("must be a database of SQLite or PostgreSQL")
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        raise ValueError("must name a file: processes cannot share a database in memory")
+    if url.password is not None or "password" in url.query:
         raise ValueError("must not contain a password; write it as sqlalchemy.password = env:NAME or file:/path")
     return value
 
@@ -35,7 +49,7 @@ def _database_url(value: str) -> str:
 def _redis_url(value: str) -> str:
     if not value.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("must be a URL like redis://127.0.0.1:6379/0 or unix:///run/redis.sock")
-    if "@" in value:
+    if "@" in value or "password=" in value:
         raise ValueError("must not contain a password; write it as redis.password = env:NAME or file:/path")
     return value
 
@@ -94,13 +108,24 @@ class Settings(BaseModel):
     #: how long a woken worker goes on claiming jobs before it listens for a stop again
     claim_on_seconds: float = Field(60, alias="data_mover.claim_on_seconds", ge=0, le=3600)
 
+    @field_validator("beat_seconds")
+    @classmethod
+    def _often_enough(cls, value: float, info: ValidationInfo) -> float:
+        lease_seconds = info.data.get("lease_seconds", value * 3)
+        if value * 3 > lease_seconds:
+            raise ValueError(f"must be at most a third of data_mover.lease_seconds, which is {lease_seconds:g}")
+        return value
+
     @classmethod
     def from_ini(cls, ini: str) -> Self:
         """The settings of the ini's `[app:main]`. Raises ConfigurationError, listing every mistake."""
         if not Path(ini).is_file():
             raise ConfigurationError(ini, [Mistake("file", "there is no such file")])
-        loader = plaster.get_loader(ini, protocols=["wsgi"])
-        return cls.from_mapping(loader.get_wsgi_app_settings("main"), ini)
+        try:
+            settings = plaster.get_loader(ini, protocols=["wsgi"]).get_wsgi_app_settings("main")
+        except (LookupError, ValueError, configparser.Error) as error:
+            raise ConfigurationError(ini, [Mistake("[app:main]", f"cannot be read: {error}")]) from error
+        return cls.from_mapping(settings, ini)
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any], ini: str = "[app:main]") -> Self:

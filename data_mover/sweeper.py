@@ -11,6 +11,9 @@ from data_mover.settings import Settings
 
 log = logging.getLogger(__name__)
 
+#: how many jobs are ended in one transaction
+OVERDUE_AT_A_TIME = 500
+
 
 class Sweeper:
     """Any number of them may run; each sweep is a few guarded statements."""
@@ -32,14 +35,23 @@ class Sweeper:
     def sweep(self) -> None:
         """Takes back jobs whose lease has run out, ends those past their deadline, rings if there is work. Raises
         ServiceUnavailable where the database does not answer."""
-        with self._database.writing() as session:
-            lost = claims.take_back_lost(session, int(self._settings.lease_seconds * 1000))
-            overdue = claims.end_overdue(session)
-        for job_id in lost:
-            log.warning("lease-expired job=%s its worker gave no sign of life; it waits for another", job_id)
-        for job_id in overdue:
-            log.warning("deadline-passed job=%s", job_id)
+        self._take_back_lost()
+        while self._end_overdue() == OVERDUE_AT_A_TIME:
+            pass
         with self._database.reading() as session:
             work = claims.runnable(session) or files.leftovers_due(session)
         if work:
             self._bell.ring()
+
+    def _take_back_lost(self) -> None:
+        with self._database.writing() as session:
+            lost = claims.take_back_lost(session, int(self._settings.lease_seconds * 1000))
+        for job_id in lost:
+            log.warning("lease-expired job=%s its worker gave no sign of life; it waits for another", job_id)
+
+    def _end_overdue(self) -> int:
+        with self._database.writing() as session:
+            overdue = claims.end_overdue(session, OVERDUE_AT_A_TIME)
+        for job_id in overdue:
+            log.warning("deadline-passed job=%s", job_id)
+        return len(overdue)

@@ -5,7 +5,7 @@ was. All functions take a writing session and leave the commit to the caller.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class _Head:
+class Head:
     """The job that is next in its lane."""
 
     job_id: int
@@ -57,18 +57,26 @@ class _Head:
     host_names: frozenset[str]
 
 
-def claim(
-    session: Session, worker: str, places: Mapping[str, int], lease_ms: int, last: Claim | None = None
-) -> Claim | None:
-    """Takes the best runnable job, or None if there is none.
+def heads(session: Session, places: Mapping[str, int], last: Claim | None = None) -> list[Head]:
+    """The jobs that may be claimed now, the best first: one of each lane whose hosts have a free place.
 
     `places` says how many jobs may run with each host; a host that is not named has one, for a job that is then told
     that its host is unknown. Order: priority, the caller with the least running, the hosts of the `last` claim, age.
     """
-    for head in _ordered(session, _heads(session), last):
-        hosts.lock(session, head.host_names)
-        if _has_places(head, hosts.running(session), places) and _take(session, head.job_id, worker, lease_ms):
-            return _claim(session, head.job_id)
+    running, callers = hosts.running(session), _running_by_caller(session)
+    warm = frozenset(last.host_names) if last else frozenset()
+    free = [head for head in _heads(session) if _has_places(head, running, places)]
+    return sorted(free, key=lambda head: (head.priority, callers[head.caller], head.host_names != warm, head.job_id))
+
+
+def take(session: Session, head: Head, worker: str, places: Mapping[str, int], lease_ms: int) -> Claim | None:
+    """Claims the job, or returns None where somebody else was faster.
+
+    One in a transaction: it keeps the rows of both hosts locked, in order of name, so that no two wait for each other.
+    """
+    hosts.lock(session, head.host_names)
+    if _has_places(head, hosts.running(session), places) and _take(session, head.job_id, worker, lease_ms):
+        return _claim(session, head.job_id)
     return None
 
 
@@ -94,7 +102,6 @@ def complete(session: Session, held: Claim) -> bool:
     ended = _end(session, held, Status.COMPLETED, bytes_done=Job.bytes_total, files_done=1)
     if ended:
         _set_file(session, held, state=FileState.PUBLISHED)
-        hosts.record_success(session, held.host_names)
     return ended
 
 
@@ -145,50 +152,54 @@ def take_back_lost(session: Session, lease_ms: int) -> list[int]:
     return list(session.scalars(taken.returning(Job.id)))
 
 
-def end_overdue(session: Session) -> list[int]:
-    """Fails jobs whose deadline has passed; the ids of the jobs.
+def end_overdue(session: Session, limit: int) -> list[int]:
+    """Fails jobs whose deadline has passed, `limit` at most; the ids of the jobs.
 
     One that is about to publish is left to its attempt. Where such an attempt was lost, nobody can say whether the
     file got its final name.
     """
-    overdue = Job.deadline_ms < _now(session)
     live = or_(Job.status == Status.PENDING, (Job.status == Status.IN_PROGRESS) & (Job.phase != Phase.PUBLISHING))
-    marked = select(JobFile.job_id).where(JobFile.job_id == Job.id, JobFile.state == FileState.VERIFIED).exists()
-    ids: list[int] = []
-    for failure, condition in ((UnknownOutcome(), marked), (DeadlinePassed(), ~marked)):
-        ended = (
-            update(Job)
-            .where(overdue, live, condition)
-            .values(
-                status=Status.FAILED,
-                phase=None,
-                lease_until_ms=None,
-                worker=None,
-                ended_ms=_now_but_not_before(func.coalesce(Job.started_ms, Job.submitted_ms)),
-                code=failure.code,
-                reason=failure.reason,
-            )
+    overdue = select(Job.id, JobFile.state).join(JobFile, (JobFile.job_id == Job.id) & (JobFile.number == 0))
+    overdue = overdue.where(Job.deadline_ms < _now(session), live).limit(limit)
+    states: dict[int, str] = dict(session.execute(overdue.with_for_update(skip_locked=True, of=Job)).all())
+    marked = [job_id for job_id, state in states.items() if state == FileState.VERIFIED]
+    _fail_overdue(session, marked, UnknownOutcome())
+    _fail_overdue(session, states.keys() - set(marked), DeadlinePassed())
+    return list(states)
+
+
+def is_marked(session: Session, held: Claim) -> bool:
+    """Whether an attempt was about to publish, and nobody has found out yet whether it did."""
+    state = select(JobFile.state).where(JobFile.job_id == held.job_id, JobFile.number == 0)
+    return session.scalars(state).one() == FileState.VERIFIED
+
+
+def _fail_overdue(session: Session, ids: Collection[int], failure: MoveFailure) -> None:
+    session.execute(
+        update(Job)
+        .where(Job.id.in_(ids))
+        .values(
+            status=Status.FAILED,
+            phase=None,
+            lease_until_ms=None,
+            worker=None,
+            ended_ms=_now_but_not_before(func.coalesce(Job.started_ms, Job.submitted_ms)),
+            code=failure.code,
+            reason=failure.reason,
         )
-        ids += session.scalars(ended.returning(Job.id))
+    )
     session.execute(update(JobFile).where(JobFile.job_id.in_(ids)).values(state=FileState.FAILED))
-    return ids
 
 
-def _heads(session: Session) -> list[_Head]:
+def _heads(session: Session) -> list[Head]:
     now = _now(session)
     waiting = (Job.lane_id == Lane.id, Job.status == Status.PENDING, _due(Job.not_before_ms, now, LONGEST_WAIT_MS))
     head = select(Job.id).where(*waiting).order_by(Job.priority, Job.id).limit(1).correlate(Lane).scalar_subquery()
     rows = session.execute(select(Job.id, Job.priority, Lane).join(Lane, Job.id == head))
     return [
-        _Head(job_id, priority, lane.caller, frozenset((lane.source_host, lane.destination_host)))
+        Head(job_id, priority, lane.caller, frozenset((lane.source_host, lane.destination_host)))
         for job_id, priority, lane in rows
     ]
-
-
-def _ordered(session: Session, heads: list[_Head], last: Claim | None) -> list[_Head]:
-    callers = _running_by_caller(session)
-    warm = frozenset(last.host_names) if last else frozenset()
-    return sorted(heads, key=lambda head: (head.priority, callers[head.caller], head.host_names != warm, head.job_id))
 
 
 def _running_by_caller(session: Session) -> Counter[str]:
@@ -198,7 +209,7 @@ def _running_by_caller(session: Session) -> Counter[str]:
     return Counter(dict(rows.all()))
 
 
-def _has_places(head: _Head, running: Counter[str], places: Mapping[str, int]) -> bool:
+def _has_places(head: Head, running: Counter[str], places: Mapping[str, int]) -> bool:
     return all(running[name] < places.get(name, 1) for name in head.host_names)
 
 

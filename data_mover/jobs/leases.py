@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from data_mover.db import Database
 from data_mover.errors import DataMoverError, Fenced, ServiceUnavailable, Stalled
 from data_mover.jobs import claims
 from data_mover.jobs.claims import Claim
 
 log = logging.getLogger(__name__)
+
+#: the time-outs of the connections come first; this watch is for what they cannot see
+IDLE_MARGIN_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -59,13 +64,21 @@ class Lease:
         self._thread.join()
 
     def moved(self, bytes_done: int) -> None:
-        """So many bytes are done. Raises what `lost` says, once it says something."""
-        self._bytes_done = bytes_done
-        self.alive()
+        """So many bytes are done; the same number again is no movement. Raises what `lost` says, once it says it."""
+        if bytes_done != self._bytes_done:
+            self._bytes_done = bytes_done
+            self._moved_at = time.monotonic()
+        self._require_held()
 
     def alive(self) -> None:
         """Something moved. Raises what `lost` says, once it says something."""
         self._moved_at = time.monotonic()
+        self._require_held()
+
+    def _require_held(self) -> None:
+        """The lease runs out by this clock too: the other thread may be waiting for the database."""
+        if self.lost is None and time.monotonic() - self._renewed_at > self._terms.lease_seconds:
+            self.lost = Fenced()
         if self.lost is not None:
             raise self.lost
 
@@ -74,7 +87,7 @@ class Lease:
             self._beat()
 
     def _beat(self) -> None:
-        if time.monotonic() - self._moved_at > self._terms.idle_seconds:
+        if time.monotonic() - self._moved_at > self._terms.idle_seconds + IDLE_MARGIN_SECONDS:
             self._give_up(Stalled(f"nothing moved for {self._terms.idle_seconds:g} s"))
             return
         asked_at = time.monotonic()
@@ -87,6 +100,9 @@ class Lease:
             log.warning("lease-not-renewed %s %s", self._held, error)
             if time.monotonic() - self._renewed_at > self._terms.lease_seconds:
                 self._give_up(Fenced())
+        except SQLAlchemyError:
+            log.exception("lease-broke %s", self._held)
+            self._give_up(Fenced())
 
     def _renew(self) -> bool:
         rate = self._rate.after(self._bytes_done)

@@ -109,7 +109,7 @@ class JobFile(Base):
 
 
 class TemporaryFile(Base):
-    """A temporary file that may lie on a host: recorded before it is opened, forgotten once it is known to be gone."""
+    """A file that may lie on a host and must not stay: recorded before it is there, forgotten once it is gone."""
 
     __tablename__ = "temporary_files"
     __table_args__ = (Index("ix_temporary_files_not_before", "not_before_ms"),)
@@ -119,6 +119,8 @@ class TemporaryFile(Base):
     attempt: Mapped[int] = mapped_column(Integer)
     host: Mapped[str] = mapped_column(Text)
     path: Mapped[str] = mapped_column(Text)
+    #: the final path to which it goes back, if it is the old file of a swap
+    restores: Mapped[str | None] = mapped_column(Text)
     #: when removing it may be tried next, once its attempt is over
     not_before_ms: Mapped[int] = mapped_column(BigInteger)
 

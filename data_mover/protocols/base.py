@@ -145,7 +145,10 @@ class Files(AbstractContextManager["Files"]):
 
     @abstractmethod
     def rename(self, path: str, free_path: str) -> None:
-        """Renames a file to a path where nothing stands; never overwrites where the host can help it."""
+        """Renames a file to a path where nothing stands; never overwrites where the host can help it.
+
+        NoSuchFile where there is no such file, also if somebody else renamed it meanwhile.
+        """
 
     @abstractmethod
     def remove(self, path: str) -> None:

@@ -105,7 +105,7 @@ class ScpFiles(Files):
         real, free = quote(self._beside(path)), quote(self._beside(free_path))
         self._shell(
             f"{self._require_movable(path, free_path)} if [ -e {free} ] || [ -L {free} ]; then exit {_EXISTS}; fi; "
-            f"if ln -- {real} {free} 2>/dev/null; then rm -f -- {real}; "
+            f"if ln -- {real} {free} 2>/dev/null; then rm -- {real} || exit {_MISSING}; "
             f"elif [ -e {free} ]; then exit {_EXISTS}; else mv -f -- {real} {free}; fi",
             free_path,
         )

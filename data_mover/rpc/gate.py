@@ -7,6 +7,7 @@ from pyramid.httpexceptions import (
     HTTPBadRequest,
     HTTPException,
     HTTPMethodNotAllowed,
+    HTTPNotFound,
     HTTPRequestEntityTooLarge,
     HTTPUnsupportedMediaType,
 )
@@ -28,7 +29,7 @@ def gate_tween(handler: Handler, registry: Registry) -> Handler:
     """Answers what must not be parsed; everything else goes on."""
 
     def gate(request: Request) -> Response:
-        if request.path_info not in PATHS:
+        if not request.path_info.startswith(PATHS[0]):
             return handler(request)
         return _http_refusal(request) or _parse_refusal(request.body) or handler(request)
 
@@ -36,6 +37,8 @@ def gate_tween(handler: Handler, registry: Registry) -> Handler:
 
 
 def _http_refusal(request: Request) -> HTTPException | None:
+    if request.path_info not in PATHS:  # a route matches before a final newline, too
+        return HTTPNotFound(f"calls are made to {PATHS[0]}")
     if request.method != "POST":
         return HTTPMethodNotAllowed("XML-RPC calls are made with POST", headers=[("Allow", "POST")])
     if request.query_string:

@@ -1,5 +1,6 @@
 """Introspection and batches, as the XML-RPC world expects them."""
 
+import logging
 from typing import Any
 from xmlrpc.client import Fault
 
@@ -10,6 +11,9 @@ from data_mover.locations import missing
 from data_mover.rpc.calls import Method, call, service_unavailable
 from data_mover.rpc.methods import METHODS
 
+log = logging.getLogger(__name__)
+
+APPLICATION_ERROR = -32500
 METHOD_NOT_FOUND = -32601
 INVALID_PARAMETERS = -32602
 
@@ -48,6 +52,9 @@ def _answer(request: Request, each: Any) -> Any:
         return _fault_struct(fault)
     except ServiceUnavailable as error:
         return _fault_struct(service_unavailable(error, request))
+    except Exception:  # the answers of the calls before it must not be lost
+        log.exception("multicall-broke")
+        return _fault_struct(Fault(APPLICATION_ERROR, "application error"))
 
 
 def _fault_struct(fault: Fault) -> dict[str, Any]:

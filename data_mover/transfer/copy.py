@@ -8,6 +8,8 @@ from data_mover.errors import SourceChanged
 from data_mover.protocols.base import Reader, Writer
 from data_mover.transfer.watch import Watch
 
+LONGEST_SLEEP_SECONDS = 0.5
+
 
 @dataclass(frozen=True)
 class Copied:
@@ -18,10 +20,11 @@ class Copied:
 
 
 class Throttle:
-    """Holds a transfer to a rate on average. None as the rate is no limit."""
+    """Holds a transfer to a rate on average, and gives signs of life while it waits. None as the rate is no limit."""
 
-    def __init__(self, bytes_per_second: int | None) -> None:
+    def __init__(self, bytes_per_second: int | None, watch: Watch) -> None:
         self._rate = bytes_per_second
+        self._watch = watch
         self._began = time.monotonic()
         self._passed_bytes = 0
 
@@ -30,9 +33,10 @@ class Throttle:
         if self._rate is None:
             return
         self._passed_bytes += count
-        ahead_seconds = self._passed_bytes / self._rate - (time.monotonic() - self._began)
-        if ahead_seconds > 0:
-            time.sleep(ahead_seconds)
+        due = self._began + self._passed_bytes / self._rate
+        while (ahead_seconds := due - time.monotonic()) > 0:
+            time.sleep(min(ahead_seconds, LONGEST_SLEEP_SECONDS))
+            self._watch.alive()
 
 
 def copy(reader: Reader, writer: Writer, throttle: Throttle, watch: Watch) -> Copied:

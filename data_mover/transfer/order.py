@@ -4,6 +4,15 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Leftover:
+    """A file beside the final one that an attempt has recorded, and that may still be there."""
+
+    path: str
+    #: the final path, if this is the old file that was put aside for it
+    restores: str | None = None
+
+
+@dataclass(frozen=True)
 class Order:
     """One file to move, and what earlier attempts at it have come to."""
 
@@ -19,5 +28,5 @@ class Order:
     path: str | None = None
     #: the digest that an earlier attempt had marked as about to be published
     publishing_sha256: str | None = None
-    #: temporary files that earlier attempts may have left
-    leftovers: tuple[str, ...] = ()
+    #: what earlier attempts may have left
+    leftovers: tuple[Leftover, ...] = ()

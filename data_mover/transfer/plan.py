@@ -28,9 +28,9 @@ def temporary_path(path: str, job_id: int, file_number: int, attempt: int) -> st
     return join(dirname(path), name)
 
 
-def aside_path(path: str, job_id: int, file_number: int) -> str:
-    """Where the old file waits while a host that cannot replace atomically swaps; the same for every attempt."""
-    return join(dirname(path), f"{TEMPORARY_PREFIX}{job_id}-{file_number}-old")
+def aside_path(path: str, job_id: int, file_number: int, attempt: int) -> str:
+    """Where the old file waits while a host that cannot replace atomically swaps."""
+    return join(dirname(path), f"{TEMPORARY_PREFIX}{job_id}-{file_number}-{attempt}-old")
 
 
 def require_space(destination: Files, directory: str, size_bytes: int) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from data_mover.transfer.order import Leftover
+
 
 @dataclass(frozen=True)
 class Proof:
@@ -21,16 +23,16 @@ class Watch(Protocol):
     """
 
     def phase(self, name: str) -> None:
-        """The transfer begins `resolving` or `verifying`."""
+        """The transfer begins `resolving`, `transferring` or `verifying`."""
 
     def resolved(self, path: str, size_bytes: int) -> None:
         """The final path is decided, for all attempts to come, and the size of the source is known."""
 
-    def opening(self, temporary_path: str) -> None:
-        """A temporary file is about to be created; on return it is on record. The phase is `transferring`."""
+    def leaving(self, leftover: Leftover) -> None:
+        """A file is about to be created that must not stay; on return it is on record."""
 
     def moved(self, acknowledged_bytes: int) -> None:
-        """So many bytes of the file have been acknowledged by the destination."""
+        """So many bytes of the file have been acknowledged by the destination; the same number again is no movement."""
 
     def alive(self) -> None:
         """Something moved that is not new bytes at the destination."""
@@ -42,5 +44,5 @@ class Watch(Protocol):
     def not_published(self) -> None:
         """It is certain that the file did not get its final name after all."""
 
-    def gone(self, temporary_path: str) -> None:
-        """The temporary file is certainly no longer there."""
+    def gone(self, leftover: Leftover) -> None:
+        """The file is certainly no longer there, or is where it belongs."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pyramid.httpexceptions import HTTPForbidden
+from pyramid.httpexceptions import HTTPBadRequest, HTTPForbidden
 from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
@@ -16,8 +16,21 @@ def access_tween(handler: Handler, registry: Registry) -> Handler:
     """Answers 403 before anything of the request is read."""
 
     def access(request: Request) -> Response:
-        if is_from_this_machine(request.environ):
-            return handler(request)
-        return HTTPForbidden("data_mover.callers = none: only requests of this machine, to a loopback name, are served")
+        if not is_from_this_machine(request.environ):
+            return HTTPForbidden(
+                "data_mover.callers = none: only requests of this machine, to a loopback name, are served"
+            )
+        if not _is_utf8(request.environ["PATH_INFO"]):
+            return HTTPBadRequest("the path is not UTF-8")
+        return handler(request)
 
     return access
+
+
+def _is_utf8(path_info: str) -> bool:
+    """WSGI hands the bytes of the path over as Latin-1."""
+    try:
+        path_info.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return False
+    return True

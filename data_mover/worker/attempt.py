@@ -1,10 +1,22 @@
 """One attempt at a job: connect to both hosts, move the file, record what became of it."""
 
 import logging
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+
+from sqlalchemy.orm import Session
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from data_mover.db import Database
-from data_mover.errors import DataMoverError, Fenced, InternalError, MoveFailure, UnknownHost
+from data_mover.errors import (
+    DataMoverError,
+    Fenced,
+    InternalError,
+    MoveFailure,
+    ServiceUnavailable,
+    UnknownHost,
+    UnknownOutcome,
+)
 from data_mover.jobs import claims, files, hosts
 from data_mover.jobs.claims import Claim
 from data_mover.jobs.leases import Lease, LeaseTerms
@@ -16,7 +28,7 @@ from data_mover.protocols.base import Files
 from data_mover.protocols.options import HostOptions, Role
 from data_mover.registry import Registry
 from data_mover.settings import Settings
-from data_mover.transfer import Order, Proof, move_file
+from data_mover.transfer import Leftover, Order, Proof, move_file
 
 log = logging.getLogger(__name__)
 
@@ -48,19 +60,13 @@ class Attempt:
     # what the transfer tells (transfer.Watch)
 
     def phase(self, name: str) -> None:
-        with self._database.writing() as session:
-            self._require(claims.record_phase(session, self._held, Phase(name)))
-        self._lease.alive()
+        self._write(claims.record_phase, Phase(name))
 
     def resolved(self, path: str, size_bytes: int) -> None:
-        with self._database.writing() as session:
-            self._require(files.record_resolved(session, self._held, path, size_bytes))
-        self._lease.alive()
+        self._write(files.record_resolved, path, size_bytes)
 
-    def opening(self, temporary_path: str) -> None:
-        with self._database.writing() as session:
-            self._require(files.record_temporary(session, self._held, temporary_path, 2 * self._terms().lease_ms))
-        self._lease.alive()
+    def leaving(self, leftover: Leftover) -> None:
+        self._write(files.record_leftover, leftover.path, leftover.restores, self._lease_ms)
 
     def moved(self, acknowledged_bytes: int) -> None:
         self._lease.moved(acknowledged_bytes)
@@ -69,17 +75,34 @@ class Attempt:
         self._lease.alive()
 
     def publishing(self, proof: Proof) -> None:
-        self._lease.alive()
-        with self._database.writing() as session:
-            self._require(files.mark_publishing(session, self._held, proof.sha256, proof.verified))
+        self._write(files.mark_publishing, proof.sha256, proof.verified, self._lease_ms)
 
     def not_published(self) -> None:
-        with self._database.writing() as session:
-            self._require(files.unmark_publishing(session, self._held))
+        self._write(files.unmark_publishing, self._lease_ms)
 
-    def gone(self, temporary_path: str) -> None:
+    def gone(self, leftover: Leftover) -> None:
         with self._database.writing() as session:
-            files.forget_temporary(session, self._held.destination.host, temporary_path)
+            files.forget_leftover(session, self._held.destination.host, leftover.path)
+
+    def _write(self, record: Callable[..., bool], *values: object) -> None:
+        """Records something of this attempt, as long as the job is its own.
+
+        A database that is away is asked again until the lease has run out: what was copied is worth waiting for.
+        """
+        for trial in self._while_held():
+            with trial, self._database.writing() as session:
+                mine = record(session, self._held, *values)
+        if not mine:
+            raise Fenced
+        self._lease.alive()
+
+    def _while_held(self) -> Retrying:
+        return Retrying(
+            retry=retry_if_exception_type(ServiceUnavailable),
+            wait=wait_exponential(multiplier=0.1, max=2),
+            stop=stop_after_delay(self._settings.lease_seconds),
+            reraise=True,
+        )
 
     # how the job goes
 
@@ -96,7 +119,7 @@ class Attempt:
             return ended
         except Exception:
             log.exception("attempt-broke %s", self._held)
-            return InternalError()
+            return self._lease.lost or InternalError()
         return None
 
     def _connect(self, endpoint: Endpoint, role: Role) -> Files:
@@ -124,35 +147,48 @@ class Attempt:
             checksum=self._held.checksum,
             path=self._held.path,
             publishing_sha256=self._held.publishing_sha256,
-            leftovers=tuple(leftover.path for leftover in leftovers),
+            leftovers=tuple(Leftover(leftover.path, leftover.restores) for leftover in leftovers),
         )
 
     def _completed(self) -> None:
         with self._database.writing() as session:
             mine = claims.complete(session, self._held)
         log.info("%s %s", "job-completed" if mine else "attempt-fenced after it had published", self._held)
+        with self._database.writing() as session:
+            hosts.record_success(session, self._held.host_names)
 
     def _failed(self, failure: MoveFailure) -> None:
         with self._database.writing() as session:
-            wait_ms = self._policy().wait_ms(self._held.attempt, failure, claims.remaining_ms(session, self._held))
+            wait_ms = self._wait_ms(session, failure)
             if wait_ms is None:
-                claims.fail(session, self._held, failure)
+                mine = claims.fail(session, self._held, failure)
             else:
-                claims.put_back(session, self._held, failure, wait_ms)
-        event = "job-failed" if wait_ms is None else "attempt-failed"
+                mine = claims.put_back(session, self._held, failure, wait_ms)
+        event = "attempt-fenced" if not mine else "job-failed" if wait_ms is None else "attempt-failed"
         log.warning("%s %s code=%s next_attempt_in_ms=%s %s", event, self._held, failure.code, wait_ms, failure.reason)
 
-    def _blame(self, host: str, failure: MoveFailure) -> None:
-        with self._database.writing() as session:
-            hosts.record_failure(session, host, failure.code)
+    def _wait_ms(self, session: Session, failure: MoveFailure) -> int | None:
+        """Milliseconds until the next attempt, or None if there is none.
 
-    def _require(self, mine: bool) -> None:
-        if not mine:
-            raise Fenced
+        A job of which nobody knows whether it has published is looked at again until its deadline: that costs no copy.
+        """
+        remaining_ms = claims.remaining_ms(session, self._held)
+        wait_ms = self._policy().wait_ms(self._held.attempt, failure, remaining_ms)
+        if wait_ms is None and not isinstance(failure, UnknownOutcome) and claims.is_marked(session, self._held):
+            return int(self._settings.retry_longest_seconds * 1000)
+        return wait_ms
+
+    def _blame(self, host: str, failure: MoveFailure) -> None:
+        with suppress(ServiceUnavailable), self._database.writing() as session:
+            hosts.record_failure(session, host, failure.code)
 
     def _abort(self) -> None:
         for connected in self._connected:
             connected.abort()
+
+    @property
+    def _lease_ms(self) -> int:
+        return int(self._settings.lease_seconds * 1000)
 
     def _policy(self) -> RetryPolicy:
         settings = self._settings

@@ -62,6 +62,10 @@ def test_a_call_is_answered_with_and_without_a_slash(request_, path, content_typ
         ({"headers": {**XML, "X-Forwarded-For": "127.0.0.1"}}, 403),
         ({"headers": {**XML, "Forwarded": "for=127.0.0.1"}}, 403),
         ({"path": "/nothing"}, 404),
+        ({"path": "/data_mover%0A"}, 404),
+        ({"path": "/data_mover/%0A", "headers": {"Content-Type": "text/plain"}}, 404),
+        ({"path": "/data_mover%ff"}, 400),
+        ({"path": "/%ff", "method": "GET", "body": None}, 400),
     ],
 )
 def test_what_is_no_call_is_refused_before_the_parser(request_, request_changes, status):

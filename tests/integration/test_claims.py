@@ -43,10 +43,20 @@ def submit(database):
 @pytest.fixture
 def claim(database):
     def take(places=PLACES, last=None):
-        with database.writing() as session:
-            return claims.claim(session, "worker", places, LEASE_MS, last)
+        return claim_best(database, places, last)
 
     return take
+
+
+def claim_best(database, places=PLACES, last=None):
+    with database.reading() as session:
+        heads = claims.heads(session, places, last)
+    for head in heads:
+        with database.writing() as session:
+            held = claims.take(session, head, "worker", places, LEASE_MS)
+        if held:
+            return held
+    return None
 
 
 @pytest.fixture
@@ -160,7 +170,9 @@ def test_a_lease_that_ran_out_gives_the_job_to_the_next_and_fences_the_first(sub
     assert (second.job_id, second.attempt) == (job_id, 2)
     assert not written(claims.renew, first, LEASE_MS)
     assert not written(claims.record_phase, first, Phase.VERIFYING)
-    assert not written(files.mark_publishing, first, "ab", "size")
+    assert not written(files.mark_publishing, first, "ab", "size", LEASE_MS)
+    assert not written(files.unmark_publishing, first, LEASE_MS)
+    assert not written(files.record_leftover, first, "/x", None, LEASE_MS)
     assert not written(claims.complete, first)
     assert not written(claims.fail, first, NoSuchFile("disk:/a"))
     assert not written(claims.put_back, first, HostUnreachable("vis"), 0)
@@ -190,7 +202,7 @@ def test_what_ended_stays_as_it_is(submit, claim, written, report):
     job_id = submit()
     held = claim()
     written(files.record_resolved, held, "/b", 10)
-    written(files.mark_publishing, held, "ab", "sha256-readback")
+    written(files.mark_publishing, held, "ab", "sha256-readback", LEASE_MS)
 
     assert written(claims.complete, held)
     once = report(job_id)
@@ -234,12 +246,12 @@ def test_the_deadline_ends_what_waits_and_what_runs_but_not_what_is_being_publis
     claim()
     held = claim()
     written(files.record_resolved, held, "/b", 1)
-    written(files.mark_publishing, held, "ab", "size")
+    written(files.mark_publishing, held, "ab", "size", LEASE_MS)
     waiting = submit(destination="hpc")
     for job_id in (running, publishing, waiting):
         set_job(job_id, deadline_ms=1)
 
-    assert sorted(written(claims.end_overdue)) == sorted([running, waiting])
+    assert sorted(written(claims.end_overdue, 100)) == sorted([running, waiting])
 
     assert {report(running).code, report(waiting).code} == {"deadline"}
     assert report(publishing).status is Status.IN_PROGRESS
@@ -249,11 +261,11 @@ def test_past_the_deadline_nobody_claims_to_know_what_a_lost_publication_did(sub
     job_id = submit()
     held = claim()
     written(files.record_resolved, held, "/b", 1)
-    written(files.mark_publishing, held, "ab", "size")
+    written(files.mark_publishing, held, "ab", "size", LEASE_MS)
     set_job(job_id, lease_until_ms=1, deadline_ms=1)
     written(claims.take_back_lost, LEASE_MS)
 
-    written(claims.end_overdue)
+    written(claims.end_overdue, 100)
 
     assert report(job_id).code == "unknown-outcome"
 
@@ -261,7 +273,7 @@ def test_past_the_deadline_nobody_claims_to_know_what_a_lost_publication_did(sub
 def test_temporary_files_of_live_jobs_are_left_to_the_next_attempt(submit, claim, written, set_job):
     job_id = submit()
     held = claim()
-    written(files.record_temporary, held, "/.data_mover-1", 0)
+    written(files.record_leftover, held, "/.data_mover-1", None, 0)
     set_job(job_id, lease_until_ms=1)
     written(claims.take_back_lost, LEASE_MS)
 
@@ -272,6 +284,17 @@ def test_temporary_files_of_live_jobs_are_left_to_the_next_attempt(submit, claim
     written(claims.fail, successor, NoSuchFile("disk:/a"))
     assert [left.path for left in written(files.take_leftovers, 10, 1000)] == ["/.data_mover-1"]
     assert written(files.take_leftovers, 10, 1000) == []
+
+
+def test_the_overdue_are_ended_a_few_at_a_time(submit, written, set_job):
+    ids = [submit() for _ in range(5)]
+    for job_id in ids:
+        set_job(job_id, deadline_ms=1)
+
+    ended = [written(claims.end_overdue, 2) for _ in range(4)]
+
+    assert [len(each) for each in ended] == [2, 2, 1, 0]
+    assert sorted(job_id for each in ended for job_id in each) == ids
 
 
 def test_the_same_key_gives_no_second_job(submit):
@@ -289,8 +312,7 @@ def test_a_limit_holds_against_many_who_claim_at_once(submit, database_url):
     def work():
         database = Database(database_url)
         while True:
-            with database.writing() as session:
-                held = claims.claim(session, "worker", {**PLACES, "vis": 2}, LEASE_MS)
+            held = claim_best(database, {**PLACES, "vis": 2})
             if held is None:
                 if not submitted_left(database):
                     break

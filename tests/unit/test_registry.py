@@ -131,6 +131,12 @@ def test_a_host_without_a_pinned_key_is_refused(mistakes):
     assert "host_key or known_hosts" in found["hosts.visualizer"]
 
 
+def test_a_section_that_is_no_table_is_told(mistakes):
+    found = mistakes('hosts = 5\n[datasets.x]\nsource = "local://disk/{id}"')
+
+    assert set(found) == {"hosts", "datasets.x.source"}
+
+
 def test_text_that_is_not_toml_is_told_with_its_place(mistakes):
     assert "line 2" in mistakes("# a comment\n[hosts =")["file"]
 

@@ -68,6 +68,30 @@ def test_a_password_in_a_url_is_refused_with_the_way_out_and_never_repeated(key,
     assert "hunter2" not in sentence
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sqlalchemy.url", "sqlite://"),
+        ("sqlalchemy.url", "sqlite:///:memory:"),
+        ("sqlalchemy.url", "mysql://db/x"),
+        ("sqlalchemy.url", "postgresql://me@db/x?password=hunter2"),
+        ("redis.url", "redis://127.0.0.1/0?password=hunter2"),
+        ("data_mover.beat_seconds", "20"),
+    ],
+)
+def test_what_could_not_work_is_refused(key, value):
+    assert set(mistakes_of({**GOOD, key: value})) == {key}
+
+
+@pytest.mark.parametrize("text", ["", "[server:main]\n", "no section", "[app:main]\nuse = egg:data_mover\nx = %(y)s\n"])
+def test_an_ini_that_cannot_be_read_is_told_as_a_mistake(tmp_path, text):
+    ini = tmp_path / "broken.ini"
+    ini.write_text(text)
+
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        Settings.from_ini(str(ini))
+
+
 def test_passwords_are_read_from_their_places_when_they_are_needed(tmp_path, monkeypatch):
     secret = tmp_path / "secret"
     secret.write_text("p@ss/word\n")

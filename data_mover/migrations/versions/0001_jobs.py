@@ -104,6 +104,7 @@ def upgrade() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("restores", sa.Text(), nullable=True),
         sa.Column("not_before_ms", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_temporary_files_job_id_jobs"),
         sa.PrimaryKeyConstraint("id", name="pk_temporary_files"),

@@ -14,16 +14,19 @@ from data_mover.errors import (
     IsADirectory,
     NoSpace,
     NoSuchFile,
+    ServiceUnavailable,
     SourceChanged,
     UnknownOutcome,
     VerifyFailed,
 )
 from data_mover.protocols.local import LocalFiles
 from data_mover.protocols.options import LocalOptions
-from data_mover.transfer import Order, move_file
+from data_mover.transfer import Leftover, Order, clear, move_file
 
 OLD, NEW = b"old", b"new content"
 NEW_SHA256 = hashlib.sha256(NEW).hexdigest()
+TEMPORARY = Leftover("/.data_mover-7-0-1-x")
+ASIDE = Leftover("/.data_mover-7-0-1-old", restores="/b")
 ORDER = Order(job_id=7, file_number=0, attempt=1, source_path="/a", destination_path="/b")
 
 
@@ -46,8 +49,8 @@ class Diary:
     def resolved(self, path, size_bytes):
         self._note("resolved", path, size_bytes)
 
-    def opening(self, temporary_path):
-        self._note("opening", temporary_path)
+    def leaving(self, leftover):
+        self._note("leaving", leftover)
 
     def moved(self, acknowledged_bytes):
         self._note("moved", acknowledged_bytes)
@@ -62,8 +65,14 @@ class Diary:
     def not_published(self):
         self._note("not published")
 
-    def gone(self, temporary_path):
-        self._note("gone", temporary_path)
+    def gone(self, leftover):
+        self._note("gone", leftover)
+
+    @property
+    def on_record(self):
+        """What was recorded and is not known to be gone."""
+        gone = [entry[1] for entry in self.entries if entry[0] == "gone"]
+        return [entry[1] for entry in self.entries if entry[0] == "leaving" and entry[1] not in gone]
 
     @property
     def words(self):
@@ -124,7 +133,8 @@ def test_a_file_is_recorded_before_it_is_opened_and_proven_before_it_is_publishe
     assert [word for word in diary.words if word not in ("moved", "alive")] == [
         "resolving",
         "resolved",
-        "opening",
+        "transferring",
+        "leaving",
         "verifying",
         "publishing",
         "gone",
@@ -142,17 +152,31 @@ def test_the_temporary_name_is_beside_the_final_one_and_tells_the_job(source, ro
 
     move_file(replace(ORDER, destination_path="/deep/er/"), source, files(root), diary)
 
-    [temporary] = [entry[1] for entry in diary.entries if entry[0] == "opening"]
-    assert temporary.startswith("/deep/er/.data_mover-7-0-1-")
+    [temporary] = [entry[1] for entry in diary.entries if entry[0] == "leaving"]
+    assert temporary.path.startswith("/deep/er/.data_mover-7-0-1-")
     assert (root / "deep" / "er" / "a").read_bytes() == NEW
 
 
-@pytest.mark.parametrize("word", ["resolving", "resolved", "opening", "moved", "verifying", "publishing"])
+@pytest.mark.parametrize("word", ["resolving", "resolved", "transferring", "leaving", "moved", "verifying"])
 def test_an_attempt_that_is_fenced_publishes_nothing_and_leaves_nothing(source, root, word):
     with pytest.raises(Fenced):
         move_file(ORDER, source, files(root), Diary(Fenced(), at=word))
 
     assert contents(root) == {"b": OLD}
+
+
+@pytest.mark.parametrize("failure", [Fenced(), ServiceUnavailable(), RuntimeError()])
+def test_where_the_mark_may_have_been_set_the_file_stays_on_record_for_the_next_attempt(source, root, failure):
+    first, second = Diary(failure, at="publishing"), Diary()
+    with pytest.raises(type(failure)):
+        move_file(ORDER, source, files(root), first)
+    assert len(first.on_record) == 1
+
+    order = replace(ORDER, attempt=2, path="/b", publishing_sha256=NEW_SHA256, leftovers=tuple(first.on_record))
+    move_file(order, source, files(root), second)
+
+    assert contents(root) == {"b": NEW}
+    assert "publishing" in second.words
 
 
 @pytest.mark.parametrize(
@@ -175,7 +199,7 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(source, root, order, fa
 
 def test_a_source_that_changes_meanwhile_is_not_published(source, root, tmp_path):
     class Meddling(Diary):
-        def opening(self, temporary_path):
+        def leaving(self, leftover):
             with (tmp_path / "source" / "a").open("ab") as file:
                 file.write(b"more")
 
@@ -234,15 +258,10 @@ def test_where_the_registry_allows_it_files_are_swapped(source, root):
 
 
 def test_a_swap_that_died_half_way_gives_the_old_file_back(source, root):
-    (root / "b").rename(root / ".data_mover-7-0-old")
+    (root / "b").rename(root / ".data_mover-7-0-1-old")
     (root / ".data_mover-7-0-1-x").write_bytes(NEW)
     order = replace(
-        ORDER,
-        attempt=2,
-        path="/b",
-        publishing_sha256=NEW_SHA256,
-        leftovers=("/.data_mover-7-0-1-x",),
-        checksum="0" * 64,
+        ORDER, attempt=2, path="/b", publishing_sha256=NEW_SHA256, leftovers=(TEMPORARY, ASIDE), checksum="0" * 64
     )
 
     with pytest.raises(ChecksumMismatch):
@@ -252,9 +271,9 @@ def test_a_swap_that_died_half_way_gives_the_old_file_back(source, root):
 
 
 def test_a_swap_that_died_at_its_end_is_ended(source, root):
-    (root / "b").rename(root / ".data_mover-7-0-old")
+    (root / "b").rename(root / ".data_mover-7-0-1-old")
     (root / "b").write_bytes(NEW)
-    order = replace(ORDER, attempt=2, path="/b", publishing_sha256=NEW_SHA256, leftovers=("/.data_mover-7-0-1-x",))
+    order = replace(ORDER, attempt=2, path="/b", publishing_sha256=NEW_SHA256, leftovers=(TEMPORARY, ASIDE))
 
     move_file(order, source, files(root, CannotReplaceFiles, replace="swap"), Diary())
 
@@ -268,10 +287,9 @@ def test_a_connection_that_breaks_at_the_rename_leaves_it_to_the_next_attempt_to
     breaking.breaks = breaks
     with pytest.raises(ConnectionLost):
         move_file(ORDER, source, breaking, first)
-    [temporary] = [entry[1] for entry in first.entries if entry[0] == "opening"]
     assert "not published" not in first.words
 
-    order = replace(ORDER, attempt=2, path="/b", publishing_sha256=NEW_SHA256, leftovers=(temporary,))
+    order = replace(ORDER, attempt=2, path="/b", publishing_sha256=NEW_SHA256, leftovers=tuple(first.on_record))
     move_file(order, source, files(root), second)
 
     assert contents(root) == {"b": NEW}
@@ -282,10 +300,46 @@ def test_what_a_dead_attempt_left_is_removed_before_anything_else(source, root):
     (root / ".data_mover-7-0-1-x").write_bytes(b"half")
     diary = Diary()
 
-    move_file(replace(ORDER, attempt=2, path="/b", leftovers=("/.data_mover-7-0-1-x",)), source, files(root), diary)
+    move_file(replace(ORDER, attempt=2, path="/b", leftovers=(TEMPORARY,)), source, files(root), diary)
 
     assert contents(root) == {"b": NEW}
-    assert diary.words[:4] == ["resolving", "not published", "gone", "resolved"]
+    assert diary.words[:3] == ["resolving", "gone", "resolved"]
+
+
+def test_an_attempt_that_wakes_up_after_it_was_fenced_finds_nothing_to_publish(source, root):
+    """The old one is about to rename when the new one takes its file away."""
+    first, second = Diary(), Diary()
+
+    class Sleepy(LocalFiles):
+        def replace(self, path, final_path):
+            order = replace(ORDER, attempt=2, path="/b", publishing_sha256=NEW_SHA256, leftovers=tuple(first.on_record))
+            with pytest.raises(NoSuchFile):
+                move_file(replace(order, source_path="/nothing"), source, files(root), second)
+            super().replace(path, final_path)
+
+    with pytest.raises(NoSuchFile):
+        move_file(ORDER, source, files(root, Sleepy), first)
+
+    assert contents(root) == {"b": OLD}
+    assert second.on_record == []
+
+
+def test_a_connection_that_breaks_within_a_swap_leaves_on_record_what_gives_the_old_file_back(source, root):
+    class Breaking(CannotReplaceFiles):
+        def rename(self, path, free_path):
+            if free_path == "/b":
+                raise ConnectionLost(self.host)
+            super().rename(path, free_path)
+
+    diary = Diary()
+    with pytest.raises(ConnectionLost):
+        move_file(ORDER, source, files(root, Breaking, replace="swap"), diary)
+    assert not (root / "b").exists()
+
+    for leftover in diary.on_record:
+        clear(files(root), leftover)
+
+    assert contents(root) == {"b": OLD}
 
 
 @pytest.mark.parametrize("there", [OLD, None])
