@@ -15,7 +15,7 @@ import paramiko
 from data_mover.protocols.sftp_messages import MAX_PACKET_BYTES, VERSION, Answer, Reply, Request, strings
 
 #: what is taken from the channel at once: paramiko moves the rest of its buffer for each piece that is taken from it
-_RECEIVE_BYTES = 2**22
+_RECEIVE_BYTES = 2**20
 #: the start of a block that goes into the same SSH packet as its header; those have 32 KiB
 _FIRST_BYTES = 32_000
 

@@ -13,6 +13,9 @@ from data_mover.protocols.sftp_messages import Attributes, Reply, Request, Statu
 from data_mover.protocols.sftp_requests import Pending
 from data_mover.protocols.sftp_session import IN_FLIGHT, Refused, SftpSession
 
+#: how much is asked for before it is read: it may all be in memory at a time
+READ_AHEAD_BYTES = 4 * 2**20
+
 
 @dataclass(frozen=True)
 class _Range:
@@ -60,7 +63,8 @@ class SftpReader(Reader):
 
     def _ask_ahead(self, asked: deque[_Range], offset: int) -> int:
         """Fills the window; returns the offset that is to be asked for next."""
-        while offset < self.facts.size_bytes and len(asked) < IN_FLIGHT:
+        ahead = min(IN_FLIGHT, READ_AHEAD_BYTES // self._session.read_bytes)
+        while offset < self.facts.size_bytes and len(asked) < ahead:
             asked.append(self._ask(offset, min(self._session.read_bytes, self.facts.size_bytes - offset)))
             offset += asked[-1].count
         return offset

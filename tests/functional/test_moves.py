@@ -179,7 +179,9 @@ def peak_bytes(pid):
     return sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
-@pytest.mark.parametrize("destination", DESTINATIONS)
+@pytest.mark.parametrize(
+    "destination", [DESTINATIONS[0], *(pytest.param(each, marks=pytest.mark.soak) for each in DESTINATIONS[1:])]
+)
 def test_a_sparse_file_of_five_gibibytes_arrives_with_a_small_worker(service, proxy, roots, destination):
     size = 5 * 2**30
     with (roots.disk / "sparse").open("wb") as file:
