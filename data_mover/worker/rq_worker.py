@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq import Queue
 from rq.executions import Execution
@@ -101,6 +102,10 @@ class Worker(ForkingWorker):
     def heartbeat(self, *args: Any, **kwargs: Any) -> None:
         with self._redis_may_be_away("the worker goes on"):
             super().heartbeat(*args, **kwargs)
+
+    def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
+        with self._redis_may_be_away("the worker goes on"):
+            super().set_state(state, pipeline)
 
     def check_for_suspension(self, burst: bool) -> None:
         with self._redis_may_be_away("the worker goes on"):
