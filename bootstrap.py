@@ -5,7 +5,7 @@ python3 bootstrap.py                  makes ./bin/buildout; run it next, it fill
 python3 bootstrap.py demo [--once]    starts everything that belongs to Data Mover and moves a file before your eyes
 python3 bootstrap.py test [ARGS]      runs every check; ARGS are for pytest
 
-All of it happens in the virtual environment .venv beside this file, with the versions that versions.cfg pins.
+Everything is installed beside this file, in virtual environments, at the versions that versions.cfg pins.
 """
 
 # Written so that a Python that is too old can read it, and say so; hence the types in quotes.
@@ -20,9 +20,10 @@ import time
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent
-ENVIRONMENT = PROJECT / ".venv"
-SCRIPTS = ENVIRONMENT / "bin"
-CONSTRAINTS = ENVIRONMENT / "constraints.txt"
+#: where the project is installed, for the demo and the checks
+PROJECT_ENVIRONMENT = PROJECT / ".venv"
+#: buildout has one of its own: a package that lies beside it is not given scripts in bin/
+BUILDOUT_ENVIRONMENT = PROJECT / ".buildout"
 OLDEST_PYTHON = (3, 11)
 BUILDERS = ["pip", "setuptools", "wheel", "zc.buildout", "zc.recipe.egg"]
 #: what must pass, by name; each a script of the environment with its arguments
@@ -52,30 +53,27 @@ def prepare_buildout() -> int:
     """Leaves a `bin/buildout` that knows this project."""
     if " " in str(PROJECT):
         sys.exit(f"buildout cannot work below a path with spaces ({PROJECT}): move the project to another directory.")
-    make_environment()
-    install("buildout", BUILDERS)
-    run_quietly([str(SCRIPTS / "buildout"), "bootstrap"], "buildout could not be prepared")
+    environment = Environment(BUILDOUT_ENVIRONMENT)
+    environment.install("buildout", BUILDERS)
+    run_quietly([environment.script("buildout"), "bootstrap"], "buildout could not be prepared")
     print("Ready. Next: ./bin/buildout")
     return 0
 
 
 def run_demo(arguments: "list[str]") -> int:
     """Becomes the demo; it runs in the directory of the caller."""
-    make_environment()
-    install_project("demo")
-    script = str(SCRIPTS / "data_mover")
+    script = environment_for("demo").script("data_mover")
     os.execv(script, [script, "demo", *arguments])  # never returns
 
 
 def run_checks(pytest_arguments: "list[str]") -> int:
     """Runs every check, whatever the others say, and sums up."""
-    make_environment()
-    install_project("test")
+    environment = environment_for("test")
     os.chdir(PROJECT)
     verdicts = {}
     for name, (script, *arguments) in CHECKS.items():
         extra = pytest_arguments if name == "pytest" else []
-        verdicts[name] = run_check(name, [str(SCRIPTS / script), *arguments, *extra])
+        verdicts[name] = run_check(name, [environment.script(script), *arguments, *extra])
     print("\n" + "\n".join(f"{name:14}{verdict}" for name, verdict in verdicts.items()))
     return 0 if all(verdict.startswith("passed") for verdict in verdicts.values()) else 1
 
@@ -96,43 +94,46 @@ def check_python() -> None:
         sys.exit("This Python cannot make virtual environments: on Debian or Ubuntu, apt-get install python3-venv.")
 
 
-def make_environment() -> None:
-    """Makes .venv, or makes it anew where it is another Python's or was made for another place."""
-    stamp = ENVIRONMENT / "made-by-bootstrap"
-    mark = digest(sys.version, os.path.realpath(sys.executable), str(PROJECT))
-    if is_marked(stamp, mark):
-        return
-    print(f"Making the virtual environment {ENVIRONMENT} ...", flush=True)
-    python = getattr(sys, "_base_executable", sys.executable)
-    run_quietly([python, "-m", "venv", "--clear", str(ENVIRONMENT)], "The virtual environment cannot be made")
-    stamp.write_text(mark)
+class Environment:
+    """A virtual environment, made by this program or made anew where another Python or another place had it made."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        stamp, mark = path / "made-by-bootstrap", digest(sys.version, os.path.realpath(sys.executable), str(path))
+        if not is_marked(stamp, mark):
+            print(f"Making the virtual environment {path} ...", flush=True)
+            python = getattr(sys, "_base_executable", sys.executable)
+            run_quietly([python, "-m", "venv", "--clear", str(path)], "The virtual environment cannot be made")
+            stamp.write_text(mark)
+
+    def script(self, name: str) -> str:
+        return str(self.path / "bin" / name)
+
+    def install(self, name: str, requirements: "list[str]") -> None:
+        """Has pip install the requirements, unless it did so before from the same pins."""
+        declared = (PROJECT / "pyproject.toml").read_text(), (PROJECT / "versions.cfg").read_text()
+        stamp, mark = self.path / f"installed-{name}", digest(*declared, *requirements)
+        if not is_marked(stamp, mark):
+            print(f"Installing what {name} needs; this takes a minute the first time ...", flush=True)
+            self._pip_install(["pip", "setuptools"])  # what builds the project has to be there first
+            self._pip_install(requirements)
+            stamp.write_text(mark)
+
+    def _pip_install(self, requirements: "list[str]") -> None:
+        pins = self.path / "constraints.txt"
+        pins.write_text(constraints())
+        pip = [self.script("python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+        run_quietly(
+            [*pip, "install", "--no-user", "--constraint", str(pins), *requirements],
+            "The packages cannot be installed; is a package index within reach?",
+        )
 
 
-def install_project(extra: str) -> None:
-    """Installs the project, editable, with what the extra asks for."""
-    install(extra, ["--no-build-isolation", "--editable", f"{PROJECT}[{extra}]"])
-
-
-def install(name: str, requirements: "list[str]") -> None:
-    """Has pip install the requirements, unless it did so before from the same pins."""
-    stamp = ENVIRONMENT / f"installed-{name}"
-    declared = (PROJECT / "pyproject.toml").read_text(), (PROJECT / "versions.cfg").read_text()
-    mark = digest(*declared, *requirements)
-    if is_marked(stamp, mark):
-        return
-    print(f"Installing what {name} needs; this takes a minute the first time ...", flush=True)
-    CONSTRAINTS.write_text(constraints())
-    pip_install(["pip", "setuptools"])  # what builds the project has to be there first
-    pip_install(requirements)
-    stamp.write_text(mark)
-
-
-def pip_install(requirements: "list[str]") -> None:
-    pip = [str(SCRIPTS / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    run_quietly(
-        [*pip, "install", "--no-user", "--constraint", str(CONSTRAINTS), *requirements],
-        "The packages cannot be installed; is a package index within reach?",
-    )
+def environment_for(extra: str) -> Environment:
+    """Where the project is installed, editable, with what the extra asks for."""
+    environment = Environment(PROJECT_ENVIRONMENT)
+    environment.install(extra, ["--no-build-isolation", "--editable", f"{PROJECT}[{extra}]"])
+    return environment
 
 
 def constraints() -> str:
