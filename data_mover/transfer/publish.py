@@ -1,5 +1,7 @@
 """Giving a proven file its final name, once and for all, and finding out whether a dead attempt had done so."""
 
+from contextlib import suppress
+
 from data_mover.errors import CannotReplace, ConnectionLost, MoveFailure, NoSuchFile, Stalled, UnknownOutcome
 from data_mover.protocols.base import Files
 from data_mover.transfer.order import Leftover, Order
@@ -101,7 +103,8 @@ def _swap(destination: Files, temporary: str, final: str, aside: Leftover, watch
     except MoveFailure:
         _settle(destination, aside, watch)
         raise
-    _settle(destination, aside, watch)
+    with suppress(MoveFailure):  # the new file is in its place; the old one stays on record
+        _settle(destination, aside, watch)
 
 
 def _settle(destination: Files, leftover: Leftover, watch: Watch) -> None:

@@ -81,22 +81,24 @@ class Attempt:
         self._write(files.unmark_publishing, self._lease_ms)
 
     def gone(self, leftover: Leftover) -> None:
-        with self._database.writing() as session:
-            files.forget_leftover(session, self._held.destination.host, leftover.path)
+        for trial in self._trials():
+            with trial, self._database.writing() as session:
+                files.forget_leftover(session, self._held.destination.host, leftover.path)
 
     def _write(self, record: Callable[..., bool], *values: object) -> None:
-        """Records something of this attempt, as long as the job is its own.
-
-        A database that is away is asked again until the lease has run out: what was copied is worth waiting for.
-        """
-        for trial in self._while_held():
+        """Records something of this attempt. Raises Fenced if the job is no longer its own."""
+        for trial in self._trials():
             with trial, self._database.writing() as session:
                 mine = record(session, self._held, *values)
         if not mine:
             raise Fenced
         self._lease.alive()
 
-    def _while_held(self) -> Retrying:
+    def _trials(self) -> Retrying:
+        """A database that is away is asked again for as long as a lease lasts: what was copied is worth waiting for.
+
+        Each change is guarded by the attempt's number, so that one whose answer was lost may be made again.
+        """
         return Retrying(
             retry=retry_if_exception_type(ServiceUnavailable),
             wait=wait_exponential(multiplier=0.1, max=2),
@@ -151,21 +153,25 @@ class Attempt:
         )
 
     def _completed(self) -> None:
-        with self._database.writing() as session:
-            mine = claims.complete(session, self._held)
+        for trial in self._trials():
+            with trial, self._database.writing() as session:
+                mine = claims.complete(session, self._held)
         log.info("%s %s", "job-completed" if mine else "attempt-fenced after it had published", self._held)
         with self._database.writing() as session:
             hosts.record_success(session, self._held.host_names)
 
     def _failed(self, failure: MoveFailure) -> None:
-        with self._database.writing() as session:
-            wait_ms = self._wait_ms(session, failure)
-            if wait_ms is None:
-                mine = claims.fail(session, self._held, failure)
-            else:
-                mine = claims.put_back(session, self._held, failure, wait_ms)
+        for trial in self._trials():
+            with trial, self._database.writing() as session:
+                wait_ms = self._wait_ms(session, failure)
+                mine = self._end_or_put_back(session, failure, wait_ms)
         event = "attempt-fenced" if not mine else "job-failed" if wait_ms is None else "attempt-failed"
         log.warning("%s %s code=%s next_attempt_in_ms=%s %s", event, self._held, failure.code, wait_ms, failure.reason)
+
+    def _end_or_put_back(self, session: Session, failure: MoveFailure, wait_ms: int | None) -> bool:
+        if wait_ms is None:
+            return claims.fail(session, self._held, failure)
+        return claims.put_back(session, self._held, failure, wait_ms)
 
     def _wait_ms(self, session: Session, failure: MoveFailure) -> int | None:
         """Milliseconds until the next attempt, or None if there is none.

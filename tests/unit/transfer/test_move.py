@@ -14,6 +14,7 @@ from data_mover.errors import (
     IsADirectory,
     NoSpace,
     NoSuchFile,
+    PermissionRefused,
     ServiceUnavailable,
     SourceChanged,
     UnknownOutcome,
@@ -255,6 +256,21 @@ def test_where_the_registry_allows_it_files_are_swapped(source, root):
     move_file(ORDER, source, files(root, CannotReplaceFiles, replace="swap"), Diary())
 
     assert contents(root) == {"b": NEW}
+
+
+def test_an_old_file_that_cannot_be_removed_after_a_swap_stays_on_record(source, root):
+    class Clinging(CannotReplaceFiles):
+        def remove(self, path):
+            if path.endswith("-old"):
+                raise PermissionRefused(self.host)
+            super().remove(path)
+
+    diary = Diary()
+    move_file(ORDER, source, files(root, Clinging, replace="swap"), diary)
+
+    assert (root / "b").read_bytes() == NEW
+    assert "not published" not in diary.words
+    assert [leftover.restores for leftover in diary.on_record] == ["/b"]
 
 
 def test_a_swap_that_died_half_way_gives_the_old_file_back(source, root):
