@@ -17,9 +17,6 @@ from data_mover.jobs.claims import Claim
 
 log = logging.getLogger(__name__)
 
-#: the time-outs of the connections come first; this watch is for what they cannot see
-IDLE_MARGIN_SECONDS = 5
-
 
 @dataclass(frozen=True)
 class LeaseTerms:
@@ -87,7 +84,7 @@ class Lease:
             self._beat()
 
     def _beat(self) -> None:
-        if time.monotonic() - self._moved_at > self._terms.idle_seconds + IDLE_MARGIN_SECONDS:
+        if time.monotonic() - self._moved_at > self._terms.idle_seconds:
             self._give_up(Stalled(f"nothing moved for {self._terms.idle_seconds:g} s"))
             return
         asked_at = time.monotonic()

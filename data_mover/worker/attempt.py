@@ -32,6 +32,9 @@ from data_mover.transfer import Leftover, Order, Proof, move_file
 
 log = logging.getLogger(__name__)
 
+#: the time-outs of the connections come first; the lease watches for what they cannot see
+IDLE_MARGIN_SECONDS = 5
+
 
 class Attempt:
     """A claimed job being worked on: the `Watch` of its transfer, and where its failures become states of the job."""
@@ -201,10 +204,8 @@ class Attempt:
         return RetryPolicy(settings.max_attempts, settings.retry_first_seconds, settings.retry_longest_seconds)
 
     def _terms(self) -> LeaseTerms:
-        idle_seconds = max(
-            (options.idle_timeout_seconds for options in self._options()), default=self._settings.lease_seconds
-        )
-        return LeaseTerms(self._settings.lease_seconds, self._settings.beat_seconds, idle_seconds)
+        idle_seconds = max((options.idle_timeout_seconds for options in self._options()), default=0)
+        return LeaseTerms(self._settings.lease_seconds, self._settings.beat_seconds, idle_seconds + IDLE_MARGIN_SECONDS)
 
     def _options(self) -> list[HostOptions]:
         return [self._registry.hosts[name] for name in self._held.host_names if name in self._registry.hosts]

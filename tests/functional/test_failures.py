@@ -207,6 +207,20 @@ def test_redis_holds_a_bell_that_names_nothing_and_runs_nothing_else(world):
         connection.close()
 
 
+def test_a_worker_that_finds_every_place_taken_goes_back_to_sleep(world):
+    """If it rang for what it could not claim, it would wake itself without end."""
+    registry = world.service.directory / "registry.toml"
+    registry.write_text(registry.read_text().replace("bandwidth", "max_transfers = 1\nbandwidth"))
+    with world.redis():
+        world.service.start_web()
+        for _ in range(2):
+            world.service.start_worker()
+        ids = [submit_slowly(world, 4_000_000) for _ in range(2)]
+        assert {world.service.ended(job_id)["status"] for job_id in ids} == {"COMPLETED"}
+
+    assert world.service.log("worker").count("answer_bell") < 8
+
+
 def test_an_empty_queue_loses_no_job(running):
     job_id = submit_slowly(running, 4_000_000)
     with running.service.proxy as proxy:

@@ -1,0 +1,106 @@
+"""The lease of a running job, on real databases."""
+
+import threading
+import time
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.engine import make_url
+
+from data_mover import migrations
+from data_mover.db import Database
+from data_mover.errors import Fenced, Stalled
+from data_mover.jobs import claims, history
+from data_mover.jobs.history import Submission
+from data_mover.jobs.leases import Lease, LeaseTerms
+from data_mover.jobs.models import Job
+from data_mover.jobs.states import Priority
+from data_mover.locations import Endpoint
+from tests.servers.postgresql import postgresql_server
+from tests.servers.processes import eventually
+
+TERMS = LeaseTerms(lease_seconds=1, beat_seconds=0.05, idle_seconds=0.5)
+
+
+def claimed(database):
+    """A job that has just been claimed."""
+    submission = Submission(
+        caller="ann",
+        source=Endpoint("disk", "/a"),
+        destination=Endpoint("vis", "/b"),
+        resolved_source=Endpoint("disk", "/a"),
+        key=None,
+        label=None,
+        priority=Priority.NORMAL,
+        checksum=None,
+        deadline_seconds=3600,
+    )
+    with database.writing() as session:
+        history.add(session, submission)
+    places = {"disk": 1, "vis": 1}
+    with database.writing() as session:
+        [head] = claims.heads(session, places)
+        return claims.take(session, head, "worker", places, TERMS.lease_ms)
+
+
+@pytest.fixture
+def held(database):
+    return claimed(database)
+
+
+@pytest.fixture
+def aborted():
+    return threading.Event()
+
+
+def test_a_transfer_that_moves_keeps_its_lease_and_its_progress_is_on_record(database, held, aborted):
+    with Lease(database, held, TERMS, aborted.set) as lease:
+        for count in range(60):
+            lease.moved(count)
+            time.sleep(0.025)
+
+    assert lease.lost is None
+    with database.writing() as session:
+        assert claims.take_back_lost(session, TERMS.lease_ms) == []
+        told = history.report(session, "ann", held.job_id)
+    assert told.bytes_done > 40
+    assert told.bytes_per_second > 0
+
+
+def test_a_transfer_in_which_nothing_moves_is_stalled_however_often_it_says_the_same(database, held, aborted):
+    with Lease(database, held, TERMS, aborted.set) as lease, pytest.raises(Stalled):
+        eventually(lambda: lease.moved(7), "the lease is lost")
+
+    assert aborted.is_set()
+
+
+def test_a_sign_of_life_that_is_no_progress_keeps_the_lease(database, held, aborted):
+    with Lease(database, held, TERMS, aborted.set) as lease:
+        for _ in range(40):
+            lease.alive()
+            time.sleep(0.025)
+
+    assert lease.lost is None
+
+
+def test_an_attempt_whose_job_is_anothers_stops_at_its_next_word(database, held, aborted):
+    with Lease(database, held, TERMS, aborted.set) as lease:
+        with database.writing() as session:
+            session.execute(update(Job).values(attempt=2))
+        with pytest.raises(Fenced):
+            eventually(lambda: lease.alive(), "the lease is lost")
+
+    assert aborted.is_set()
+
+
+def test_while_the_database_is_away_the_lease_holds_for_as_long_as_it_was_given(tmp_path, aborted):
+    with postgresql_server(tmp_path / "postgresql") as url:
+        database = Database(make_url(url))
+        migrations.upgrade(database.engine)
+        held = claimed(database)
+
+    with Lease(database, held, TERMS, aborted.set) as lease:
+        lease.alive()
+        with pytest.raises(Fenced):
+            eventually(lambda: lease.alive(), "the lease is lost", 20)
+    database.close()
