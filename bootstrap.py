@@ -83,7 +83,8 @@ def run_check(name: str, command: "list[str]") -> str:
     print(f"\n== {name}", flush=True)
     began = time.monotonic()
     code = subprocess.run(command, check=False).returncode
-    return f"{'passed' if code == 0 else 'FAILED'} in {time.monotonic() - began:.1f} s"
+    verdict = "passed" if code == 0 else f"FAILED with status {code}"
+    return f"{verdict} in {time.monotonic() - began:.1f} s"
 
 
 def check_python() -> None:
