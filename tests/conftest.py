@@ -8,6 +8,7 @@ from sqlalchemy.engine import make_url
 
 from data_mover import migrations
 from data_mover.db import Database
+from tests.servers.openssh import openssh_server
 from tests.servers.postgresql import postgresql_server
 from tests.servers.redis import redis_server
 
@@ -24,6 +25,12 @@ def redis_url(tmp_path_factory):
 def postgresql_url(tmp_path_factory):
     with postgresql_server(tmp_path_factory.mktemp("postgresql")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def openssh(tmp_path_factory):
+    with openssh_server(tmp_path_factory.mktemp("openssh")) as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

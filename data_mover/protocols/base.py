@@ -63,10 +63,6 @@ class Reader(AbstractContextManager["Reader"]):
         """
 
     @abstractmethod
-    def facts_now(self) -> Facts:
-        """The facts of the same path, asked again, on the host; a vanished file is NoSuchFile."""
-
-    @abstractmethod
     def close(self) -> None:
         """Gives the handle back. Raises nothing: whoever reads has checked the bytes."""
 

@@ -174,12 +174,6 @@ class _LocalReader(Reader):
             yield block
             offset += len(block)
 
-    def facts_now(self) -> Facts:
-        facts = self._files.facts(self._path)
-        if facts is None:
-            raise NoSuchFile(f"{self._files.host}:{self._path}")
-        return facts
-
     def close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)

@@ -4,7 +4,6 @@ import re
 import stat
 from posixpath import basename, dirname
 from shlex import quote
-from typing import Self
 
 from data_mover.errors import (
     ConnectionLost,
@@ -16,10 +15,11 @@ from data_mover.errors import (
     PermissionRefused,
     VerifyFailed,
 )
-from data_mover.protocols.base import Facts, Files, Kind, NewFile, Reader, Writer
-from data_mover.protocols.options import HostOptions, SshOptions
+from data_mover.protocols.base import Facts, Kind, NewFile, Reader, Writer
+from data_mover.protocols.options import SshOptions
 from data_mover.protocols.scp_streams import ScpReader, ScpWriter
 from data_mover.protocols.ssh import Output, SshConnection
+from data_mover.protocols.ssh_files import SshFiles
 
 #: blocks, used, available and capacity; names before and behind them may have spaces
 _DF_COLUMNS = re.compile(rb"\s\d+\s+\d+\s+(\d+)\s+(?:\d+%|-)\s")
@@ -34,26 +34,13 @@ _FAILURES: dict[int, type[MoveFailure]] = {
 }
 
 
-class ScpFiles(Files):
+class ScpFiles(SshFiles):
     """The files of a host, over one connection; each command and each file has a channel of its own."""
 
     def __init__(self, host: str, options: SshOptions, connection: SshConnection) -> None:
-        self.host = host
-        self.options = options
-        self._connection = connection
+        super().__init__(host, options, connection)
         self._real_directories: dict[str, str] = {}
         self._root = self._real_root()
-
-    @classmethod
-    def connect(cls, host: str, options: HostOptions) -> Self:
-        if not isinstance(options, SshOptions):
-            raise TypeError(f"{host} has no SSH options")
-        connection = SshConnection.open(host, options)
-        try:
-            return cls(host, options, connection)
-        except BaseException:
-            connection.close()
-            raise
 
     def facts(self, path: str) -> Facts | None:
         found = self._found(path)
@@ -123,12 +110,6 @@ class ScpFiles(Files):
         output = self._run(f"df -Pk -- {quote(self._beside(path))}")
         columns = _DF_COLUMNS.search(output.text)
         return int(columns[1]) * 1024 if columns else None
-
-    def abort(self) -> None:
-        self._connection.abort()
-
-    def close(self) -> None:
-        self._connection.close()
 
     def _found(self, path: str) -> tuple[Facts, str] | None:
         """As `_look`. NotAllowed where the real path is outside of the root."""

@@ -54,12 +54,6 @@ class ScpReader(Reader):
                 yield block[skip:]
                 skip = 0
 
-    def facts_now(self) -> Facts:
-        facts = self._files.facts(self._path)
-        if facts is None:
-            raise NoSuchFile(f"{self._files.host}:{self._path}")
-        return facts
-
     def close(self) -> None:
         with suppress(OSError, EOFError, SSHException):
             self._channel.close()

@@ -2,39 +2,26 @@
 
 import stat
 from posixpath import basename, dirname
-from typing import Self
 
 from data_mover.errors import CannotReplace, IsADirectory, NoSuchFile, NotAllowed, NotARegularFile
-from data_mover.protocols.base import Facts, Files, Kind, NewFile, Reader, Writer
-from data_mover.protocols.options import HostOptions, SshOptions
+from data_mover.protocols.base import Facts, Kind, NewFile, Reader, Writer
+from data_mover.protocols.options import SshOptions
 from data_mover.protocols.sftp_messages import Attributes, OpenFlags, Status
 from data_mover.protocols.sftp_session import Refused, SftpSession
 from data_mover.protocols.sftp_streams import SftpReader, SftpWriter
 from data_mover.protocols.ssh import SshConnection
+from data_mover.protocols.ssh_files import SshFiles
 
 
-class SftpFiles(Files):
+class SftpFiles(SshFiles):
     """The files of a host, over one channel of one connection."""
 
     def __init__(self, host: str, options: SshOptions, connection: SshConnection) -> None:
-        self.host = host
-        self.options = options
-        self._connection = connection
+        super().__init__(host, options, connection)
         self._session = SftpSession(connection)
         self._real_directories: dict[str, str] = {}
         with self._session.told("/"):
             self._root = self._session.real_path(options.root)
-
-    @classmethod
-    def connect(cls, host: str, options: HostOptions) -> Self:
-        if not isinstance(options, SshOptions):
-            raise TypeError(f"{host} has no SSH options")
-        connection = SshConnection.open(host, options)
-        try:
-            return cls(host, options, connection)
-        except BaseException:
-            connection.close()
-            raise
 
     def facts(self, path: str) -> Facts | None:
         try:
@@ -51,7 +38,7 @@ class SftpFiles(Files):
             raise (IsADirectory if facts.kind is Kind.DIRECTORY else NotARegularFile)(self._name(path))
         with self._session.told(path):
             handle = self._session.open(self._inside(path), OpenFlags.READ)
-        return SftpReader(self, self._session, path, handle, facts)
+        return SftpReader(self._session, path, handle, facts)
 
     def create(self, path: str, new_file: NewFile) -> Writer:
         """Nobody else may read the file before it is committed."""
@@ -101,12 +88,6 @@ class SftpFiles(Files):
     def free_bytes(self, path: str) -> int | None:
         with self._session.told(path):
             return self._session.free_bytes(self._inside(path))
-
-    def abort(self) -> None:
-        self._connection.abort()
-
-    def close(self) -> None:
-        self._connection.close()
 
     def _replace(self, real: str, final: str) -> None:
         """Where nothing stands an ordinary rename is as atomic, and every host has it."""

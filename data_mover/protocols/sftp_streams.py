@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from posixpath import dirname
 
-from data_mover.errors import InternalError, MoveFailure, NoSpace, NoSuchFile, VerifyFailed
-from data_mover.protocols.base import Block, Facts, Files, NewFile, Reader, Writer
+from data_mover.errors import InternalError, MoveFailure, NoSpace, VerifyFailed
+from data_mover.protocols.base import Block, Facts, NewFile, Reader, Writer
 from data_mover.protocols.sftp_messages import Attributes, Reply, Request, Status
 from data_mover.protocols.sftp_requests import Pending
 from data_mover.protocols.sftp_session import IN_FLIGHT, Refused, SftpSession
@@ -27,9 +27,8 @@ class _Range:
 
 
 class SftpReader(Reader):
-    def __init__(self, files: Files, session: SftpSession, path: str, handle: bytes, facts: Facts) -> None:
+    def __init__(self, session: SftpSession, path: str, handle: bytes, facts: Facts) -> None:
         self.facts = facts
-        self._files = files
         self._session = session
         self._path = path
         self._handle: bytes | None = handle
@@ -48,12 +47,6 @@ class SftpReader(Reader):
             if not block:
                 return
             yield block
-
-    def facts_now(self) -> Facts:
-        facts = self._files.facts(self._path)
-        if facts is None:
-            raise NoSuchFile(f"{self._files.host}:{self._path}")
-        return facts
 
     def close(self) -> None:
         handle, self._handle = self._handle, None

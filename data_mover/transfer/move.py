@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from posixpath import dirname
 
-from data_mover.errors import ChecksumMismatch, MoveFailure
+from data_mover.errors import ChecksumMismatch, MoveFailure, SourceChanged
 from data_mover.protocols.base import Files, NewFile, Reader
 from data_mover.transfer.copy import Copied, Throttle, copy
 from data_mover.transfer.order import Leftover, Order
@@ -32,7 +32,7 @@ def move_file(order: Order, source: Files, destination: Files, watch: Watch) -> 
         watch.phase("transferring")
         watch.leaving(temporary)
         with _removed_on_failure(destination, temporary, watch):
-            copied = _copy(source, reader, destination, temporary.path, watch)
+            copied = _copy(order, source, reader, destination, temporary.path, watch)
             _require_checksum(order, copied)
             watch.phase("verifying")
             verified = verify(destination, temporary.path, copied, watch)
@@ -51,11 +51,17 @@ def _removed_on_failure(destination: Files, temporary: Leftover, watch: Watch) -
         raise
 
 
-def _copy(source: Files, reader: Reader, destination: Files, temporary: str, watch: Watch) -> Copied:
+def _copy(order: Order, source: Files, reader: Reader, destination: Files, temporary: str, watch: Watch) -> Copied:
+    """Copies the whole source. SourceChanged if it is not afterwards what it was before."""
     new_file = NewFile(reader.facts.size_bytes, destination.options.file_mode, reader.facts.modified_at)
     limits = [limit for limit in (source.options.bandwidth, destination.options.bandwidth) if limit is not None]
     with destination.create(temporary, new_file) as writer:
-        return copy(reader, writer, Throttle(min(limits, default=None), watch), watch)
+        copied = copy(reader, writer, Throttle(min(limits, default=None), watch), watch)
+        if copied.size_bytes != reader.facts.size_bytes or source.facts(order.source_path) != reader.facts:
+            raise SourceChanged(f"{source.host}:{order.source_path}")
+        writer.commit()
+    watch.moved(copied.size_bytes)
+    return copied
 
 
 def _require_checksum(order: Order, copied: Copied) -> None:

@@ -5,19 +5,12 @@ from types import SimpleNamespace
 import pytest
 
 from tests.servers.deployment import deployment, host_table
-from tests.servers.openssh import openssh_server
 
 DATASETS = """
 [datasets.DATA_TYPE]
 description = "An example"
 source = { host = "disk", path = "/DATA_TYPE/{id}.csv" }
 """
-
-
-@pytest.fixture(scope="session")
-def openssh(tmp_path_factory):
-    with openssh_server(tmp_path_factory.mktemp("openssh")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -32,12 +32,6 @@ class Host:
 
 
 @pytest.fixture(scope="session")
-def openssh(tmp_path_factory):
-    with openssh_server(tmp_path_factory.mktemp("openssh")) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
 def openssh_without_commands(tmp_path_factory):
     with openssh_server(tmp_path_factory.mktemp("openssh"), extra="ForceCommand internal-sftp") as server:
         yield server
