@@ -37,7 +37,9 @@ WINDOW_BYTES = 2**24
 #: a command that says more is not one of ours
 MAX_OUTPUT_BYTES = 64 * 1024
 
-_SHA256SUM = re.compile(rb"([0-9a-f]{64})  ?[-*]?-?\s*")
+#: OpenSSL first: it uses what the processor offers, and is several times as fast as many a `sha256sum`
+_SHA256_COMMAND = "{ openssl dgst -sha256 -r 2>/dev/null || sha256sum; } <"
+_SHA256_OUTPUT = re.compile(rb"([0-9a-f]{64}) [ *](?:-|\*?stdin)\n?")
 
 
 @dataclass(frozen=True)
@@ -97,17 +99,17 @@ class SshConnection:
     def sha256(self, path: str) -> str | None:
         """The SHA-256 of the file at the path on the host, or None; a host that once had no answer is not asked again.
 
-        The path comes in through a redirection: `sha256sum` would escape odd names in its output.
+        The path comes in through a redirection: the commands would escape odd names in their output.
         """
         if not self._runs_commands:
             return None
         try:
-            output = self.run(f"sha256sum < {shlex.quote(path)}")
+            output = self.run(f"{_SHA256_COMMAND} {shlex.quote(path)}")
         except (ConnectionLost, Stalled):
             if not self._transport.is_active():
                 raise
             output = Output(-1, b"")
-        match = _SHA256SUM.fullmatch(output.text)
+        match = _SHA256_OUTPUT.fullmatch(output.text)
         self._runs_commands = output.status == 0 and match is not None
         return match[1].decode() if match and output.status == 0 else None
 
