@@ -1,0 +1,75 @@
+"""One attempt at a job: what becomes of the job when it fails."""
+
+import pytest
+
+from data_mover.jobs import claims, files, history
+from data_mover.jobs.history import Submission
+from data_mover.jobs.states import Phase, Priority, Status
+from data_mover.locations import Endpoint
+from data_mover.registry import Registry
+from data_mover.settings import Settings
+from data_mover.worker.attempt import Attempt
+
+NO_HOSTS = Registry(hosts={}, datasets={})
+PLACES = {"disk": 1, "vis": 1}
+LEASE_MS = 30_000
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings.from_mapping(
+        {
+            "sqlalchemy.url": f"sqlite:///{tmp_path}/jobs.db",
+            "redis.url": "redis://127.0.0.1:6379/0",
+            "data_mover.registry": str(tmp_path / "registry.toml"),
+            "data_mover.callers": "none",
+            "data_mover.state_dir": str(tmp_path / "state"),
+        }
+    )
+
+
+@pytest.fixture
+def held(database):
+    """A job that has just been claimed."""
+    submission = Submission(
+        caller="ann",
+        source=Endpoint("disk", "/a"),
+        destination=Endpoint("vis", "/b"),
+        resolved_source=Endpoint("disk", "/a"),
+        key=None,
+        label=None,
+        priority=Priority.NORMAL,
+        checksum=None,
+        deadline_seconds=3600,
+    )
+    with database.writing() as session:
+        history.add(session, submission)
+        [head] = claims.heads(session, PLACES)
+        return claims.take(session, head, "worker", PLACES, LEASE_MS)
+
+
+@pytest.fixture
+def report(database, held):
+    def read():
+        with database.reading() as session:
+            return history.report(session, "ann", held.job_id)
+
+    return read
+
+
+def test_a_failure_that_a_retry_cannot_help_ends_the_job(settings, database, held, report):
+    Attempt(settings, database, NO_HOSTS, held).run()
+
+    assert (report().status, report().code) == (Status.FAILED, "unknown-host")
+
+
+def test_while_nobody_knows_whether_it_was_published_no_failure_ends_the_job(settings, database, held, report):
+    with database.writing() as session:
+        files.record_resolved(session, held, "/b", 1)
+        files.mark_publishing(session, held, "ab", "size", LEASE_MS)
+
+    Attempt(settings, database, NO_HOSTS, held).run()
+
+    told = report()
+    assert (told.status, told.phase, told.code) == (Status.PENDING, Phase.WAITING_RETRY, "unknown-host")
+    assert told.next_attempt_at < told.deadline_at
