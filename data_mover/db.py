@@ -18,6 +18,9 @@ from data_mover.errors import ServiceUnavailable
 #: how long SQLite's lock is waited for, and how long PostgreSQL may take to be connected to or to answer a statement
 BUSY_TIMEOUT_SECONDS = 5
 
+#: of PostgreSQL: a statement that takes too long, a lock that is not had, a client that stands still in a transaction
+_SERVER_TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+
 _WRITES = "data_mover_writes"
 
 
@@ -112,14 +115,18 @@ def _engine(url: URL) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
+    from data_mover.postgresql import Connector  # its driver is there only where PostgreSQL is used
+
     milliseconds = BUSY_TIMEOUT_SECONDS * 1000
     connect_args = {
         "application_name": "data_mover",
         "connect_timeout": BUSY_TIMEOUT_SECONDS,
         "tcp_user_timeout": milliseconds,
-        "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}",
+        "options": " ".join(f"-c {timeout}={milliseconds}" for timeout in _SERVER_TIMEOUTS),
     }
-    return create_engine(url, connect_args=connect_args, pool_pre_ping=True, pool_timeout=BUSY_TIMEOUT_SECONDS)
+    engine = create_engine(url, connect_args=connect_args, pool_pre_ping=True, pool_timeout=BUSY_TIMEOUT_SECONDS)
+    event.listen(engine, "do_connect", Connector().connect)
+    return engine
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:

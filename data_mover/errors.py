@@ -8,7 +8,9 @@
     ├── ServiceUnavailable      the database does not answer; the caller should ask again
     ├── AttemptEnded            not a failure of the move: this attempt must stop now
     │   ├── Fenced              the job belongs to another attempt; publish nothing
-    │   └── Cancelled           the caller no longer wants the file
+    │   ├── Cancelled           the caller no longer wants the file
+    │   ├── PathBusy            another job is writing to the same path; this one waits
+    │   └── Stopped             the worker is to end; another goes on
     └── MoveFailure             an attempt failed, one class per code (see `FAILURES`)
 
 A `MoveFailure` is the whole truth about one kind of failure: the class docstring is the sentence that people read,
@@ -70,10 +72,19 @@ class Cancelled(AttemptEnded):
     """The job was cancelled."""
 
 
+class PathBusy(AttemptEnded):
+    """Another running job writes to the same path."""
+
+
+class Stopped(AttemptEnded):
+    """The worker was told to stop."""
+
+
 class MoveFailure(DataMoverError):
     """The move failed."""
 
-    code: ClassVar[str]
+    #: of one family, the answers of web servers, each failure has its own
+    code: str
     retryable: ClassVar[bool]
     who_can_fix: ClassVar[str]
 
@@ -83,7 +94,7 @@ class MoveFailure(DataMoverError):
         cls.who_can_fix = who_can_fix
         FAILURES[code] = cls
 
-    def __init__(self, detail: str = "") -> None:
+    def __init__(self, detail: str | None = None) -> None:
         """`detail` names the host and the path, never a secret and never raw text of a remote program."""
         self.detail = detail
         super().__init__(self.reason)
@@ -142,6 +153,14 @@ class CannotReplace(MoveFailure, code="cannot-replace", retryable=False, who_can
     """The host cannot replace a file atomically, and the registry does not say replace = "swap"."""
 
 
+class Exists(MoveFailure, code="exists", retryable=False, who_can_fix="caller"):
+    """A file stands at the destination already, and the request says to leave it."""
+
+
+class Superseded(MoveFailure, code="superseded", retryable=False, who_can_fix="caller"):
+    """A move that was asked for later has put its file at the same place."""
+
+
 class SourceChanged(MoveFailure, code="source-changed", retryable=True, who_can_fix="caller"):
     """The source changed while it was read."""
 
@@ -152,6 +171,10 @@ class ChecksumMismatch(MoveFailure, code="checksum-mismatch", retryable=False, w
 
 class VerifyFailed(MoveFailure, code="verify-failed", retryable=True, who_can_fix="host owner"):
     """What arrived differs from what was sent."""
+
+
+class HostFailed(MoveFailure, code="host-failed", retryable=True, who_can_fix="host owner"):
+    """The host failed at this and does not say why."""
 
 
 class Stalled(MoveFailure, code="stalled", retryable=True, who_can_fix="host owner"):
@@ -166,6 +189,10 @@ class DeadlinePassed(MoveFailure, code="deadline", retryable=False, who_can_fix=
     """The move did not end before its deadline."""
 
 
+class Poison(MoveFailure, code="poison", retryable=False, who_can_fix="operator"):
+    """Three workers died while they worked on this move, the last one while nothing else ran beside it."""
+
+
 class UnknownHost(MoveFailure, code="unknown-host", retryable=False, who_can_fix="operator"):
     """The host is no longer in the registry, or no longer has the role."""
 
@@ -174,5 +201,59 @@ class UnknownOutcome(MoveFailure, code="unknown-outcome", retryable=False, who_c
     """The attempt died while it published the file, and it cannot be told whether the file got its final name."""
 
 
+class HttpRefused(MoveFailure, code="http-<status>", retryable=False, who_can_fix="operator"):
+    """The web server does not give the file."""
+
+    def __init__(self, status: int, detail: str | None = None) -> None:
+        self.code = f"http-{status}"
+        super().__init__(detail)
+
+    @classmethod
+    def of(cls, status: int) -> "type[HttpRefused]":
+        """What a status means that is not that of a file."""
+        if status in (404, 410):
+            return HttpMissing
+        return HttpFailed if status in (408, 425, 429) or status >= 500 else HttpRefused
+
+
+class HttpMissing(HttpRefused, code="http-404", retryable=False, who_can_fix="caller"):
+    """The web server has no such file."""
+
+
+class HttpFailed(HttpRefused, code="http-5xx", retryable=True, who_can_fix="host owner"):
+    """The web server cannot answer now."""
+
+
+class CertificateRefused(MoveFailure, code="certificate-refused", retryable=False, who_can_fix="host owner"):
+    """The host cannot prove by its certificate who it is, so nothing was asked of it."""
+
+
+class TooLarge(MoveFailure, code="too-large", retryable=False, who_can_fix="operator"):
+    """The file is larger than the registry allows."""
+
+
+class TooSlow(MoveFailure, code="too-slow", retryable=True, who_can_fix="host owner"):
+    """Reading the file took longer than the registry allows."""
+
+
+class SizeUnknown(MoveFailure, code="size-unknown", retryable=False, who_can_fix="host owner"):
+    """The source does not tell the size of the file, without which it cannot be moved."""
+
+
+class Encoded(MoveFailure, code="encoded", retryable=False, who_can_fix="host owner"):
+    """The web server compresses what was asked for as it is."""
+
+
+class StateDirFull(MoveFailure, code="state-dir-full", retryable=True, who_can_fix="operator"):
+    """There is no space left in Data Mover's own state directory."""
+
+
 class InternalError(MoveFailure, code="internal", retryable=True, who_can_fix="operator"):
     """Data Mover itself failed; its log says how."""
+
+
+def failure_of(code: str) -> type[MoveFailure] | None:
+    """The kind of failure that has the code, if there is one."""
+    if code.startswith("http-") and code[5:].isdecimal():
+        return HttpRefused.of(int(code[5:]))
+    return FAILURES.get(code)

@@ -13,6 +13,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker import BaseWorker
 
+from data_mover.fault_points import reach
 from data_mover.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 QUEUE = "moves"
 #: what a bell calls, the only thing that a worker will ever call for Redis
 ANSWER = "data_mover.worker.answer_bell"
+#: who listens
+WORKER_CLASS = "data_mover.worker.Worker"
 
 #: Redis answers within this time, or counts as away
 TIMEOUT_SECONDS = 0.3
@@ -68,17 +71,23 @@ class Bell:
         self._quiet_until = 0.0
 
     def ring(self) -> None:
-        """To be called after the commit. Never raises: what is not rung for now, the sweeper rings for later."""
+        """Wakes a worker. To be called after the commit. Never raises: what is not rung for now, the sweeper rings for
+        later."""
+        self._ring(1)
+
+    def wake_all(self) -> None:
+        """Wakes every worker, where there may be work for all of them. Never raises."""
+        self._ring(None)
+
+    def _ring(self, times: int | None) -> None:
+        """Once as many bells wait as can matter, a further one would only be heard in vain."""
         if time.monotonic() < self._quiet_until:
             return
         try:
-            self._ring()
+            reach("ringing")
+            wanted = 2 * max(1, BaseWorker.count(queue=self._queue)) - self._queue.count
+            for _ in range(wanted if times is None else min(times, wanted)):
+                self._queue.enqueue(ANSWER, job_timeout=-1, result_ttl=0, failure_ttl=FAILURE_TTL_SECONDS)
         except RedisError as error:
             self._quiet_until = time.monotonic() + QUIET_SECONDS
             log.warning("bell-failed Redis does not answer (%s); the jobs are safe and run when it is back", error)
-
-    def _ring(self) -> None:
-        """Once as many bells wait as can matter, a further one would only be heard in vain."""
-        workers = BaseWorker.count(queue=self._queue)
-        if self._queue.count < 2 * max(1, workers):
-            self._queue.enqueue(ANSWER, job_timeout=-1, result_ttl=0, failure_ttl=FAILURE_TTL_SECONDS)

@@ -1,35 +1,43 @@
-"""Where a file is or is to go: as a caller writes it, and as the registry resolves it.
+"""Where a file is or is to go: as a caller writes it, as the registry resolves it, and if something is there already.
 
-A `Location` is what was asked for: an `Endpoint` (a path on a registered host) or a `CatalogueItem` (a data type and an
-id, which the registry turns into an endpoint). Paths are literal POSIX text, absolute below the host's root.
+A `Location` is what was asked for: an `Endpoint` (a path on a registered host), a `Url` of the web or a `CatalogueItem`
+(a data type and an id), which the registry both turns into endpoints. Paths are literal POSIX text, absolute below the
+host's root.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 from urllib.parse import quote, unquote
 
 from data_mover.errors import Refusal
+from data_mover.urls import DEFAULT_PORTS, Url, without_query
 
 MAX_SEGMENT_BYTES = 255
 MAX_PATH_BYTES = 4096
 #: URL schemes that name a registered host; its entry decides the protocol
-HOST_SCHEMES = ("sftp", "scp", "local")
+HOST_SCHEMES = ("sftp", "scp", "local", "s3")
 
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A path on a registered host. A trailing slash says that the path is a directory."""
+    """A path on a registered host. A trailing slash says that the path is a directory.
+
+    Where a source was asked for by its URL on the web, the path is that URL, query included; as text it has no query.
+    """
 
     host: str
     path: str
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.path}"
+        return f"{self.host}:{without_query(self.path)}"
 
     def as_struct(self) -> dict[str, str]:
         return {"host": self.host, "path": self.path}
@@ -46,7 +54,18 @@ class CatalogueItem:
         return {"type": self.type, "id": self.id}
 
 
-Location = Endpoint | CatalogueItem
+Location = Endpoint | CatalogueItem | Url
+
+
+class IfExists(StrEnum):
+    """What becomes of a file that stands at the destination already."""
+
+    #: the new one takes its place
+    REPLACE = "replace"
+    #: it stays, and the move fails
+    REFUSE = "refuse"
+    #: it stays: the move is done if it has the same bytes, and fails if not
+    VERIFY = "verify"
 
 
 def missing(field: str) -> Refusal:
@@ -64,9 +83,11 @@ def parse_source(value: Any) -> Location:
     if isinstance(value, list):
         raise invalid("source", "a list of sources is not offered yet; ask for one move per file")
     if isinstance(value, dict) and value.get("type") == "url":
-        return _endpoint_from_url(_text(value.get("url"), "source.url"), "source", "source.url")
+        return _source_from_url(_text(value.get("url"), "source.url"), "source.url")
     if isinstance(value, dict) and "host" not in value and "type" in value:
         return CatalogueItem(_text(value["type"], "source.type"), catalogue_id(value.get("id"), "source.id"))
+    if isinstance(value, str) and "://" in value:
+        return _source_from_url(value, "source")
     return _parse_endpoint(value, "source")
 
 
@@ -102,6 +123,11 @@ def checked_path(path: str, field: str) -> str:
     return "/" + "/".join(segments) + ("/" if directory else "")
 
 
+def shown(struct: Mapping[str, Any]) -> dict[str, Any]:
+    """A location as it may be shown: the query of a URL may be a secret."""
+    return {**struct, "url": without_query(struct["url"])} if "url" in struct else dict(struct)
+
+
 def quoted_for_url(text: str) -> str:
     """Text that stands for itself, and for one path segment, in a URL."""
     return quote(text, safe="")
@@ -117,11 +143,26 @@ def _parse_endpoint(value: Any, field: str) -> Endpoint:
     return Endpoint(host, checked_path(path, f"{field}.path"))
 
 
+def _source_from_url(url: str, field: str) -> Location:
+    if _scheme(url) not in DEFAULT_PORTS:
+        return _endpoint_from_url(url, "source", field)
+    try:
+        return Url.parse(url)
+    except ValueError as mistake:
+        raise invalid(field, str(mistake)) from None
+
+
+def _scheme(url: str) -> str:
+    """What stands before the first colon, which is all of a URL that may be repeated."""
+    scheme = _SCHEME.match(url)
+    return scheme[0].lower() if scheme else ""
+
+
 def _endpoint_from_url(url: str, role: str, field: str) -> Endpoint:
     """The endpoint that a URL names; the standard library's parser would drop tabs and newlines without a word."""
-    scheme, _, rest = url.partition("://")
-    if scheme.lower() not in HOST_SCHEMES:
-        raise Refusal(f"Unknown {role} URL scheme '{scheme}'", code="unknown-scheme", field=field)
+    rest = url.partition("://")[2]
+    if _scheme(url) not in HOST_SCHEMES:
+        raise Refusal(f"Unknown {role} URL scheme '{_scheme(url)}'", code="unknown-scheme", field=field)
     host, slash, path = rest.partition("/")
     mistake = _url_mistake(host, slash + path)
     if mistake:

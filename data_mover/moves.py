@@ -1,17 +1,20 @@
 """The use cases: what callers can do with moves. Typed in, typed out; refusals and outages are raised."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data_mover.callers import Caller
 from data_mover.db import Database
 from data_mover.errors import Refusal
+from data_mover.fault_points import reach
 from data_mover.job_queue import Bell
-from data_mover.jobs import history, hosts
+from data_mover.jobs import claims, history, hosts
 from data_mover.jobs.history import JobReport, Submission
 from data_mover.jobs.hosts import HostHealth
-from data_mover.jobs.states import Priority, Status
-from data_mover.locations import Endpoint, Location, invalid, missing
+from data_mover.jobs.models import Job
+from data_mover.jobs.states import Phase, Priority, Status
+from data_mover.locations import Endpoint, IfExists, Location, invalid, missing, parse_source
 from data_mover.registry import RegistryFile
 from data_mover.settings import Settings
 
@@ -26,6 +29,7 @@ class MoveOptions:
     priority: Priority = Priority.NORMAL
     #: SHA-256 in hexadecimal that the source must have
     checksum: str | None = None
+    if_exists: IfExists = IfExists.REPLACE
     #: how long the job may take, from now; None is what the settings say
     deadline_seconds: int | None = None
 
@@ -67,13 +71,7 @@ class Moves:
 
     def submit(self, caller: Caller, source: Location, destination: Endpoint | None, options: MoveOptions) -> Accepted:
         """Puts a move on record and wakes a worker. Without a destination the file goes to the default one."""
-        submission = self._submission(caller, source, destination, options)
-        with self._database.writing() as session:
-            job_id = history.add(session, submission)
-        if job_id is None:
-            return self._submitted_before(submission)
-        self._bell.ring()
-        return Accepted(job_id, Status.PENDING)
+        return self._accept(self._submission(caller, source, destination, options))
 
     def check(self, caller: Caller, job_id: int) -> JobReport:
         """How the job stands. Asking again and again is fine; what has ended stays as it is."""
@@ -82,6 +80,34 @@ class Moves:
         if report is None:
             raise no_such_job()
         return report
+
+    def cancel(self, caller: Caller, job_id: int) -> JobReport:
+        """The job, which is CANCELLED, or will be once its worker has stopped. A job that has failed stays so.
+
+        Refused where the file is about to get its final name or has it.
+        """
+        self.check(caller, job_id)
+        with self._database.writing() as session:
+            claims.cancel(session, job_id)
+        report = self.check(caller, job_id)
+        if report.status not in (Status.CANCELLED, Status.FAILED) and report.phase is not Phase.CANCELLING:
+            done = "is complete" if report.status is Status.COMPLETED else "is giving the file its final name"
+            raise Refusal(f"Too late to cancel: the job {done}", code="too-late", field="id")
+        return report
+
+    def retry(self, caller: Caller, job_id: int) -> Accepted:
+        """A new job that does again what one that has failed or was cancelled was to do; while there is one already,
+        that one."""
+        with self._database.reading() as session:
+            job = history.find(session, caller.name, job_id)
+            live = history.find_live_retry(session, job_id)
+        if job is None:
+            raise no_such_job()
+        if job.status not in (Status.FAILED, Status.CANCELLED):
+            raise Refusal(f"Nothing to retry: the job is {job.status}", code="not-ended", field="id")
+        if live is not None:
+            return Accepted(live.id, Status(live.status))
+        return self._accept(self._submission_again(caller, job))
 
     def newest(self, caller: Caller, limit: int) -> Sequence[JobReport]:
         """The caller's newest jobs, the newest first."""
@@ -102,6 +128,31 @@ class Moves:
         datasets = self._registry.current().datasets
         return [DatasetDescription(name, dataset.description) for name, dataset in datasets.items()]
 
+    def _accept(self, submission: Submission) -> Accepted:
+        with self._database.writing() as session:
+            reach("begun")
+            job_id = history.add(session, submission)
+            reach("inserted")
+        reach("committed")
+        if job_id is None:
+            return self._submitted_before(submission)
+        self._bell.ring()
+        reach("rung")
+        return Accepted(job_id, Status.PENDING)
+
+    def _submission_again(self, caller: Caller, job: Job) -> Submission:
+        """As the job was asked for, by the registry of today; with as much time as it had."""
+        options = MoveOptions(
+            label=job.label,
+            priority=Priority.of_rank(job.priority),
+            checksum=job.checksum,
+            if_exists=IfExists(job.if_exists),
+            deadline_seconds=(job.deadline_ms - job.submitted_ms) // 1000,
+        )
+        destination = Endpoint(job.destination_host, job.destination_path)
+        submission = self._submission(caller, parse_source(job.source), destination, options)
+        return dataclasses.replace(submission, retry_of=job.id)
+
     def _submission(
         self, caller: Caller, source: Location, destination: Endpoint | None, options: MoveOptions
     ) -> Submission:
@@ -120,6 +171,7 @@ class Moves:
             label=options.label,
             priority=options.priority,
             checksum=options.checksum,
+            if_exists=options.if_exists,
             deadline_seconds=options.deadline_seconds or self._settings.deadline_seconds,
         )
 

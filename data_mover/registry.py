@@ -14,13 +14,17 @@ from data_mover.errors import ConfigurationError, Mistake, Refusal
 from data_mover.locations import CatalogueItem, Endpoint, Location, invalid, parse_source, quoted_for_url
 from data_mover.mistakes import mistakes_of
 from data_mover.protocols import PROTOCOLS
-from data_mover.protocols.options import HostOptions, Role
+from data_mover.protocols.options import HostOptions, HttpOptions, Role, WebOptions
+from data_mover.protocols.web import Web
+from data_mover.urls import Url
 
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SECTIONS = ("hosts", "datasets")
 _SAMPLE_ID = "1"
+#: the host of what is read from web servers that the registry does not name; no registered host can have this name
+OPEN_WEB = "(web)"
 
 
 class Dataset(BaseModel):
@@ -46,24 +50,38 @@ class Registry:
 
     hosts: Mapping[str, HostOptions]
     datasets: Mapping[str, Dataset]
+    #: how web servers are read that are not named, if they may be
+    open_web: HostOptions | None = None
+
+    @property
+    def every_host(self) -> Mapping[str, HostOptions]:
+        """Whatever endpoints are resolved to: the named hosts, and the web if it is open."""
+        return {**self.hosts, OPEN_WEB: self.open_web} if self.open_web else self.hosts
 
     def resolve_source(self, source: Location) -> Endpoint:
         """The host and path that the source stands for. Raises Refusal, naming the field."""
-        endpoint = self._catalogued(source) if isinstance(source, CatalogueItem) else source
-        return self._with_role(endpoint, "source")
+        location = self._catalogued(source) if isinstance(source, CatalogueItem) else source
+        return self._on_the_web(location) if isinstance(location, Url) else self._with_role(location, "source")
 
     def resolve_destination(self, destination: Endpoint) -> Endpoint:
         """The destination, if its host is one. Raises Refusal, naming the field."""
         return self._with_role(destination, "destination")
 
-    def _catalogued(self, item: CatalogueItem) -> Endpoint:
+    def _on_the_web(self, url: Url) -> Endpoint:
+        host = web_of(self.hosts).host_of(url) or (OPEN_WEB if self.open_web else None)
+        if host is None:
+            way_out = "name it in the registry, with a root that holds the file, or set data_mover.open_web"
+            raise Refusal(f"Unknown source '{url.origin}': {way_out}", code="unknown-source", field="source.url")
+        return Endpoint(host, url.full)
+
+    def _catalogued(self, item: CatalogueItem) -> Endpoint | Url:
         dataset = self.datasets.get(item.type)
         if dataset is None:
             raise Refusal(f"Unknown source type '{item.type}'", code="unknown-type", field="source.type")
         if not dataset.id_pattern.fullmatch(item.id):
             raise invalid("source.id", f"an id of '{item.type}' must match {dataset.id_pattern.pattern}")
         location = dataset.location(item.id)
-        if not isinstance(location, Endpoint):
+        if isinstance(location, CatalogueItem):
             raise invalid("source.type", f"'{item.type}' leads to another data type; the registry must be mended")
         return location
 
@@ -76,14 +94,26 @@ class Registry:
         return endpoint
 
 
+@dataclass(frozen=True)
+class HostEntry:
+    """What the registry's file says of one host, with its mistakes: for who has to mend them."""
+
+    name: str
+    table: Mapping[str, Any]
+    #: None where there are mistakes
+    options: HostOptions | None
+    mistakes: tuple[Mistake, ...]
+
+
 class RegistryFile:
     """The registry as it stands in its file, read again whenever the file changes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, open_web: bool) -> None:
         """Raises ConfigurationError, listing every mistake in the file."""
         self.path = path
+        self._open_web = open_web
         self._version = self._file_version()
-        self._registry = load_registry(path)
+        self._registry = load_registry(path, open_web)
 
     def current(self) -> Registry:
         """The registry of the newest file that had no mistakes."""
@@ -95,7 +125,7 @@ class RegistryFile:
 
     def _read_again(self) -> None:
         try:
-            self._registry = load_registry(self.path)
+            self._registry = load_registry(self.path, self._open_web)
         except ConfigurationError as error:
             log.error("registry-refused the old one stays in force: %s", error)
         else:
@@ -109,8 +139,8 @@ class RegistryFile:
         return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def load_registry(path: Path) -> Registry:
-    """Raises ConfigurationError, listing every mistake with its key."""
+def load_registry(path: Path, open_web: bool) -> Registry:
+    """Raises ConfigurationError, listing every mistake with its key. An open web may be read without being named."""
     document = _read_document(path)
     mistakes = [Mistake(key, f"unknown key; known: {', '.join(_SECTIONS)}") for key in document.keys() - set(_SECTIONS)]
     hosts = {
@@ -123,11 +153,28 @@ def load_registry(path: Path) -> Registry:
         for name, table in _tables(document, "datasets", mistakes)
         if (dataset := _load_dataset(name, table, mistakes))
     }
-    registry = Registry(hosts, datasets)
+    web = web_of(hosts, open_web)
+    hosts = {name: host.within(web) if isinstance(host, WebOptions) else host for name, host in hosts.items()}
+    registry = Registry(hosts, datasets, WebOptions(protocol="https").within(web) if open_web else None)
     mistakes += _dataset_mistakes(registry, named_hosts={name for name, _ in _tables(document, "hosts", [])})
     if mistakes:
         raise ConfigurationError(str(path), mistakes)
     return registry
+
+
+def web_of(hosts: Mapping[str, HostOptions], is_open: bool = False) -> Web:
+    return Web({name: host for name, host in hosts.items() if isinstance(host, HttpOptions)}, is_open)
+
+
+def host_entries(path: Path) -> list[HostEntry]:
+    """The hosts as they stand in the file, each with its own mistakes. Raises ConfigurationError if it is not TOML."""
+    return [_entry(name, table, path) for name, table in _tables(_read_document(path), "hosts", [])]
+
+
+def _entry(name: str, table: dict[str, Any], path: Path) -> HostEntry:
+    mistakes: list[Mistake] = []
+    options = _load_host(name, table, path.parent.resolve(), mistakes)
+    return HostEntry(name, table, options, tuple(mistakes))
 
 
 def _read_document(path: Path) -> dict[str, Any]:
@@ -161,6 +208,10 @@ def _load_host(name: str, table: dict[str, Any], directory: Path, mistakes: list
     if not isinstance(protocol, str) or protocol not in PROTOCOLS:
         mistakes.append(Mistake(f"hosts.{name}.protocol", f"must be one of {', '.join(PROTOCOLS)}"))
         return None
+    mistake = PROTOCOLS[protocol].mistake()
+    if mistake:
+        mistakes.append(Mistake(f"hosts.{name}.protocol", mistake))
+        return None
     try:
         return PROTOCOLS[protocol].options.model_validate(table, context={"directory": directory})
     except ValidationError as error:
@@ -182,9 +233,13 @@ def _dataset_mistakes(registry: Registry, named_hosts: Set[str]) -> list[Mistake
     for name, dataset in registry.datasets.items():
         try:
             location = dataset.location(_SAMPLE_ID)
-            if not isinstance(location, Endpoint):
+            if isinstance(location, CatalogueItem):
                 raise invalid("source", "must be a host and path, or a URL")
-            if location.host in registry.hosts or location.host not in named_hosts:
+            if (
+                not isinstance(location, Endpoint)
+                or location.host in registry.hosts
+                or location.host not in named_hosts
+            ):
                 registry.resolve_source(location)
         except Refusal as refusal:
             mistakes.append(Mistake(f"datasets.{name}.source", refusal.reason))

@@ -10,10 +10,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import plaster
 
-from data_mover.job_queue import QUEUE
+from data_mover.job_queue import QUEUE, WORKER_CLASS
 from data_mover.settings import Settings
-
-WORKER_CLASS = "data_mover.worker.Worker"
 
 
 def _read_settings() -> Settings:

@@ -99,6 +99,10 @@ class Settings(BaseModel):
     #: the wait before the second attempt; it doubles with each further one, up to the longest
     retry_first_seconds: float = Field(5, alias="data_mover.retry_first_seconds", ge=0, le=3600)
     retry_longest_seconds: float = Field(600, alias="data_mover.retry_longest_seconds", ge=0, le=86_400)
+    #: how many bytes are copied before it is written down that another attempt can go on from there
+    checkpoint_bytes: int = Field(32 * 2**20, alias="data_mover.checkpoint_bytes", ge=1, le=2**26)
+    #: how long a host that cannot be reached is left alone at most before it is tried again
+    probe_longest_seconds: float = Field(30, alias="data_mover.probe_longest_seconds", ge=0, le=3600)
     #: an attempt that gives no sign of life for so long has lost its job
     lease_seconds: float = Field(30, alias="data_mover.lease_seconds", gt=0, le=3600)
     #: how often an attempt gives a sign of life
@@ -107,6 +111,12 @@ class Settings(BaseModel):
     sweep_seconds: float = Field(5, alias="data_mover.sweep_seconds", gt=0, le=600)
     #: how long a woken worker goes on claiming jobs before it listens for a stop again
     claim_on_seconds: float = Field(60, alias="data_mover.claim_on_seconds", ge=0, le=3600)
+    #: how long a worker that is told to stop goes on with the job in hand before it hands it back
+    stop_seconds: float = Field(5, alias="data_mover.stop_seconds", ge=0, le=86_400)
+    #: whether URLs of web servers may be read that the registry does not name, as long as their addresses are public
+    open_web: bool = Field(False, alias="data_mover.open_web")
+    #: for tests alone: processes die, stop or fail at named points as a test orders it
+    fault_points: bool = Field(False, alias="data_mover.fault_points")
 
     @field_validator("beat_seconds")
     @classmethod
@@ -119,13 +129,7 @@ class Settings(BaseModel):
     @classmethod
     def from_ini(cls, ini: str) -> Self:
         """The settings of the ini's `[app:main]`. Raises ConfigurationError, listing every mistake."""
-        if not Path(ini).is_file():
-            raise ConfigurationError(ini, [Mistake("file", "there is no such file")])
-        try:
-            settings = plaster.get_loader(ini, protocols=["wsgi"]).get_wsgi_app_settings("main")
-        except (LookupError, ValueError, configparser.Error) as error:
-            raise ConfigurationError(ini, [Mistake("[app:main]", f"cannot be read: {error}")]) from error
-        return cls.from_mapping(settings, ini)
+        return cls.from_mapping(read_ini(ini), ini)
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any], ini: str = "[app:main]") -> Self:
@@ -159,6 +163,17 @@ class Settings(BaseModel):
             mistake = Mistake("data_mover.state_dir", f"{self.state_dir} cannot be used: {error.strerror}")
             raise ConfigurationError("[app:main]", [mistake]) from error
         return self.state_dir
+
+
+def read_ini(ini: str) -> Mapping[str, Any]:
+    """The ini's `[app:main]` as it is written. Raises ConfigurationError if there is none."""
+    if not Path(ini).is_file():
+        raise ConfigurationError(ini, [Mistake("file", "there is no such file")])
+    try:
+        settings: Mapping[str, Any] = plaster.get_loader(ini, protocols=["wsgi"]).get_wsgi_app_settings("main")
+    except (LookupError, ValueError, configparser.Error) as error:
+        raise ConfigurationError(ini, [Mistake("[app:main]", f"cannot be read: {error}")]) from error
+    return settings
 
 
 def _read(key: str, secret: SecretReference) -> str:

@@ -6,13 +6,13 @@ import threading
 from data_mover.db import Database
 from data_mover.errors import ServiceUnavailable
 from data_mover.job_queue import Bell
-from data_mover.jobs import claims, files
+from data_mover.jobs import claims, files, hosts
 from data_mover.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: how many jobs are ended in one transaction
-OVERDUE_AT_A_TIME = 500
+#: how many jobs are changed in one transaction
+AT_A_TIME = 500
 
 
 class Sweeper:
@@ -35,23 +35,25 @@ class Sweeper:
     def sweep(self) -> None:
         """Takes back jobs whose lease has run out, ends those past their deadline, rings if there is work. Raises
         ServiceUnavailable where the database does not answer."""
-        self._take_back_lost()
-        while self._end_overdue() == OVERDUE_AT_A_TIME:
+        while self._take_back_lost() == AT_A_TIME:
+            pass
+        while self._end_overdue() == AT_A_TIME:
             pass
         with self._database.reading() as session:
-            work = claims.runnable(session) or files.leftovers_due(session)
+            work = claims.runnable(session) or files.leftovers_due(session) or hosts.probe_due(session)
         if work:
             self._bell.ring()
 
-    def _take_back_lost(self) -> None:
+    def _take_back_lost(self) -> int:
         with self._database.writing() as session:
-            lost = claims.take_back_lost(session, int(self._settings.lease_seconds * 1000))
-        for job_id in lost:
-            log.warning("lease-expired job=%s its worker gave no sign of life; it waits for another", job_id)
+            lost = claims.take_back_lost(session, int(self._settings.lease_seconds * 1000), AT_A_TIME)
+        for job_id, status in lost:
+            log.warning("lease-expired job=%s its worker gave no sign of life; it is %s now", job_id, status)
+        return len(lost)
 
     def _end_overdue(self) -> int:
         with self._database.writing() as session:
-            overdue = claims.end_overdue(session, OVERDUE_AT_A_TIME)
+            overdue = claims.end_overdue(session, AT_A_TIME)
         for job_id in overdue:
             log.warning("deadline-passed job=%s", job_id)
         return len(overdue)

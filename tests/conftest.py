@@ -11,8 +11,16 @@ from data_mover.db import Database
 from tests.servers.openssh import openssh_server
 from tests.servers.postgresql import postgresql_server
 from tests.servers.redis import redis_server
+from tests.servers.s3 import s3_server
 
 _numbers = itertools.count(1)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--times", type=int, default=1, help="how often each case of the kill matrix is forced")
+    parser.addoption(
+        "--database", choices=["sqlite", "postgresql"], default="sqlite", help="what the crash tests run on"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -33,13 +41,20 @@ def openssh(tmp_path_factory):
         yield server
 
 
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory):
+    """An object store."""
+    with s3_server(tmp_path_factory.mktemp("ceph")) as server:
+        yield server
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request, tmp_path):
     """The URL of a fresh database with the schema, of each kind."""
     if request.param == "sqlite":
         url = make_url(f"sqlite:///{tmp_path}/jobs.db")
     else:
-        url = _new_postgresql_database(make_url(request.getfixturevalue("postgresql_url")))
+        url = new_postgresql_database(request.getfixturevalue("postgresql_url"))
     database = Database(url)
     migrations.upgrade(database.engine)
     database.close()
@@ -53,10 +68,11 @@ def database(database_url):
     database.close()
 
 
-def _new_postgresql_database(server):
+def new_postgresql_database(server):
+    """The URL of an empty database of the server."""
     name = f"test_{next(_numbers)}"
-    admin = Database(server)
+    admin = Database(make_url(server))
     with admin.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
     admin.close()
-    return server.set(database=name)
+    return make_url(server).set(database=name)

@@ -5,22 +5,37 @@ was. All functions take a writing session and leave the commit to the caller.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Update, case, func, or_, select, update
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from data_mover.db import now_ms
-from data_mover.errors import DeadlinePassed, MoveFailure, UnknownOutcome
+from data_mover.errors import (
+    AttemptEnded,
+    Cancelled,
+    DataMoverError,
+    DeadlinePassed,
+    Fenced,
+    HostUnreachable,
+    MoveFailure,
+    Poison,
+    UnknownOutcome,
+)
 from data_mover.jobs import hosts
-from data_mover.jobs.models import Job, JobFile, Lane
+from data_mover.jobs.hosts import HostState
+from data_mover.jobs.models import Job, JobFile, Lane, TemporaryFile
 from data_mover.jobs.states import FileState, Phase, Status
-from data_mover.locations import Endpoint
+from data_mover.locations import Endpoint, IfExists
 
 #: Clocks jump: whatever is due later than it can have been set counts as due now. Nobody waits longer than this.
 LONGEST_WAIT_MS = 86_400_000
+#: so long a job waits before it looks again whether its final path is free
+PATH_WAIT_MS = 1_000
+#: a job that has lost its lease so often runs alone on its machine, to show whether it was to blame
+SUSPECT_LOSSES = 2
 
 
 @dataclass(frozen=True)
@@ -33,11 +48,16 @@ class Claim:
     destination: Endpoint
     #: SHA-256 that the caller says the source has
     checksum: str | None
+    if_exists: IfExists
+    #: how many earlier attempts have failed for a reason of the job's own
+    failures: int
     #: the final path, if an earlier attempt has resolved it
     path: str | None
     #: the digest that an earlier attempt was about to publish, if it came so far
     publishing_sha256: str | None
     deadline_ms: int
+    #: what earlier attempts have copied, as far as callers were told
+    bytes_done: int
 
     @property
     def host_names(self) -> tuple[str, str]:
@@ -55,27 +75,57 @@ class Head:
     priority: int
     caller: str
     host_names: frozenset[str]
+    suspect: bool
 
 
-def heads(session: Session, places: Mapping[str, int], last: Claim | None = None) -> list[Head]:
-    """The jobs that may be claimed now, the best first: one of each lane whose hosts have a free place.
+class Worker(NamedTuple):
+    """Who claims: a process of a machine."""
+
+    machine: str
+    process: int
+
+    def __str__(self) -> str:
+        return f"{self.machine}:{self.process}"
+
+
+class Lost(NamedTuple):
+    """A job whose attempt gave no sign of life in time, and what has become of it."""
+
+    job_id: int
+    status: Status
+
+
+def heads(session: Session, worker: Worker, places: Mapping[str, int], last: Claim | None = None) -> list[Head]:
+    """The jobs that the worker may claim now, the best first: one of each lane whose hosts admit one more.
 
     `places` says how many jobs may run with each host; a host that is not named has one, for a job that is then told
-    that its host is unknown. Order: priority, the caller with the least running, the hosts of the `last` claim, age.
+    that its host is unknown. Order: priority, the caller with the least running, the hosts of the `last` claim, age;
+    but while one worker finds out whether a host lets it in, the others turn to hosts that are proven.
     """
-    running, callers = hosts.running(session), _running_by_caller(session)
+    states, callers = hosts.states(session), _running_by_caller(session)
     warm = frozenset(last.host_names) if last else frozenset()
-    free = [head for head in _heads(session) if _has_places(head, running, places)]
-    return sorted(free, key=lambda head: (head.priority, callers[head.caller], head.host_names != warm, head.job_id))
+    finding_out = any(state.connecting and not state.proven for state in states.values())
+    admitted = [head for head in _heads(session) if _admit(head, states, places)]
+
+    def order(head: Head) -> tuple[Any, ...]:
+        unproven = not all(states.get(name, HostState()).proven for name in head.host_names)
+        return finding_out and unproven, head.priority, callers[head.caller], head.host_names != warm, head.job_id
+
+    return _leaving_suspects_alone(session, worker, sorted(admitted, key=order))
 
 
-def take(session: Session, head: Head, worker: str, places: Mapping[str, int], lease_ms: int) -> Claim | None:
-    """Claims the job, or returns None where somebody else was faster.
+def take(session: Session, head: Head, worker: Worker, places: Mapping[str, int], lease_ms: int) -> Claim | None:
+    """Claims the job, or returns None where it has to wait or somebody else was faster.
 
     One in a transaction: it keeps the rows of both hosts locked, in order of name, so that no two wait for each other.
+    A suspect keeps all hosts locked, so that nothing else begins beside it.
     """
-    hosts.lock(session, head.host_names)
-    if _has_places(head, hosts.running(session), places) and _take(session, head.job_id, worker, lease_ms):
+    if head.suspect:
+        hosts.lock_all(session)
+    else:
+        hosts.lock(session, head.host_names)
+    may = _admit(head, hosts.states(session), places) and _leaving_suspects_alone(session, worker, [head])
+    if may and not _waits_for_its_path(session, head.job_id) and _take(session, head.job_id, worker, lease_ms):
         return _claim(session, head.job_id)
     return None
 
@@ -99,34 +149,52 @@ def record_phase(session: Session, held: Claim, phase: Phase, **values: Any) -> 
 
 def complete(session: Session, held: Claim) -> bool:
     """COMPLETED, its file published. False if the job is no longer this attempt's."""
-    ended = _end(session, held, Status.COMPLETED, bytes_done=Job.bytes_total, files_done=1)
-    if ended:
-        _set_file(session, held, state=FileState.PUBLISHED)
-    return ended
+    values = {"code": None, "reason": None, "bytes_done": Job.bytes_total, "files_done": 1}
+    return _end(session, held, Status.COMPLETED, FileState.PUBLISHED, **values)
 
 
 def fail(session: Session, held: Claim, failure: MoveFailure) -> bool:
     """FAILED, for good. False if the job is no longer this attempt's."""
-    ended = _end(session, held, Status.FAILED, code=failure.code, reason=failure.reason)
-    if ended:
-        _set_file(session, held, state=FileState.FAILED)
-    return ended
+    return _end(session, held, Status.FAILED, FileState.FAILED, code=failure.code, reason=failure.reason)
 
 
 def put_back(session: Session, held: Claim, failure: MoveFailure, wait_ms: int) -> bool:
-    """PENDING again, for another attempt after the wait. False if the job is no longer this attempt's."""
-    return _change(
-        session,
-        held,
-        status=Status.PENDING,
-        phase=Phase.WAITING_RETRY,
-        lease_until_ms=None,
-        worker=None,
-        not_before_ms=now_ms() + wait_ms,
-        code=failure.code,
-        reason=failure.reason,
-        bytes_per_second=None,
-    )
+    """PENDING again after a failure, for another attempt after the wait. False if the job is no longer this
+    attempt's."""
+    values = {"phase": Phase.WAITING_RETRY, "failures": Job.failures + 1}
+    return _release(session, held, failure, wait_ms, **values)
+
+
+def hand_back(session: Session, held: Claim, cause: DataMoverError, wait_ms: int = 0) -> bool:
+    """PENDING again through no fault of the job: it spends no attempt. False if the job is no longer this attempt's."""
+    return _release(session, held, cause, wait_ms, phase=Phase.WAITING_RETRY if wait_ms else Phase.QUEUED)
+
+
+def cancel(session: Session, job_id: int) -> None:
+    """CANCELLED where the job waits; where a worker is at it, that one is told with its next sign of life.
+
+    A job that has ended, or is about to publish, or of which nobody knows whether it has, stays what it is.
+    """
+    unmarked = ~_is_marked().where(JobFile.job_id == job_id).exists()
+    running = (Job.id == job_id, Job.status == Status.IN_PROGRESS, Job.phase != Phase.PUBLISHING, unmarked)
+    session.execute(update(Job).where(*running).values(phase=Phase.CANCELLING))
+    waiting = select(Job.id).where(Job.id == job_id, Job.status == Status.PENDING, unmarked).with_for_update()
+    if session.scalars(waiting).one_or_none() is not None:
+        _end_all(session, [job_id], Status.CANCELLED)
+
+
+def why_not(session: Session, held: Claim) -> AttemptEnded:
+    """Why a change that the attempt wanted to make was not made."""
+    return Cancelled() if _is_cancelling(session, held) else Fenced()
+
+
+def end_cancelled(session: Session, held: Claim) -> bool:
+    """CANCELLED, once the attempt has stopped. False if the job is no longer this attempt's, or is still wanted."""
+    if not _is_cancelling(session, held):
+        return False
+    _end_all(session, [held.job_id], Status.CANCELLED)
+    _clear_at_once(session, held)
+    return True
 
 
 def remaining_ms(session: Session, held: Claim) -> int:
@@ -134,71 +202,109 @@ def remaining_ms(session: Session, held: Claim) -> int:
     return held.deadline_ms - _now(session)
 
 
-def take_back_lost(session: Session, lease_ms: int) -> list[int]:
-    """Makes jobs PENDING whose attempt has not renewed its lease in time; the ids of the jobs."""
-    lost = (Job.status == Status.IN_PROGRESS, _due(Job.lease_until_ms, _now(session), 2 * lease_ms))
-    taken = (
-        update(Job)
-        .where(*lost)
-        .values(
-            status=Status.PENDING,
-            phase=Phase.QUEUED,
-            lease_until_ms=None,
-            worker=None,
-            not_before_ms=now_ms(),
-            bytes_per_second=None,
-        )
-    )
-    return list(session.scalars(taken.returning(Job.id)))
+def take_back_lost(session: Session, lease_ms: int, limit: int) -> list[Lost]:
+    """Makes jobs PENDING whose attempt has not renewed its lease in time, `limit` at most.
+
+    One that the caller no longer wants is CANCELLED, and one that was lost while it ran alone has FAILED.
+    """
+    lost = select(Job.id, Job.phase, Job.losses, JobFile.state).join(JobFile, _file_of_job())
+    lost = lost.where(Job.status == Status.IN_PROGRESS, _due(Job.lease_until_ms, _now(session), 2 * lease_ms))
+    rows = session.execute(lost.limit(limit).with_for_update(skip_locked=True, of=Job)).all()
+    cancelled = [row.id for row in rows if row.phase == Phase.CANCELLING]
+    poison = {row.id: row.state for row in rows if row.losses >= SUSPECT_LOSSES and row.id not in cancelled}
+    again = [row.id for row in rows if row.id not in cancelled and row.id not in poison]
+    _end_all(session, cancelled, Status.CANCELLED)
+    _fail_all(session, poison, Poison())
+    _take_back(session, again)
+    outcomes = dict.fromkeys(cancelled, Status.CANCELLED) | dict.fromkeys(poison, Status.FAILED)
+    return [Lost(row.id, outcomes.get(row.id, Status.PENDING)) for row in rows]
 
 
 def end_overdue(session: Session, limit: int) -> list[int]:
     """Fails jobs whose deadline has passed, `limit` at most; the ids of the jobs.
 
-    One that is about to publish is left to its attempt. Where such an attempt was lost, nobody can say whether the
-    file got its final name.
+    One that is about to publish or to stop is left to its attempt. One that waited for a host that cannot be reached
+    fails for that reason.
     """
-    live = or_(Job.status == Status.PENDING, (Job.status == Status.IN_PROGRESS) & (Job.phase != Phase.PUBLISHING))
-    overdue = select(Job.id, JobFile.state).join(JobFile, (JobFile.job_id == Job.id) & (JobFile.number == 0))
-    overdue = overdue.where(Job.deadline_ms < _now(session), live).limit(limit)
-    states: dict[int, str] = dict(session.execute(overdue.with_for_update(skip_locked=True, of=Job)).all())
-    marked = [job_id for job_id, state in states.items() if state == FileState.VERIFIED]
-    _fail_overdue(session, marked, UnknownOutcome())
-    _fail_overdue(session, states.keys() - set(marked), DeadlinePassed())
-    return list(states)
+    left_alone = (Phase.PUBLISHING, Phase.CANCELLING)
+    live = or_(Job.status == Status.PENDING, (Job.status == Status.IN_PROGRESS) & Job.phase.not_in(left_alone))
+    overdue = select(Job.id, Job.status, Job.reason, Job.source_host, Job.destination_host, JobFile.state)
+    overdue = overdue.join(JobFile, _file_of_job()).where(Job.deadline_ms < _now(session), live).limit(limit)
+    rows = session.execute(overdue.with_for_update(skip_locked=True, of=Job)).all()
+    unreachable = {name for name, block in hosts.blocks(session).items() if block.code == HostUnreachable.code}
+    for row in rows:
+        waits_for = unreachable & {row.source_host, row.destination_host} if row.status == Status.PENDING else ()
+        failure = HostUnreachable(f"{min(waits_for)}, until the deadline") if waits_for else DeadlinePassed(row.reason)
+        _fail_all(session, {row.id: row.state}, failure)
+    return [row.id for row in rows]
 
 
 def is_marked(session: Session, held: Claim) -> bool:
     """Whether an attempt was about to publish, and nobody has found out yet whether it did."""
-    state = select(JobFile.state).where(JobFile.job_id == held.job_id, JobFile.number == 0)
-    return session.scalars(state).one() == FileState.VERIFIED
+    marked = _is_marked().where(JobFile.job_id == held.job_id)
+    return session.scalars(marked).one_or_none() is not None
 
 
-def _fail_overdue(session: Session, ids: Collection[int], failure: MoveFailure) -> None:
-    session.execute(
-        update(Job)
-        .where(Job.id.in_(ids))
-        .values(
-            status=Status.FAILED,
-            phase=None,
-            lease_until_ms=None,
-            worker=None,
-            ended_ms=_now_but_not_before(func.coalesce(Job.started_ms, Job.submitted_ms)),
-            code=failure.code,
-            reason=failure.reason,
-        )
-    )
-    session.execute(update(JobFile).where(JobFile.job_id.in_(ids)).values(state=FileState.FAILED))
+def _is_cancelling(session: Session, held: Claim) -> bool:
+    """The row stays locked until the transaction ends."""
+    mine = (Job.id == held.job_id, Job.attempt == held.attempt, Job.phase == Phase.CANCELLING)
+    return session.scalars(select(Job.id).where(*mine).with_for_update()).one_or_none() is not None
+
+
+def _is_marked() -> Any:
+    return select(JobFile.job_id).where(JobFile.number == 0, JobFile.state == FileState.VERIFIED)
+
+
+def _file_of_job() -> ColumnElement[bool]:
+    return (JobFile.job_id == Job.id) & (JobFile.number == 0)
+
+
+def _fail_all(session: Session, states: Mapping[int, str], failure: MoveFailure) -> None:
+    """Fails the jobs, given with the states of their files: where an attempt that was about to publish was lost, nobody
+    can say whether the file got its final name."""
+    marked = [job_id for job_id, state in states.items() if state == FileState.VERIFIED]
+    for ids, cause in (marked, UnknownOutcome()), (states.keys() - set(marked), failure):
+        _end_all(session, ids, Status.FAILED, code=cause.code, reason=cause.reason)
+
+
+def _end_all(session: Session, ids: Collection[int], status: Status, **values: Any) -> None:
+    """Ends locked jobs that are no longer worked on."""
+    if not ids:
+        return
+    ended = {"phase": None, "lease_until_ms": None, "worker": None, "bytes_per_second": None, **values}
+    ended["ended_ms"] = _now_but_not_before(func.coalesce(Job.started_ms, Job.submitted_ms))
+    session.execute(update(Job).where(Job.id.in_(ids)).values(status=status, **ended))
+    state = FileState.FAILED if status is Status.FAILED else FileState.PENDING
+    session.execute(update(JobFile).where(JobFile.job_id.in_(ids)).values(state=state, held=False))
+
+
+def _take_back(session: Session, ids: Collection[int]) -> None:
+    values = {"status": Status.PENDING, "phase": Phase.QUEUED, "lease_until_ms": None, "worker": None}
+    changes = {**values, "not_before_ms": now_ms(), "bytes_per_second": None, "losses": Job.losses + 1}
+    session.execute(update(Job).where(Job.id.in_(ids)).values(changes))
+    _let_go(session, ids)
+
+
+def _let_go(session: Session, ids: Collection[int]) -> None:
+    """Others may publish at the final paths of the jobs; not so where one of these may still be about to."""
+    unmarked = (JobFile.job_id.in_(ids), JobFile.state != FileState.VERIFIED)
+    session.execute(update(JobFile).where(*unmarked).values(held=False))
 
 
 def _heads(session: Session) -> list[Head]:
     now = _now(session)
     waiting = (Job.lane_id == Lane.id, Job.status == Status.PENDING, _due(Job.not_before_ms, now, LONGEST_WAIT_MS))
     head = select(Job.id).where(*waiting).order_by(Job.priority, Job.id).limit(1).correlate(Lane).scalar_subquery()
-    rows = session.execute(select(Job.id, Job.priority, Lane).join(Lane, Job.id == head))
+    rows = session.execute(select(Job.id, Job.priority, Job.losses, Lane).join(Lane, Job.id == head))
     return [
-        Head(job_id, priority, lane.caller, frozenset((lane.source_host, lane.destination_host)))
-        for job_id, priority, lane in rows
+        Head(
+            job_id,
+            priority,
+            lane.caller,
+            frozenset((lane.source_host, lane.destination_host)),
+            suspect=losses >= SUSPECT_LOSSES,
+        )
+        for job_id, priority, losses, lane in rows
     ]
 
 
@@ -209,11 +315,37 @@ def _running_by_caller(session: Session) -> Counter[str]:
     return Counter(dict(rows.all()))
 
 
-def _has_places(head: Head, running: Counter[str], places: Mapping[str, int]) -> bool:
-    return all(running[name] < places.get(name, 1) for name in head.host_names)
+def _admit(head: Head, states: Mapping[str, HostState], places: Mapping[str, int]) -> bool:
+    return all(states.get(name, HostState()).admits(places.get(name, 1)) for name in head.host_names)
 
 
-def _take(session: Session, job_id: int, worker: str, lease_ms: int) -> bool:
+def _leaving_suspects_alone(session: Session, worker: Worker, found: Sequence[Head]) -> list[Head]:
+    """Those of the jobs that may begin beside what runs on the machine: nothing beside a suspect, no suspect beside
+    anything. While a suspect waits, nothing new begins, so that its turn comes."""
+    beside = session.scalars(
+        select(Job.losses).where(
+            Job.status == Status.IN_PROGRESS, Job.worker.startswith(f"{worker.machine}:", autoescape=True)
+        )
+    ).all()
+    suspects = [head for head in found if head.suspect]
+    if any(losses >= SUSPECT_LOSSES for losses in beside) or (suspects and beside):
+        return []
+    return suspects[:1] or list(found)
+
+
+def _waits_for_its_path(session: Session, job_id: int) -> bool:
+    """Whether another job holds the final path, as far as that is known; the job then waits a little."""
+    other = aliased(JobFile)
+    mine = (JobFile.job_id == job_id, JobFile.number == 0)
+    held = select(other.job_id).where(other.place == JobFile.place, other.held, other.job_id != job_id).exists()
+    if session.scalars(select(JobFile.job_id).where(*mine, held)).one_or_none() is None:
+        return False
+    waiting = update(Job).where(Job.id == job_id, Job.status == Status.PENDING)
+    session.execute(waiting.values(not_before_ms=now_ms() + PATH_WAIT_MS))
+    return True
+
+
+def _take(session: Session, job_id: int, worker: Worker, lease_ms: int) -> bool:
     taken = (
         update(Job)
         .where(Job.id == job_id, Job.status == Status.PENDING)
@@ -221,10 +353,9 @@ def _take(session: Session, job_id: int, worker: str, lease_ms: int) -> bool:
             status=Status.IN_PROGRESS,
             phase=Phase.RESOLVING,
             attempt=Job.attempt + 1,
-            worker=worker,
+            worker=str(worker),
             lease_until_ms=now_ms() + lease_ms,
             started_ms=func.coalesce(Job.started_ms, _now_but_not_before(Job.submitted_ms)),
-            bytes_done=0,
         )
     )
     return _changed(session, taken)
@@ -239,25 +370,45 @@ def _claim(session: Session, job_id: int) -> Claim:
         source=Endpoint(job.source_host, job.source_path),
         destination=Endpoint(job.destination_host, job.destination_path),
         checksum=job.checksum,
+        if_exists=IfExists(job.if_exists),
+        failures=job.failures,
         path=file.path,
         publishing_sha256=file.sha256 if file.state == FileState.VERIFIED else None,
         deadline_ms=job.deadline_ms,
+        bytes_done=job.bytes_done,
     )
 
 
-def _end(session: Session, held: Claim, status: Status, **values: Any) -> bool:
-    values = {"code": None, "reason": None, **values}
-    ended = _now_but_not_before(Job.started_ms)
-    return _change(session, held, status=status, phase=None, lease_until_ms=None, ended_ms=ended, **values)
+def _end(session: Session, held: Claim, status: Status, state: FileState, **values: Any) -> bool:
+    ended = {"phase": None, "lease_until_ms": None, "worker": None, "ended_ms": _now_but_not_before(Job.started_ms)}
+    mine = _change(session, held, status=status, **ended, **values)
+    if mine:
+        session.execute(update(JobFile).where(JobFile.job_id == held.job_id).values(state=state, held=False))
+        _clear_at_once(session, held)
+    return mine
+
+
+def _clear_at_once(session: Session, held: Claim) -> None:
+    """The attempt has ended the job and stopped: nobody writes what it could not clear."""
+    session.execute(update(TemporaryFile).where(TemporaryFile.job_id == held.job_id).values(not_before_ms=now_ms()))
+
+
+def _release(session: Session, held: Claim, cause: DataMoverError, wait_ms: int, **values: Any) -> bool:
+    waiting = {"lease_until_ms": None, "worker": None, "bytes_per_second": None}
+    code = cause.code if isinstance(cause, MoveFailure) else None
+    told = {"code": code, "reason": str(cause) or None}
+    due = now_ms() + wait_ms
+    mine = _change(session, held, status=Status.PENDING, not_before_ms=due, **waiting, **told, **values)
+    if mine:
+        _let_go(session, [held.job_id])
+    return mine
 
 
 def _change(session: Session, held: Claim, **values: Any) -> bool:
+    """False too if the caller no longer wants the job: nothing but `end_cancelled` changes it then."""
     mine = (Job.id == held.job_id, Job.attempt == held.attempt, Job.status == Status.IN_PROGRESS)
-    return _changed(session, update(Job).where(*mine).values(**values))
-
-
-def _set_file(session: Session, held: Claim, **values: Any) -> None:
-    session.execute(update(JobFile).where(JobFile.job_id == held.job_id, JobFile.number == 0).values(**values))
+    wanted = Job.phase != Phase.CANCELLING
+    return _changed(session, update(Job).where(*mine, wanted).values(**values))
 
 
 def _changed(session: Session, statement: Update) -> bool:

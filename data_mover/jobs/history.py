@@ -1,6 +1,6 @@
 """Jobs as callers know them: taken in, and told of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -9,11 +9,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from data_mover.db import insert_if_absent, now_ms
-from data_mover.errors import FAILURES
+from data_mover.errors import failure_of
 from data_mover.jobs import hosts
+from data_mover.jobs.hosts import Block
 from data_mover.jobs.models import Job, JobFile, Lane
-from data_mover.jobs.states import FileState, Phase, Priority, Status
-from data_mover.locations import Endpoint, Location
+from data_mover.jobs.states import TERMINAL, FileState, Phase, Priority, Status
+from data_mover.locations import Endpoint, IfExists, Location, shown
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class Submission:
     #: SHA-256 in hexadecimal that the source must have
     checksum: str | None
     deadline_seconds: int
+    if_exists: IfExists = IfExists.REPLACE
+    #: the job that this one does again
+    retry_of: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class JobReport:
     path: str | None
     label: str | None
     key: str | None
+    retry_of: int | None
     reason: str | None
     code: str | None
     retryable: bool | None
@@ -80,6 +85,8 @@ def add(session: Session, submission: Submission) -> int | None:
             "label": submission.label,
             "priority": submission.priority.rank,
             "checksum": submission.checksum,
+            "if_exists": submission.if_exists,
+            "retry_of": submission.retry_of,
             "submitted_ms": now,
             "deadline_ms": now + submission.deadline_seconds * 1000,
             "lane_id": _lane(session, submission.caller, source.host, destination.host),
@@ -107,20 +114,33 @@ def is_same_request(job: Job, submission: Submission) -> bool:
     return (job.source, job.destination) == (submission.source.as_struct(), submission.destination.as_struct()) and (
         job.checksum,
         job.priority,
-    ) == (submission.checksum, submission.priority.rank)
+        job.if_exists,
+    ) == (submission.checksum, submission.priority.rank, submission.if_exists)
+
+
+def find(session: Session, caller: str, job_id: int) -> Job | None:
+    """The caller's job, or None if the caller has no such job."""
+    return session.scalars(select(Job).where(Job.caller == caller, Job.id == job_id)).one_or_none()
+
+
+def find_live_retry(session: Session, job_id: int) -> Job | None:
+    """A job that does this one again and has not ended."""
+    statement = select(Job).where(Job.retry_of == job_id, Job.status.not_in(TERMINAL)).order_by(Job.id).limit(1)
+    return session.scalars(statement).one_or_none()
 
 
 def report(session: Session, caller: str, job_id: int) -> JobReport | None:
     """What there is to tell of one of the caller's jobs, or None if the caller has no such job."""
     statement = _reported().where(Job.caller == caller, Job.id == job_id)
     row = session.execute(statement).one_or_none()
-    return _report(*row) if row else None
+    return _report(row.Job, row.JobFile, hosts.blocks(session)) if row else None
 
 
 def newest(session: Session, caller: str, limit: int) -> Sequence[JobReport]:
     """The caller's newest jobs, the newest first."""
     statement = _reported().where(Job.caller == caller).order_by(Job.id.desc()).limit(limit)
-    return [_report(job, file) for job, file in session.execute(statement)]
+    blocks = hosts.blocks(session)
+    return [_report(job, file, blocks) for job, file in session.execute(statement)]
 
 
 def _reported() -> Any:
@@ -136,24 +156,27 @@ def _lane(session: Session, caller: str, source_host: str, destination_host: str
     return session.scalars(select(Lane.id).filter_by(**names)).one()
 
 
-def _report(job: Job, file: JobFile) -> JobReport:
-    failure = FAILURES.get(job.code) if job.code else None
+def _report(job: Job, file: JobFile, blocks: Mapping[str, Block]) -> JobReport:
     status = Status(job.status)
+    block = _block(job, blocks) if status is Status.PENDING else None
+    phase, reason, code, next_ms = _waiting(job, block)
+    failure = failure_of(code) if code else None
     return JobReport(
         id=job.id,
         status=status,
-        phase=Phase(job.phase) if job.phase else None,
-        source=job.source,
+        phase=phase,
+        source=shown(job.source),
         destination=job.destination,
         path=file.path,
         label=job.label,
         key=job.key,
-        reason=job.reason,
-        code=job.code,
+        retry_of=job.retry_of,
+        reason=reason,
+        code=code,
         retryable=failure.retryable if failure else None,
         who_can_fix=failure.who_can_fix if failure else None,
         attempt=job.attempt,
-        next_attempt_at=_instant(job.not_before_ms) if status is Status.PENDING else None,
+        next_attempt_at=_instant(next_ms) if next_ms is not None else None,
         deadline_at=_instant(job.deadline_ms),
         bytes_done=job.bytes_done,
         bytes_total=job.bytes_total,
@@ -167,6 +190,20 @@ def _report(job: Job, file: JobFile) -> JobReport:
         started_at=_instant(job.started_ms) if job.started_ms is not None else None,
         ended_at=_instant(job.ended_ms) if job.ended_ms is not None else None,
     )
+
+
+def _block(job: Job, blocks: Mapping[str, Block]) -> Block | None:
+    """Why one of its hosts keeps the job waiting, if one does."""
+    return blocks.get(job.source_host) or blocks.get(job.destination_host)
+
+
+def _waiting(job: Job, block: Block | None) -> tuple[Phase | None, str | None, str | None, int | None]:
+    """The phase of the job, why that is so, and when it may be tried next."""
+    if block is None:
+        phase = Phase(job.phase) if job.phase else None
+        return phase, job.reason, job.code, job.not_before_ms if job.status == Status.PENDING else None
+    next_ms = max(job.not_before_ms, block.until_ms) if block.until_ms is not None else None
+    return Phase.BLOCKED, block.reason, block.code, next_ms
 
 
 def _seconds_left(job: Job) -> float | None:

@@ -11,11 +11,14 @@ from typing import Self
 from sqlalchemy.exc import SQLAlchemyError
 
 from data_mover.db import Database
-from data_mover.errors import DataMoverError, Fenced, ServiceUnavailable, Stalled
+from data_mover.errors import AttemptEnded, DataMoverError, Fenced, ServiceUnavailable, Stalled, Stopped
 from data_mover.jobs import claims
 from data_mover.jobs.claims import Claim
 
 log = logging.getLogger(__name__)
+
+#: a transfer that does not notice so soon that it must end is blocked by a host, and is ended from outside
+CANCEL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -35,18 +38,29 @@ class Lease:
     """Keeps a claim alive from a thread of its own while the transfer works in another.
 
     Once `lost` is set, the job may belong to somebody else, or the transfer stands still: `on_lost` has been called to
-    end what blocks, and the transfer must publish nothing.
+    end what blocks, and the transfer must publish nothing. `must_stop` is asked with every beat.
     """
 
-    def __init__(self, database: Database, held: Claim, terms: LeaseTerms, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        held: Claim,
+        terms: LeaseTerms,
+        on_lost: Callable[[], None],
+        must_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.lost: DataMoverError | None = None
         self._database = database
         self._held = held
         self._terms = terms
         self._on_lost = on_lost
+        self._must_stop = must_stop
         self._bytes_done = 0
-        self._rate = _Rate()
+        #: what callers have been told of an earlier attempt: where a copy goes on, progress does not go back
+        self._told_bytes = held.bytes_done
+        self._rate = _Rate(0)
         self._moved_at = self._renewed_at = time.monotonic()
+        self._noticed = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat_until_the_end, name=f"lease {held}", daemon=True)
 
@@ -57,6 +71,7 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._noticed.set()
         self._ended.set()
         self._thread.join()
 
@@ -67,9 +82,16 @@ class Lease:
             self._moved_at = time.monotonic()
         self._require_held()
 
-    def alive(self) -> None:
-        """Something moved. Raises what `lost` says, once it says something."""
-        self._moved_at = time.monotonic()
+    def copying_from(self, offset_bytes: int) -> None:
+        """The copy begins at this byte; at the first one, nothing is left of what an earlier attempt has done."""
+        self._bytes_done, self._rate = offset_bytes, _Rate(offset_bytes)
+        if offset_bytes == 0:
+            self._told_bytes = 0
+        self.alive()
+
+    def alive(self, silent_seconds: float = 0) -> None:
+        """Something moved, or will only after so many seconds. Raises what `lost` says, once it says something."""
+        self._moved_at = time.monotonic() + silent_seconds
         self._require_held()
 
     def _require_held(self) -> None:
@@ -77,6 +99,7 @@ class Lease:
         if self.lost is None and time.monotonic() - self._renewed_at > self._terms.lease_seconds:
             self.lost = Fenced()
         if self.lost is not None:
+            self._noticed.set()
             raise self.lost
 
     def _beat_until_the_end(self) -> None:
@@ -84,15 +107,19 @@ class Lease:
             self._beat()
 
     def _beat(self) -> None:
+        if self._must_stop():
+            self._give_up(Stopped("its worker was told to stop"))
+            return
         if time.monotonic() - self._moved_at > self._terms.idle_seconds:
             self._give_up(Stalled(f"nothing moved for {self._terms.idle_seconds:g} s"))
             return
         asked_at = time.monotonic()
         try:
-            if self._renew():
+            taken_away = self._renew()
+            if taken_away is None:
                 self._renewed_at = asked_at
             else:
-                self._give_up(Fenced())
+                self._give_up(taken_away)
         except ServiceUnavailable as error:
             log.warning("lease-not-renewed %s %s", self._held, error)
             if time.monotonic() - self._renewed_at > self._terms.lease_seconds:
@@ -101,23 +128,28 @@ class Lease:
             log.exception("lease-broke %s", self._held)
             self._give_up(Fenced())
 
-    def _renew(self) -> bool:
+    def _renew(self) -> AttemptEnded | None:
+        """Why the attempt must stop, or None."""
         rate = self._rate.after(self._bytes_done)
-        progress = {"bytes_done": self._bytes_done, "bytes_per_second": rate}
+        progress = {"bytes_done": max(self._bytes_done, self._told_bytes), "bytes_per_second": rate}
         with self._database.writing() as session:
-            return claims.renew(session, self._held, self._terms.lease_ms, **progress)
+            if claims.renew(session, self._held, self._terms.lease_ms, **progress):
+                return None
+            return claims.why_not(session, self._held)
 
     def _give_up(self, cause: DataMoverError) -> None:
-        log.warning("lease-lost %s %s", self._held, cause)
+        """A transfer that must end clears up behind itself, unless it is blocked or stands still."""
+        log.warning("lease-lost %s %r", self._held, cause)
         self.lost = cause
-        self._on_lost()
+        if not (isinstance(cause, AttemptEnded) and self._noticed.wait(CANCEL_SECONDS)):
+            self._on_lost()
 
 
 class _Rate:
     """Bytes a second, smoothed over a few beats."""
 
-    def __init__(self) -> None:
-        self._bytes = 0
+    def __init__(self, offset_bytes: int) -> None:
+        self._bytes = offset_bytes
         self._at = time.monotonic()
         self._rate: float | None = None
 

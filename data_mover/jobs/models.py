@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, Integer, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, Integer, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from data_mover.db import Base
@@ -54,6 +54,9 @@ class Job(Base):
     priority: Mapped[int] = mapped_column(Integer)
     #: the SHA-256 that the caller says the source has
     checksum: Mapped[str | None] = mapped_column(Text)
+    if_exists: Mapped[str] = mapped_column(Text)
+    #: the job that ended without success, and that the caller asked to do again
+    retry_of: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"), index=True)
     submitted_ms: Mapped[int] = mapped_column(BigInteger)
     deadline_ms: Mapped[int] = mapped_column(BigInteger)
 
@@ -81,6 +84,10 @@ class Job(Base):
     # who is at it
     #: the number of the newest attempt; it is the fence that keeps older ones from changing anything
     attempt: Mapped[int] = mapped_column(Integer, default=0)
+    #: how many attempts have failed for a reason of the job's own; this is what `max_attempts` bounds
+    failures: Mapped[int] = mapped_column(Integer, default=0)
+    #: how many attempts have lost their lease
+    losses: Mapped[int] = mapped_column(Integer, default=0)
     not_before_ms: Mapped[int] = mapped_column(BigInteger)
     lease_until_ms: Mapped[int | None] = mapped_column(BigInteger)
     worker: Mapped[str | None] = mapped_column(Text)
@@ -95,6 +102,8 @@ class JobFile(Base):
         CheckConstraint(
             "state NOT IN ('verified', 'published') OR (sha256 IS NOT NULL AND verified IS NOT NULL)", name="proof"
         ),
+        Index("ix_job_files_place", "place", "job_id"),
+        Index("uq_job_files_held", "place", unique=True, sqlite_where=text("held"), postgresql_where=text("held")),
     )
 
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
@@ -102,6 +111,9 @@ class JobFile(Base):
     state: Mapped[str] = mapped_column(Text)
     #: the final path, once it is resolved; it is never resolved twice
     path: Mapped[str | None] = mapped_column(Text)
+    #: what the final path is called by whichever name its host is known, and whether nobody else may publish there
+    place: Mapped[str | None] = mapped_column(Text)
+    held: Mapped[bool] = mapped_column(default=False)
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[str | None] = mapped_column(Text)
     #: how the digest at the destination was proven: sha256-remote, sha256-readback or size
@@ -121,17 +133,24 @@ class TemporaryFile(Base):
     path: Mapped[str] = mapped_column(Text)
     #: the final path to which it goes back, if it is the old file of a swap
     restores: Mapped[str | None] = mapped_column(Text)
+    #: how far the copy into it had come at least, for the next attempt to go on from
+    checkpoint: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     #: when removing it may be tried next, once its attempt is over
     not_before_ms: Mapped[int] = mapped_column(BigInteger)
 
 
 class HostRecord(Base):
-    """What became of the last transfers with a host. Claims lock this row before they count what runs there."""
+    """How a host stands. Claims lock this row before they count what runs there."""
 
     __tablename__ = "hosts"
 
     name: Mapped[str] = mapped_column(Text, primary_key=True)
-    succeeded_ms: Mapped[int | None] = mapped_column(BigInteger)
-    failed_ms: Mapped[int | None] = mapped_column(BigInteger)
-    #: the code of the last failure that the host had a part in
+    #: when a worker was let in last
+    reached_ms: Mapped[int | None] = mapped_column(BigInteger)
+    #: the code of the failure to be let in, if that was the last that was tried
     code: Mapped[str | None] = mapped_column(Text)
+    #: how often in a row the host could not be reached, and when that is tried again; until it is, its jobs wait
+    unreachable: Mapped[int] = mapped_column(Integer, default=0)
+    probe_at_ms: Mapped[int | None] = mapped_column(BigInteger)
+    #: an operator wants its jobs to wait
+    paused: Mapped[bool] = mapped_column(default=False)

@@ -9,22 +9,35 @@ _jitter = random.SystemRandom()
 
 
 @dataclass(frozen=True)
-class RetryPolicy:
-    """How often and how soon a failed job is tried again. Waits are in seconds."""
+class Backoff:
+    """Waits that double from the first to the longest, in seconds.
 
-    max_attempts: int
+    Half of each is random, so that what failed together does not come back together.
+    """
+
     first_seconds: float
     longest_seconds: float
 
-    def wait_ms(self, attempt: int, failure: MoveFailure, remaining_ms: int) -> int | None:
+    def wait_ms(self, failures: int) -> int:
+        """Milliseconds to wait after so many failures in a row."""
+        full = min(self.longest_seconds, self.first_seconds * 2 ** min(failures - 1, 32))
+        return int(1000 * full * _jitter.uniform(0.5, 1))
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and how soon a failed job is tried again."""
+
+    max_attempts: int
+    backoff: Backoff
+
+    def wait_ms(self, failures: int, failure: MoveFailure, remaining_ms: int) -> int | None:
         """Milliseconds until the next attempt, or None if there is none.
 
-        The wait doubles with each attempt up to the longest; half of it is random, so that jobs which failed together
-        do not come back together. There is no next attempt where it could not begin `remaining_ms` from now at the
-        latest, which is when the deadline passes.
+        `failures` counts this failure too. There is no next attempt where it could not begin `remaining_ms` from now at
+        the latest, which is when the deadline passes.
         """
-        if not failure.retryable or attempt >= self.max_attempts:
+        if not failure.retryable or failures >= self.max_attempts:
             return None
-        full = min(self.longest_seconds, self.first_seconds * 2 ** min(attempt - 1, 32))
-        wait = int(1000 * full * _jitter.uniform(0.5, 1))
+        wait = self.backoff.wait_ms(failures)
         return wait if wait < remaining_ms else None

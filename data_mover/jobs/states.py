@@ -32,6 +32,8 @@ class Phase(StrEnum):
     QUEUED = "queued"
     #: PENDING until `next_attempt_at`
     WAITING_RETRY = "waiting-retry"
+    #: PENDING while one of its hosts cannot be reached or is paused; said by the host's row, never by the job's
+    BLOCKED = "blocked"
     #: IN_PROGRESS: asks the hosts what is there
     RESOLVING = "resolving"
     #: IN_PROGRESS: bytes move
@@ -40,6 +42,8 @@ class Phase(StrEnum):
     VERIFYING = "verifying"
     #: IN_PROGRESS: gives the file its final name; too late to cancel
     PUBLISHING = "publishing"
+    #: IN_PROGRESS: the caller no longer wants the file, and the worker is about to stop
+    CANCELLING = "cancelling"
 
 
 class FileState(StrEnum):
@@ -65,3 +69,7 @@ class Priority(StrEnum):
     def rank(self) -> int:
         """The lower goes first; kept as a number so that an index can order by it."""
         return list(Priority).index(self)
+
+    @classmethod
+    def of_rank(cls, rank: int) -> "Priority":
+        return list(cls)[rank]

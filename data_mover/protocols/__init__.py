@@ -4,37 +4,60 @@ A backend is imported when the first host that needs it is opened, so that the w
 """
 
 import importlib
+from importlib.util import find_spec
 from typing import NamedTuple
 
-from data_mover.protocols.base import Files
-from data_mover.protocols.options import HostOptions, LocalOptions, SshOptions
+from data_mover.errors import NotAllowed
+from data_mover.protocols.base import Files, Source
+from data_mover.protocols.options import HostOptions, HttpOptions, LocalOptions, S3Options, SshOptions
 
 
 class Protocol(NamedTuple):
     options: type[HostOptions]
-    #: module and class of the `Files` it opens with `connect(host, options)`
+    #: module and class of the `Source` it opens with `connect(host, options)`
     backend: tuple[str, str]
+    #: the library that it needs, and the extra of this package that brings it
+    needs: tuple[str, str] | None = None
+
+    def mistake(self) -> str | None:
+        """A sentence if what it needs is not installed, else None."""
+        if self.needs is None or find_spec(self.needs[0]) is not None:
+            return None
+        return f"needs more than is installed; run: pip install 'data_mover[{self.needs[1]}]'"
 
 
 PROTOCOLS: dict[str, Protocol] = {
     "sftp": Protocol(SshOptions, ("data_mover.protocols.sftp", "SftpFiles")),
     "scp": Protocol(SshOptions, ("data_mover.protocols.scp", "ScpFiles")),
     "local": Protocol(LocalOptions, ("data_mover.protocols.local", "LocalFiles")),
+    "http": Protocol(HttpOptions, ("data_mover.protocols.http", "HttpSource")),
+    "https": Protocol(HttpOptions, ("data_mover.protocols.http", "HttpSource")),
+    "s3": Protocol(S3Options, ("data_mover.protocols.s3", "S3Files"), needs=("botocore", "s3")),
 }
 
 
-def connect(host: str, options: HostOptions) -> Files:
-    """A connection to the registered host. HostUnreachable, HostKeyMismatch or LoginRefused if there can be none."""
+def connect(host: str, options: HostOptions) -> Source:
+    """A connection to the registered host. HostUnreachable, HostKeyMismatch, CertificateRefused or LoginRefused if
+    there can be none.
+    """
     return _backend(PROTOCOLS[options.protocol]).connect(host, options)
 
 
 def load_backends() -> None:
-    """Imports every backend, so that processes forked afterwards need not."""
+    """Imports every backend that can be, so that processes forked afterwards need not."""
     for protocol in PROTOCOLS.values():
-        _backend(protocol)
+        if protocol.mistake() is None:
+            _backend(protocol)
 
 
-def _backend(protocol: Protocol) -> type[Files]:
+def writable(source: Source) -> Files:
+    """The connection, to a host where files can be written too. NotAllowed if they cannot."""
+    if not isinstance(source, Files):
+        raise NotAllowed(f"{source.host} is only a source")
+    return source
+
+
+def _backend(protocol: Protocol) -> type[Source]:
     module, name = protocol.backend
-    backend: type[Files] = getattr(importlib.import_module(module), name)
+    backend: type[Source] = getattr(importlib.import_module(module), name)
     return backend

@@ -14,8 +14,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
+from data_mover.locations import Endpoint
 from data_mover.protocols.options import HostOptions
 
 #: Readers yield blocks of about this size. OpenSSH takes SFTP writes of up to 261 120 bytes (`limits@openssh.com`).
@@ -33,18 +34,23 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Facts:
-    """What a host says about a path, links followed."""
+    """What a host says about a path, links followed. Facts that are equal are those of a file that did not change."""
 
     kind: Kind
-    size_bytes: int
-    modified_at: float
+    #: None where the host does not tell it of a file before it ends; only sources do so that are no destinations
+    size_bytes: int | None
+    #: None where the host does not tell it; only such sources do so
+    modified_at: float | None
+    #: what the host calls this version of the file, where it has a name for it
+    version: str | None = None
 
 
 @dataclass(frozen=True)
 class NewFile:
     """What a file is to be like once it is written."""
 
-    size_bytes: int
+    #: None if the source does not tell it: then as many bytes as are written
+    size_bytes: int | None
     mode: int
     modified_at: float
 
@@ -54,12 +60,15 @@ class Reader(AbstractContextManager["Reader"]):
 
     #: as the host told when the file was opened
     facts: Facts
+    #: what the host calls the file, where that is not the last segment of its path
+    name: str | None = None
 
     @abstractmethod
     def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
         """The bytes from the offset to the end that `facts` promised, in order and without a gap; to be asked once.
 
-        A file that has become shorter ends early; one that has grown ends where `facts` says.
+        A file that has become shorter ends early; one that has more than `facts` says ends there, with SourceChanged
+        where the host can tell.
         """
 
     @abstractmethod
@@ -73,14 +82,24 @@ class Reader(AbstractContextManager["Reader"]):
 
 
 class Writer(AbstractContextManager["Writer"]):
-    """A new file that is being written, from its first byte to its last."""
+    """A file that is being written, in order: a new one, or one that was begun before and is gone on with."""
 
-    #: how many bytes the host has acknowledged
+    #: how many bytes the host has acknowledged, those among them that were there before
     acknowledged_bytes: int = 0
+    #: how many bytes from the first one on the host has brought to disk since it was asked by `sync`
+    synced_bytes: int = 0
 
     @abstractmethod
     def write(self, block: Block) -> None:
         """Sends the next bytes. May return before the host has them, and raise what befell an earlier block."""
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Asks for what was written so far to be brought to disk; `synced_bytes` tells later that it is there.
+
+        While it is not, `sync` is not asked again. A host that has no way to bring a file to disk counts what it has
+        acknowledged; one that does not even tell what it has never counts anything.
+        """
 
     @abstractmethod
     def commit(self) -> None:
@@ -98,8 +117,8 @@ class Writer(AbstractContextManager["Writer"]):
         self.close()
 
 
-class Files(AbstractContextManager["Files"]):
-    """A connection to the files of one host."""
+class Source(AbstractContextManager["Source"]):
+    """A connection to a host from which files can be read."""
 
     #: the host's name in the registry
     host: str
@@ -108,7 +127,11 @@ class Files(AbstractContextManager["Files"]):
     @classmethod
     @abstractmethod
     def connect(cls, host: str, options: HostOptions) -> Self:
-        """Connects and logs in. HostUnreachable, HostKeyMismatch, LoginRefused."""
+        """Connects and logs in. HostUnreachable, HostKeyMismatch, CertificateRefused, LoginRefused."""
+
+    def named(self, path: str) -> str:
+        """Host and path, as failures tell them to everybody."""
+        return str(Endpoint(self.host, path))
 
     @abstractmethod
     def facts(self, path: str) -> Facts | None:
@@ -122,14 +145,48 @@ class Files(AbstractContextManager["Files"]):
         """Opens a regular file. NoSuchFile, IsADirectory, NotARegularFile, PermissionRefused, NotAllowed."""
 
     @abstractmethod
+    def abort(self) -> None:
+        """Makes calls that block in other threads end with ConnectionLost, soon; any thread may call it at any time."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends the connection and gives everything back. Raises nothing; may be called twice."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Files(Source):
+    """A connection to a host where files can be read and written."""
+
+    #: whether a file can be created only if its size is known; SizeUnknown if it is not
+    needs_size: ClassVar[bool] = False
+
+    @abstractmethod
     def create(self, path: str, new_file: NewFile) -> Writer:
         """Creates a file that must not exist, without following links. Its directory must exist."""
+
+    @abstractmethod
+    def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
+        """Opens a file that `create` has made, to be written from the offset on. NoSuchFile, NotARegularFile.
+
+        What is there is overwritten and never cut off: an older writer may still be at it, with the same bytes.
+        """
 
     @abstractmethod
     def make_directories(self, path: str) -> None:
         """Creates the directory and the missing ones above it, with `directory_mode`; one that exists is fine.
 
         The root itself is not created: where it is missing, NoSuchFile.
+        """
+
+    @abstractmethod
+    def place(self, path: str) -> str:
+        """What the file is called by whichever registered host and root it is reached: address, port and real path.
+
+        Its directory must exist; a link at the path itself is not followed, for renaming replaces it.
         """
 
     @abstractmethod
@@ -151,8 +208,9 @@ class Files(AbstractContextManager["Files"]):
         """Removes a file or a link; one that is not there is fine."""
 
     @abstractmethod
-    def sha256(self, path: str) -> str | None:
-        """The file's SHA-256 in hexadecimal, computed on the host, or None where the host does not compute it.
+    def sha256(self, path: str, first_bytes: int | None = None) -> str | None:
+        """The SHA-256 of the file or of its first bytes, in hexadecimal, computed on the host, or None where the host
+        does not compute it.
 
         A hint that can confirm: a chroot may show the command another file, so that a difference proves nothing.
         """
@@ -160,16 +218,3 @@ class Files(AbstractContextManager["Files"]):
     @abstractmethod
     def free_bytes(self, path: str) -> int | None:
         """How much this user may still write in the directory, or None where the host does not tell."""
-
-    @abstractmethod
-    def abort(self) -> None:
-        """Makes calls that block in other threads end with ConnectionLost, soon; any thread may call it at any time."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Ends the connection and gives everything back. Raises nothing; may be called twice."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

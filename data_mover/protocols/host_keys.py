@@ -1,6 +1,6 @@
 """The keys by which a host is known, as the registry or a known_hosts file pins them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import paramiko
@@ -30,11 +30,20 @@ class PinnedKeys:
     @property
     def algorithms(self) -> tuple[str, ...]:
         """What to ask the host for: a key of another type could only be refused."""
-        types = [line.split()[0] for line in self.lines]
-        return tuple(dict.fromkeys(name for each in types for name in _ALGORITHMS.get(each, (each,))))
+        return algorithms(line.split()[0] for line in self.lines)
 
     def __contains__(self, key: paramiko.PKey) -> bool:
-        return f"{key.get_name()} {key.get_base64()}" in self.lines
+        return public_line(key) in self.lines
+
+
+def algorithms(types: Iterable[str]) -> tuple[str, ...]:
+    """By what keys of these types sign, in the same order."""
+    return tuple(dict.fromkeys(name for each in types for name in _ALGORITHMS.get(each, (each,))))
+
+
+def public_line(key: paramiko.PKey) -> str:
+    """The key as the registry pins it: type and base64."""
+    return f"{key.get_name()} {key.get_base64()}"
 
 
 def _known_hosts(host: str, options: SshOptions) -> tuple[str, ...]:
@@ -43,4 +52,4 @@ def _known_hosts(host: str, options: SshOptions) -> tuple[str, ...]:
         entries: Mapping[str, paramiko.PKey] = paramiko.HostKeys(str(options.known_hosts)).lookup(name) or {}
     except (OSError, UnicodeDecodeError, SSHException) as error:
         raise HostKeyMismatch(f"{host}: its known_hosts file cannot be read") from error
-    return tuple(f"{key.get_name()} {key.get_base64()}" for key in entries.values())
+    return tuple(map(public_line, entries.values()))

@@ -9,7 +9,7 @@ from posixpath import basename, dirname
 from typing import Self
 
 from data_mover.errors import (
-    InternalError,
+    HostFailed,
     IsADirectory,
     MoveFailure,
     NoSpace,
@@ -17,7 +17,7 @@ from data_mover.errors import (
     NotAllowed,
     NotARegularFile,
     PermissionRefused,
-    Stalled,
+    SourceChanged,
     VerifyFailed,
 )
 from data_mover.protocols.base import BLOCK_BYTES, Block, Facts, Files, Kind, NewFile, Reader, Writer
@@ -35,8 +35,6 @@ _FAILURES: dict[int, type[MoveFailure]] = {
     errno.ENAMETOOLONG: PermissionRefused,
     errno.ENOSPC: NoSpace,
     errno.EDQUOT: NoSpace,
-    errno.ESTALE: Stalled,
-    errno.EIO: Stalled,
 }
 
 #: a file system that has no hard links, or does not let this user make one
@@ -76,6 +74,18 @@ class LocalFiles(Files):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             return _LocalWriter(self, path, new_file, os.open(self._beside(path), flags, 0o600))
 
+    def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
+        with self._told(path):
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(self._beside(path), flags)
+            try:
+                _require_file(_facts(os.fstat(descriptor)), f"{self.host}:{path}")
+                os.lseek(descriptor, offset_bytes, os.SEEK_SET)
+                return _LocalWriter(self, path, new_file, descriptor, offset_bytes)
+            except BaseException:
+                os.close(descriptor)
+                raise
+
     def make_directories(self, path: str) -> None:
         with self._told("/"):
             os.stat(self._root)
@@ -83,6 +93,10 @@ class LocalFiles(Files):
         for name in path.strip("/").split("/"):
             made = f"{made.rstrip('/')}/{name}"
             self._make_directory(made)
+
+    def place(self, path: str) -> str:
+        with self._told(path):
+            return f"local:{self._beside(path)}"
 
     def replace(self, path: str, final_path: str) -> None:
         with self._told(final_path):
@@ -107,7 +121,7 @@ class LocalFiles(Files):
         with self._told(path), suppress(FileNotFoundError):
             os.unlink(self._beside(path))
 
-    def sha256(self, path: str) -> str | None:
+    def sha256(self, path: str, first_bytes: int | None = None) -> str | None:
         return None
 
     def free_bytes(self, path: str) -> int | None:
@@ -152,7 +166,7 @@ class LocalFiles(Files):
         try:
             yield
         except OSError as error:
-            failure = _FAILURES.get(error.errno or 0, InternalError)
+            failure = _FAILURES.get(error.errno or 0, HostFailed)
             raise failure(f"{self.host}:{path}") from error
 
 
@@ -160,28 +174,38 @@ class _LocalReader(Reader):
     def __init__(self, files: LocalFiles, path: str, descriptor: int) -> None:
         self.facts = _facts(os.fstat(descriptor))
         _require_file(self.facts, f"{files.host}:{path}")
+        self._size_bytes = self.facts.size_bytes or 0
         self._files = files
         self._path = path
         self._descriptor = descriptor
 
     def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
         offset = offset_bytes
-        while offset < self.facts.size_bytes:
+        while offset < self._size_bytes:
             with self._files._told(self._path):
-                block = os.pread(self._descriptor, min(BLOCK_BYTES, self.facts.size_bytes - offset), offset)
+                block = os.pread(self._descriptor, min(BLOCK_BYTES, self._size_bytes - offset), offset)
             if not block:
                 return
             yield block
             offset += len(block)
+        self._require_end()
 
     def close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def _require_end(self) -> None:
+        """Some files have more than the system tells: those in `/proc` say that they are empty."""
+        with self._files._told(self._path):
+            more = os.pread(self._descriptor, 1, self._size_bytes)
+        if more:
+            raise SourceChanged(f"{self._files.host}:{self._path}")
+
 
 class _LocalWriter(Writer):
-    def __init__(self, files: LocalFiles, path: str, new_file: NewFile, descriptor: int) -> None:
+    def __init__(self, files: LocalFiles, path: str, new_file: NewFile, descriptor: int, offset_bytes: int = 0) -> None:
+        self.acknowledged_bytes = offset_bytes
         self._files = files
         self._path = path
         self._new_file = new_file
@@ -194,6 +218,11 @@ class _LocalWriter(Writer):
                 count = os.write(self._descriptor, rest)
                 rest = rest[count:]
                 self.acknowledged_bytes += count
+
+    def sync(self) -> None:
+        with self._files._told(self._path):
+            os.fsync(self._descriptor)
+        self.synced_bytes = self.acknowledged_bytes
 
     def commit(self) -> None:
         with self._files._told(self._path):
@@ -211,10 +240,10 @@ class _LocalWriter(Writer):
             self._descriptor = -1
 
     def _require_size(self, found_bytes: int) -> None:
-        announced = self._new_file.size_bytes
-        if found_bytes != announced:
+        expected = self.acknowledged_bytes if self._new_file.size_bytes is None else self._new_file.size_bytes
+        if found_bytes != expected:
             raise VerifyFailed(
-                f"{self._files.host}:{self._path}: {announced} bytes were announced, {found_bytes} are there"
+                f"{self._files.host}:{self._path}: {expected} bytes were expected, {found_bytes} are there"
             )
 
 

@@ -6,6 +6,7 @@ from posixpath import basename, dirname
 from shlex import quote
 
 from data_mover.errors import (
+    CannotReplace,
     ConnectionLost,
     IsADirectory,
     MoveFailure,
@@ -13,11 +14,12 @@ from data_mover.errors import (
     NotAllowed,
     NotARegularFile,
     PermissionRefused,
-    VerifyFailed,
+    SizeUnknown,
 )
 from data_mover.protocols.base import Facts, Kind, NewFile, Reader, Writer
 from data_mover.protocols.options import SshOptions
-from data_mover.protocols.scp_streams import ScpReader, ScpWriter
+from data_mover.protocols.scp_continuation import ScpContinuation
+from data_mover.protocols.scp_streams import ScpReader, ScpWriter, refusal
 from data_mover.protocols.ssh import Output, SshConnection
 from data_mover.protocols.ssh_files import SshFiles
 
@@ -25,17 +27,21 @@ from data_mover.protocols.ssh_files import SshFiles
 _DF_COLUMNS = re.compile(rb"\s\d+\s+\d+\s+(\d+)\s+(?:\d+%|-)\s")
 
 #: exit statuses of our own commands
-_IS_A_DIRECTORY, _NOT_PERMITTED, _MISSING, _EXISTS = 81, 82, 83, 84
+_IS_A_DIRECTORY, _NOT_PERMITTED, _MISSING, _EXISTS, _CANNOT_REPLACE, _NOT_A_FILE = 81, 82, 83, 84, 85, 86
 _FAILURES: dict[int, type[MoveFailure]] = {
     _IS_A_DIRECTORY: IsADirectory,
     _NOT_PERMITTED: PermissionRefused,
     _MISSING: NoSuchFile,
     _EXISTS: PermissionRefused,
+    _CANNOT_REPLACE: CannotReplace,
+    _NOT_A_FILE: NotARegularFile,
 }
 
 
 class ScpFiles(SshFiles):
     """The files of a host, over one connection; each command and each file has a channel of its own."""
+
+    needs_size = True
 
     def __init__(self, host: str, options: SshOptions, connection: SshConnection) -> None:
         super().__init__(host, options, connection)
@@ -56,7 +62,12 @@ class ScpFiles(SshFiles):
         return ScpReader(self, self._connection, path, real, facts)
 
     def create(self, path: str, new_file: NewFile) -> Writer:
-        """The shell creates the file, exclusively; scp itself would write to whatever is there, through a link too."""
+        """The shell creates the file, exclusively; scp itself would write to whatever is there, through a link too.
+
+        SizeUnknown where the size is not: the protocol begins with it.
+        """
+        if new_file.size_bytes is None:
+            raise SizeUnknown(f"scp needs it for {self.host}:{path}")
         real = self._beside(path)
         name, directory = quote(real), quote(dirname(real))
         self._shell(
@@ -65,6 +76,17 @@ class ScpFiles(SshFiles):
             path,
         )
         return ScpWriter(self, self._connection, path, real, new_file)
+
+    def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
+        """The protocol begins at the first byte; the shell goes on from any."""
+        real = self._beside(path)
+        name = quote(real)
+        self._shell(
+            f"[ -e {name} ] || exit {_MISSING}; [ -f {name} ] && [ ! -L {name} ] || exit {_NOT_A_FILE}; "
+            f"[ -w {name} ] || exit {_NOT_PERMITTED}",
+            path,
+        )
+        return ScpContinuation(self, self._connection, path, real, new_file, offset_bytes)
 
     def make_directories(self, path: str) -> None:
         facts = self.facts(path)
@@ -75,15 +97,22 @@ class ScpFiles(SshFiles):
         self.make_directories(dirname(path))
         name = quote(self._beside(path))
         mode = f"{self.options.directory_mode:04o}"
-        self._shell(f"mkdir -m {mode} -- {name} || [ -d {name} ] || exit {_NOT_PERMITTED}", path)
+        self._shell(f"mkdir -m {mode} -- {name} || [ -d {name} ]", path)
+
+    def place(self, path: str) -> str:
+        return self._placed(self._beside(path))
 
     def replace(self, path: str, final_path: str) -> None:
-        """`mv` in one file system is rename(2), which is atomic; `-T` keeps it from moving into a directory."""
+        """`mv` in one file system is rename(2), which is atomic; `-T` keeps it from moving into a directory.
+
+        The one of BusyBox does not replace a link that leads to a directory.
+        """
         real, final = quote(self._beside(path)), quote(self._beside(final_path))
         self._shell(
             f"{self._require_movable(path, final_path)} [ -d {final} ] && [ ! -L {final} ] && exit {_IS_A_DIRECTORY}; "
-            f"if mv --help 2>&1 | grep -q -e -T; then mv -fT -- {real} {final}; "
-            f"elif [ -d {final} ]; then exit {_IS_A_DIRECTORY}; else mv -f -- {real} {final}; fi",
+            f"if mv --help 2>&1 | grep -q -e -T; then mv -fT -- {real} {final} && exit; "
+            f"elif [ ! -d {final} ]; then mv -f -- {real} {final} && exit; fi; "
+            f"[ ! -d {final} ] || exit {_CANNOT_REPLACE}; exit 1",
             final_path,
         )
 
@@ -100,11 +129,11 @@ class ScpFiles(SshFiles):
     def remove(self, path: str) -> None:
         facts = self._look(dirname(path))
         if facts is not None:
-            self._shell(f"rm -f -- {quote(self._beside(path))} || exit {_NOT_PERMITTED}", path)
+            self._shell(f"rm -f -- {quote(self._beside(path))}", path)
 
-    def sha256(self, path: str) -> str | None:
+    def sha256(self, path: str, first_bytes: int | None = None) -> str | None:
         found = self._found(path)
-        return self._connection.sha256(found[1]) if found else None
+        return self._connection.sha256(found[1], found[0].size_bytes or 0, first_bytes) if found else None
 
     def free_bytes(self, path: str) -> int | None:
         output = self._run(f"df -Pk -- {quote(self._beside(path))}")
@@ -159,9 +188,11 @@ class ScpFiles(SshFiles):
         return f"[ -e {quote(self._beside(path))} ] || exit {_MISSING}; [ -w {directory} ] || exit {_NOT_PERMITTED};"
 
     def _shell(self, command: str, path: str) -> None:
-        status = self._run(command).status
-        if status != 0:
-            raise _FAILURES.get(status, VerifyFailed)(self._name(path))
+        output = self._run(f"{{ {command}; }} 2>&1")
+        if output.status in _FAILURES:
+            raise _FAILURES[output.status](self._name(path))
+        if output.status != 0:
+            raise refusal(output.text, self.host, path)
 
     def _run(self, command: str) -> Output:
         return self._connection.run(f"LC_ALL=C; export LC_ALL; {command}")

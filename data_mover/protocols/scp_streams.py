@@ -5,15 +5,14 @@ The two sides speak in lines and single bytes: `T` and `C` lines announce times,
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
 from shlex import quote
 from typing import cast
 
 from paramiko import Channel
-from paramiko.ssh_exception import SSHException
 
 from data_mover.errors import (
     ConnectionLost,
+    HostFailed,
     MoveFailure,
     NoSpace,
     NoSuchFile,
@@ -22,6 +21,7 @@ from data_mover.errors import (
     VerifyFailed,
 )
 from data_mover.protocols.base import BLOCK_BYTES, Block, Facts, Files, NewFile, Reader, Writer
+from data_mover.protocols.scp_syncs import ScpSyncs
 from data_mover.protocols.ssh import SshConnection
 
 _MAX_LINE_BYTES = 8192
@@ -41,8 +41,8 @@ class ScpReader(Reader):
             self._channel.sendall(b"\0")
             announced = self._announced_bytes()
             self._channel.sendall(b"\0")
-        self._left_bytes = min(announced, facts.size_bytes)
-        self._to_the_end = announced <= facts.size_bytes
+        self._left_bytes = min(announced, facts.size_bytes or 0)
+        self._to_the_end = announced <= self._left_bytes
 
     def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
         """The protocol begins at the first byte; what is before the offset is read and dropped."""
@@ -55,8 +55,7 @@ class ScpReader(Reader):
                 skip = 0
 
     def close(self) -> None:
-        with suppress(OSError, EOFError, SSHException):
-            self._channel.close()
+        self._connection.end(self._channel)
 
     def _all_blocks(self) -> Iterator[bytes]:
         while self._left_bytes:
@@ -74,6 +73,8 @@ class ScpReader(Reader):
         with self._connection.told(self._path):
             if self._channel.recv(1) != b"\0":
                 raise SourceChanged(f"{self._files.host}:{self._path}")
+            self._channel.sendall(b"\0")
+        self._connection.end(self._channel)
 
     def _announced_bytes(self) -> int:
         """The size in a line like `C0644 12 name`."""
@@ -81,58 +82,55 @@ class ScpReader(Reader):
         words = line.split(b" ", 2)
         if line.startswith(b"C") and len(words) == 3 and words[1].isdigit():
             return int(words[1])
-        raise _refusal(line, self._files.host, self._path)
+        raise refusal(line, self._files.host, self._path)
 
 
-class ScpWriter(Writer):
-    """`scp -t`: the host takes one file of the size that was announced; what it says comes at the end."""
+class ScpUpload(Writer):
+    """A command on the host that takes bytes until there are as many as were announced."""
 
-    def __init__(self, files: Files, connection: SshConnection, path: str, real: str, new_file: NewFile) -> None:
+    def __init__(
+        self, files: Files, connection: SshConnection, path: str, real: str, new_file: NewFile, command: str
+    ) -> None:
         self._files = files
         self._connection = connection
         self._path = path
         self._real = real
         self._new_file = new_file
-        self._channel = connection.start(f"LC_ALL=C scp -p -t {quote(real)}")
-        modified = min(max(int(new_file.modified_at), 0), _LATEST_TIME)
-        with connection.told(path):
-            self._require_consent()
-            self._say(f"T{modified} 0 {modified} 0\n")
-            self._say(f"C{new_file.mode:04o} {new_file.size_bytes} file\n")
+        self._size_bytes = new_file.size_bytes or 0
+        self._syncs = ScpSyncs(connection, real)
+        self._channel = connection.start(command)
 
     def write(self, block: Block) -> None:
         """Bytes count as acknowledged when the host's window has taken them: the protocol itself tells nothing before
         the end of the file."""
-        if self.acknowledged_bytes + len(block) > self._new_file.size_bytes:
-            raise VerifyFailed(f"{self._name}: more than the announced {self._new_file.size_bytes} bytes")
+        if self.acknowledged_bytes + len(block) > self._size_bytes:
+            raise VerifyFailed(f"{self._name}: more than the announced {self._size_bytes} bytes")
         with self._connection.told(self._path):
             self._channel.sendall(cast("bytes", memoryview(block)))
         self.acknowledged_bytes += len(block)
+        self.synced_bytes = self._syncs.look()
 
-    def commit(self) -> None:
-        if self.acknowledged_bytes != self._new_file.size_bytes:
-            raise VerifyFailed(f"{self._name}: less than the announced {self._new_file.size_bytes} bytes")
-        with self._connection.told(self._path):
-            self._channel.sendall(b"\0")
-            self._require_consent()
-            self._channel.shutdown_write()
-            if not self._channel.status_event.wait(self._files.options.idle_timeout_seconds):
-                raise TimeoutError
-            if self._channel.recv_exit_status() != 0:
-                raise VerifyFailed(f"{self._name}: scp ended with an error")
-        self._sync()
+    def sync(self) -> None:
+        self._syncs.begin(self.acknowledged_bytes)
 
     def close(self) -> None:
-        with suppress(OSError, EOFError, SSHException):
-            self._channel.close()
+        self._connection.end(self._channel)
+        self._syncs.close()
 
-    def _sync(self) -> None:
+    def _require_all(self) -> None:
+        if self.acknowledged_bytes != self._size_bytes:
+            raise VerifyFailed(f"{self._name}: less than the announced {self._size_bytes} bytes")
+
+    def _exit_status(self) -> int:
+        """That of the command, once it has been told that there is no more."""
+        self._channel.shutdown_write()
+        if not self._channel.status_event.wait(self._files.options.idle_timeout_seconds):
+            raise TimeoutError
+        return self._channel.recv_exit_status()
+
+    def _bring_to_disk(self) -> None:
         """Where the host's `sync` takes a file; elsewhere the host decides when the bytes are on disk."""
-        self._connection.run(f"sync {quote(self._real)} 2>/dev/null")
-
-    def _say(self, line: str) -> None:
-        self._channel.sendall(line.encode())
-        self._require_consent()
+        self._connection.run(f"sync {quote(self._real)} 2>/dev/null", self._size_bytes)
 
     def _require_consent(self) -> None:
         """The host answers NUL, or 1 or 2 and a sentence."""
@@ -141,11 +139,38 @@ class ScpWriter(Writer):
             return
         if not answer:
             raise EOFError
-        raise _refusal(_line(self._channel), self._files.host, self._path)
+        raise refusal(_line(self._channel), self._files.host, self._path)
+
+    @property
+    def _modified_at(self) -> int:
+        return min(max(int(self._new_file.modified_at), 0), _LATEST_TIME)
 
     @property
     def _name(self) -> str:
         return f"{self._files.host}:{self._path}"
+
+
+class ScpWriter(ScpUpload):
+    """`scp -t`: the host takes one file of the size that was announced; what it says comes at the end."""
+
+    def __init__(self, files: Files, connection: SshConnection, path: str, real: str, new_file: NewFile) -> None:
+        super().__init__(files, connection, path, real, new_file, f"LC_ALL=C scp -p -t {quote(real)}")
+        with connection.told(path):
+            self._require_consent()
+            self._say(f"T{self._modified_at} 0 {self._modified_at} 0\n")
+            self._say(f"C{new_file.mode:04o} {self._size_bytes} file\n")
+
+    def commit(self) -> None:
+        self._require_all()
+        with self._connection.told(self._path):
+            self._say("\0")
+            if self._exit_status() != 0:
+                raise HostFailed(f"{self._name}: scp ended with an error")
+        self._bring_to_disk()
+
+    def _say(self, line: str) -> None:
+        self._channel.sendall(line.encode())
+        self._require_consent()
 
 
 def _line(channel: Channel) -> bytes:
@@ -158,12 +183,12 @@ def _line(channel: Channel) -> bytes:
     return bytes(line)
 
 
-def _refusal(sentence: bytes, host: str, path: str) -> MoveFailure:
-    """What a sentence of the host's scp means; the sentence itself is not shown."""
+def refusal(sentence: bytes, host: str, path: str) -> MoveFailure:
+    """What a sentence of a program on the host means; the sentence itself is not shown."""
     if b"No space left" in sentence or b"quota exceeded" in sentence:
         return NoSpace(host)
-    if b"Permission denied" in sentence or b"Read-only" in sentence:
+    if any(words in sentence for words in (b"Permission denied", b"not permitted", b"Read-only")):
         return PermissionRefused(f"{host}:{path}")
     if b"No such file" in sentence:
         return NoSuchFile(f"{host}:{path}")
-    return VerifyFailed(f"{host}:{path}: its scp refuses")
+    return HostFailed(f"{host}:{path}")

@@ -1,13 +1,22 @@
 """Hosts that are reached by SFTP, version 3, with OpenSSH's extensions where the host has them."""
 
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from posixpath import basename, dirname
 
-from data_mover.errors import CannotReplace, IsADirectory, NoSuchFile, NotAllowed, NotARegularFile
+from data_mover.errors import (
+    CannotReplace,
+    IsADirectory,
+    NoSuchFile,
+    NotAllowed,
+    NotARegularFile,
+    PermissionRefused,
+)
 from data_mover.protocols.base import Facts, Kind, NewFile, Reader, Writer
 from data_mover.protocols.options import SshOptions
-from data_mover.protocols.sftp_messages import Attributes, OpenFlags, Status
-from data_mover.protocols.sftp_session import Refused, SftpSession
+from data_mover.protocols.sftp_messages import Attributes, OpenFlags, Refused, Status
+from data_mover.protocols.sftp_session import SftpSession
 from data_mover.protocols.sftp_streams import SftpReader, SftpWriter
 from data_mover.protocols.ssh import SshConnection
 from data_mover.protocols.ssh_files import SshFiles
@@ -42,11 +51,18 @@ class SftpFiles(SshFiles):
 
     def create(self, path: str, new_file: NewFile) -> Writer:
         """Nobody else may read the file before it is committed."""
-        with self._session.told(path):
-            real = self._beside(path)
+        with self._making(path) as real:
             flags = OpenFlags.WRITE | OpenFlags.CREATE | OpenFlags.EXCLUSIVE
             handle = self._session.open(real, flags, Attributes(mode=0o600))
         return SftpWriter(self._session, path, real, handle, new_file)
+
+    def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
+        with self._session.told(path):
+            real = self._beside(path)
+            if _facts(self._session.link_attributes(real)).kind is not Kind.FILE or self._inside(path) != real:
+                raise NotARegularFile(self._name(path))
+            handle = self._session.open(real, OpenFlags.WRITE)
+        return SftpWriter(self._session, path, real, handle, new_file, offset_bytes)
 
     def make_directories(self, path: str) -> None:
         facts = self.facts(path)
@@ -55,22 +71,28 @@ class SftpFiles(SshFiles):
         if facts is not None or path == "/":
             raise NoSuchFile(f"{self._name(path)} is no directory")
         self.make_directories(dirname(path))
+        with self._making(path) as real:
+            self._make_directory(path, real)
+
+    def place(self, path: str) -> str:
         with self._session.told(path):
-            self._make_directory(path)
+            return self._placed(self._beside(path))
 
     def replace(self, path: str, final_path: str) -> None:
-        with self._session.told(final_path):
-            real, final = self._beside(path), self._beside(final_path)
+        with self._making(final_path) as final:
             try:
-                self._replace(real, final)
+                self._replace(self._beside(path), final)
             except Refused as refused:
                 if self._is_directory(final):
                     raise IsADirectory(self._name(final_path)) from refused
                 raise
 
     def rename(self, path: str, free_path: str) -> None:
-        with self._session.told(free_path):
-            self._session.rename(self._beside(path), self._beside(free_path))
+        """Looks first: some hosts overwrite."""
+        with self._making(free_path) as free:
+            if self._stands(free):
+                raise PermissionRefused(f"{self._name(free_path)} is there already")
+            self._session.rename(self._beside(path), free)
 
     def remove(self, path: str) -> None:
         with self._session.told(path):
@@ -80,14 +102,24 @@ class SftpFiles(SshFiles):
                 if refused.status != Status.NO_SUCH_FILE:
                     raise
 
-    def sha256(self, path: str) -> str | None:
+    def sha256(self, path: str, first_bytes: int | None = None) -> str | None:
         with self._session.told(path):
             real = self._inside(path)
-        return self._connection.sha256(real)
+            size_bytes = self._session.attributes(real).size_bytes
+        return self._connection.sha256(real, size_bytes or 0, first_bytes)
 
     def free_bytes(self, path: str) -> int | None:
         with self._session.told(path):
-            return self._session.free_bytes(self._inside(path))
+            system = self._session.file_system(self._inside(path))
+        return system.free_bytes if system else None
+
+    @contextmanager
+    def _making(self, path: str) -> Iterator[str]:
+        """The real path, for whatever brings something there."""
+        with self._session.told(path):
+            real = self._beside(path)
+            with self._session.explaining(path, dirname(real)):
+                yield real
 
     def _replace(self, real: str, final: str) -> None:
         """Where nothing stands an ordinary rename is as atomic, and every host has it."""
@@ -115,10 +147,10 @@ class SftpFiles(SshFiles):
     def _is_directory(self, real: str) -> bool:
         return self._stands(real) and _facts(self._session.link_attributes(real)).kind is Kind.DIRECTORY
 
-    def _make_directory(self, path: str) -> None:
+    def _make_directory(self, path: str, real: str) -> None:
         """One that somebody else has made meanwhile is fine."""
         try:
-            self._session.make_directory(self._beside(path), self.options.directory_mode)
+            self._session.make_directory(real, self.options.directory_mode)
         except Refused:
             facts = self.facts(path)
             if facts is None or facts.kind is not Kind.DIRECTORY:
@@ -151,6 +183,9 @@ class SftpFiles(SshFiles):
 
 
 def _facts(attributes: Attributes) -> Facts:
+    """Raises Refused for a file whose size the host does not tell: it must not count as empty."""
     kinds = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY}
     kind = kinds.get(stat.S_IFMT(attributes.mode or 0), Kind.OTHER)
+    if kind is Kind.FILE and attributes.size_bytes is None:
+        raise Refused(Status.FAILURE)
     return Facts(kind, attributes.size_bytes or 0, float(attributes.modified_at or 0))

@@ -60,6 +60,14 @@ _SIZE, _OWNER, _MODE, _TIMES = 0x01, 0x02, 0x04, 0x08
 _LATEST_TIME = 2**32 - 1
 
 
+class Refused(Exception):
+    """The host answered a request with a status that is not OK, or not with what it was asked for."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(f"SFTP status {status}")
+
+
 class Reply(NamedTuple):
     """A reply: its type, and what follows the request number."""
 
@@ -68,11 +76,27 @@ class Reply(NamedTuple):
 
     @property
     def status(self) -> int:
-        """The status code; a reply that carries an answer is OK."""
+        """The status code. Raises struct.error for a reply that carries something else."""
         if self.kind != Answer.STATUS:
-            return Status.OK
+            raise struct.error("an answer where a status was expected")
         (code,) = struct.unpack_from(">I", self.content)
         return int(code)
+
+    def answer(self, wanted: Answer) -> memoryview:
+        """What a reply of the wanted type carries. Raises Refused if it is a status instead, else struct.error."""
+        if self.kind == wanted:
+            return self.content
+        raise Refused(self.status or Status.FAILURE)
+
+    @property
+    def is_unsupported(self) -> bool:
+        """Whether the host does not know the request, whatever it has announced."""
+        return self.kind == Answer.STATUS and self.status == Status.UNSUPPORTED
+
+    def require_ok(self) -> None:
+        """Raises Refused if the status is another, struct.error if it is no status."""
+        if self.status != Status.OK:
+            raise Refused(self.status)
 
 
 @dataclass(frozen=True)
@@ -119,13 +143,18 @@ def string(value: bytes) -> bytes:
     return struct.pack(">I", len(value)) + value
 
 
+def first_string(content: memoryview) -> memoryview:
+    """What is in the string that `content` begins with. Raises struct.error if there is none."""
+    (length,) = struct.unpack_from(">I", content)
+    if 4 + length > len(content):
+        raise struct.error("a string is longer than its packet")
+    return content[4 : 4 + length]
+
+
 def strings(content: memoryview) -> list[bytes]:
     """All the strings that `content` is made of. Raises struct.error if it is not."""
-    found, start = [], 0
-    while start < len(content):
-        (length,) = struct.unpack_from(">I", content, start)
-        if start + 4 + length > len(content):
-            raise struct.error("a string is longer than its packet")
-        found.append(bytes(content[start + 4 : start + 4 + length]))
-        start += 4 + length
+    found, rest = [], content
+    while rest:
+        found.append(bytes(first_string(rest)))
+        rest = rest[4 + len(found[-1]) :]
     return found

@@ -76,6 +76,16 @@ class SftpRequests:
         while self._waiting:
             self.receive()
 
+    @contextmanager
+    def patient(self, timeout_seconds: float) -> Iterator[None]:
+        """Waits for so long for each reply, where the host has more to do than to answer."""
+        usual = self._channel.gettimeout()
+        self._channel.settimeout(timeout_seconds)
+        try:
+            yield
+        finally:
+            self._channel.settimeout(usual)
+
     def receive(self) -> None:
         """Takes the next reply and hands it on. Blocks until there is one, or the channel's time-out."""
         with self._breaking():

@@ -3,10 +3,21 @@
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from data_mover.errors import ConnectionLost, MoveFailure, NoSuchFile, PermissionRefused
+from data_mover.errors import ConnectionLost, HostFailed, MoveFailure, NoSpace, NoSuchFile, PermissionRefused
 from data_mover.protocols.base import BLOCK_BYTES
-from data_mover.protocols.sftp_messages import Answer, Attributes, Reply, Request, Status, string, strings, text
+from data_mover.protocols.sftp_messages import (
+    Answer,
+    Attributes,
+    Refused,
+    Reply,
+    Request,
+    Status,
+    first_string,
+    string,
+    text,
+)
 from data_mover.protocols.sftp_requests import SftpRequests
 from data_mover.protocols.ssh import SshConnection
 
@@ -19,18 +30,24 @@ _LIMITS, _STATVFS = b"limits@openssh.com", b"statvfs@openssh.com"
 _FSYNC, _POSIX_RENAME = b"fsync@openssh.com", b"posix-rename@openssh.com"
 
 
+#: any other refusal is one for good: what a host does not support, or a name that it cannot take
 _FAILURES: dict[int, type[MoveFailure]] = {
     Status.NO_SUCH_FILE: NoSuchFile,
-    Status.PERMISSION_DENIED: PermissionRefused,
+    Status.FAILURE: HostFailed,
 }
 
+#: of statvfs' flags
+_READ_ONLY = 0x1
 
-class Refused(Exception):
-    """The host answered a request with a status that is not OK."""
 
-    def __init__(self, status: int) -> None:
-        self.status = status
-        super().__init__(f"SFTP status {status}")
+@dataclass(frozen=True)
+class FileSystem:
+    """What a host tells of the file system of a directory."""
+
+    free_bytes: int
+    #: whether it can take one more file
+    takes_files: bool
+    read_only: bool
 
 
 class SftpSession:
@@ -38,6 +55,7 @@ class SftpSession:
 
     def __init__(self, connection: SshConnection) -> None:
         self.host = connection.host
+        self.options = connection.options
         self._connection = connection
         with connection.told():
             self.requests = SftpRequests(connection.open_subsystem("sftp"), IN_FLIGHT)
@@ -54,9 +72,8 @@ class SftpSession:
 
     def real_path(self, path: str) -> str:
         """The path with its links followed. OpenSSH lets the last name be missing."""
-        content = self._answer(Request.REALPATH, text(path), Answer.NAME)
-        (length,) = struct.unpack_from(">I", content, 4)
-        return bytes(content[8 : 8 + length]).decode(errors="surrogateescape").rstrip("/") or "/"
+        name = first_string(self._answer(Request.REALPATH, text(path), Answer.NAME)[4:])
+        return bytes(name).decode(errors="surrogateescape").rstrip("/") or "/"
 
     def attributes(self, path: str) -> Attributes:
         return Attributes.read(self._answer(Request.STAT, text(path), Answer.ATTRS))
@@ -68,15 +85,19 @@ class SftpSession:
     def open(self, path: str, flags: int, attributes: Attributes | None = None) -> bytes:
         """The handle."""
         head = text(path) + struct.pack(">I", flags) + (attributes or Attributes()).packed()
-        return string(strings(self._answer(Request.OPEN, head, Answer.HANDLE))[0])
+        return string(bytes(first_string(self._answer(Request.OPEN, head, Answer.HANDLE))))
 
     def close(self, handle: bytes) -> None:
         self._done(Request.CLOSE, handle)
 
     def make_directory(self, path: str, mode: int) -> None:
-        """With exactly this mode, whatever the host's umask is."""
+        """With exactly this mode, whatever the host's umask is, if the host can set one."""
         self._done(Request.MKDIR, text(path) + Attributes(mode=mode).packed())
-        self.set_attributes(path, Attributes(mode=mode))
+        try:
+            self.set_attributes(path, Attributes(mode=mode))
+        except Refused as refused:
+            if refused.status != Status.UNSUPPORTED:
+                raise
 
     def set_attributes(self, path: str, attributes: Attributes) -> None:
         self._done(Request.SETSTAT, text(path) + attributes.packed())
@@ -86,39 +107,52 @@ class SftpSession:
 
     def rename(self, path: str, free_path: str) -> None:
         """To a path where nothing stands; version 3 of the protocol refuses anything else."""
-        self._done(Request.RENAME, text(path) + text(free_path))
+        self._renamed(path, Request.RENAME, text(path) + text(free_path))
 
     def replace(self, path: str, final_path: str) -> None:
         """Atomically in the place of what is there."""
-        self._done(Request.EXTENDED, string(_POSIX_RENAME) + text(path) + text(final_path))
+        self._renamed(path, Request.EXTENDED, string(_POSIX_RENAME) + text(path) + text(final_path))
 
     def sync_request(self, handle: bytes) -> bytes:
         """What an EXTENDED request carries to bring the file of a handle to disk."""
         return string(_FSYNC) + handle
 
-    def free_bytes(self, directory: str) -> int | None:
+    def file_system(self, directory: str) -> FileSystem | None:
         reply = self._extended(_STATVFS, text(directory))
         if reply is None:
             return None
-        _, fragment_bytes, _, _, available = struct.unpack_from(">5Q", reply.content)
-        return int(fragment_bytes * available)
-
-    def is_full(self, directory: str, needed_bytes: int = 1) -> bool:
-        """Whether the host tells that so much does not fit: it says no better to a full disk than to anything else."""
-        free = self.free_bytes(directory)
-        return free is not None and free < needed_bytes
+        _, fragment_bytes, _, _, available, names, _, free_names, _, flags = struct.unpack_from(">10Q", reply.content)
+        return FileSystem(fragment_bytes * available, not names or free_names > 0, bool(flags & _READ_ONLY))
 
     @contextmanager
-    def told(self, path: str, otherwise: type[MoveFailure] = PermissionRefused) -> Iterator[None]:
-        """What goes wrong becomes a failure that names the host and our `path`; a plain refusal becomes `otherwise`."""
+    def told(self, path: str) -> Iterator[None]:
+        """What goes wrong becomes a failure that names the host and our `path`."""
         name = f"{self.host}:{path}"
         with self._connection.told(path):
             try:
                 yield
             except Refused as refused:
-                raise _FAILURES.get(refused.status, otherwise)(name) from refused
+                raise _FAILURES.get(refused.status, PermissionRefused)(name) from refused
             except struct.error as error:
                 raise ConnectionLost(f"{self.host} does not speak SFTP") from error
+
+    @contextmanager
+    def explaining(self, path: str, directory: str, needed_bytes: int = 1) -> Iterator[None]:
+        """A plain failure to write in the host's directory is looked into: a host says no better to a full disk."""
+        try:
+            yield
+        except Refused as refused:
+            if refused.status != Status.FAILURE:
+                raise
+            raise self._explanation(directory, needed_bytes)(f"{self.host}:{path}") from refused
+
+    def _explanation(self, directory: str, needed_bytes: int) -> type[MoveFailure]:
+        system = self.file_system(directory)
+        if system is None:
+            return HostFailed
+        if system.read_only:
+            return PermissionRefused
+        return HostFailed if system.takes_files and system.free_bytes >= needed_bytes else NoSpace
 
     def _limits(self) -> tuple[int, int]:
         """How many bytes the host takes in one READ and one WRITE."""
@@ -136,12 +170,15 @@ class SftpSession:
         return reply if reply.kind == Answer.EXTENDED_REPLY else None
 
     def _done(self, kind: Request, head: bytes) -> None:
-        status = self.requests.call(kind, head).status
-        if status != Status.OK:
-            raise Refused(status)
+        self.requests.call(kind, head).require_ok()
+
+    def _renamed(self, path: str, kind: Request, head: bytes) -> None:
+        """Asks at once whether the file is still where it was: then the host has not done what it says."""
+        renamed = self.requests.ask(kind, head)
+        stayed = self.requests.ask(Request.LSTAT, text(path))
+        self.requests.wait(renamed).require_ok()
+        if self.requests.wait(stayed).kind == Answer.ATTRS:
+            raise Refused(Status.FAILURE)
 
     def _answer(self, kind: Request, head: bytes, wanted: Answer) -> memoryview:
-        reply = self.requests.call(kind, head)
-        if reply.kind != wanted:
-            raise Refused(reply.status or Status.FAILURE)
-        return reply.content
+        return self.requests.call(kind, head).answer(wanted)

@@ -5,7 +5,7 @@ import shlex
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import NoReturn, Self
@@ -15,8 +15,9 @@ from paramiko.pkey import UnknownKeyType
 from paramiko.ssh_exception import AuthenticationException, IncompatiblePeer, SSHException
 
 from data_mover.errors import ConnectionLost, HostKeyMismatch, HostUnreachable, LoginRefused, Stalled
+from data_mover.protocols.addresses import resolved
 from data_mover.protocols.host_keys import PinnedKeys
-from data_mover.protocols.options import SshOptions
+from data_mover.protocols.options import SshAddress, SshOptions
 
 #: AES-GCM first: it moves about half as much again as the default, and needs no MAC
 CIPHERS = (
@@ -36,9 +37,11 @@ MACS = (
 WINDOW_BYTES = 2**24
 #: a command that says more is not one of ours
 MAX_OUTPUT_BYTES = 64 * 1024
+#: how long a command may take to end once there is nothing more to do for it
+LEAVE_SECONDS = 1.0
 
 #: OpenSSL first: it uses what the processor offers, and is several times as fast as many a `sha256sum`
-_SHA256_COMMAND = "{ openssl dgst -sha256 -r 2>/dev/null || sha256sum; } <"
+_SHA256_COMMAND = "{ openssl dgst -sha256 -r 2>/dev/null || sha256sum; }"
 _SHA256_OUTPUT = re.compile(rb"([0-9a-f]{64}) [ *](?:-|\*?stdin)\n?")
 
 
@@ -53,9 +56,11 @@ class Output:
 class SshConnection:
     """A connection to a host whose key was found right, logged in."""
 
-    def __init__(self, host: str, options: SshOptions, transport: paramiko.Transport) -> None:
+    def __init__(self, host: str, options: SshOptions, transport: paramiko.Transport, login: str) -> None:
         self.host = host
         self.options = options
+        #: the registry's key for what the host let in: `key_file`, `allow_agent` or `password`
+        self.login = login
         self._transport = transport
         self._runs_commands = True
 
@@ -67,10 +72,11 @@ class SshConnection:
             connected = undo.enter_context(closing(_socket(host, options)))
             transport = paramiko.Transport(connected, default_window_size=WINDOW_BYTES)
             undo.callback(transport.close)
-            _require_pinned_key(host, options, transport, pinned)
-            _log_in(host, options, transport)
+            if _exchange_keys(host, options, transport, pinned.algorithms) not in pinned:
+                raise HostKeyMismatch(host)
+            login = _log_in(host, options, transport)
             undo.pop_all()
-        return cls(host, options, transport)
+        return cls(host, options, transport, login)
 
     def open_subsystem(self, name: str) -> paramiko.Channel:
         """The channel of a subsystem that has been started; its time-out is the idle time-out."""
@@ -86,32 +92,57 @@ class SshConnection:
             channel.exec_command(command.encode(errors="surrogateescape"))
             return channel
 
-    def run(self, command: str) -> Output:
-        """Runs a command to its end, with nothing to read, within the idle time-out."""
+    def run(self, command: str, size_bytes: int = 0) -> Output:
+        """Runs a command to its end, with nothing to read, while patience with work on so many bytes lasts."""
         channel = self.start(command)
         with self.told():
             try:
                 channel.shutdown_write()
-                return self._output(channel)
+                return self._output(channel, self.options.patience_seconds(size_bytes))
             finally:
                 channel.close()
 
-    def sha256(self, path: str) -> str | None:
-        """The SHA-256 of the file at the path on the host, or None; a host that once had no answer is not asked again.
+    def end(self, channel: paramiko.Channel) -> None:
+        """Lets a command whose input or output is over end by itself, as long as that is soon, and closes its channel.
+
+        Dropbear may close another channel, one that is just being opened, when a command ends.
+        """
+        with suppress(OSError, EOFError, SSHException):
+            deadline = time.monotonic() + LEAVE_SECONDS
+            channel.settimeout(LEAVE_SECONDS)
+            channel.shutdown_write()
+            while channel.recv(MAX_OUTPUT_BYTES) and time.monotonic() < deadline:
+                pass
+            channel.status_event.wait(max(0.0, deadline - time.monotonic()))
+        with suppress(OSError, EOFError, SSHException):
+            channel.close()
+
+    def sha256(self, path: str, size_bytes: int, first_bytes: int | None) -> str | None:
+        """The SHA-256 of the file at the path on the host, or of its first bytes, or None; a host that once had no
+        answer is not asked again.
 
         The path comes in through a redirection: the commands would escape odd names in their output.
         """
         if not self._runs_commands:
             return None
+        name = shlex.quote(path)
         try:
-            output = self.run(f"{_SHA256_COMMAND} {shlex.quote(path)}")
+            if first_bytes in (None, size_bytes):
+                output = self.run(f"{_SHA256_COMMAND} < {name}", size_bytes)
+            else:
+                output = self.run(f"head -c {first_bytes} < {name} | {_SHA256_COMMAND}", first_bytes)
         except (ConnectionLost, Stalled):
-            if not self._transport.is_active():
+            if not self.alive:
                 raise
             output = Output(-1, b"")
         match = _SHA256_OUTPUT.fullmatch(output.text)
         self._runs_commands = output.status == 0 and match is not None
         return match[1].decode() if match and output.status == 0 else None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection still stands, as far as anybody has noticed."""
+        return self._transport.is_active()
 
     @contextmanager
     def told(self, what: str = "") -> Iterator[None]:
@@ -133,8 +164,9 @@ class SshConnection:
         self._transport.close()
         self._transport.sock.close()
 
-    def _output(self, channel: paramiko.Channel) -> Output:
-        deadline = time.monotonic() + self.options.idle_timeout_seconds
+    def _output(self, channel: paramiko.Channel, timeout_seconds: float) -> Output:
+        deadline = time.monotonic() + timeout_seconds
+        channel.settimeout(timeout_seconds)
         text = bytearray()
         while piece := channel.recv(MAX_OUTPUT_BYTES):
             text += piece
@@ -162,6 +194,15 @@ class SshConnection:
         return channel
 
 
+def shown_key(host: str, address: SshAddress, algorithms: Sequence[str]) -> paramiko.PKey:
+    """The key by which the host proves itself, the first of the algorithms that it has; nobody logs in.
+
+    HostUnreachable, or HostKeyMismatch where it has none of them.
+    """
+    with closing(_socket(host, address)) as connected, closing(paramiko.Transport(connected)) as transport:
+        return _exchange_keys(host, address, transport, algorithms)
+
+
 class _EagerSocket(socket.socket):
     """Acknowledges at once: a delayed acknowledgement costs each connection 40 ms. Linux forgets the wish each time."""
 
@@ -171,31 +212,39 @@ class _EagerSocket(socket.socket):
         return data
 
 
-def _require_pinned_key(host: str, options: SshOptions, transport: paramiko.Transport, pinned: PinnedKeys) -> None:
-    """Exchanges keys with the host and looks at its own; nothing that is secret has been sent yet."""
-    transport.banner_timeout = transport.handshake_timeout = options.connect_timeout_seconds
-    transport.auth_timeout = transport.channel_timeout = options.connect_timeout_seconds
+def _exchange_keys(
+    host: str, address: SshAddress, transport: paramiko.Transport, algorithms: Sequence[str]
+) -> paramiko.PKey:
+    """Exchanges keys with the host; its own, which is not looked at yet. Nothing that is secret has been sent."""
+    transport.banner_timeout = transport.handshake_timeout = address.connect_timeout_seconds
+    transport.auth_timeout = transport.channel_timeout = address.connect_timeout_seconds
     security = transport.get_security_options()
-    security.ciphers, security.digests, security.key_types = CIPHERS, MACS, pinned.algorithms
+    security.ciphers, security.digests, security.key_types = CIPHERS, MACS, tuple(algorithms)
     try:
-        transport.start_client(timeout=options.connect_timeout_seconds)
-        key = transport.get_remote_server_key()  # raises where the time ran out, which `start_client` keeps to itself
+        transport.start_client(timeout=address.connect_timeout_seconds)
+        return transport.get_remote_server_key()  # raises where the time ran out, which `start_client` keeps to itself
     except IncompatiblePeer as error:
         _raise_incompatible(host, error)
     except (OSError, EOFError, SSHException) as error:
         raise HostUnreachable(f"{host} does not speak SSH") from error
-    if key not in pinned:
-        raise HostKeyMismatch(host)
 
 
-def _socket(host: str, options: SshOptions) -> socket.socket:
-    try:
-        plain = socket.create_connection((options.address, options.port), timeout=options.connect_timeout_seconds)
-    except OSError as error:
-        raise HostUnreachable(host) from error
-    eager = _EagerSocket(plain.family, plain.type, plain.proto, fileno=plain.detach())
-    eager.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return eager
+def _socket(host: str, wanted: SshAddress) -> socket.socket:
+    """Tries the addresses in turn, each for its share of the time that is left."""
+    deadline = time.monotonic() + wanted.connect_timeout_seconds
+    addresses = resolved(host, wanted)
+    for left, (family, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
+        eager = _EagerSocket(family, socket.SOCK_STREAM)
+        try:
+            eager.settimeout(max(0.001, (deadline - time.monotonic()) / left))
+            eager.connect(address)
+        except OSError as error:
+            eager.close()
+            refused = error
+        else:
+            eager.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return eager
+    raise HostUnreachable(host) from refused
 
 
 def _raise_incompatible(host: str, error: IncompatiblePeer) -> NoReturn:
@@ -204,12 +253,13 @@ def _raise_incompatible(host: str, error: IncompatiblePeer) -> NoReturn:
     raise HostUnreachable(f"{host} offers no cipher or key exchange that is safe") from error
 
 
-def _log_in(host: str, options: SshOptions, transport: paramiko.Transport) -> None:
-    """Key, agent and password in turn, until the host is content."""
+def _log_in(host: str, options: SshOptions, transport: paramiko.Transport) -> str:
+    """Key, agent and password in turn, until the host is content; the registry's key for what it took."""
     try:
-        _offer_keys(host, options, transport)
+        login = _offer_keys(host, options, transport)
         if not transport.is_authenticated() and options.password is not None:
             transport.auth_password(options.username, _secret(host, options))
+            login = "password"
     except AuthenticationException as error:
         if "timeout" in str(error).lower() or not transport.is_active():
             raise HostUnreachable(f"{host} does not answer the login") from error
@@ -218,21 +268,23 @@ def _log_in(host: str, options: SshOptions, transport: paramiko.Transport) -> No
         raise HostUnreachable(f"{host} closed the connection at the login") from error
     if not transport.is_authenticated():
         raise LoginRefused(host)
+    return login
 
 
-def _offer_keys(host: str, options: SshOptions, transport: paramiko.Transport) -> None:
-    """The failure of the last key is raised only where no password is left to try."""
+def _offer_keys(host: str, options: SshOptions, transport: paramiko.Transport) -> str:
+    """The registry's key for the last one offered; its failure is raised only where no password is left to try."""
     with _agent(options) as agent_keys:
-        keys = [_private_key(host, options)] if options.key_file else []
-        keys += agent_keys
-        for number, key in enumerate(keys, start=1):
+        keys = [("key_file", _private_key(host, options))] if options.key_file else []
+        keys += [("allow_agent", key) for key in agent_keys]
+        for number, (login, key) in enumerate(keys, start=1):
             try:
                 transport.auth_publickey(options.username, key)
             except AuthenticationException:
                 if number == len(keys) and options.password is None:
                     raise
             else:
-                return
+                return login
+    return ""
 
 
 @contextmanager

@@ -26,6 +26,10 @@ class SshFiles(Files):
             connection.close()
             raise
 
+    def _placed(self, real: str) -> str:
+        """The name of a real path for all who reach the same port of the same address."""
+        return f"{self._connection.options.address}:{self._connection.options.port}{real}"
+
     def abort(self) -> None:
         self._connection.abort()
 

@@ -11,12 +11,12 @@ from data_mover.rpc.requests import job_id, move_request
 def move(request: Request, source: Any = None, destination: Any = None, options: Any = None) -> Any:
     """move(source, destination[, options]) copies a file to a registered destination and answers at once.
 
-    source: {'host': name, 'path': path}, a URL like sftp://name/path, {'type': data type, 'id': id}, or as two
-    arguments a data type and an id, which go to the default destination: move('species', 12).
+    source: {'host': name, 'path': path}, a URL like sftp://name/path or one of https or http, {'type': data type,
+    'id': id}, or as two arguments a data type and an id, which go to the default destination: move('species', 12).
     destination: {'host': name, 'path': path} or a URL. A directory, or a path that ends in a slash, receives the file
     under the source's name; anything else is the exact name.
     options: key (the same key gives the same job), label, priority (low, normal, high), checksum (sha256:...),
-    deadline (seconds).
+    if_exists (replace, refuse, verify), deadline (seconds).
 
     Answers {'id': id, 'status': 'PENDING'}, or {'status': 'REJECTED', 'reason', 'code', 'field'} and no job.
     """
@@ -33,8 +33,25 @@ def check(request: Request, id: Any = None) -> Any:
     return request.moves.check(request.caller, job_id(id))
 
 
+def cancel(request: Request, id: Any = None) -> Any:
+    """cancel(id) stops a job and answers as check does: CANCELLED, or phase cancelling until its worker has stopped.
+
+    Refused with the code too-late where the file has its final name, or is about to get it.
+    """
+    return request.moves.cancel(request.caller, job_id(id))
+
+
+def retry(request: Request, id: Any = None) -> Any:
+    """retry(id) makes a new job that does again what a FAILED or CANCELLED one was to do.
+
+    Answers {'id': id, 'status': 'PENDING'}; while such a job is live already, that one.
+    """
+    return request.moves.retry(request.caller, job_id(id))
+
+
 def hosts(request: Request) -> Any:
-    """hosts() lists the registered hosts: name, description, protocol, roles and health (unknown, ok or failing)."""
+    """hosts() lists the registered hosts: name, description, protocol, roles and health (unknown, ok, failing or
+    paused)."""
     return [
         {
             "name": host.name,
@@ -53,18 +70,14 @@ def datasets(request: Request) -> Any:
     return request.moves.datasets()
 
 
+_ENDS = (("string", "int"), ("string", "string"), ("string", "struct"), ("struct", "string"), ("struct", "struct"))
+
 METHODS = {
-    "move": Method(
-        move,
-        (
-            ("struct", "string", "int"),
-            ("struct", "string", "string"),
-            ("struct", "struct", "struct"),
-            ("struct", "struct", "struct", "struct"),
-        ),
-    ),
+    "move": Method(move, tuple(("struct", *ends, *options) for options in ((), ("struct",)) for ends in _ENDS)),
     "check": Method(check, (("struct", "int"), ("struct", "string"))),
     "check_move_status": Method(check, (("struct", "int"), ("struct", "string"))),
+    "cancel": Method(cancel, (("struct", "int"), ("struct", "string"))),
+    "retry": Method(retry, (("struct", "int"), ("struct", "string"))),
     "hosts": Method(hosts, (("array",),)),
     "datasets": Method(datasets, (("array",),)),
 }

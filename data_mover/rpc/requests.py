@@ -9,6 +9,7 @@ from data_mover.jobs.states import Priority
 from data_mover.locations import (
     CatalogueItem,
     Endpoint,
+    IfExists,
     Location,
     catalogue_id,
     invalid,
@@ -40,6 +41,7 @@ class Options(BaseModel):
     label: Annotated[str, Field(max_length=255)] | None = None
     priority: Annotated[Priority, Field(strict=False)] = Priority.NORMAL
     checksum: Annotated[str, BeforeValidator(_sha256)] | None = None
+    if_exists: Annotated[IfExists, Field(strict=False)] = IfExists.REPLACE
     deadline: Annotated[int, Field(ge=1, le=LONGEST_DEADLINE_SECONDS)] | None = None
 
 
@@ -78,4 +80,6 @@ def _options(value: Any) -> MoveOptions:
         raise invalid(
             mistake.key, f"unknown option; known: {known}" if mistake.sentence == "unknown key" else mistake.sentence
         ) from None
-    return MoveOptions(options.key, options.label, options.priority, options.checksum, options.deadline)
+    return MoveOptions(
+        options.key, options.label, options.priority, options.checksum, options.if_exists, options.deadline
+    )

@@ -1,10 +1,13 @@
 """The `data_mover` command."""
 
+import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from getpass import getuser
+from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -13,10 +16,14 @@ import plaster
 from data_mover import migrations
 from data_mover.db import Database
 from data_mover.errors import ConfigurationError
-from data_mover.job_queue import Bell, redis_connection
-from data_mover.registry import load_registry
+from data_mover.job_queue import WORKER_CLASS, Bell, redis_connection
+from data_mover.jobs.hosts import set_paused
+from data_mover.registry import HostEntry, host_entries
+from data_mover.scripts.config_check import check_configuration
 from data_mover.scripts.demo import demo
-from data_mover.scripts.processes import environment
+from data_mover.scripts.environment import environment
+from data_mover.scripts.findings import show
+from data_mover.scripts.interrupts import signals_as_interrupts
 from data_mover.settings import Settings
 from data_mover.sweeper import Sweeper
 
@@ -41,7 +48,7 @@ def worker(ini: str | None) -> None:
     path = os.path.abspath(_required(ini))
     _settings(path)
     arguments = [sys.executable, "-m", "rq.cli", "worker", "-c", "data_mover.rq_settings"]
-    os.execve(sys.executable, arguments, {**environment(), "DATA_MOVER_INI": path})
+    os.execve(sys.executable, arguments, {**environment(), "DATA_MOVER_INI": path, "RQ_WORKER_CLASS": WORKER_CLASS})
 
 
 @main.command()
@@ -59,12 +66,50 @@ def sweep(ini: str | None) -> None:
 
 
 @main.command("check-config")
+@click.pass_context
+def check_config(context: click.Context) -> None:
+    """Tells every mistake in the ini and in the registry, and whether database and Redis are within reach."""
+    ini = _required(context.obj)
+    logging.disable()
+    if not show(f"{ini}, checked by the user {getuser()}", check_configuration(ini)):
+        context.exit(1)
+
+
+@main.group()
+def hosts() -> None:
+    """Checks the hosts of the registry, and lets their moves wait or go on."""
+
+
+@hosts.command("check")
+@click.argument("name", required=False)
+@click.pass_context
+def check_hosts(context: click.Context, name: str | None) -> None:
+    """Tries what moves will do on the host NAME, or on each one, and says step by step what holds."""
+    from data_mover.scripts import host_check  # loads paramiko, for which the sweeper has no use
+
+    logging.disable()
+    path = _told(Settings.from_ini, _required(context.obj)).registry
+    chosen = _chosen(_told(host_entries, path), name, path)
+    with signals_as_interrupts():
+        held = [show(host_check.headline(entry), host_check.check_host(entry)) for entry in chosen]
+    if not all(held):
+        context.exit(1)
+
+
+@hosts.command("pause")
+@click.argument("name")
 @click.pass_obj
-def check_config(ini: str | None) -> None:
-    """Tells every mistake in the ini and in the registry."""
-    settings = _settings(_required(ini))
-    registry = _told(load_registry, settings.registry)
-    click.echo(f"{ini}: no mistakes; {len(registry.hosts)} hosts, {len(registry.datasets)} data types")
+def pause_host(ini: str | None, name: str) -> None:
+    """Lets the moves with the host NAME wait until it is resumed; those that run already go on."""
+    _set_paused(_required(ini), name, True)
+
+
+@hosts.command("resume")
+@click.argument("name")
+@click.pass_obj
+def resume_host(ini: str | None, name: str) -> None:
+    """Lets the moves with the host NAME go on."""
+    _set_paused(_required(ini), name, False)
 
 
 main.add_command(demo)
@@ -74,6 +119,27 @@ def _required(ini: str | None) -> str:
     if ini is None:
         raise click.UsageError("say which deployment: data_mover -c production.ini ...")
     return ini
+
+
+def _chosen(entries: list[HostEntry], name: str | None, path: Path) -> list[HostEntry]:
+    chosen = [entry for entry in entries if name in (None, entry.name)]
+    if not chosen:
+        known = ", ".join(entry.name for entry in entries) or "none"
+        what = f"there is no host '{name}'" if name else "there is no host"
+        raise click.ClickException(f"{path}: {what}; known: {known}")
+    return chosen
+
+
+def _set_paused(ini: str, name: str, paused: bool) -> None:
+    settings = _settings(ini)
+    _chosen(_told(host_entries, settings.registry), name, settings.registry)
+    database = Database(_told(Settings.database_url, settings))
+    _told(migrations.require_newest, database.engine)
+    with database.writing() as session:
+        set_paused(session, name, paused)
+    database.close()
+    Bell(redis_connection(settings)).wake_all()
+    click.echo(f"{name} is paused: its moves wait" if paused else f"{name} is not paused: its moves go on")
 
 
 def _settings(ini: str) -> Settings:

@@ -3,15 +3,14 @@
 import hashlib
 import importlib.util
 import os
-import signal
+import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from xmlrpc.client import Error, ServerProxy
 
 import click
@@ -20,6 +19,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from data_mover.errors import DataMoverError
 from data_mover.scripts.demo_directory import DemoDirectory, demo_directory
+from data_mover.scripts.environment import environment
+from data_mover.scripts.interrupts import signals_as_interrupts
 from data_mover.scripts.processes import Processes
 from data_mover.scripts.redis_server import find_redis_server
 
@@ -63,7 +64,7 @@ def demo(once: bool, directory: Path, mebibytes: int) -> None:
 def run_demo(once: bool, directory: Path = Path("var/demo"), mebibytes: int = 256) -> int:
     """The status to end with. All that was started has ended by then."""
     try:
-        with _signals_as_interrupts():
+        with signals_as_interrupts():
             _show(once, directory, mebibytes)
     except (DataMoverError, OSError) as error:
         click.echo(f"The demo failed. {error}", err=True)
@@ -75,49 +76,41 @@ def run_demo(once: bool, directory: Path = Path("var/demo"), mebibytes: int = 25
 
 
 def _show(once: bool, path: Path, mebibytes: int) -> None:
-    if importlib.util.find_spec("asyncssh") is None:
-        raise DemoFailed("Its SFTP server is missing: pip install 'data_mover[demo]'.")
-    with demo_directory(path) as directory, Processes(directory.logs) as processes:
-        service = _start(directory, processes)
-        digest = _make_file(directory.source / FILE.lstrip("/"), mebibytes)
-        with _blamed_on_the_dead(processes):
-            job = _move(service, processes)
-        _prove(job, directory, digest)
-        if not once:
-            click.echo(INVITATION.format(logs=directory.logs, site=directory.site, endpoint=directory.endpoint))
-            _stay(processes)
+    _require_extra("asyncssh", "supervisor")
+    with demo_directory(path) as directory:
+        _make_schema(directory)
+        click.echo(f"Starting Redis, an SFTP server, web, workers and sweeper in {directory.path}")
+        with Processes(directory.path, _variables(directory)) as processes:
+            digest = _make_file(directory.source / FILE.lstrip("/"), mebibytes)
+            service = ServerProxy(directory.endpoint)
+            _wait_for_web(service, processes)
+            with _answered(processes):
+                job = _move(service, processes)
+            _prove(job, directory, digest)
+            if not once:
+                click.echo(INVITATION.format(logs=directory.logs, site=directory.site, endpoint=directory.endpoint))
+                _stay(processes)
 
 
-def _start(directory: DemoDirectory, processes: Processes) -> ServerProxy:
-    """Starts every process of a deployment, and returns once the web one answers."""
-    click.echo(f"Starting Redis, an SFTP server, web, worker and sweeper in {directory.path}")
-    processes.start("redis", _redis_command(directory))
-    processes.start("sftp-server", _sftp_command(directory))
-    processes.run("initialize-db", _python("data_mover.scripts.initialize_db", directory.ini))
-    processes.start("web", _python("pyramid.scripts.pserve", directory.ini))
-    processes.start("worker", _python("data_mover.scripts.command", "-c", directory.ini, "worker"))
-    processes.start("sweeper", _python("data_mover.scripts.command", "-c", directory.ini, "sweep"))
-    service = ServerProxy(directory.endpoint)
-    _wait_for_web(service, processes)
-    return service
+def _require_extra(*packages: str) -> None:
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise DemoFailed(f"It needs {' and '.join(missing)}: pip install 'data_mover[demo]'.")
 
 
-def _redis_command(directory: DemoDirectory) -> list[str | Path]:
-    program = find_redis_server(directory.programs)
-    where = ["--bind", "127.0.0.1", "--port", str(directory.redis_port), "--dir", str(directory.redis)]
-    return [program, *where, "--appendonly", "yes", "--save", ""]
+def _make_schema(directory: DemoDirectory) -> None:
+    command = [sys.executable, "-m", "data_mover.scripts.initialize_db", str(directory.ini)]
+    made = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        raise DemoFailed(f"The database cannot be made:\n{made.stderr}")
 
 
-def _sftp_command(directory: DemoDirectory) -> list[str | Path]:
-    return _python(
-        "data_mover.scripts.demo_sftp_server",
-        *("--port", str(directory.sftp_port), "--directory", directory.destination),
-        *("--host-key", directory.host_key, "--login-key", directory.login_key.with_suffix(".pub")),
-    )
-
-
-def _python(module: str, *arguments: str | Path) -> list[str | Path]:
-    return [sys.executable, "-m", module, *arguments]
+def _variables(directory: DemoDirectory) -> dict[str, str]:
+    """Where supervisord finds what it is to start: our scripts are beside the one that runs, or beside the Python."""
+    directory.redis_link.symlink_to(find_redis_server(directory.programs))
+    scripts = Path(sys.argv[0]).absolute().parent, Path(sys.executable).parent
+    path = [directory.redis_link.parent, *scripts, os.environ.get("PATH", os.defpath)]
+    return {"DATA_MOVER_INI": str(directory.ini), "PATH": os.pathsep.join(map(str, path))}
 
 
 def _wait_for_web(service: ServerProxy, processes: Processes) -> None:
@@ -133,7 +126,7 @@ def _wait_for_web(service: ServerProxy, processes: Processes) -> None:
 
 
 def _looks(timeout_seconds: float, processes: Processes) -> Iterator[None]:
-    """Once now and then again and again until the time is up. Raises ProcessDied as soon as a process has ended."""
+    """Once now and then again and again until the time is up. Raises ProcessDied where a process does not stay up."""
     deadline = time.monotonic() + timeout_seconds
     while time.monotonic() < deadline:
         processes.check()
@@ -142,12 +135,11 @@ def _looks(timeout_seconds: float, processes: Processes) -> Iterator[None]:
 
 
 @contextmanager
-def _blamed_on_the_dead(processes: Processes) -> Iterator[None]:
-    """A call that fails since a process has died raises ProcessDied, any other DemoFailed."""
+def _answered(processes: Processes) -> Iterator[None]:
+    """A call that fails raises DemoFailed."""
     try:
         yield
     except (OSError, Error) as error:
-        processes.check()
         raise DemoFailed(f"The web process answers with an error: {error}; see {processes.log('web')}.") from error
 
 
@@ -207,28 +199,9 @@ def _prove(job: Mapping[str, Any], directory: DemoDirectory, digest: str) -> Non
 
 
 def _stay(processes: Processes) -> None:
-    """Returns at Ctrl-C. Raises ProcessDied if a process ends before."""
+    """Returns at Ctrl-C. Raises ProcessDied if a process does not stay up before."""
     try:
         for _ in _looks(float("inf"), processes):
             pass
     except KeyboardInterrupt:
         click.echo("\nEnding.")
-
-
-@contextmanager
-def _signals_as_interrupts() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the demo as Ctrl-C does, which works even where a shell had it ignored."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, _interrupt) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt

@@ -3,8 +3,10 @@
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -87,6 +89,33 @@ source = {{ host = "disk", path = "/maps/{{id}}.bin" }}
 """
 
 
+REDIS = """\
+bind 127.0.0.1
+port {redis_port}
+appendonly yes
+save ""
+"""
+
+#: as in production, and beside it:
+SUPERVISOR = Path(__file__).with_name("supervisord.conf")
+SFTP_SERVER = """\
+
+[program:sftp-server]
+command = {python} -m data_mover.scripts.demo_sftp_server --port {sftp_port}
+    --directory destination --host-key keys/host --login-key keys/login.pub
+priority = 100
+autorestart = true
+startsecs = 3
+startretries = 1000000
+redirect_stderr = true
+stdout_logfile = %(here)s/logs/sftp-server.log
+"""
+
+#: the longest path that a Unix socket can have; supervisord puts its process id behind it at first
+LONGEST_SOCKET_PATH = 107
+SOCKET = "supervisor.sock.4194304"
+
+
 class DirectoryInUse(DataMoverError):
     """The directory cannot be the demo's."""
 
@@ -125,6 +154,11 @@ class DemoDirectory:
         return self.path / PROGRAMS
 
     @property
+    def redis_link(self) -> Path:
+        """Where supervisord finds the Redis server, whatever it is called and wherever it is."""
+        return self.path / "bin" / "redis-server"
+
+    @property
     def source(self) -> Path:
         """The root of the host `disk`."""
         return self.path / "source"
@@ -152,19 +186,27 @@ class DemoDirectory:
 
     def write(self) -> None:
         """Writes keys and configuration, and makes the directories they name."""
-        for directory in (self.logs, self.redis, self.source, self.destination, self.host_key.parent):
+        for directory in (
+            *(self.logs, self.redis, self.redis_link.parent),
+            *(self.source, self.destination, self.host_key.parent),
+        ):
             directory.mkdir()
         _write_key_pair(self.login_key)
         host_key = _write_key_pair(self.host_key)
         self.ini.write_text(INI.format(redis_port=self.redis_port, web_port=self.web_port), "utf-8")
         registry = REGISTRY.format(source=_toml(self.source), sftp_port=self.sftp_port, host_key=_toml(host_key))
         (self.path / "registry.toml").write_text(registry, "utf-8")
+        (self.redis / "redis.conf").write_text(REDIS.format(redis_port=self.redis_port), "utf-8")
+        sftp_server = SFTP_SERVER.format(python=_for_supervisor(sys.executable), sftp_port=self.sftp_port)
+        (self.path / "supervisord.conf").write_text(SUPERVISOR.read_text("utf-8") + sftp_server, "utf-8")
 
 
 @contextmanager
 def demo_directory(path: Path) -> Iterator[DemoDirectory]:
     """The directory, emptied and written anew. Raises DirectoryInUse for one that is not the demo's to empty."""
     path = path.absolute()
+    if len(os.fsencode(path / SOCKET)) > LONGEST_SOCKET_PATH:
+        raise DirectoryInUse(f"{path} is too long for the path of a socket; name another with --directory.")
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(path.iterdir()) and not (path / MARK).exists():
         raise DirectoryInUse(f"{path} holds files that the demo did not make; name another with --directory.")
@@ -198,6 +240,11 @@ def _empty(path: Path) -> None:
 
 def _toml(value: object) -> str:
     return json.dumps(str(value), ensure_ascii=False)
+
+
+def _for_supervisor(word: str) -> str:
+    """One word of a command line."""
+    return shlex.quote(word).replace("%", "%%")
 
 
 def _write_key_pair(path: Path) -> str:

@@ -26,7 +26,9 @@ async def serve(port: int, directory: Path, host_key: Path, login_key: Path) -> 
 
 @click.command()
 @click.option("--port", type=int, required=True)
-@click.option("--directory", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
+@click.option(
+    "--directory", type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path), required=True
+)
 @click.option("--host-key", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--login-key", type=click.Path(exists=True, path_type=Path), required=True)
 def main(port: int, directory: Path, host_key: Path, login_key: Path) -> None:

@@ -1,114 +1,118 @@
-"""A set of child processes that run side by side and end together."""
+"""The processes of the demo, under the same supervisor configuration as in production."""
 
 import ctypes
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+from xmlrpc.client import Error, ServerProxy
 
 from data_mover.errors import DataMoverError
+from data_mover.scripts.environment import environment
 
-#: how long each process may take to end before it is killed
-STOP_TIMEOUT_SECONDS = 5.0
+#: a process that has not been well for so long will not be
+PATIENCE_SECONDS = 20.0
+LOOK_EVERY_SECONDS = 0.1
 TAIL_LINES = 20
 
 _PR_SET_PDEATHSIG = 1
 
 
 class ProcessDied(DataMoverError):
-    """A process of the set ended, or failed, when it should not have."""
+    """A process ended, and does not stay up when it is started again."""
 
 
 class Processes:
-    """Child processes, each with a log of its own; leaving the context ends them all, the youngest first."""
+    """supervisord, and what it starts and starts again; leaving the context ends them all."""
 
-    def __init__(self, logs: Path, stop_timeout_seconds: float = STOP_TIMEOUT_SECONDS) -> None:
-        self._logs = logs
-        self._stop_timeout_seconds = stop_timeout_seconds
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self, name: str, command: Sequence[str | Path]) -> None:
-        """Starts a process that is to run until the end; `name` is that of its log too."""
-        self._running[name] = self._spawn(name, command)
-
-    def run(self, name: str, command: Sequence[str | Path]) -> None:
-        """Runs a process to its end. Raises ProcessDied if it fails."""
-        self.start(name, command)
-        if self._running[name].wait():
-            self.check()
-        del self._running[name]
+    def __init__(self, directory: Path, variables: Mapping[str, str]) -> None:
+        """The directory has a `supervisord.conf`; its programs get the variables beside those of this process."""
+        self._directory = directory
+        self._variables = variables
+        self._well_at: dict[str, float] = {}
+        self._pids: list[int] = []
 
     def check(self) -> None:
-        """Raises ProcessDied, with the end of its log, if one has ended."""
-        for name, process in self._running.items():
-            code = process.poll()
-            if code is not None:
-                raise ProcessDied(f"{name} ended with status {code}. The end of {self.log(name)}:\n{self._tail(name)}")
+        """Raises ProcessDied, with the end of its log, if one has not been well for a while."""
+        if self._supervisord.poll() is not None:
+            raise self._died("supervisord")
+        now = time.monotonic()
+        for process in self._states():
+            name = process["name"]
+            if process["statename"] == "RUNNING" or name not in self._well_at:
+                self._well_at[name] = now
+            elif now - self._well_at[name] > PATIENCE_SECONDS:
+                raise self._died(name)
 
     def log(self, name: str) -> Path:
-        return self._logs / f"{name}.log"
-
-    def stop(self) -> None:
-        """Asks every process to end, then kills; another Ctrl-C meanwhile kills at once."""
-        try:
-            for process in reversed(self._running.values()):
-                self._end(process)
-        finally:
-            for process in self._running.values():
-                _kill(process)
-            self._running.clear()
+        return self._directory / "logs" / f"{name}.log"
 
     def __enter__(self) -> Self:
+        """In a session of its own: a Ctrl-C at the terminal is for the parent alone."""
+        with self.log("output").open("ab") as output:
+            self._supervisord = subprocess.Popen(
+                [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._directory / "supervisord.conf")],
+                cwd=self._directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**environment(), **self._variables},
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        """Asks every process to end, in order; kills what another Ctrl-C or a supervisord that died leaves."""
+        self._states()
+        with suppress(KeyboardInterrupt):
+            self._supervisord.terminate()
+            self._await_end()
+        self._kill()
+        self._await_end()
 
-    def _spawn(self, name: str, command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
-        """In a session of its own: a Ctrl-C at the terminal is for the parent alone."""
-        with self.log(name).open("ab") as log:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment(),
-                start_new_session=True,
-                preexec_fn=_end_with_parent,
-            )
+    def _await_end(self) -> None:
+        """supervisord looks at its processes once a second, and whenever it is asked something."""
+        while self._supervisord.poll() is None:
+            self._states()
+            time.sleep(LOOK_EVERY_SECONDS)
 
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(self._stop_timeout_seconds)
+    def _states(self) -> list[Any]:
+        """What supervisord says of each process; nothing until it listens."""
+        try:
+            with self._connection() as connection:
+                states: Any = connection.supervisor.getAllProcessInfo()
+        except (OSError, Error):
+            return []
+        self._pids = [process["pid"] for process in states if process["pid"]]
+        return list(states)
 
-    def _tail(self, name: str) -> str:
-        lines = self.log(name).read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(f"    {line}" for line in lines[-TAIL_LINES:])
+    def _kill(self) -> None:
+        """What is still of supervisord's session."""
+        for pid in self._pids:
+            with suppress(ProcessLookupError):
+                if os.getsid(pid) == self._supervisord.pid:
+                    os.kill(pid, signal.SIGKILL)
 
+    def _connection(self) -> ServerProxy:
+        from supervisor.xmlrpc import SupervisorTransport  # of an extra, which the other commands do without
 
-def environment() -> dict[str, str]:
-    """This process's environment, in which `sys.executable` finds whatever this process can import.
+        socket = self._directory / "supervisor.sock"
+        return ServerProxy("http://localhost", transport=SupervisorTransport(serverurl=f"unix://{socket}"))
 
-    The scripts that buildout makes extend `sys.path` themselves: their interpreter alone does not know the eggs. What
-    lies in the working directory by chance is not imported.
-    """
-    importable = os.pathsep.join(filter(None, sys.path))
-    return {**os.environ, "PYTHONPATH": importable, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kills the process and what it has started in its group."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    def _died(self, name: str) -> ProcessDied:
+        log = self.log("output" if name == "supervisord" else name)
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        tail = "\n".join(f"    {line}" for line in lines[-TAIL_LINES:])
+        return ProcessDied(f"{name} does not stay up. The end of {log}:\n{tail}")
 
 
 def _end_with_parent() -> None:

@@ -1,10 +1,12 @@
 """Copying the bytes of one file, hashing them on their way."""
 
-import hashlib
 import time
 from dataclasses import dataclass
 
-from data_mover.protocols.base import Reader, Writer
+from data_mover.fault_points import passing
+from data_mover.protocols.base import Writer
+from data_mover.transfer.checkpoints import Checkpoints
+from data_mover.transfer.hashing import Hashed
 from data_mover.transfer.watch import Watch
 
 LONGEST_SLEEP_SECONDS = 0.5
@@ -12,7 +14,7 @@ LONGEST_SLEEP_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Copied:
-    """What was read at the source and sent to the destination."""
+    """What was read at the source, and is at the destination."""
 
     size_bytes: int
     sha256: str
@@ -38,14 +40,17 @@ class Throttle:
             self._watch.alive()
 
 
-def copy(reader: Reader, writer: Writer, throttle: Throttle, watch: Watch) -> Copied:
-    """Copies what the reader yields; whether the destination has it all is told by the writer's commit."""
-    digest = hashlib.sha256()
-    size = 0
-    for block in reader.blocks():
-        digest.update(block)
-        writer.write(block)
-        size += len(block)
+def reread(read: Hashed, end_bytes: int, throttle: Throttle, watch: Watch) -> None:
+    """Reads what an earlier attempt has copied, and sends nothing."""
+    for block in read.until(end_bytes):
         throttle.passed(len(block))
+        watch.alive()
+
+
+def copy(read: Hashed, writer: Writer, checkpoints: Checkpoints, throttle: Throttle, watch: Watch) -> None:
+    """Copies what has not been read yet; whether the destination has it all is told by the writer's commit."""
+    for block in passing(read.rest()):
+        writer.write(block)
+        throttle.passed(len(block))
+        checkpoints.look(read)
         watch.moved(writer.acknowledged_bytes)
-    return Copied(size, digest.hexdigest())

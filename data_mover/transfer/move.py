@@ -1,69 +1,97 @@
 """The way of one file: resolve, copy, verify, publish."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from posixpath import dirname
+import time
+from posixpath import basename, dirname
 
-from data_mover.errors import ChecksumMismatch, MoveFailure, SourceChanged
-from data_mover.protocols.base import Files, NewFile, Reader
-from data_mover.transfer.copy import Copied, Throttle, copy
-from data_mover.transfer.order import Leftover, Order
-from data_mover.transfer.plan import final_path, require_space, temporary_path
-from data_mover.transfer.publish import clear, publish, published_by_predecessor
+from data_mover.errors import SourceChanged
+from data_mover.protocols.base import Facts, Files, NewFile, Reader, Source, Writer
+from data_mover.transfer.checkpoints import Checkpoints
+from data_mover.transfer.copy import Copied, Throttle, copy, reread
+from data_mover.transfer.draft import Draft
+from data_mover.transfer.existing import is_there_already
+from data_mover.transfer.hashing import Hashed
+from data_mover.transfer.order import Order
+from data_mover.transfer.plan import final_path, require_checksum, require_space, temporary_path
+from data_mover.transfer.predecessors import inherit
+from data_mover.transfer.publish import publish
+from data_mover.transfer.spool import sized
 from data_mover.transfer.verify import verify
 from data_mover.transfer.watch import Proof, Watch
 
 
-def move_file(order: Order, source: Files, destination: Files, watch: Watch) -> None:
+def move_file(order: Order, source: Source, destination: Files, watch: Watch) -> None:
     """Moves one file. When it returns, the proven file stands under its final name.
 
     Else it raises a MoveFailure, or Fenced or Cancelled, and has published nothing; except where the connection failed
-    at the last step, so that only the next attempt can tell. What could not be removed stays on record.
+    at the last step, so that only the next attempt can tell. What could not be removed stays on record, and so does
+    what the next attempt can go on with.
     """
     watch.phase("resolving")
-    if published_by_predecessor(order, destination, watch):
+    inheritance = inherit(order, destination, watch)
+    if inheritance.published:
         return
-    with source.open(order.source_path) as reader:
-        path = order.path or final_path(destination, order.destination_path, order.source_path)
-        watch.resolved(path, reader.facts.size_bytes)
-        destination.make_directories(dirname(path))
-        require_space(destination, dirname(path), reader.facts.size_bytes)
-        temporary = Leftover(temporary_path(path, order.job_id, order.file_number, order.attempt))
-        watch.phase("transferring")
-        watch.leaving(temporary)
-        with _removed_on_failure(destination, temporary, watch):
-            copied = _copy(order, source, reader, destination, temporary.path, watch)
-            _require_checksum(order, copied)
-            watch.phase("verifying")
-            verified = verify(destination, temporary.path, copied, watch)
-        publish(order, destination, temporary, path, Proof(copied.size_bytes, copied.sha256, verified), watch)
+    draft = Draft(destination, watch, inheritance.begun)
+    with draft.removed_if_useless():
+        with source.open(order.source_path) as reader:
+            path = order.path or final_path(
+                destination, order.destination_path, reader.name or basename(order.source_path)
+            )
+            watch.resolved(path, reader.facts.size_bytes)
+            destination.make_directories(dirname(path))
+            watch.placed(destination.place(path))
+            if is_there_already(order, source, reader.facts.size_bytes, destination, path, watch):
+                draft.drop()
+                return
+            with sized(reader, destination, order.state_dir, Throttle(source.options.bandwidth, watch), watch) as whole:
+                copied = _copy(order, source, whole, destination, path, draft, watch)
+            if source.facts(order.source_path) != reader.facts:
+                raise SourceChanged(source.named(order.source_path))
+        require_checksum(order, copied.sha256)
+        watch.phase("verifying")
+        verified = verify(destination, draft.leftover.path, copied, watch)
+    publish(order, destination, draft.leftover, path, Proof(copied.size_bytes, copied.sha256, verified), watch)
 
 
-@contextmanager
-def _removed_on_failure(destination: Files, temporary: Leftover, watch: Watch) -> Iterator[None]:
-    """A file that cannot be removed now stays on record: the next attempt clears it, or a worker, later."""
-    try:
-        yield
-    except BaseException:
-        with suppress(MoveFailure):
-            clear(destination, temporary)
-            watch.gone(temporary)
-        raise
-
-
-def _copy(order: Order, source: Files, reader: Reader, destination: Files, temporary: str, watch: Watch) -> Copied:
-    """Copies the whole source. SourceChanged if it is not afterwards what it was before."""
-    new_file = NewFile(reader.facts.size_bytes, destination.options.file_mode, reader.facts.modified_at)
-    limits = [limit for limit in (source.options.bandwidth, destination.options.bandwidth) if limit is not None]
-    with destination.create(temporary, new_file) as writer:
-        copied = copy(reader, writer, Throttle(min(limits, default=None), watch), watch)
-        if copied.size_bytes != reader.facts.size_bytes or source.facts(order.source_path) != reader.facts:
-            raise SourceChanged(f"{source.host}:{order.source_path}")
+def _copy(
+    order: Order, source: Source, reader: Reader, destination: Files, path: str, draft: Draft, watch: Watch
+) -> Copied:
+    """Copies what is not there yet. SourceChanged if that is not what was there before, or less than was told."""
+    new_file = _new_file(reader.facts, destination)
+    read = Hashed(reader.blocks())
+    with _writer(order, destination, path, reader, new_file, draft, watch) as writer:
+        watch.copying_from(writer.acknowledged_bytes)
+        if draft.checkpoint is not None:
+            reread(read, writer.acknowledged_bytes, Throttle(source.options.bandwidth, watch), watch)
+            if read.sha256 != draft.checkpoint.sha256:
+                raise SourceChanged(source.named(order.source_path))
+        checkpoints = Checkpoints(writer, reader.facts, order.checkpoint_bytes, draft.reached)
+        copy(read, writer, checkpoints, _throttle(source, destination, watch), watch)
+        if new_file.size_bytes not in (None, read.size_bytes):
+            raise SourceChanged(source.named(order.source_path))
+        watch.busy(destination.options.patience_seconds(read.size_bytes))
         writer.commit()
-    watch.moved(copied.size_bytes)
-    return copied
+    watch.moved(read.size_bytes)
+    return Copied(read.size_bytes, read.sha256)
 
 
-def _require_checksum(order: Order, copied: Copied) -> None:
-    if order.checksum is not None and order.checksum != copied.sha256:
-        raise ChecksumMismatch(f"asked for {order.checksum}, read {copied.sha256}")
+def _new_file(source: Facts, destination: Files) -> NewFile:
+    modified_at = time.time() if source.modified_at is None else source.modified_at
+    return NewFile(source.size_bytes, destination.options.file_mode, modified_at)
+
+
+def _writer(
+    order: Order, destination: Files, path: str, reader: Reader, new_file: NewFile, draft: Draft, watch: Watch
+) -> Writer:
+    """Of what a predecessor has begun, or else of a new file."""
+    writer = draft.resume(reader.facts, new_file)
+    watch.phase("transferring")
+    if writer is None:
+        require_space(destination, dirname(path), new_file.size_bytes)
+        temporary = temporary_path(path, order.job_id, order.file_number, order.attempt)
+        writer = draft.create(temporary, new_file)
+    return writer
+
+
+def _throttle(source: Source, destination: Files, watch: Watch) -> Throttle:
+    limits = [limit for limit in (source.options.bandwidth, destination.options.bandwidth) if limit is not None]
+    return Throttle(min(limits, default=None), watch)

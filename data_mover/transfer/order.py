@@ -1,6 +1,33 @@
 """What a transfer is asked to do."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from data_mover.locations import IfExists
+from data_mover.protocols.base import Facts
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """How much of a temporary file was on the destination's disk, and what the source was like."""
+
+    offset_bytes: int
+    #: of the bytes before the offset, in hexadecimal
+    sha256: str
+    #: what the source's host told of the source
+    source_bytes: int | None
+    source_modified_at: float | None
+    source_version: str | None = None
+
+    @classmethod
+    def of(cls, source: Facts, offset_bytes: int, sha256: str) -> Self:
+        return cls(offset_bytes, sha256, source.size_bytes, source.modified_at, source.version)
+
+    def is_of(self, source: Facts) -> bool:
+        """Whether the source is what it was, as far as its host tells."""
+        told = (self.source_bytes, self.source_modified_at, self.source_version)
+        return told == (source.size_bytes, source.modified_at, source.version)
 
 
 @dataclass(frozen=True)
@@ -10,6 +37,8 @@ class Leftover:
     path: str
     #: the final path, if this is the old file that was put aside for it
     restores: str | None = None
+    #: how far the copy had come at least, if this is a temporary file
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -22,8 +51,13 @@ class Order:
     source_path: str
     #: as asked: a directory, or the exact name
     destination_path: str
+    #: how many bytes are copied from one checkpoint to the next
+    checkpoint_bytes: int
+    #: where what is read may wait, should the destination have to know its size first
+    state_dir: Path
     #: SHA-256 that the source must have
     checksum: str | None = None
+    if_exists: IfExists = IfExists.REPLACE
     #: the final path, once an attempt has resolved it
     path: str | None = None
     #: the digest that an earlier attempt had marked as about to be published

@@ -1,10 +1,10 @@
 """Proving that what stands at the destination is what was read at the source."""
 
-import hashlib
-
 from data_mover.errors import VerifyFailed
-from data_mover.protocols.base import Files
+from data_mover.protocols.base import Files, Source
 from data_mover.transfer.copy import Copied
+from data_mover.transfer.hashing import Hashed
+from data_mover.transfer.order import Checkpoint
 from data_mover.transfer.watch import Watch
 
 #: From this size on a command on the host is asked first; starting one costs about as much as reading 8 MiB back.
@@ -19,25 +19,43 @@ def verify(destination: Files, path: str, copied: Copied, watch: Watch) -> str:
     _require_size(destination, path, copied)
     if destination.options.verify == "size":
         return "size"
-    if _asks_the_host(destination, copied) and destination.sha256(path) == copied.sha256:
+    if _is_confirmed(destination, path, copied.size_bytes, copied.sha256, watch):
         return "sha256-remote"
     if read_digest(destination, path, watch) != copied.sha256:
         raise VerifyFailed(f"{destination.host}: the SHA-256 is another")
     return "sha256-readback"
 
 
-def read_digest(files: Files, path: str, watch: Watch) -> str:
-    """The SHA-256 in hexadecimal of what a new handle reads at the path."""
-    digest = hashlib.sha256()
+def has_prefix(destination: Files, path: str, checkpoint: Checkpoint, watch: Watch) -> bool:
+    """Whether the file at the path begins as the checkpoint says, whatever the registry allows as a proof."""
+    count, sha256 = checkpoint.offset_bytes, checkpoint.sha256
+    return _is_confirmed(destination, path, count, sha256, watch) or (
+        read_digest(destination, path, watch, count) == sha256
+    )
+
+
+def has_digest(destination: Files, path: str, sha256: str, watch: Watch) -> bool:
+    """Whether there is a file at the path, and its bytes have the digest."""
+    return destination.facts(path) is not None and read_digest(destination, path, watch) == sha256
+
+
+def read_digest(files: Source, path: str, watch: Watch, first_bytes: int | None = None) -> str:
+    """The SHA-256 in hexadecimal of what a new handle reads at the path, of all or of the first bytes."""
     with files.open(path) as reader:
-        for block in reader.blocks():
-            digest.update(block)
+        read = Hashed(reader.blocks())
+        for _ in read.rest() if first_bytes is None else read.until(first_bytes):
             watch.alive()
-    return digest.hexdigest()
+    return read.sha256
 
 
-def _asks_the_host(destination: Files, copied: Copied) -> bool:
-    return destination.options.verify == "sha256" and copied.size_bytes >= REMOTE_DIGEST_BYTES
+def _is_confirmed(destination: Files, path: str, first_bytes: int, sha256: str, watch: Watch) -> bool:
+    """Whether the host is to be asked, and finds that the file's first bytes have the digest."""
+    if destination.options.verify != "sha256" or first_bytes < REMOTE_DIGEST_BYTES:
+        return False
+    watch.busy(destination.options.patience_seconds(first_bytes))
+    digest = destination.sha256(path, first_bytes)
+    watch.alive()
+    return digest == sha256
 
 
 def _require_size(destination: Files, path: str, copied: Copied) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from data_mover.transfer.order import Leftover
+from data_mover.transfer.order import Checkpoint, Leftover
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,32 @@ class Watch(Protocol):
     def phase(self, name: str) -> None:
         """The transfer begins `resolving`, `transferring` or `verifying`."""
 
-    def resolved(self, path: str, size_bytes: int) -> None:
-        """The final path is decided, for all attempts to come, and the size of the source is known."""
+    def resolved(self, path: str, size_bytes: int | None) -> None:
+        """The final path is decided, for all attempts to come, and so is the size of the source, if it is known."""
+
+    def placed(self, place: str) -> None:
+        """The final path by the name that every registered host has for it; on return nobody else publishes there.
+
+        Raises PathBusy too, or Superseded.
+        """
 
     def leaving(self, leftover: Leftover) -> None:
         """A file is about to be created that must not stay; on return it is on record."""
+
+    def copying_from(self, offset_bytes: int) -> None:
+        """The copy begins, at this byte: those before it are at the destination, from an earlier attempt."""
+
+    def checkpoint(self, path: str, checkpoint: Checkpoint) -> None:
+        """So much of the temporary file is on disk; it is put on record if that is possible without waiting."""
 
     def moved(self, acknowledged_bytes: int) -> None:
         """So many bytes of the file have been acknowledged by the destination; the same number again is no movement."""
 
     def alive(self) -> None:
         """Something moved that is not new bytes at the destination."""
+
+    def busy(self, seconds: float) -> None:
+        """The host works by itself from now on, and may take so long without a word."""
 
     def publishing(self, proof: Proof) -> None:
         """The file is proven and about to get its final name; on return that is on record. From now on it is too late

@@ -5,6 +5,7 @@ from pyramid.request import Request
 
 from data_mover import callers, migrations
 from data_mover.db import Database
+from data_mover.fault_points import open_to_orders
 from data_mover.job_queue import Bell, redis_connection
 from data_mover.moves import Moves
 from data_mover.registry import RegistryFile
@@ -14,12 +15,14 @@ from data_mover.settings import Settings
 def includeme(config: Configurator) -> None:
     settings: Settings = config.registry.data_mover_settings
     settings.make_state_dir()
+    if settings.fault_points:
+        open_to_orders()
     database = Database(settings.database_url())
     migrations.require_newest(database.engine)
     moves = Moves(
         settings,
         database,
-        RegistryFile(settings.registry),
+        RegistryFile(settings.registry, settings.open_web),
         Bell(redis_connection(settings)),
     )
     config.add_request_method(lambda request: moves, "moves", property=True)

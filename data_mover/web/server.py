@@ -1,6 +1,7 @@
 """`use = egg:data_mover#server`: waitress with limits that a public port needs."""
 
 import logging
+import resource
 from typing import Any
 
 import waitress
@@ -13,6 +14,9 @@ LIMITS = {
     "connection_limit": 1000,
     "channel_timeout": 20,
     "threads": 8,
+    "max_request_header_size": 16 * 1024,
+    "inbuf_overflow": 32 * 1024,  # in memory; a larger body waits in a temporary file
+    "asyncore_use_poll": True,  # select ends the process at the 1024th file
     "ident": "data_mover",
     "clear_untrusted_proxy_headers": False,
 }
@@ -20,5 +24,12 @@ LIMITS = {
 
 def serve_forever(app: Any, global_config: dict[str, str], **settings: Any) -> None:
     """PasteDeploy's server runner. Whatever waitress knows can be set beside `listen`, the limits included."""
+    _allow_open_files()
     log.info("serving %s", settings.get("listen", "on waitress' default port"))
     waitress.serve(app, **{**LIMITS, **settings})
+
+
+def _allow_open_files() -> None:
+    """As many as the system lets this process have: the usual 1024 are used up by the connections alone."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,16 +1,19 @@
-"""What workers do for nobody: they clear what jobs that have ended left on the hosts, once those answer."""
+"""What workers do for nobody in particular: they find out whether a host can be reached again, and clear what jobs that
+have ended left on the hosts."""
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from data_mover.db import Database
-from data_mover.errors import ConnectionLost, MoveFailure, Stalled
-from data_mover.jobs import files
+from data_mover.errors import ConnectionLost, MoveFailure, Stalled, UnknownHost
+from data_mover.jobs import files, hosts
 from data_mover.jobs.files import RecordedLeftover
-from data_mover.protocols import connect
+from data_mover.protocols import writable
 from data_mover.protocols.base import Files
 from data_mover.registry import Registry
 from data_mover.transfer import Leftover, clear
+from data_mover.worker.dialler import Dialler
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +22,23 @@ AT_A_TIME = 20
 WAIT_SECONDS = 300
 
 
-def clear_leftovers(database: Database, registry: Registry) -> None:
+def probe(database: Database, registry: Registry, dialler: Dialler) -> bool:
+    """Finds out whether a host can be reached again whose jobs wait for that, if there is one whose time has come.
+
+    Whether there was one. Raises ServiceUnavailable where the database does not answer.
+    """
+    with database.reading() as session:
+        due = hosts.probe_due(session)
+    if not due:
+        return False
+    with database.writing() as session:
+        name = hosts.take_probe(session)
+    if name is not None:
+        _probe(database, registry, dialler, name)
+    return name is not None
+
+
+def clear_leftovers(database: Database, registry: Registry, dialler: Dialler) -> None:
     """Clears what is due, host by host. Raises ServiceUnavailable where the database does not answer."""
     with database.reading() as session:
         due = files.leftovers_due(session)
@@ -28,18 +47,33 @@ def clear_leftovers(database: Database, registry: Registry) -> None:
     with database.writing() as session:
         leftovers = files.take_leftovers(session, AT_A_TIME, WAIT_SECONDS * 1000)
     for host in sorted({leftover.host for leftover in leftovers}):
-        _clear_host(database, registry, host, [leftover for leftover in leftovers if leftover.host == host])
+        of_host = [leftover for leftover in leftovers if leftover.host == host]
+        _clear_host(database, registry, dialler, host, of_host)
 
 
-def _clear_host(database: Database, registry: Registry, host: str, leftovers: Sequence[RecordedLeftover]) -> None:
-    options = registry.hosts.get(host)
+def _probe(database: Database, registry: Registry, dialler: Dialler, name: str) -> None:
+    """A host that has left the registry is not waited for: its jobs shall hear so."""
+    options = registry.every_host.get(name)
+    if options is None:
+        with database.writing() as session:
+            hosts.record_refused(session, name, UnknownHost.code)
+        return
+    with suppress(MoveFailure):  # the dialler has put it on record
+        dialler.connect(name, options).close()
+
+
+def _clear_host(
+    database: Database, registry: Registry, dialler: Dialler, host: str, leftovers: Sequence[RecordedLeftover]
+) -> None:
+    options = registry.every_host.get(host)
     if options is None:
         log.warning("leftovers-stay host=%s is no longer in the registry; %d files", host, len(leftovers))
         return
     try:
-        with connect(host, options) as connected:
+        with dialler.connect(host, options) as connected:
+            files_there = writable(connected)
             for leftover in leftovers:
-                _clear(database, connected, leftover)
+                _clear(database, files_there, leftover)
     except MoveFailure as failure:
         log.warning("leftovers-stay host=%s %s", host, failure.reason)
 

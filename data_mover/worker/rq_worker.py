@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -20,16 +20,21 @@ from rq.worker import Worker as ForkingWorker
 
 from data_mover import migrations
 from data_mover.db import Database
+from data_mover.fault_points import open_to_orders, reach
 from data_mover.job_queue import Bell, BellJob, bell_queue, redis_connection
 from data_mover.protocols import load_backends
 from data_mover.registry import RegistryFile
 from data_mover.settings import Settings
 from data_mover.worker.shift import Shift
+from data_mover.worker.stop import Stop
 
 log = logging.getLogger(__name__)
 
 #: an idle worker looks up from its queue after `ttl - 15` seconds; so long may a swallowed connection go unnoticed
 WORKER_TTL_SECONDS = 60
+
+#: what asks a worker to stop; its work-horse is asked with the first of them
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _PR_SET_PDEATHSIG = 1
 
@@ -43,13 +48,15 @@ class Deployment(NamedTuple):
 def deployment() -> Deployment:
     """What $DATA_MOVER_INI says, read once by the worker and inherited by the processes that it forks."""
     settings = Settings.from_ini(os.environ["DATA_MOVER_INI"])
-    return Deployment(settings, RegistryFile(settings.registry))
+    return Deployment(settings, RegistryFile(settings.registry, settings.open_web))
 
 
 def _require_deployment() -> None:
     """Raises ConfigurationError if there is no deployment to work for."""
     settings = deployment().settings
     settings.make_state_dir()
+    if settings.fault_points:
+        open_to_orders()
     database = Database(settings.database_url())
     migrations.require_newest(database.engine)
     database.close()
@@ -57,10 +64,14 @@ def _require_deployment() -> None:
 
 def answer_bell() -> None:
     """What every bell calls, in a process of its own with connections of its own."""
+    reach("heard")
     settings, registry = deployment()
     database = Database(settings.database_url())
+    stop = Stop(settings.stop_seconds)
+    signal.signal(signal.SIGTERM, lambda *_: stop.ask())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     try:
-        Shift(settings, database, registry, Bell(redis_connection(settings))).work()
+        Shift(settings, database, registry, Bell(redis_connection(settings)), stop).work()
     finally:
         database.close()
 
@@ -84,15 +95,34 @@ class Worker(ForkingWorker):
         super().__init__([bell_queue(connection)], name, connection=connection, **options)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
+        reach("popped")
         deployment().registry.current()
         with self._redis_may_be_away("a bell was lost; the sweeper rings again"):
             super().execute_job(job, queue)
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        """A stop that is asked for meanwhile waits until the worker knows its work-horse, and that one can hear it."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        super().fork_work_horse(job, queue)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+    def handle_warm_shutdown_request(self) -> None:
+        """The work-horse begins nothing further, and hands its job back if that does not end in time."""
+        log.info("stop-requested")
+        if self.horse_pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.horse_pid, signal.SIGTERM)
+
+    def set_shutdown_requested_date(self) -> None:
+        """Nobody reads that date in Redis, and a Redis that is away must not come between a stop and its end."""
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """The forked process ends with its worker: without one nobody would hear of what it does."""
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != self.pid:
             os._exit(1)
+        if self._stop_requested:
+            os.kill(os.getpid(), signal.SIGTERM)
         super().main_work_horse(job, queue)
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:

@@ -7,13 +7,17 @@ import time
 
 from data_mover.db import Database
 from data_mover.errors import ServiceUnavailable
+from data_mover.fault_points import reach
 from data_mover.job_queue import Bell
 from data_mover.jobs import claims
-from data_mover.jobs.claims import Claim
+from data_mover.jobs.claims import Claim, Worker
+from data_mover.jobs.retries import Backoff
 from data_mover.registry import RegistryFile
 from data_mover.settings import Settings
 from data_mover.worker.attempt import Attempt
-from data_mover.worker.errands import clear_leftovers
+from data_mover.worker.dialler import Dialler
+from data_mover.worker.errands import clear_leftovers, probe
+from data_mover.worker.stop import Stop
 
 log = logging.getLogger(__name__)
 
@@ -24,44 +28,51 @@ ROUNDS = 10
 class Shift:
     """Works through what can be claimed. Everything it needs is handed in; connections are its process's own."""
 
-    def __init__(self, settings: Settings, database: Database, registry: RegistryFile, bell: Bell) -> None:
+    def __init__(self, settings: Settings, database: Database, registry: RegistryFile, bell: Bell, stop: Stop) -> None:
         self._settings = settings
         self._database = database
         self._registry = registry
         self._bell = bell
-        self._worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._stop = stop
+        self._worker = Worker(socket.gethostname(), os.getpid())
+        backoff = Backoff(settings.retry_first_seconds, settings.probe_longest_seconds)
+        self._dialler = Dialler(database, backoff, bell)
 
     def work(self) -> None:
-        """Returns when nothing can be claimed, or `claim_on_seconds` have passed and the job in hand is done; then the
-        bell rings for the next shift. A database that does not answer ends the shift: the sweeper rings again."""
+        """Returns when nothing can be claimed, or `claim_on_seconds` have passed or a stop is asked for and the job in
+        hand is done; then the bell rings for the next shift. A database that does not answer ends the shift: the
+        sweeper rings again."""
+        until = time.monotonic() + self._settings.claim_on_seconds
         try:
-            if self._claim_on():
-                clear_leftovers(self._database, self._registry.current())
-            else:
-                self._bell.ring()
+            while self._claim_on(until):
+                if not probe(self._database, self._registry.current(), self._dialler):
+                    return clear_leftovers(self._database, self._registry.current(), self._dialler)
+            self._bell.ring()
         except ServiceUnavailable as error:
             log.error("shift-ended %s; the sweeper wakes workers when it does", error)
 
-    def _claim_on(self) -> bool:
-        """Whether nothing was left; else the time was up."""
-        until = time.monotonic() + self._settings.claim_on_seconds
-        held = self._claim(last=None)
-        while held is not None:
-            Attempt(self._settings, self._database, self._registry.current(), held).run()
-            if time.monotonic() > until:
-                return False
+    def _claim_on(self, until: float) -> bool:
+        """Whether nothing was left; else the time was up, or a stop was asked for."""
+        held = None
+        while not self._stop.is_asked():
             held = self._claim(last=held)
-        return True
+            if held is None:
+                return True
+            Attempt(self._settings, self._database, self._registry.current(), self._dialler, held, self._stop).run()
+            if time.monotonic() > until:
+                break
+        return False
 
     def _claim(self, last: Claim | None) -> Claim | None:
-        places = {name: options.max_transfers for name, options in self._registry.current().hosts.items()}
+        places = {name: options.max_transfers for name, options in self._registry.current().every_host.items()}
         for _ in range(ROUNDS):
             with self._database.reading() as session:
-                heads = claims.heads(session, places, last)
+                heads = claims.heads(session, self._worker, places, last)
             for head in heads:
                 with self._database.writing() as session:
                     held = claims.take(session, head, self._worker, places, int(self._settings.lease_seconds * 1000))
                 if held is not None:
+                    reach("claimed")
                     return held
             if not heads:
                 return None

@@ -2,17 +2,21 @@
 
 import pytest
 
+from data_mover.job_queue import Bell, redis_connection
 from data_mover.jobs import claims, files, history
-from data_mover.jobs.history import Submission
-from data_mover.jobs.states import Phase, Priority, Status
-from data_mover.locations import Endpoint
+from data_mover.jobs.retries import Backoff
+from data_mover.jobs.states import Phase, Status
 from data_mover.registry import Registry
 from data_mover.settings import Settings
 from data_mover.worker.attempt import Attempt
+from data_mover.worker.dialler import Dialler
+from data_mover.worker.stop import Stop
+from tests.integration.conftest import a_submission
 
 NO_HOSTS = Registry(hosts={}, datasets={})
 PLACES = {"disk": 1, "vis": 1}
 LEASE_MS = 30_000
+WORKER = claims.Worker("here", 1)
 
 
 @pytest.fixture
@@ -29,23 +33,17 @@ def settings(tmp_path):
 
 
 @pytest.fixture
+def dialler(settings, database):
+    return Dialler(database, Backoff(1, 1), Bell(redis_connection(settings)))
+
+
+@pytest.fixture
 def held(database):
     """A job that has just been claimed."""
-    submission = Submission(
-        caller="ann",
-        source=Endpoint("disk", "/a"),
-        destination=Endpoint("vis", "/b"),
-        resolved_source=Endpoint("disk", "/a"),
-        key=None,
-        label=None,
-        priority=Priority.NORMAL,
-        checksum=None,
-        deadline_seconds=3600,
-    )
     with database.writing() as session:
-        history.add(session, submission)
-        [head] = claims.heads(session, PLACES)
-        return claims.take(session, head, "worker", PLACES, LEASE_MS)
+        history.add(session, a_submission())
+        [head] = claims.heads(session, WORKER, PLACES)
+        return claims.take(session, head, WORKER, PLACES, LEASE_MS)
 
 
 @pytest.fixture
@@ -57,18 +55,18 @@ def report(database, held):
     return read
 
 
-def test_a_failure_that_a_retry_cannot_help_ends_the_job(settings, database, held, report):
-    Attempt(settings, database, NO_HOSTS, held).run()
+def test_a_failure_that_a_retry_cannot_help_ends_the_job(settings, database, dialler, held, report):
+    Attempt(settings, database, NO_HOSTS, dialler, held, Stop(patience_seconds=5)).run()
 
     assert (report().status, report().code) == (Status.FAILED, "unknown-host")
 
 
-def test_while_nobody_knows_whether_it_was_published_no_failure_ends_the_job(settings, database, held, report):
+def test_while_nobody_knows_whether_it_was_published_no_failure_ends_the_job(settings, database, dialler, held, report):
     with database.writing() as session:
         files.record_resolved(session, held, "/b", 1)
-        files.mark_publishing(session, held, "ab", "size", LEASE_MS)
+        files.mark_publishing(session, held, 1, "ab", "size", LEASE_MS)
 
-    Attempt(settings, database, NO_HOSTS, held).run()
+    Attempt(settings, database, NO_HOSTS, dialler, held, Stop(patience_seconds=5)).run()
 
     told = report()
     assert (told.status, told.phase, told.code) == (Status.PENDING, Phase.WAITING_RETRY, "unknown-host")

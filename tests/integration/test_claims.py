@@ -7,67 +7,49 @@ from sqlalchemy import select, update
 
 from data_mover.db import Database, now_ms
 from data_mover.errors import HostUnreachable, NoSuchFile
-from data_mover.jobs import claims, files, history
-from data_mover.jobs.history import Submission
+from data_mover.jobs import claims, files, history, hosts
 from data_mover.jobs.models import Job
 from data_mover.jobs.states import Phase, Priority, Status
 from data_mover.locations import Endpoint
+from tests.integration.conftest import a_submission
 
 PLACES = {"disk": 100, "vis": 4, "hpc": 4}
 LEASE_MS = 30_000
+CHECKPOINT = {"offset_bytes": 5, "sha256": "ab", "source_bytes": 9, "source_modified_at": 1700000000.1234567}
+WORKER = claims.Worker("here", 1)
 
 
 @pytest.fixture
 def submit(database):
-    """Puts a job on record and returns its id."""
+    """Puts a job between hosts that have lately been reached on record and returns its id."""
 
-    def add(caller="ann", priority=Priority.NORMAL, destination="vis", **changes):
-        values = {
-            "caller": caller,
-            "source": Endpoint("disk", "/a"),
-            "destination": Endpoint(destination, "/b"),
-            "resolved_source": Endpoint("disk", "/a"),
-            "key": None,
-            "label": None,
-            "priority": priority,
-            "checksum": None,
-            "deadline_seconds": 3600,
-            **changes,
-        }
+    def add(destination="vis", **changes):
         with database.writing() as session:
-            return history.add(session, Submission(**values))
+            job_id = history.add(session, a_submission(destination=Endpoint(destination, "/b"), **changes))
+            for name in ("disk", destination):
+                hosts.record_reached(session, name)
+            return job_id
 
     return add
 
 
 @pytest.fixture
 def claim(database):
-    def take(places=PLACES, last=None):
-        return claim_best(database, places, last)
+    def take(places=PLACES, last=None, worker=WORKER):
+        return claim_best(database, places, last, worker)
 
     return take
 
 
-def claim_best(database, places=PLACES, last=None):
+def claim_best(database, places=PLACES, last=None, worker=WORKER):
     with database.reading() as session:
-        heads = claims.heads(session, places, last)
+        heads = claims.heads(session, worker, places, last)
     for head in heads:
         with database.writing() as session:
-            held = claims.take(session, head, "worker", places, LEASE_MS)
+            held = claims.take(session, head, worker, places, LEASE_MS)
         if held:
             return held
     return None
-
-
-@pytest.fixture
-def written(database):
-    """Runs a function of `claims` or `files` in a transaction of its own."""
-
-    def run(function, *arguments, **values):
-        with database.writing() as session:
-            return function(session, *arguments, **values)
-
-    return run
 
 
 @pytest.fixture
@@ -164,15 +146,16 @@ def test_a_lease_that_ran_out_gives_the_job_to_the_next_and_fences_the_first(sub
     first = claim()
     set_job(job_id, lease_until_ms=1)
 
-    assert written(claims.take_back_lost, LEASE_MS) == [job_id]
+    assert written(claims.take_back_lost, LEASE_MS, 10) == [(job_id, Status.PENDING)]
     second = claim()
 
     assert (second.job_id, second.attempt) == (job_id, 2)
     assert not written(claims.renew, first, LEASE_MS)
     assert not written(claims.record_phase, first, Phase.VERIFYING)
-    assert not written(files.mark_publishing, first, "ab", "size", LEASE_MS)
+    assert not written(files.mark_publishing, first, 10, "ab", "size", LEASE_MS)
     assert not written(files.unmark_publishing, first, LEASE_MS)
-    assert not written(files.record_leftover, first, "/x", None, LEASE_MS)
+    assert not written(files.record_leftover, first, "/x", None, None, LEASE_MS)
+    assert not written(files.record_checkpoint, first, "/x", CHECKPOINT, LEASE_MS)
     assert not written(claims.complete, first)
     assert not written(claims.fail, first, NoSuchFile("disk:/a"))
     assert not written(claims.put_back, first, HostUnreachable("vis"), 0)
@@ -185,7 +168,7 @@ def test_a_lease_that_holds_is_left_alone(submit, claim, written):
     submit()
     claim()
 
-    assert written(claims.take_back_lost, LEASE_MS) == []
+    assert written(claims.take_back_lost, LEASE_MS, 10) == []
 
 
 def test_a_lease_that_no_clock_can_mean_counts_as_run_out(submit, claim, set_job, written, database):
@@ -195,14 +178,14 @@ def test_a_lease_that_no_clock_can_mean_counts_as_run_out(submit, claim, set_job
         now = session.scalars(select(now_ms())).one()
     set_job(job_id, lease_until_ms=now + 3_600_000)
 
-    assert written(claims.take_back_lost, LEASE_MS) == [job_id]
+    assert written(claims.take_back_lost, LEASE_MS, 10) == [(job_id, Status.PENDING)]
 
 
 def test_what_ended_stays_as_it_is(submit, claim, written, report):
     job_id = submit()
     held = claim()
     written(files.record_resolved, held, "/b", 10)
-    written(files.mark_publishing, held, "ab", "sha256-readback", LEASE_MS)
+    written(files.mark_publishing, held, 10, "ab", "sha256-readback", LEASE_MS)
 
     assert written(claims.complete, held)
     once = report(job_id)
@@ -246,7 +229,7 @@ def test_the_deadline_ends_what_waits_and_what_runs_but_not_what_is_being_publis
     claim()
     held = claim()
     written(files.record_resolved, held, "/b", 1)
-    written(files.mark_publishing, held, "ab", "size", LEASE_MS)
+    written(files.mark_publishing, held, 10, "ab", "size", LEASE_MS)
     waiting = submit(destination="hpc")
     for job_id in (running, publishing, waiting):
         set_job(job_id, deadline_ms=1)
@@ -261,21 +244,41 @@ def test_past_the_deadline_nobody_claims_to_know_what_a_lost_publication_did(sub
     job_id = submit()
     held = claim()
     written(files.record_resolved, held, "/b", 1)
-    written(files.mark_publishing, held, "ab", "size", LEASE_MS)
+    written(files.mark_publishing, held, 10, "ab", "size", LEASE_MS)
     set_job(job_id, lease_until_ms=1, deadline_ms=1)
-    written(claims.take_back_lost, LEASE_MS)
+    written(claims.take_back_lost, LEASE_MS, 10)
 
     written(claims.end_overdue, 100)
 
     assert report(job_id).code == "unknown-outcome"
 
 
+def test_a_checkpoint_belongs_to_one_temporary_file_and_goes_with_it_to_the_next_attempt(
+    submit, claim, written, set_job
+):
+    job_id = submit()
+    held = claim()
+    written(files.record_leftover, held, "/x", None, None, LEASE_MS)
+    written(files.record_leftover, held, "/y", None, None, LEASE_MS)
+    written(claims.renew, held, LEASE_MS, bytes_done=9)
+
+    assert written(files.record_checkpoint, held, "/y", CHECKPOINT, LEASE_MS)
+    assert written(files.record_checkpoint, held, "/y", CHECKPOINT | {"offset_bytes": 7}, LEASE_MS)
+    set_job(job_id, lease_until_ms=1)
+    written(claims.take_back_lost, LEASE_MS, 10)
+    successor = claim()
+
+    left = {each.path: each.checkpoint for each in written(files.leftovers_of, successor)}
+    assert left == {"/x": None, "/y": CHECKPOINT | {"offset_bytes": 7}}
+    assert successor.bytes_done == 9
+
+
 def test_temporary_files_of_live_jobs_are_left_to_the_next_attempt(submit, claim, written, set_job):
     job_id = submit()
     held = claim()
-    written(files.record_leftover, held, "/.data_mover-1", None, 0)
+    written(files.record_leftover, held, "/.data_mover-1", None, None, 0)
     set_job(job_id, lease_until_ms=1)
-    written(claims.take_back_lost, LEASE_MS)
+    written(claims.take_back_lost, LEASE_MS, 10)
 
     assert written(files.take_leftovers, 10, 1000) == []
     successor = claim()

@@ -9,38 +9,26 @@ from sqlalchemy.engine import make_url
 
 from data_mover import migrations
 from data_mover.db import Database
-from data_mover.errors import Fenced, Stalled
+from data_mover.errors import Cancelled, Fenced, Stalled
 from data_mover.jobs import claims, history
-from data_mover.jobs.history import Submission
 from data_mover.jobs.leases import Lease, LeaseTerms
 from data_mover.jobs.models import Job
-from data_mover.jobs.states import Priority
-from data_mover.locations import Endpoint
+from tests.integration.conftest import a_submission
 from tests.servers.postgresql import postgresql_server
 from tests.servers.processes import eventually
 
+WORKER = claims.Worker("here", 1)
 TERMS = LeaseTerms(lease_seconds=1, beat_seconds=0.05, idle_seconds=0.5)
 
 
 def claimed(database):
     """A job that has just been claimed."""
-    submission = Submission(
-        caller="ann",
-        source=Endpoint("disk", "/a"),
-        destination=Endpoint("vis", "/b"),
-        resolved_source=Endpoint("disk", "/a"),
-        key=None,
-        label=None,
-        priority=Priority.NORMAL,
-        checksum=None,
-        deadline_seconds=3600,
-    )
     with database.writing() as session:
-        history.add(session, submission)
+        history.add(session, a_submission())
     places = {"disk": 1, "vis": 1}
     with database.writing() as session:
-        [head] = claims.heads(session, places)
-        return claims.take(session, head, "worker", places, TERMS.lease_ms)
+        [head] = claims.heads(session, WORKER, places)
+        return claims.take(session, head, WORKER, places, TERMS.lease_ms)
 
 
 @pytest.fixture
@@ -61,7 +49,7 @@ def test_a_transfer_that_moves_keeps_its_lease_and_its_progress_is_on_record(dat
 
     assert lease.lost is None
     with database.writing() as session:
-        assert claims.take_back_lost(session, TERMS.lease_ms) == []
+        assert claims.take_back_lost(session, TERMS.lease_ms, 10) == []
         told = history.report(session, "ann", held.job_id)
     assert told.bytes_done > 40
     assert told.bytes_per_second > 0
@@ -83,6 +71,14 @@ def test_a_sign_of_life_that_is_no_progress_keeps_the_lease(database, held, abor
     assert lease.lost is None
 
 
+def test_a_host_that_works_by_itself_has_its_time_and_no_more(database, held, aborted):
+    with Lease(database, held, TERMS, aborted.set) as lease:
+        lease.alive(silent_seconds=1)
+        assert not aborted.wait(TERMS.idle_seconds + 0.5)
+        with pytest.raises(Stalled):
+            eventually(lambda: lease.moved(0), "the lease is lost")
+
+
 def test_an_attempt_whose_job_is_anothers_stops_at_its_next_word(database, held, aborted):
     with Lease(database, held, TERMS, aborted.set) as lease:
         with database.writing() as session:
@@ -90,7 +86,7 @@ def test_an_attempt_whose_job_is_anothers_stops_at_its_next_word(database, held,
         with pytest.raises(Fenced):
             eventually(lambda: lease.alive(), "the lease is lost")
 
-    assert aborted.is_set()
+    assert not aborted.is_set()
 
 
 def test_while_the_database_is_away_the_lease_holds_for_as_long_as_it_was_given(tmp_path, aborted):
@@ -104,3 +100,22 @@ def test_while_the_database_is_away_the_lease_holds_for_as_long_as_it_was_given(
         with pytest.raises(Fenced):
             eventually(lambda: lease.alive(), "the lease is lost", 20)
     database.close()
+
+
+def test_a_transfer_that_was_cancelled_is_left_to_clear_up_behind_itself(database, held, aborted):
+    with Lease(database, held, TERMS, aborted.set) as lease:
+        with database.writing() as session:
+            claims.cancel(session, held.job_id)
+
+        with pytest.raises(Cancelled):
+            eventually(lease.alive, "the wish is heard")
+
+    assert not aborted.is_set()
+
+
+def test_a_transfer_that_is_blocked_by_a_host_is_ended_when_it_is_cancelled(database, held, aborted):
+    with Lease(database, held, TERMS, aborted.set):
+        with database.writing() as session:
+            claims.cancel(session, held.job_id)
+
+        eventually(aborted.is_set, "the connections are ended")

@@ -1,11 +1,10 @@
 """A host that fails at one point: the move must learn of it."""
 
-import os
 from contextlib import ExitStack
 
 import pytest
 
-from data_mover.errors import CannotReplace, MoveFailure, NoSpace
+from data_mover.errors import MoveFailure, NoSpace, PermissionRefused
 from data_mover.protocols import PROTOCOLS
 from data_mover.protocols.base import NewFile
 from data_mover.protocols.options import SshOptions
@@ -48,6 +47,26 @@ def test_a_step_that_the_host_refuses_fails_the_file(faulty, operation, number):
         put(files)
 
 
+@pytest.mark.parametrize(("operation", "number"), [("write", 1), ("fsync", 1), ("fsync", 2)])
+def test_what_the_host_refuses_to_bring_to_disk_never_counts_as_being_there(faulty, operation, number):
+    files = faulty(operation, number)
+
+    def write():
+        with files.create("/a", NewFile(40 * SIZE, 0o644, 1_700_000_000)) as writer:
+            for count in range(1, 41):
+                writer.write(bytes(SIZE))
+                if count % 10 == 1:
+                    writer.sync()
+                synced.append(writer.synced_bytes)
+            writer.commit()
+
+    synced = []
+    with pytest.raises(MoveFailure, match="vis"):
+        write()
+
+    assert set(synced) <= ({0, SIZE} if (operation, number) == ("fsync", 2) else {0})
+
+
 def test_a_failed_write_does_not_spoil_the_next_file(faulty):
     files = faulty("write", 3)
 
@@ -86,29 +105,14 @@ def test_a_replacement_that_the_host_refuses_keeps_the_old_file(faulty, tmp_path
     assert (tmp_path / "root" / "a").stat().st_size == SIZE
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_full_disk_is_told_from_other_failures(protocol, tmp_path, openssh):
-    with small_disk(tmp_path / "root", 2**20) as root:
+@pytest.mark.parametrize(("options", "failure"), [("rw", NoSpace), ("nr_inodes=1", NoSpace), ("ro", PermissionRefused)])
+@pytest.mark.parametrize("protocol", ["sftp", "scp", "local"])
+def test_a_disk_that_is_full_or_read_only_is_told_from_other_failures(protocol, options, failure, tmp_path, openssh):
+    with small_disk(tmp_path / "root", 2**20, options) as root:
         table = {**openssh.options(root), "protocol": protocol}
         if protocol == "local":
             table = {"protocol": "local", "root": str(root), "roles": ["destination"]}
         host = Host(protocol, PROTOCOLS[protocol].options.model_validate(table), root)
 
-        with host.connect() as files, pytest.raises(NoSpace, match=protocol):
+        with host.connect() as files, pytest.raises(failure, match=protocol):
             put(files)
-
-
-def test_a_host_without_an_atomic_replacement_says_so(tmp_path, openssh_without_renaming):
-    root = tmp_path / "root"
-    root.mkdir()
-    (root / "old").write_bytes(b"old")
-    options = SshOptions.model_validate(openssh_without_renaming.options(root))
-
-    with Host("vis", options, root).connect() as files:
-        put(files, "/a", 3)
-        with pytest.raises(CannotReplace):
-            files.replace("/a", "/old")
-        files.replace("/a", "/fresh")
-
-    assert (root / "old").read_bytes() == b"old"
-    assert sorted(os.listdir(root)) == ["fresh", "old"]

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -27,6 +27,17 @@ def silent_server():
     """Accepts connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
+
+
+@contextmanager
+def full_server():
+    """The address and port of one that accepts no connection any more."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as waiting:
+        for _ in range(2):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield listener.getsockname()
 
 
 def write_for_ever(writer):
@@ -53,6 +64,15 @@ def test_a_name_that_does_not_resolve_is_unreachable(ssh_host):
         ssh_host.changed(address="host.invalid").connect()
 
 
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(openssh, host_table, monkeypatch):
+    host = host_table(openssh).changed(address="vis.example.org", connect_timeout_seconds=4)
+    with full_server() as (address, port):
+        found = [(socket.AF_INET, 0, 0, "", each) for each in ((address, port), ("127.0.0.1", openssh.port))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+        host.connect().close()
+
+
 def test_another_host_key_is_refused_before_any_login(ssh_host, monkeypatch):
     monkeypatch.setenv("SECRET", "hunter2")
     asked = []
@@ -77,7 +97,7 @@ def test_a_host_key_of_another_type_is_refused(ssh_host):
 
 def test_a_key_from_known_hosts_is_as_good(ssh_host, tmp_path):
     known_hosts = tmp_path / "known_hosts"
-    known_hosts.write_text(f"[127.0.0.1]:{ssh_host.options.port} {ssh_host.options.host_key[0]}\n")
+    known_hosts.write_text(f"[{ssh_host.options.address}]:{ssh_host.options.port} {ssh_host.options.host_key[0]}\n")
 
     ssh_host.changed(host_key=(), known_hosts=str(known_hosts)).connect().close()
 

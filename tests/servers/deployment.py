@@ -14,6 +14,12 @@ from tests.servers.processes import end, eventually, free_port, running, started
 
 TERMINAL = ("COMPLETED", "FAILED", "CANCELLED")
 
+#: the beat and the sweeps of a service that tests do not have to wait for
+QUICK_PACE = """
+data_mover.beat_seconds = 0.1
+data_mover.sweep_seconds = 0.5
+"""
+
 INI = """
 [app:main]
 use = egg:data_mover
@@ -23,8 +29,7 @@ data_mover.registry = %(here)s/registry.toml
 data_mover.callers = none
 data_mover.default_destination = visualizer:/
 data_mover.state_dir = %(here)s/state
-data_mover.beat_seconds = 0.1
-data_mover.sweep_seconds = 0.5
+{pace}
 {extra}
 
 [server:main]
@@ -57,6 +62,8 @@ class Deployment:
     port: int
     stack: ExitStack = field(repr=False)
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    #: what its processes find in their environment besides
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def ini(self) -> Path:
@@ -73,7 +80,7 @@ class Deployment:
 
     def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         """Starts a program of the package beside the Python that runs the tests."""
-        environment = {**os.environ, "DATA_MOVER_INI": str(self.ini), "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "DATA_MOVER_INI": str(self.ini), "PYTHONUNBUFFERED": "1", **self.environment}
         program = [str(Path(sys.executable).parent / command[0]), *command[1:]]
         return self.stack.enter_context(running(program, self.directory / f"{name}.log", env=environment))
 
@@ -111,14 +118,14 @@ class Deployment:
 
 @contextmanager
 def deployment(
-    directory: Path, redis_url: str, registry: str, *, database_url: str = "", extra: str = ""
+    directory: Path, redis_url: str, registry: str, *, database_url: str = "", extra: str = "", pace: str = QUICK_PACE
 ) -> Iterator[Deployment]:
     """A service whose schema exists and of which nothing runs yet."""
     directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
     database_url = database_url or "sqlite:///%(here)s/jobs.db"
     (directory / "service.ini").write_text(
-        INI.format(database_url=database_url, redis_url=redis_url, port=port, extra=extra)
+        INI.format(database_url=database_url, redis_url=redis_url, port=port, extra=extra, pace=pace)
     )
     (directory / "registry.toml").write_text(registry)
     with ExitStack() as stack:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers.processes import free_port, program, running, started
+from tests.servers.processes import LOOPBACK, free_port, program, running, started
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,13 @@ class SshServer:
     host_key: str
     #: the server's own process
     pid: int
+    address: str = LOOPBACK
 
     def options(self, root: Path, **changes: object) -> dict[str, object]:
         """What a registry says of it."""
         return {
             "protocol": "sftp",
-            "address": "127.0.0.1",
+            "address": self.address,
             "port": self.port,
             "username": self.username,
             "key_file": str(self.key_file),
@@ -38,33 +39,38 @@ class SshServer:
 
 
 @contextmanager
-def openssh_server(directory: Path, *, port: int | None = None, extra: str = "") -> Iterator[SshServer]:
-    """A server that lets in who has the key in the directory; `extra` are lines of sshd_config."""
+def openssh_server(
+    directory: Path, *, port: int | None = None, address: str = LOOPBACK, host_key: str = "ed25519", extra: str = ""
+) -> Iterator[SshServer]:
+    """A server that lets in who has the key in the directory; its own key has the type `host_key`, and `extra` are
+    lines of sshd_config."""
     sshd = program("sshd")
-    _make_keys(directory)
-    port = port or free_port()
+    own_key = make_keys(directory, host_key)
+    port = port or free_port(address)
     config, log = directory / "sshd_config", directory / "sshd.log"
-    config.write_text(_CONFIG.format(directory=directory, port=port, extra=extra))
+    config.write_text(_CONFIG.format(directory=directory, port=port, address=address, extra=extra))
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     with running([sshd, "-D", "-e", "-f", str(config)], log) as process:
-        started(process, port, log)
-        host_key = " ".join((directory / "host_key.pub").read_text().split()[:2])
-        yield SshServer(port, getpass.getuser(), directory / "user_key", host_key, process.pid)
+        started(process, port, log, address)
+        yield SshServer(port, getpass.getuser(), directory / "user_key", own_key, process.pid, address)
 
 
-def _make_keys(directory: Path) -> None:
+def make_keys(directory: Path, host_key: str = "ed25519") -> str:
+    """Makes what is missing of `host_key`, `user_key` and `authorized_keys` in the directory; returns the public half
+    of the host's key as a registry has it."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name in ("host_key", "user_key"):
+    for name, kind in (("host_key", host_key), ("user_key", "ed25519")):
         if not (directory / name).exists():
-            command = [program("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)]
+            command = [program("ssh-keygen"), "-q", "-t", kind, "-m", "PEM", "-N", "", "-f", str(directory / name)]
             subprocess.run(command, check=True)
     (directory / "authorized_keys").write_text((directory / "user_key.pub").read_text())
+    return " ".join((directory / "host_key.pub").read_text().split()[:2])
 
 
 _CONFIG = """
 Port {port}
-ListenAddress 127.0.0.1
+ListenAddress {address}
 HostKey {directory}/host_key
 AuthorizedKeysFile {directory}/authorized_keys
 PidFile {directory}/sshd.pid

@@ -4,7 +4,7 @@ import glob
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,26 +16,40 @@ _DEBIAN = sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)
 
 
 @contextmanager
-def postgresql_server(directory: Path, port: int | None = None) -> Iterator[str]:
+def postgresql_server(
+    directory: Path, port: int | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """The URL of a database, empty at first; its superuser logs in without a password, over loopback only.
 
     What is in the directory is kept, so that the server can be started again.
     """
-    initdb, postgres = program("initdb", *_DEBIAN), program("postgres", *_DEBIAN)
-    as_user = _hand_over(directory)
-    data, log, port = directory / "data", directory / "postgresql.log", port or free_port()
-    if not data.exists():
-        make = [initdb, "-D", str(data), "-U", "tester", "-A", "trust", "-E", "UTF8", "--no-sync"]
-        subprocess.run(make, check=True, capture_output=True, **as_user)
-    command = [postgres, "-D", str(data), "-p", str(port), "-k", "", "-c", "listen_addresses=127.0.0.1", "-F"]
-    url = f"postgresql://tester@127.0.0.1:{port}/postgres"
-    with running(command, log, stop_signal=signal.SIGINT, **as_user) as process:
+    port = port or free_port()
+    log = directory / "postgresql.log"
+    command, as_user = postgresql_command(directory, port)
+    environment = {**os.environ, **(environment or {})}
+    with running(command, log, stop_signal=signal.SIGINT, env=environment, **as_user) as process:
         started(process, port, log)
-        eventually(lambda: _is_ready(url), "PostgreSQL takes queries")
+        url = postgresql_url(port)
+        eventually(lambda: is_ready(url), "PostgreSQL takes queries")
         yield url
 
 
-def _is_ready(url: str) -> bool:
+def postgresql_command(directory: Path, port: int) -> tuple[list[str], dict[str, str]]:
+    """What starts a PostgreSQL in the directory, which is prepared for it, and how `Popen` is to run that."""
+    initdb, postgres = program("initdb", *_DEBIAN), program("postgres", *_DEBIAN)
+    as_user = _hand_over(directory)
+    data = directory / "data"
+    if not data.exists():
+        make = [initdb, "-D", str(data), "-U", "tester", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        subprocess.run(make, check=True, capture_output=True, **as_user)
+    return [postgres, "-D", str(data), "-p", str(port), "-k", "", "-c", "listen_addresses=127.0.0.1", "-F"], as_user
+
+
+def postgresql_url(port: int) -> str:
+    return f"postgresql://tester@127.0.0.1:{port}/postgres"
+
+
+def is_ready(url: str) -> bool:
     """It accepts connections before it takes queries."""
     try:
         psycopg.connect(url).close()

@@ -15,11 +15,13 @@ import pytest
 
 T = TypeVar("T")
 
+LOOPBACK = "127.0.0.1"
 
-def free_port() -> int:
-    """A loopback port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+
+def free_port(address: str = LOOPBACK) -> int:
+    """A port of the loopback address that nobody listens on at the moment."""
+    with _socket(address) as probe:
+        probe.bind((address, 0))
         return probe.getsockname()[1]
 
 
@@ -34,11 +36,15 @@ def eventually(look: Callable[[], T], what: str, timeout_seconds: float = 30) ->
     pytest.fail(f"not in {timeout_seconds:g} s: {what}")
 
 
-def answers(port: int) -> bool:
-    """Whether something accepts connections on the loopback port."""
-    with socket.socket() as probe:
+def answers(port: int, address: str = LOOPBACK) -> bool:
+    """Whether something accepts connections on the port."""
+    with _socket(address) as probe:
         probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((address, port)) == 0
+
+
+def _socket(address: str) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
 
 
 def program(name: str, *directories: str) -> str:
@@ -80,9 +86,9 @@ def end(process: subprocess.Popen[bytes], stop_signal: int = signal.SIGTERM) -> 
         process.wait(timeout=10)
 
 
-def started(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def started(process: subprocess.Popen[bytes], port: int, log: Path, address: str = LOOPBACK) -> None:
     """Returns once the process accepts connections; fails with its log if it ends before."""
-    eventually(lambda: process.poll() is not None or answers(port), f"{process.args} listening on {port}")
+    eventually(lambda: process.poll() is not None or answers(port, address), f"{process.args} listening on {port}")
     if process.poll() is not None:
         pytest.fail(f"{process.args} ended with {process.returncode}: {log.read_text(errors='replace')}")
 

@@ -13,8 +13,12 @@ def redis_server(directory: Path, port: int | None = None) -> Iterator[str]:
     directory.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     log = directory / "redis.log"
-    command = [program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory)]
-    command += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
-    with running(command, log) as process:
+    with running(redis_command(directory, port), log) as process:
         started(process, port, log)
         yield f"redis://127.0.0.1:{port}/0"
+
+
+def redis_command(directory: Path, port: int) -> list[str]:
+    """What starts a Redis that writes down each change before it answers."""
+    place = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory)]
+    return [program("redis-server"), *place, "--appendonly", "yes", "--appendfsync", "always", "--save", ""]

@@ -18,6 +18,11 @@ def test_this_machine_is_served(address, host):
     assert is_from_this_machine({"REMOTE_ADDR": address, "HTTP_HOST": host})
 
 
+def test_a_program_that_sends_no_host_header_is_served():
+    """Web pages cannot make a browser do so."""
+    assert is_from_this_machine({"REMOTE_ADDR": "127.0.0.1"})
+
+
 @pytest.mark.parametrize(
     "environ",
     [
@@ -25,7 +30,8 @@ def test_this_machine_is_served(address, host):
         {"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "evil.example.org"},
         {"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "localhost.evil.example.org"},
         {"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "[broken"},
-        {"REMOTE_ADDR": "127.0.0.1"},
+        {"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": ""},
+        {"REMOTE_ADDR": "192.0.2.7"},
         {"HTTP_HOST": "localhost"},
         {"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "localhost", "HTTP_X_FORWARDED_FOR": "127.0.0.1"},
         {"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "localhost", "HTTP_FORWARDED": "for=127.0.0.1"},

@@ -1,16 +1,19 @@
 """The documents say what the code does."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from data_mover.errors import FAILURES
-from data_mover.protocols.options import LocalOptions, SshOptions
+from data_mover.protocols.options import HttpOptions, LocalOptions, S3Options, SshOptions
 from data_mover.registry import Dataset
 from data_mover.rpc.methods import METHODS
 from data_mover.rpc.requests import Options
 from data_mover.settings import Settings
+from tests.crash.matrix import WEB_POINTS, WORKER_POINTS
 
+MODELS = (LocalOptions, SshOptions, HttpOptions, S3Options, Dataset)
 DOCS = Path(__file__).parents[2] / "docs"
 
 CODES_HEAD = """\
@@ -18,6 +21,9 @@ CODES_HEAD = """\
 
 `check` tells the code, a reason that begins with the sentence, whether a retry can help, and who can fix it. What a
 retry can help is tried again by itself, with growing waits, until the attempts are used up or the deadline has passed.
+
+Where a web server answers with another status than that of a file, the code is the status: `http-404` below stands for
+`http-410` too, `http-5xx` for 408, 425, 429 and all from 500 on, and `http-<status>` for all others.
 
 | code | sentence | a retry can help | who can fix it |
 |---|---|---|---|
@@ -46,7 +52,7 @@ def test_every_setting_is_documented_with_its_default(field):
         assert f"| {field.default} |" in row
 
 
-@pytest.mark.parametrize("key", sorted({*LocalOptions.model_fields, *SshOptions.model_fields, *Dataset.model_fields}))
+@pytest.mark.parametrize("key", sorted({key for model in MODELS for key in model.model_fields}))
 def test_every_key_of_the_registry_is_documented(key):
     assert row_of("configuration.md", key)
 
@@ -59,6 +65,18 @@ def test_every_method_is_documented(name):
 @pytest.mark.parametrize("option", sorted(Options.model_fields))
 def test_every_option_is_documented(option):
     assert row_of("xml-rpc.md", option)
+
+
+@pytest.mark.parametrize(("point", "sentence"), {**WORKER_POINTS, **WEB_POINTS}.items())
+def test_every_point_of_the_kill_matrix_is_documented(point, sentence):
+    assert row_of("reliability.md", point).split(" | ")[1] == sentence
+
+
+def test_every_fault_point_of_the_code_is_in_the_kill_matrix():
+    sources = "".join(path.read_text() for path in (DOCS.parent / "data_mover").rglob("*.py"))
+    points = {*re.findall(r'reach\("(\w+)"\)', sources), "resolving", "transferring", "verifying"}
+
+    assert points == {point for point in {**WORKER_POINTS, **WEB_POINTS} if not point.startswith("sent-")}
 
 
 def row_of(document, key):

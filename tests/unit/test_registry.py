@@ -1,11 +1,12 @@
 """The registry file: read whole, every mistake at once."""
 
+import sys
 import textwrap
 
 import pytest
 
 from data_mover.errors import ConfigurationError, Refusal
-from data_mover.locations import CatalogueItem, Endpoint
+from data_mover.locations import CatalogueItem, Endpoint, parse_source
 from data_mover.registry import RegistryFile, load_registry
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJl3dIeudNqd0DPMRD6OIh65tjkxFNOtwGcWB2gCgPhk"
@@ -49,7 +50,7 @@ def mistakes(registry_path):
     def find(text):
         registry_path.write_text(textwrap.dedent(text))
         with pytest.raises(ConfigurationError) as refused:
-            load_registry(registry_path)
+            load_registry(registry_path, open_web=False)
         return {mistake.key: mistake.sentence for mistake in refused.value.mistakes}
 
     return find
@@ -58,7 +59,7 @@ def mistakes(registry_path):
 @pytest.fixture
 def registry(registry_path):
     registry_path.write_text(GOOD)
-    return load_registry(registry_path)
+    return load_registry(registry_path, open_web=False)
 
 
 def test_a_good_registry_is_read_with_its_defaults_and_units(registry, tmp_path):
@@ -167,7 +168,7 @@ def test_unknown_names_and_wrong_roles_are_refused_in_the_known_words(registry):
 
 def test_a_changed_registry_is_read_again_and_one_with_mistakes_is_not(registry_path, caplog):
     registry_path.write_text(GOOD)
-    file = RegistryFile(registry_path)
+    file = RegistryFile(registry_path, open_web=False)
 
     registry_path.write_text(GOOD + '\n[datasets.more]\nsource = "local://disk/{id}"\n')
     assert "more" in file.current().datasets
@@ -175,3 +176,87 @@ def test_a_changed_registry_is_read_again_and_one_with_mistakes_is_not(registry_
     registry_path.write_text("[hosts")
     assert "more" in file.current().datasets
     assert "the old one stays in force" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "sentence"),
+    [
+        ('protocol = "https"\nroles = ["destination"]', "hosts.data.roles.0", "source"),
+        ('protocol = "http"\nbearer = "env:TOKEN"', "hosts.data", "take https"),
+        ('protocol = "http"\nheaders = { X-Key = "env:TOKEN" }', "hosts.data", "take https"),
+        ('protocol = "https"\nheaders = { X-Key = "hunter2" }', "hosts.data.headers.X-Key", "never the secret itself"),
+        ('protocol = "https"\nheaders = { Host = "env:TOKEN" }', "hosts.data", "Host"),
+        ('protocol = "https"\nusername = "me"', "hosts.data", "need each other"),
+        ('protocol = "https"\nbearer = "hunter2"', "hosts.data.bearer", "never the secret itself"),
+        ('protocol = "https"\nmax_size = "large"', "hosts.data.max_size", "20MB"),
+        ('protocol = "https"\nca_file = "missing.pem"', "hosts.data.ca_file", "cannot be read"),
+        ('protocol = "https"\n_web = "x"', "hosts.data._web", "unknown key"),
+    ],
+)
+def test_a_mistake_about_a_web_server_is_told(mistakes, keys, key, sentence):
+    found = mistakes(f'[hosts.data]\naddress = "data.example.org"\n{keys}\n'.replace("\n", "\n        "))
+
+    assert list(found) == [key]
+    assert sentence in found[key]
+    assert "hunter2" not in str(found)
+
+
+def test_a_web_server_is_a_source_by_its_urls_and_by_its_paths(registry_path):
+    registry_path.write_text('[hosts.data]\nprotocol = "https"\naddress = "data.example.org"\nmax_size = "20GB"\n')
+    registry = load_registry(registry_path, open_web=False)
+
+    assert (registry.hosts["data"].port, registry.hosts["data"].max_size) == (443, 20 * 10**9)
+    url = "https://data.example.org/a%20b?c"
+    assert registry.resolve_source(parse_source(url)) == Endpoint("data", url)
+    assert str(registry.resolve_source(parse_source(url))) == "data:https://data.example.org/a%20b?…"
+    path = {"host": "data", "path": "/a b?c"}
+    assert registry.resolve_source(parse_source(path)) == Endpoint("data", "/a b?c")
+    with pytest.raises(Refusal, match="does not allow 'data' as a destination"):
+        registry.resolve_destination(Endpoint("data", "/a"))
+
+
+STORE = """
+[hosts.store]
+protocol = "s3"
+endpoint = "https://objects.example.org"
+bucket = "climate"
+access_key = "env:KEY"
+secret_key = "env:SECRET"
+root = "/"
+roles = ["source"]
+"""
+
+
+def test_a_protocol_whose_extra_is_not_installed_is_a_mistake_that_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "registry.toml").write_text(STORE)
+    assert load_registry(tmp_path / "registry.toml", open_web=False).hosts["store"].bucket == "climate"
+
+    monkeypatch.setitem(sys.modules, "botocore", None)
+
+    with pytest.raises(ConfigurationError, match=r"hosts.store.protocol: .*pip install 'data_mover\[s3\]'"):
+        load_registry(tmp_path / "registry.toml", open_web=False)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("endpoint", "objects.example.org"),
+        ("endpoint", "ftp://objects.example.org"),
+        ("endpoint", "https://key:secret@objects.example.org"),
+        ("endpoint", "https://objects.example.org/climate"),
+        ("endpoint", "https://objects.example.org?x=y"),
+        ("bucket", "a/b"),
+        ("access_key", "AKIAIOSFODNN7EXAMPLE"),
+        ("secret_key", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+        ("ca_file", "not-there.pem"),
+    ],
+)
+def test_a_mistake_in_a_store_names_its_key_and_no_secret(tmp_path, key, value):
+    lines = [line for line in STORE.splitlines() if not line.startswith(f"{key} =")]
+    (tmp_path / "registry.toml").write_text("\n".join([*lines, f'{key} = "{value}"']))
+
+    with pytest.raises(ConfigurationError, match=f"hosts.store.{key}: ") as refused:
+        load_registry(tmp_path / "registry.toml", open_web=False)
+
+    if key.endswith("_key"):
+        assert value not in str(refused.value)

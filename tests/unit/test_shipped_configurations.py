@@ -1,11 +1,13 @@
 """The ini and registry files that come with Data Mover."""
 
+from configparser import RawConfigParser
 from pathlib import Path
 
 import plaster
 import pytest
 
 from data_mover.registry import load_registry
+from data_mover.scripts.demo_directory import SUPERVISOR
 from data_mover.settings import Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -13,7 +15,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 def test_development_ini_has_a_registry_in_which_its_example_can_be_moved():
     settings = Settings.from_ini(str(PROJECT / "development.ini"))
-    registry = load_registry(settings.registry)
+    registry = load_registry(settings.registry, settings.open_web)
 
     location = registry.datasets["DATA_TYPE"].location("12")
 
@@ -24,7 +26,7 @@ def test_development_ini_has_a_registry_in_which_its_example_can_be_moved():
 
 def test_the_production_ini_and_the_example_of_a_registry_have_no_mistakes():
     settings = Settings.from_ini(str(PROJECT / "production.ini"))
-    registry = load_registry(PROJECT / "registry.example.toml")
+    registry = load_registry(PROJECT / "registry.example.toml", open_web=False)
 
     assert settings.default_destination.host in registry.hosts
 
@@ -34,3 +36,14 @@ def test_only_this_machine_is_listened_to(name):
     server = plaster.get_settings(str(PROJECT / name), "server:main")
 
     assert server["listen"].startswith("127.0.0.1:")
+
+
+def test_no_supervised_process_is_ever_given_up():
+    supervisor = RawConfigParser()
+    supervisor.read_string(SUPERVISOR.read_text())
+    programs = [supervisor[name] for name in supervisor.sections() if name.startswith("program:")]
+
+    assert len(programs) == 4
+    for program in programs:
+        assert program["autorestart"] == "true"
+        assert int(program["startretries"]) >= 10**6

@@ -15,9 +15,11 @@ def upgrade() -> None:
     op.create_table(
         "hosts",
         sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("succeeded_ms", sa.BigInteger(), nullable=True),
-        sa.Column("failed_ms", sa.BigInteger(), nullable=True),
+        sa.Column("reached_ms", sa.BigInteger(), nullable=True),
         sa.Column("code", sa.Text(), nullable=True),
+        sa.Column("unreachable", sa.Integer(), nullable=False),
+        sa.Column("probe_at_ms", sa.BigInteger(), nullable=True),
+        sa.Column("paused", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_hosts"),
     )
     op.create_table(
@@ -41,6 +43,8 @@ def upgrade() -> None:
         sa.Column("label", sa.Text(), nullable=True),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("checksum", sa.Text(), nullable=True),
+        sa.Column("if_exists", sa.Text(), nullable=False),
+        sa.Column("retry_of", _ID, nullable=True),
         sa.Column("submitted_ms", sa.BigInteger(), nullable=False),
         sa.Column("deadline_ms", sa.BigInteger(), nullable=False),
         sa.Column("lane_id", _ID, nullable=False),
@@ -60,6 +64,8 @@ def upgrade() -> None:
         sa.Column("files_done", sa.BigInteger(), nullable=False),
         sa.Column("files_total", sa.BigInteger(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("losses", sa.Integer(), nullable=False),
         sa.Column("not_before_ms", sa.BigInteger(), nullable=False),
         sa.Column("lease_until_ms", sa.BigInteger(), nullable=True),
         sa.Column("worker", sa.Text(), nullable=True),
@@ -71,12 +77,14 @@ def upgrade() -> None:
             "status IN ('PENDING', 'IN_PROGRESS', 'COMPLETED', 'FAILED', 'CANCELLED')", name="ck_jobs_status"
         ),
         sa.ForeignKeyConstraint(["lane_id"], ["lanes.id"], name="fk_jobs_lane_id_lanes"),
+        sa.ForeignKeyConstraint(["retry_of"], ["jobs.id"], name="fk_jobs_retry_of_jobs"),
         sa.PrimaryKeyConstraint("id", name="pk_jobs"),
         sa.UniqueConstraint("caller", "key", name="uq_jobs_caller_key"),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_jobs_deadline", "jobs", ["status", "deadline_ms"], unique=False)
     op.create_index("ix_jobs_lane", "jobs", ["lane_id", "status", "priority", "id"], unique=False)
+    op.create_index("ix_jobs_retry_of", "jobs", ["retry_of"], unique=False)
     op.create_index("ix_jobs_status", "jobs", ["status", "not_before_ms"], unique=False)
     op.create_table(
         "job_files",
@@ -84,6 +92,8 @@ def upgrade() -> None:
         sa.Column("number", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("path", sa.Text(), nullable=True),
+        sa.Column("place", sa.Text(), nullable=True),
+        sa.Column("held", sa.Boolean(), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=True),
         sa.Column("sha256", sa.Text(), nullable=True),
         sa.Column("verified", sa.Text(), nullable=True),
@@ -97,6 +107,15 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_job_files_job_id_jobs"),
         sa.PrimaryKeyConstraint("job_id", "number", name="pk_job_files"),
     )
+    op.create_index("ix_job_files_place", "job_files", ["place", "job_id"], unique=False)
+    op.create_index(
+        "uq_job_files_held",
+        "job_files",
+        ["place"],
+        unique=True,
+        sqlite_where=sa.text("held"),
+        postgresql_where=sa.text("held"),
+    )
     op.create_table(
         "temporary_files",
         sa.Column("id", _ID, nullable=False),
@@ -105,6 +124,7 @@ def upgrade() -> None:
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("restores", sa.Text(), nullable=True),
+        sa.Column("checkpoint", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("not_before_ms", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_temporary_files_job_id_jobs"),
         sa.PrimaryKeyConstraint("id", name="pk_temporary_files"),

@@ -1,9 +1,9 @@
 """Whether and when a failed job is tried again."""
 
 from data_mover.errors import HostUnreachable, NoSuchFile
-from data_mover.jobs.retries import RetryPolicy
+from data_mover.jobs.retries import Backoff, RetryPolicy
 
-POLICY = RetryPolicy(max_attempts=5, first_seconds=4, longest_seconds=10)
+POLICY = RetryPolicy(max_attempts=5, backoff=Backoff(first_seconds=4, longest_seconds=10))
 A_DAY_MS = 86_400_000
 
 

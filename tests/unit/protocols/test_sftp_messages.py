@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_mover.protocols.sftp_messages import Answer, Attributes, Reply, Status, string, strings, text
+from data_mover.protocols.sftp_messages import Answer, Attributes, Refused, Reply, Status, string, strings, text
 
 COUNT = st.integers(min_value=0, max_value=2**32 - 1)
 
@@ -64,6 +64,19 @@ def test_a_name_that_is_not_utf8_survives():
     assert text(b"\xff/a".decode(errors="surrogateescape")) == b"\0\0\0\3\xff/a"
 
 
-def test_the_status_of_a_reply_is_ok_where_the_reply_is_an_answer():
-    assert Reply(Answer.STATUS, memoryview(b"\0\0\0\3")).status == Status.PERMISSION_DENIED
-    assert Reply(Answer.HANDLE, memoryview(b"\0\0\0\3abc")).status == Status.OK
+def test_a_reply_is_what_was_asked_for_or_a_refusal_or_no_sftp():
+    handle = Reply(Answer.HANDLE, memoryview(b"\0\0\0\3abc"))
+    denied, fine = (Reply(Answer.STATUS, memoryview(bytes([0, 0, 0, code]))) for code in (3, 0))
+
+    fine.require_ok()
+    assert handle.answer(Answer.HANDLE) == handle.content
+    for ask, status in ((denied.require_ok, 3), (lambda: denied.answer(Answer.HANDLE), 3)):
+        with pytest.raises(Refused) as refused:
+            ask()
+        assert refused.value.status == status
+    with pytest.raises(Refused) as refused:
+        fine.answer(Answer.HANDLE)
+    assert refused.value.status == Status.FAILURE
+    for ask in (handle.require_ok, lambda: handle.answer(Answer.DATA)):
+        with pytest.raises(struct.error):
+            ask()

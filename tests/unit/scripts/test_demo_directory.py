@@ -9,11 +9,17 @@ from data_mover.scripts.demo_directory import DirectoryInUse, demo_directory
 from data_mover.settings import Settings
 
 
+@pytest.fixture
+def tmp_path(tmp_path_factory):
+    """With a short path: that of a socket may have 107 bytes."""
+    return tmp_path_factory.mktemp("d")
+
+
 @pytest.mark.parametrize("name", ["demo", "with spaces"])
 def test_its_configuration_has_no_mistakes(name, tmp_path):
     with demo_directory(tmp_path / name) as directory:
         settings = Settings.from_ini(str(directory.ini))
-        registry = load_registry(settings.registry)
+        registry = load_registry(settings.registry, settings.open_web)
 
     assert set(registry.hosts) == {"disk", "visualizer"}
     assert str(registry.datasets["map"].location("12")) == "disk:/maps/12.bin"
@@ -60,4 +66,9 @@ def test_two_demos_do_not_share_a_directory(tmp_path):
         pytest.raises(DirectoryInUse, match="A demo runs in"),
         demo_directory(tmp_path / "demo"),
     ):
+        pass
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_refused(tmp_path):
+    with pytest.raises(DirectoryInUse, match="too long"), demo_directory(tmp_path / ("x" * 100)):
         pass

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -23,61 +24,21 @@ from data_mover.errors import (
 from data_mover.protocols.local import LocalFiles
 from data_mover.protocols.options import LocalOptions
 from data_mover.transfer import Leftover, Order, clear, move_file
+from tests.unit.transfer.diary import Diary, files
 
 OLD, NEW = b"old", b"new content"
 NEW_SHA256 = hashlib.sha256(NEW).hexdigest()
 TEMPORARY = Leftover("/.data_mover-7-0-1-x")
 ASIDE = Leftover("/.data_mover-7-0-1-old", restores="/b")
-ORDER = Order(job_id=7, file_number=0, attempt=1, source_path="/a", destination_path="/b")
-
-
-class Diary:
-    """A watch that writes down what it is told, and raises at a word it was given."""
-
-    def __init__(self, raising=None, at=None):
-        self.entries = []
-        self.proof = None
-        self._raising, self._at = raising, at
-
-    def _note(self, word, *details):
-        self.entries.append((word, *details))
-        if word == self._at:
-            raise self._raising
-
-    def phase(self, name):
-        self._note(name)
-
-    def resolved(self, path, size_bytes):
-        self._note("resolved", path, size_bytes)
-
-    def leaving(self, leftover):
-        self._note("leaving", leftover)
-
-    def moved(self, acknowledged_bytes):
-        self._note("moved", acknowledged_bytes)
-
-    def alive(self):
-        self._note("alive")
-
-    def publishing(self, proof):
-        self.proof = proof
-        self._note("publishing")
-
-    def not_published(self):
-        self._note("not published")
-
-    def gone(self, leftover):
-        self._note("gone", leftover)
-
-    @property
-    def on_record(self):
-        """What was recorded and is not known to be gone."""
-        gone = [entry[1] for entry in self.entries if entry[0] == "gone"]
-        return [entry[1] for entry in self.entries if entry[0] == "leaving" and entry[1] not in gone]
-
-    @property
-    def words(self):
-        return [entry[0] for entry in self.entries]
+ORDER = Order(
+    job_id=7,
+    file_number=0,
+    attempt=1,
+    source_path="/a",
+    destination_path="/b",
+    checkpoint_bytes=2**20,
+    state_dir=Path("/tmp"),
+)
 
 
 class CannotReplaceFiles(LocalFiles):
@@ -98,12 +59,6 @@ class BreakingFiles(LocalFiles):
         if self.breaks == "after":
             super().replace(path, final_path)
         raise ConnectionLost(self.host)
-
-
-def files(root, kind=LocalFiles, **options):
-    root.mkdir(exist_ok=True)
-    table = {"protocol": "local", "root": str(root), "roles": ["source", "destination"], **options}
-    return kind.connect(root.name, LocalOptions.model_validate(table))
 
 
 @pytest.fixture
@@ -131,11 +86,13 @@ def test_a_file_is_recorded_before_it_is_opened_and_proven_before_it_is_publishe
     move_file(ORDER, source, files(root), diary)
 
     assert contents(root) == {"b": NEW}
-    assert [word for word in diary.words if word not in ("moved", "alive")] == [
+    assert [word for word in diary.words if word not in ("moved", "alive", "busy")] == [
         "resolving",
         "resolved",
+        "placed",
         "transferring",
         "leaving",
+        "copying from",
         "verifying",
         "publishing",
         "gone",
@@ -376,3 +333,13 @@ def test_the_final_path_is_decided_once(source, root):
 
     assert (root / "decided").read_bytes() == NEW
     assert contents(root / "directory") == {}
+
+
+def test_a_source_that_has_more_than_it_tells_is_not_taken_for_complete(tmp_path, root):
+    """What the kernel makes up as it is read has no size."""
+    proc = LocalFiles.connect("proc", LocalOptions(protocol="local", root="/proc", roles=["source"]))
+
+    with pytest.raises(SourceChanged):
+        move_file(replace(ORDER, source_path="/version"), proc, files(root), Diary())
+
+    assert contents(root) == {"b": OLD}

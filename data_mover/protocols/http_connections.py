@@ -1,0 +1,122 @@
+"""Connections to web servers: to the very address that was judged, and verified by the name that was asked for."""
+
+import http.client
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError, SSLError
+from urllib3.response import BaseHTTPResponse
+
+from data_mover.errors import CertificateRefused, ConnectionLost, HostFailed, HostUnreachable, NotAllowed, Stalled
+from data_mover.protocols.addresses import resolved
+from data_mover.protocols.options import NetworkAddress
+from data_mover.protocols.web import is_public
+from data_mover.urls import Url
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a server is met."""
+
+    connect_timeout_seconds: float
+    idle_timeout_seconds: float
+    #: certificates to trust in the place of those that the system does
+    ca_file: Path | None
+    #: whether its address must be one of the public internet
+    must_be_public: bool
+
+
+class HttpConnection:
+    """One connection, for one request and its answer. Failures name what `name` says, never a query."""
+
+    def __init__(self, connection: HTTPConnection, name: str) -> None:
+        self.name = name
+        self._connection = connection
+        self._socket = connection.sock
+        self._response: BaseHTTPResponse | None = None
+
+    @classmethod
+    def open(cls, url: Url, terms: Terms, name: str) -> "HttpConnection":
+        """Tries the addresses of the host in turn, each for its share of the time that is left.
+
+        HostUnreachable, CertificateRefused; NotAllowed, before anything is sent, where one must be public and is not.
+        """
+        deadline = time.monotonic() + terms.connect_timeout_seconds
+        where = NetworkAddress(address=url.host, port=url.port, connect_timeout_seconds=terms.connect_timeout_seconds)
+        addresses = [str(address[0]) for _, address in resolved(name, where)]
+        if terms.must_be_public and not all(map(is_public, addresses)):
+            raise NotAllowed(f"{name}: the address of {url.host} is not public")
+        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            connection = _connection(url, address, max(0.001, (deadline - time.monotonic()) / left), terms.ca_file)
+            try:
+                with _told(name):
+                    connection.connect()
+            except (ConnectionLost, Stalled) as failure:
+                refused = failure
+            else:
+                connection.timeout = terms.idle_timeout_seconds
+                connection.sock.settimeout(terms.idle_timeout_seconds)
+                return cls(connection, name)
+        raise HostUnreachable(f"{name}: {url.authority}") from refused
+
+    def ask(self, url: Url, headers: dict[str, str]) -> BaseHTTPResponse:
+        """The beginning of the answer to GET. ConnectionLost, Stalled, HostFailed."""
+        fields = {"Host": url.authority, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
+        with _told(self.name):
+            self._connection.request(
+                "GET", url.target, headers={**fields, **headers}, preload_content=False, decode_content=False
+            )
+            self._response = self._connection.getresponse()
+        return self._response
+
+    def read(self, count: int) -> bytes:
+        """The next bytes of the answer as they come, so many at most; none at its end, which the server has told."""
+        if self._response is None:
+            return b""
+        with _told(self.name):
+            return self._response.read1(count)
+
+    def abort(self) -> None:
+        """Ends what blocks in another thread; what encrypts the connection is not touched."""
+        with suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with suppress(OSError, HTTPError, ValueError):
+            if self._response is not None:
+                self._response.close()
+        with suppress(OSError):
+            self._connection.close()
+            self._socket.close()
+
+
+def _connection(url: Url, address: str, timeout_seconds: float, ca_file: Path | None) -> HTTPConnection:
+    if url.scheme == "http":
+        return HTTPConnection(address, url.port, timeout=timeout_seconds)
+    context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    return HTTPSConnection(address, url.port, timeout=timeout_seconds, ssl_context=context, server_hostname=url.host)
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """What the library raises becomes a failure; what a server wrote is never repeated."""
+    try:
+        yield
+    except (ssl.SSLCertVerificationError, ssl.CertificateError) as error:
+        raise CertificateRefused(name) from error
+    except (TimeoutError, ReadTimeoutError) as error:
+        raise Stalled(name) from error
+    except (ConnectionError, http.client.IncompleteRead, ProtocolError) as error:
+        raise ConnectionLost(name) from error
+    except (ssl.SSLError, SSLError) as error:
+        raise HostFailed(f"{name}: TLS fails") from error
+    except (http.client.HTTPException, ValueError) as error:
+        raise HostFailed(f"{name} does not speak HTTP") from error
+    except (OSError, HTTPError) as error:
+        raise ConnectionLost(name) from error

@@ -1,0 +1,19 @@
+"""Files beside the final one: out of the way again, and off the record."""
+
+from data_mover.protocols.base import Files
+from data_mover.transfer.order import Leftover
+from data_mover.transfer.watch import Watch
+
+
+def clear(files: Files, leftover: Leftover) -> None:
+    """Removes the file; an old file that was put aside goes back, unless another one is in its place."""
+    if leftover.restores is None or files.facts(leftover.restores) is not None:
+        files.remove(leftover.path)
+    elif files.facts(leftover.path) is not None:
+        files.rename(leftover.path, leftover.restores)
+
+
+def settle(destination: Files, leftover: Leftover, watch: Watch) -> None:
+    """Clears it, and takes it off the record."""
+    clear(destination, leftover)
+    watch.gone(leftover)

@@ -1,0 +1,76 @@
+"""A file whose size must be known before it is sent, and is not: it waits in the state directory until it is whole."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+from data_mover.errors import StateDirFull
+from data_mover.protocols.base import BLOCK_BYTES, Block, Facts, Files, Reader
+from data_mover.transfer.copy import Throttle
+from data_mover.transfer.watch import Watch
+
+#: what is left of the disk to whatever else is there, the database among it
+SPARE_BYTES = 100 * 10**6
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def sized(reader: Reader, destination: Files, state_dir: Path, throttle: Throttle, watch: Watch) -> Iterator[Reader]:
+    """The reader, if the destination can take what it reads; else one of all that it has read, with its size.
+
+    The file has no name: it is gone with the process, however that ends. StateDirFull.
+    """
+    if reader.facts.size_bytes is not None or not destination.needs_size:
+        yield reader
+        return
+    with _told(state_dir), tempfile.TemporaryFile(dir=state_dir, buffering=0) as file:
+        size_bytes = _fill(file, reader, state_dir, throttle, watch)
+        yield _SpooledReader(file, replace(reader.facts, size_bytes=size_bytes))
+
+
+def _fill(file: IO[bytes], reader: Reader, state_dir: Path, throttle: Throttle, watch: Watch) -> int:
+    watch.phase("transferring")
+    size_bytes = 0
+    for block in reader.blocks():
+        _require_space(state_dir, len(block))
+        file.write(block)
+        size_bytes += len(block)
+        throttle.passed(len(block))
+        watch.alive()
+    return size_bytes
+
+
+def _require_space(state_dir: Path, size_bytes: int) -> None:
+    status = os.statvfs(state_dir)
+    if status.f_bavail * status.f_frsize < size_bytes + SPARE_BYTES:
+        raise StateDirFull(str(state_dir))
+
+
+@contextmanager
+def _told(state_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StateDirFull(str(state_dir)) from error
+        raise
+
+
+class _SpooledReader(Reader):
+    def __init__(self, file: IO[bytes], facts: Facts) -> None:
+        self.facts = facts
+        self._file = file
+
+    def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
+        self._file.seek(offset_bytes)
+        while block := self._file.read(BLOCK_BYTES):
+            yield block
+
+    def close(self) -> None:
+        self._file.close()

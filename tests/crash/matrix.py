@@ -1,0 +1,65 @@
+"""The table of the kill matrix: where a process is struck, and with what."""
+
+from typing import NamedTuple
+
+#: points of the web process: what follows of a request whose answer is not given
+WEB_POINTS = {
+    "begun": "before the insert",
+    "inserted": "after the insert, before the commit",
+    "committed": "after the commit, before the bell",
+    "ringing": "while the bell is rung",
+    "rung": "after the bell, before the answer",
+}
+
+SIZE_BYTES = 1_500_000
+
+#: points of a worker and its work-horse
+WORKER_POINTS = {
+    "popped": "bell popped, before the work-horse",
+    "heard": "bell heard by the work-horse",
+    "claimed": "job claimed",
+    "resolving": "phase `resolving` on record",
+    "transferring": "final path resolved",
+    "recorded": "temporary file on record, not opened",
+    "sent-0": "temporary file opened",
+    "sent-1": "1 byte sent",
+    "sent-32768": "32 768 bytes sent",
+    "sent-1048576": "1 MiB sent",
+    f"sent-{SIZE_BYTES - 1}": "all bytes sent but one",
+    f"sent-{SIZE_BYTES}": "all bytes sent",
+    "verifying": "fsynced and closed",
+    "verified": "verified",
+    "marked": "marked as about to be published",
+    "renamed": "renamed",
+    "moved": "temporary file forgotten",
+    "finished": "COMPLETED on record, before RQ knows",
+}
+
+ACTIONS = {
+    "kill": "killed with SIGKILL",
+    "stop": "stopped for longer than its lease, then woken",
+    "raise": "an unforeseen exception",
+}
+
+
+class Fault(NamedTuple):
+    point: str
+    action: str
+
+
+#: what a run of the ordinary tests forces, and with which destination; the rest is marked `soak`
+QUICK = {
+    (Fault("inserted", "kill"), "shelf"),
+    (Fault("committed", "kill"), "shelf"),
+    (Fault("rung", "raise"), "shelf"),
+    (Fault("popped", "kill"), "shelf"),
+    (Fault("claimed", "kill"), "vis"),
+    (Fault("recorded", "raise"), "shelf"),
+    (Fault("sent-1048576", "kill"), "vis"),
+    (Fault("sent-1048576", "stop"), "vis"),
+    (Fault("marked", "kill"), "vis"),
+    (Fault("marked", "stop"), "shelf"),
+    (Fault("renamed", "kill"), "vis"),
+    (Fault("renamed", "raise"), "shelf"),
+    (Fault("finished", "kill"), "shelf"),
+}

@@ -1,0 +1,248 @@
+"""A storm: clients submit moves while one random failure after another strikes; then a checker looks at everything.
+
+Run as `python -m tests.crash.storm --seconds 60 --seeds 50 [--first-seed N] [--database postgresql]`. What strikes, and
+when, follows from the seed; what it hits then depends on the machine.
+"""
+
+import argparse
+import random
+import signal
+import sqlite3
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from pathlib import Path
+from xmlrpc.client import Error
+
+from redis.exceptions import RedisError
+from sqlalchemy import select
+
+from data_mover.jobs.models import Job
+from tests.crash.matrix import ACTIONS, WEB_POINTS, WORKER_POINTS
+from tests.crash.rough import RoughWorld, rough_world
+from tests.crash.supervisor import strike
+from tests.crash.world import LEASE_SECONDS
+from tests.servers.openssh import SshServer, openssh_server
+from tests.servers.proxy import Fault
+
+CLIENTS = 3
+LARGEST_BYTES = 2_000_000
+CALM_SECONDS = 120
+
+_UNANSWERED = (OSError, HTTPException, Error)
+
+
+@dataclass
+class Report:
+    """What a storm has come to."""
+
+    seed: int
+    statuses: Counter[str] = field(default_factory=Counter)
+    struck: Counter[str] = field(default_factory=Counter)
+    most_attempts: int = 0
+    #: from the last strike until everything rested
+    calm_seconds: float = 0
+    violations: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        told = " ".join(f"{status}={count}" for status, count in sorted(self.statuses.items()))
+        struck = ", ".join(f"{count} {name}" for name, count in sorted(self.struck.items()))
+        lines = [
+            f"seed {self.seed}: {told}, {self.most_attempts} attempts at most, "
+            f"at rest after {self.calm_seconds:.0f} s; struck: {struck}",
+            *(f"  VIOLATION {violation}" for violation in self.violations),
+        ]
+        return "\n".join(lines)
+
+
+def storm(directory: Path, ssh: SshServer, database: str, seconds: float, seed: int) -> Report:
+    """Storms for so many seconds, waits for calm, and reports."""
+    with rough_world(directory, ssh, database, workers=3) as rough:
+        rough.world.ready()
+        report = Report(seed)
+        ended = threading.Event()
+        clients = [
+            threading.Thread(target=_submit, args=(rough, random.Random(f"{seed} {n}"), n, ended))
+            for n in range(CLIENTS)
+        ]
+        for client in clients:
+            client.start()
+        _strike_again_and_again(rough, random.Random(seed), time.monotonic() + seconds, report)
+        ended.set()
+        for client in clients:
+            while client.is_alive():  # its answer may have to come from a process that a fault point has stopped
+                rough.world.supervisor.wake()
+                client.join(timeout=0.5)
+        began = time.monotonic()
+        _calm(rough)
+        report.calm_seconds = time.monotonic() - began
+        _look(rough, report)
+    return report
+
+
+def _submit(rough: RoughWorld, chance: random.Random, client: int, ended: threading.Event) -> None:
+    """What one client does: a move whose answer is lost is asked for again, with the same key; a few are cancelled."""
+    number = 0
+    while not ended.is_set():
+        number += 1
+        source = rough.world.source(f"{client}-{number}", int(LARGEST_BYTES ** chance.random()), chance.random())
+        if chance.random() < 0.05:
+            source.unlink()
+        host = chance.choice(["vis", "shelf", "slow"])
+        job_id = None
+        while not ended.is_set() and job_id is None:
+            job_id = _acknowledged(rough, source, host)
+            ended.wait(0.1)
+        ended.wait(chance.uniform(0, 0.4))
+        if job_id is not None and chance.random() < 0.1:
+            with suppress(*_UNANSWERED):
+                rough.world.cancel(job_id)
+
+
+def _acknowledged(rough: RoughWorld, source: Path, host: str) -> int | None:
+    with suppress(*_UNANSWERED):
+        return rough.world.submit(source, host)
+    return None
+
+
+def _strike_again_and_again(rough: RoughWorld, chance: random.Random, until: float, report: Report) -> None:
+    strikes = _Strikes(rough, chance)
+    names = [name for name in vars(_Strikes) if not name.startswith("_")]
+    names.remove("database_is_locked" if "database" in rough.ways else "database_dies")
+    while time.monotonic() < until:
+        name = chance.choice(names)
+        report.struck[name.replace("_", " ")] += 1
+        getattr(strikes, name)()
+        time.sleep(chance.uniform(0, 0.6))
+
+
+class _Strikes:
+    """What can strike, each once in a while; every public method is one."""
+
+    def __init__(self, rough: RoughWorld, chance: random.Random) -> None:
+        self._rough = rough
+        self._world = rough.world
+        self._chance = chance
+
+    def kill(self) -> None:
+        strike(self._victim(), signal.SIGKILL)
+
+    def kill_a_horse(self) -> None:
+        supervisor = self._world.supervisor
+        horses = [horse for name in supervisor.names("worker") for horse in supervisor.horses(name)]
+        for horse in horses[:1]:
+            strike(horse, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Nobody else strikes meanwhile: the others take over."""
+        pid = self._victim()
+        strike(pid, signal.SIGSTOP)
+        time.sleep(self._chance.uniform(0.1, 2 * LEASE_SECONDS))
+        strike(pid, signal.SIGCONT)
+
+    def terminate(self) -> None:
+        supervisor = self._world.supervisor
+        strike(supervisor.pid(self._chance.choice(supervisor.names())), signal.SIGTERM)
+
+    def fault_point(self) -> None:
+        """Who was stopped at the last one is woken."""
+        self._world.supervisor.wake()
+        points = sorted(WORKER_POINTS) * 3 + sorted(WEB_POINTS)
+        self._world.order(self._chance.choice(points), self._chance.choice(sorted(ACTIONS)))
+
+    def obstruct(self) -> None:
+        way = self._chance.choice(sorted(self._rough.ways))
+        fault = self._chance.choice([fault for fault in Fault if (way, fault) != ("database", Fault.FLIP)])
+        self._rough.obstruct(way, fault, self._chance.uniform(0.1, 4))
+
+    def redis_dies(self) -> None:
+        self._rough.stop_server("redis")
+        time.sleep(self._chance.choice([0, 0, 3]))
+        self._rough.start_server("redis")
+
+    def redis_is_emptied(self) -> None:
+        with suppress(RedisError):
+            self._rough.empty_redis()
+
+    def database_dies(self) -> None:
+        self._rough.stop_server("database", self._chance.choice([signal.SIGINT, signal.SIGQUIT]))
+        time.sleep(self._chance.uniform(0, 3))
+        self._rough.start_server("database")
+
+    def database_is_locked(self) -> None:
+        path = self._world.service.directory / "jobs.db"
+        with closing(sqlite3.connect(path, timeout=20, isolation_level=None)) as stranger:
+            stranger.execute("BEGIN IMMEDIATE")
+            time.sleep(self._chance.uniform(0, 6))
+
+    def _victim(self) -> int:
+        supervisor = self._world.supervisor
+        name = self._chance.choice(supervisor.names())
+        return self._chance.choice([supervisor.pid(name), *supervisor.horses(name)])
+
+
+def _calm(rough: RoughWorld) -> None:
+    """Everything is mended, and the service comes to rest or does not."""
+    world = rough.world
+    for way in rough.ways.values():
+        way.heal()
+    for name in rough.servers.names():
+        rough.start_server(name)
+    until = time.monotonic() + CALM_SECONDS
+    while time.monotonic() < until and not _rests(rough):
+        for order in world.orders.iterdir():
+            order.unlink(missing_ok=True)
+        world.supervisor.wake()
+        time.sleep(0.2)
+
+
+def _rests(rough: RoughWorld) -> bool:
+    with rough.world.database.reading() as session:
+        live = session.scalars(select(Job.id).where(Job.ended_ms.is_(None)).limit(1)).first()
+    return live is None and not rough.world.left_behind()
+
+
+def _look(rough: RoughWorld, report: Report) -> None:
+    """Jobs whose id never reached a client are held to the same."""
+    world = rough.world
+    with world.database.reading() as session:
+        jobs = list(session.scalars(select(Job)))
+    for job in jobs:
+        name = job.destination_path.removeprefix("/")
+        world.moves.setdefault(job.id, (world.directory / "disk" / name, world.destination(job.destination_host, name)))
+    report.statuses.update(job.status for job in jobs)
+    report.most_attempts = max((job.attempt for job in jobs), default=0)
+    report.violations = world.violations(failures={"poison", "unknown-outcome"})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    arguments = parser.parse_args()
+    harmed = []
+    with ExitStack() as stack:
+        base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="storm-", ignore_cleanup_errors=True)))
+        base.chmod(0o711)
+        ssh = stack.enter_context(openssh_server(base / "openssh"))
+        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
+            report = storm(base / str(seed), ssh, arguments.database, arguments.seconds, seed)
+            print(report, flush=True)
+            if report.violations:
+                harmed.append(seed)
+        if harmed:
+            kept = Path(tempfile.mkdtemp(prefix="storm-kept-"))
+            base.rename(kept / "storm")
+            print(f"{len(harmed)} of {arguments.seeds} seeds with violations: {harmed}; logs in {kept}")
+    sys.exit(bool(harmed))
+
+
+if __name__ == "__main__":
+    main()

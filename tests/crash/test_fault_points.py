@@ -1,0 +1,85 @@
+"""Each fault point, struck in each way: what was acknowledged is done, once, and nothing is left behind."""
+
+import itertools
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
+from xmlrpc.client import Error
+
+import pytest
+
+from tests.crash.matrix import ACTIONS, QUICK, SIZE_BYTES, WEB_POINTS, WORKER_POINTS, Fault
+from tests.crash.supervisor import strike
+from tests.servers.processes import eventually
+
+_numbers = itertools.count(1)
+
+
+def cases(points, *hosts):
+    faults = [(Fault(point, action), host) for point in points for action in ACTIONS for host in hosts]
+    return [
+        pytest.param(*case, id="-".join((*case[0], case[1])), marks=[] if case in QUICK else pytest.mark.soak)
+        for case in faults
+    ]
+
+
+@pytest.fixture
+def struck(world):
+    """Orders what is to befall the next process that reaches a point; afterwards everybody is awake."""
+    yield world.order
+    world.supervisor.wake()
+    for order in world.orders.iterdir():
+        order.unlink()
+
+
+@pytest.mark.parametrize(("fault", "host"), cases(WORKER_POINTS, "vis", "shelf"))
+def test_a_worker_that_is_struck_loses_nothing_and_publishes_once(world, struck, fault, host, time):
+    world.ready()
+    source = world.source(f"{fault.point}-{fault.action}-{next(_numbers)}", SIZE_BYTES, fault)
+    world.old(host, source.name)
+
+    struck(*fault)
+    job_id = world.submit(source, host)
+    eventually(lambda: world.struck(fault.point), f"somebody reaches {fault.point}")
+    asleep = world.asleep() if fault.action == "stop" else []
+    job = world.service.ended(job_id)
+    for pid in asleep:
+        strike(pid, signal.SIGCONT)
+    eventually(lambda: all(is_over(world, pid) for pid in asleep), "the woken one has ended its shift")
+
+    assert job["status"] == "COMPLETED"
+    eventually(lambda: not world.left_behind(), "nothing is left behind")
+    assert world.violations() == []
+
+
+@pytest.mark.parametrize(("fault", "host"), cases(WEB_POINTS, "shelf"))
+def test_a_request_whose_answer_is_lost_has_made_no_job_or_a_whole_one(world, struck, fault, host, time):
+    world.ready()
+    source = world.source(f"{fault.point}-{fault.action}-{next(_numbers)}", 1000, fault)
+
+    world.order(*fault)
+    with ThreadPoolExecutor() as client:
+        asked = client.submit(world.submit, source, host)
+        eventually(lambda: world.struck(fault.point), f"somebody reaches {fault.point}")
+        if fault.action == "stop":
+            [asleep] = eventually(world.supervisor.stopped, "it is stopped")
+            strike(asleep, signal.SIGCONT)
+        answered = asked.exception() is None
+
+    if not answered:
+        assert isinstance(asked.exception(), OSError | HTTPException | Error)
+    assert answered or fault.action != "stop"
+    world.ready()
+    job_id = world.find(world.destination(host, source.name))
+    assert (job_id is None) == (fault.point in ("begun", "inserted") and not answered)
+    if job_id is not None:
+        assert world.service.ended(job_id)["status"] == "COMPLETED"
+        world.moves[job_id] = source, world.destination(host, source.name)
+    eventually(lambda: not world.left_behind(), "nothing is left behind")
+    assert world.violations() == []
+
+
+def is_over(world, pid):
+    """A work-horse has ended; a worker that was stopped itself has none."""
+    return not os.path.exists(f"/proc/{pid}") or pid in map(world.supervisor.pid, world.supervisor.names("worker"))

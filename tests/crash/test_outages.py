@@ -1,0 +1,185 @@
+"""What a service stands on is killed, emptied, away or hard to reach: what was acknowledged is done all the same."""
+
+import itertools
+import shutil
+import signal
+import time as clock
+from types import SimpleNamespace
+
+import pytest
+
+from tests.crash.rough import rough_world
+from tests.crash.supervisor import strike
+from tests.crash.world import LEASE_SECONDS
+from tests.servers.processes import eventually
+from tests.servers.proxy import Fault
+
+_numbers = itertools.count(1)
+
+#: longer than a lease, and than the time-outs of the host
+OUTAGE_SECONDS = 4
+
+
+@pytest.fixture(scope="module")
+def rough(tmp_path_factory, openssh):
+    with rough_world(tmp_path_factory.mktemp("rough"), openssh, "postgresql") as rough:
+        yield rough
+
+
+@pytest.fixture
+def world(rough):
+    rough.world.ready()
+    yield rough.world
+    for way in rough.ways.values():
+        way.heal()
+    for name in rough.servers.names():
+        rough.start_server(name)
+
+
+@pytest.fixture
+def copying(world):
+    """Begins a copy at 1 MB/s and some quick moves behind it; their ids."""
+
+    def begin(size_bytes=2_000_000):
+        number = next(_numbers)
+        slow = world.submit(world.source(f"slow-{number}", size_bytes, number), "slow")
+        world.in_mid_copy(slow)
+        quick = [world.submit(world.source(f"{host}-{number}", 50_000, host), host) for host in ("vis", "shelf")]
+        return SimpleNamespace(slow=slow, all=[slow, *quick])
+
+    return begin
+
+
+def require_done(world, ids):
+    """All have arrived, once, and nothing is left behind."""
+    assert {world.service.ended(job_id)["status"] for job_id in ids} == {"COMPLETED"}
+    eventually(lambda: not world.left_behind(), "nothing is left behind")
+    assert world.violations() == []
+
+
+@pytest.mark.soak
+def test_redis_is_killed_and_comes_back(rough, world, copying, time):
+    jobs = copying()
+
+    rough.stop_server("redis")
+    rough.start_server("redis")
+
+    require_done(world, jobs.all)
+
+
+@pytest.mark.soak
+def test_redis_comes_back_without_its_file(rough, world, copying, time):
+    jobs = copying()
+
+    rough.stop_server("redis")
+    shutil.rmtree(world.directory / "redis")
+    (world.directory / "redis").mkdir()
+    rough.start_server("redis")
+
+    require_done(world, jobs.all)
+
+
+def test_redis_is_emptied(rough, world, copying, time):
+    jobs = copying()
+
+    rough.empty_redis()
+
+    require_done(world, jobs.all)
+
+
+@pytest.mark.soak
+def test_redis_is_away_for_a_while_and_moves_are_accepted_meanwhile(rough, world, copying, time):
+    jobs = copying()
+
+    rough.stop_server("redis")
+    began = clock.monotonic()
+    ids = [world.submit(world.source(f"away-{next(_numbers)}", 1000, index), "shelf") for index in range(10)]
+    took_seconds = clock.monotonic() - began
+    assert world.service.ended(jobs.slow)["status"] == "COMPLETED"
+    rough.start_server("redis")
+
+    assert took_seconds < 10
+    require_done(world, jobs.all + ids)
+
+
+KINDS = [pytest.param(signal.SIGINT, id="stopped", marks=pytest.mark.soak), pytest.param(signal.SIGQUIT, id="broken")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_database_is_away_during_a_copy(rough, world, copying, kind, time):
+    jobs = copying()
+
+    rough.stop_server("database", kind)
+    clock.sleep(LEASE_SECONDS)
+    rough.start_server("database")
+    world.ready()
+
+    require_done_once_up(world, jobs.all)
+
+
+@pytest.mark.parametrize("point", [pytest.param("marked", marks=pytest.mark.soak), "moved"])
+def test_the_database_is_away_exactly_at_the_finish(rough, world, point, time):
+    """The attempt is held where it has published, and its row does not say so."""
+    number = next(_numbers)
+    world.order(point, "stop")
+    job_id = world.submit(world.source(f"finish-{number}", 50_000, number), "vis")
+    [asleep] = eventually(world.supervisor.stopped, "it is stopped")
+
+    rough.stop_server("database", signal.SIGINT)
+    strike(asleep, signal.SIGCONT)
+    clock.sleep(LEASE_SECONDS)
+    rough.start_server("database")
+
+    require_done_once_up(world, [job_id])
+
+
+def require_done_once_up(world, ids):
+    """The same, after an outage of the database during which `check` is answered with a fault."""
+    eventually(lambda: world.has_ended(ids), "all have ended")
+    require_done(world, ids)
+
+
+#: A flipped bit on the way to the database is left out: without TLS nothing but TCP's own checksum would notice it.
+OBSTRUCTIONS = [
+    (way, fault) for way in ("host", "redis", "database") for fault in Fault if (way, fault) != ("database", Fault.FLIP)
+]
+QUICK = {("host", Fault.CUT), ("database", Fault.SWALLOW)}
+CASES = [
+    pytest.param(*case, id=f"{case[0]}-{case[1].name.lower()}", marks=[] if case in QUICK else pytest.mark.soak)
+    for case in OBSTRUCTIONS
+]
+
+
+@pytest.mark.parametrize(("way", "fault"), CASES)
+def test_a_way_is_bad_for_a_while(rough, world, copying, way, fault, time):
+    jobs = copying()
+
+    rough.obstruct(way, fault, OUTAGE_SECONDS)
+
+    require_done_once_up(world, jobs.all)
+
+
+@pytest.mark.soak
+def test_without_a_sweeper_what_a_dead_worker_dropped_waits_for_the_next_one(world, copying, time):
+    sweeper = world.supervisor.process("sweeper")
+    world.supervisor.pause("sweeper")
+    sweeper.send_signal(signal.SIGKILL)
+    sweeper.wait(timeout=10)
+    jobs = copying()
+
+    strike(world.supervisor.pid(world.at_work(jobs.slow)[0]), signal.SIGKILL)
+    world.supervisor.resume("sweeper")
+
+    require_done(world, jobs.all)
+
+
+@pytest.mark.soak
+def test_two_sweepers_take_a_lost_job_back_once(world, copying, time):
+    another = world.service.start_sweeper()
+    jobs = copying()
+
+    strike(world.supervisor.pid(world.at_work(jobs.slow)[0]), signal.SIGKILL)
+    require_done(world, jobs.all)
+    world.service.stop(another)
+
+    assert world.service.log("sweeper").count(f"lease-expired job={jobs.slow} ") == 1

@@ -1,0 +1,159 @@
+"""Files on the web, moved by a whole service."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers.deployment import Deployment, deployment, host_table
+from tests.servers.web import WebServer, web_server
+
+CONTENT = bytes(range(256)) * 8192
+QUERY = "signature=c0ffee"
+PASSWORD = "correct-horse"
+SETTINGS = """
+data_mover.retry_first_seconds = 0.1
+data_mover.open_web = true
+data_mover.checkpoint_bytes = 1048576
+"""
+DATASET = """
+[datasets.species]
+source = "{url}/species/{{id}}.csv"
+"""
+
+
+@dataclass
+class Stage:
+    """A service, the web server that it moves from, and the roots of its destinations."""
+
+    service: Deployment
+    web: WebServer
+    vis: Path
+
+    def moved(self, source: Any, destination: Any = "sftp://vis/d/") -> dict[str, Any]:
+        with self.service.proxy as proxy:
+            answer = proxy.move(source, destination)
+            assert "id" in answer, answer
+            return self.service.ended(answer["id"])
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory, openssh, redis_url):
+    directory = tmp_path_factory.mktemp("web-sources")
+    (directory / "vis").mkdir()
+    with ExitStack() as stack:
+        web = stack.enter_context(web_server(directory / "web", tls=True))
+        here = {"protocol": "local", "root": directory / "vis", "roles": ["destination"]}
+        registry = (
+            host_table("data", web.options(bearer="env:DATA_TOKEN"))
+            + host_table("visualizer", here)
+            + host_table("vis", openssh.options(directory / "vis"))
+            + host_table("scp", {**openssh.options(directory / "vis"), "protocol": "scp"})
+            + DATASET.format(url=web.url)
+        )
+        service = stack.enter_context(deployment(directory / "service", redis_url, registry, extra=SETTINGS))
+        service.environment["DATA_TOKEN"] = PASSWORD
+        service.start_web()
+        service.start_worker()
+        service.start_sweeper()
+        yield Stage(service, web, directory / "vis")
+
+
+def test_a_url_is_moved_under_its_own_name_and_its_query_is_told_to_the_server_alone(stage):
+    stage.web.faults["/x/été 12.csv"] = lambda handler: handler.answer(200, CONTENT)
+    stage.web.requests.clear()
+
+    job = stage.moved(f"{stage.web.url}/x/été 12.csv?{QUERY}")
+
+    assert (job["status"], job["path"]) == ("COMPLETED", "/d/été 12.csv")
+    assert (stage.vis / "d" / "été 12.csv").read_bytes() == CONTENT
+    assert job["source"] == {"type": "url", "url": f"{stage.web.url}/x/%C3%A9t%C3%A9%2012.csv?…"}
+    assert {path for path, _ in stage.web.requests} == {f"/x/%C3%A9t%C3%A9%2012.csv?{QUERY}"}
+    for log in stage.service.directory.glob("*.log"):
+        assert QUERY not in log.read_text()
+
+
+def test_a_retry_asks_for_the_same_url_with_its_query(stage):
+    stage.web.faults["/later.csv"] = lambda handler: handler.answer(404)
+    failed = stage.moved({"type": "url", "url": f"{stage.web.url}/later.csv?{QUERY}"})
+    assert (failed["status"], failed["code"], failed["who_can_fix"]) == ("FAILED", "http-404", "caller")
+    stage.web.faults["/later.csv"] = lambda handler: handler.answer(200, handler.path.encode())
+
+    with stage.service.proxy as proxy:
+        job = stage.service.ended(proxy.retry(failed["id"])["id"])
+
+    assert job["status"] == "COMPLETED"
+    assert (stage.vis / "d" / "later.csv").read_text() == f"/later.csv?{QUERY}"
+
+
+def test_the_catalogue_leads_to_the_web(stage):
+    stage.web.faults["/species/12.csv"] = lambda handler: handler.answer(200, CONTENT)
+
+    with stage.service.proxy as proxy:
+        job = stage.service.ended(proxy.move("species", 12)["id"])
+
+    assert (job["status"], job["path"]) == ("COMPLETED", "/12.csv")
+
+
+def test_a_path_on_a_web_server_stands_for_itself(stage):
+    stage.web.faults["/a?b#c%20.csv"] = lambda handler: handler.answer(200, CONTENT)
+
+    job = stage.moved({"host": "data", "path": "/a?b#c%20.csv"}, "local://visualizer/e/")
+
+    assert (job["status"], job["path"]) == ("COMPLETED", "/e/a?b#c%20.csv")
+
+
+@pytest.mark.parametrize("destination", ["sftp://vis/chunks", "local://visualizer/chunks", "scp://scp/chunks"])
+def test_a_file_of_unknown_size_is_moved(stage, destination):
+    def chunks(handler):
+        handler.answer(200, Content_Length=None, Transfer_Encoding="chunked")
+        for start in range(0, len(CONTENT), 100_000):
+            piece = CONTENT[start : start + 100_000]
+            handler.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+        handler.wfile.write(b"0\r\n\r\n")
+
+    stage.web.faults["/chunks"] = chunks
+
+    job = stage.moved(f"{stage.web.url}/chunks", destination)
+
+    assert (job["status"], job["bytes_done"], job["bytes_total"]) == ("COMPLETED", len(CONTENT), len(CONTENT))
+    assert (stage.vis / "chunks").read_bytes() == CONTENT
+    assert not [path for path in (stage.service.directory / "state").rglob("*") if path.is_file()]
+
+
+def test_a_copy_that_breaks_off_goes_on_with_the_same_version_and_not_with_another(stage):
+    versions = iter(['"one"'] * 2 + ['"two"'] * 10)
+    cut = iter([True, False, False, False, False])
+
+    def breaking(handler):
+        version = next(versions)
+        if next(cut):
+            handler.answer(200, CONTENT[:-1000], Content_Length=len(CONTENT), ETag=version)
+            handler.close_connection = True
+        else:
+            handler.answer(200, CONTENT, ETag=version)
+
+    stage.web.faults["/breaking"] = breaking
+
+    job = stage.moved(f"{stage.web.url}/breaking")
+
+    assert (job["status"], job["attempt"]) == ("COMPLETED", 3), job
+    assert (stage.vis / "d" / "breaking").read_bytes() == CONTENT
+
+
+def test_a_password_in_a_url_is_refused_and_kept_nowhere(stage):
+    with stage.service.proxy as proxy:
+        answer = proxy.move(f"https://user:{PASSWORD}@127.0.0.1:{stage.web.port}/a", "sftp://vis/d/")
+
+    assert (answer["status"], answer["code"], answer["field"]) == ("REJECTED", "invalid-parameter", "source")
+    assert PASSWORD not in str(answer)
+    for file in stage.service.directory.rglob("*"):
+        assert not file.is_file() or PASSWORD.encode() not in file.read_bytes(), file
+
+
+def test_what_is_not_public_is_not_moved_from_the_open_web(stage):
+    job = stage.moved("http://2130706433/latest/meta-data/")
+
+    assert (job["status"], job["code"]) == ("FAILED", "not-allowed")

@@ -1,0 +1,34 @@
+"""What the tests of the database share."""
+
+import pytest
+
+from data_mover.jobs.history import Submission
+from data_mover.jobs.states import Priority
+from data_mover.locations import Endpoint
+
+
+def a_submission(**changes):
+    """A move of Ann's from `disk` to `vis`."""
+    values = {
+        "caller": "ann",
+        "source": Endpoint("disk", "/a"),
+        "destination": Endpoint("vis", "/b"),
+        "resolved_source": Endpoint("disk", "/a"),
+        "key": None,
+        "label": None,
+        "priority": Priority.NORMAL,
+        "checksum": None,
+        "deadline_seconds": 3600,
+    }
+    return Submission(**values | changes)
+
+
+@pytest.fixture
+def written(database):
+    """Runs a function of `jobs` in a transaction of its own."""
+
+    def run(function, *arguments, **values):
+        with database.writing() as session:
+            return function(session, *arguments, **values)
+
+    return run

@@ -1,0 +1,118 @@
+"""`check-config`: every mistake at once, and what is out of reach."""
+
+import os
+
+import pytest
+
+from data_mover import migrations
+from data_mover.db import Database
+from data_mover.scripts.config_check import check_configuration
+from data_mover.settings import Settings
+from tests.servers.deployment import INI, host_table
+from tests.servers.processes import free_port
+
+REGISTRY = host_table("visualizer", {"protocol": "local", "root": "/srv", "roles": ["destination"]})
+
+
+@pytest.fixture
+def ini(tmp_path, redis_url):
+    """An ini without mistakes, of which nothing has been set up yet."""
+    path = tmp_path / "service.ini"
+    path.write_text(
+        INI.format(database_url="sqlite:///%(here)s/jobs.db", redis_url=redis_url, port=1, extra="", pace="")
+    )
+    (tmp_path / "registry.toml").write_text(REGISTRY)
+    return path
+
+
+def found(ini):
+    return {finding.step: finding for finding in check_configuration(str(ini))}
+
+
+def mistakes(ini):
+    return [finding.sentence for finding in check_configuration(str(ini)) if not finding.holds]
+
+
+def test_all_is_well(ini):
+    database = Database(Settings.from_ini(str(ini)).database_url())
+    migrations.upgrade(database.engine)
+    database.close()
+
+    findings = found(ini)
+
+    assert mistakes(ini) == []
+    assert list(findings) == ["ini", "registry", "destination", "state_dir", "database", "redis"]
+    assert "1 hosts (0 to move from, 1 to move to), 0 data types" in findings["registry"].sentence
+
+
+def test_every_mistake_of_ini_and_registry_is_told_at_once(ini, tmp_path):
+    ini.write_text(ini.read_text().replace("[server:main]", "data_mover.sweeps = 1\n[server:main]"))
+    (tmp_path / "registry.toml").write_text(REGISTRY + "colour = 'red'\nverify = 'hope'\n")
+
+    told = "\n".join(mistakes(ini))
+
+    assert "data_mover.sweeps: unknown key" in told
+    assert "hosts.visualizer.colour: unknown key" in told
+    assert "hosts.visualizer.verify: " in told
+
+
+def test_a_database_that_is_missing_is_not_made_by_looking(ini, tmp_path):
+    (told,) = mistakes(ini)
+
+    assert f"initialize_data_mover_db {ini}" in told
+    assert not (tmp_path / "jobs.db").exists()
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_database_without_the_schema(ini, tmp_path):
+    (tmp_path / "jobs.db").touch()
+
+    (told,) = mistakes(ini)
+
+    assert "the schema is missing or old" in told
+
+
+def test_a_database_or_redis_that_does_not_answer(ini, redis_url):
+    port = free_port()
+    ini.write_text(
+        ini.read_text()
+        .replace("sqlite:///%(here)s/jobs.db", f"postgresql+psycopg://nobody@127.0.0.1:{port}/none")
+        .replace(redis_url, f"redis://127.0.0.1:{port}/0")
+    )
+
+    database, redis = mistakes(ini)
+
+    assert "does not answer" in database
+    assert "does not answer" in redis
+
+
+def test_a_default_destination_that_the_registry_does_not_have(ini, tmp_path):
+    (tmp_path / "registry.toml").write_text(REGISTRY.replace("visualizer", "archive"))
+
+    assert "data_mover.default_destination: Unknown destination 'visualizer'" in mistakes(ini)
+
+
+def test_secrets_that_cannot_be_read_are_told_with_their_host(ini, tmp_path, openssh, monkeypatch):
+    monkeypatch.delenv("VIS_PASSWORD", raising=False)
+    table = openssh.options(tmp_path)
+    (tmp_path / "registry.toml").write_text(
+        REGISTRY
+        + host_table("hpc", {**table, "key_file": "keys/lost"})
+        + host_table("vis", {**table, "password": "env:VIS_PASSWORD"})
+    )
+
+    told = "\n".join(mistakes(ini))
+
+    assert "hosts.hpc.key_file: " in told
+    assert "hosts.vis.password: the environment variable VIS_PASSWORD is not set" in told
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_state_directory_that_cannot_be_made(ini, tmp_path):
+    (tmp_path / "jobs.db").touch()
+    tmp_path.chmod(0o555)
+
+    told = "\n".join(mistakes(ini))
+
+    tmp_path.chmod(0o755)
+    assert "data_mover.state_dir: " in told

@@ -1,0 +1,333 @@
+"""Hosts on record: what waits for one that cannot be reached, and who finds out."""
+
+import pytest
+from sqlalchemy import update
+
+from data_mover.errors import Cancelled, HostUnreachable, PathBusy, Superseded
+from data_mover.jobs import claims, files, history, hosts
+from data_mover.jobs.hosts import HostHealth
+from data_mover.jobs.models import HostRecord, Job
+from data_mover.jobs.retries import Backoff
+from data_mover.jobs.states import Phase, Priority, Status
+from data_mover.locations import Endpoint
+from tests.integration.conftest import a_submission
+from tests.servers.processes import eventually
+
+PLACES = {"disk": 100, "vis": 4, "hpc": 4}
+LEASE_MS = 30_000
+WORKER = claims.Worker("here", 1)
+SLOW, AT_ONCE = Backoff(60, 60), Backoff(0, 0)
+
+
+@pytest.fixture
+def submit(database, written):
+    """Puts a job on record and returns its id; only the source has been reached before."""
+
+    def add(destination="vis", path="/b", priority=Priority.NORMAL):
+        changes = {"destination": Endpoint(destination, path), "priority": priority}
+        job_id = written(history.add, a_submission(**changes))
+        written(hosts.record_reached, "disk")
+        return job_id
+
+    return add
+
+
+@pytest.fixture
+def claim(database):
+    def take(worker=WORKER, job_id=None):
+        with database.reading() as session:
+            heads = claims.heads(session, worker, PLACES)
+        for head in heads:
+            with database.writing() as session:
+                held = claims.take(session, head, worker, PLACES, LEASE_MS)
+            if held:
+                return held
+        return None
+
+    return take
+
+
+@pytest.fixture
+def report(database):
+    def read(job_id):
+        with database.reading() as session:
+            return history.report(session, "ann", job_id)
+
+    return read
+
+
+@pytest.fixture
+def lose(database, written):
+    """Lets the leases of all running jobs run out; what has become of the jobs."""
+
+    def run_out():
+        with database.writing() as session:
+            session.execute(update(Job).where(Job.status == Status.IN_PROGRESS).values(lease_until_ms=1))
+        return written(claims.take_back_lost, LEASE_MS, 10)
+
+    return run_out
+
+
+def unreachable(written, held, backoff=SLOW):
+    """What an attempt does that could not reach the host."""
+    written(hosts.record_unreachable, "vis", backoff)
+    written(claims.hand_back, held, HostUnreachable("vis"))
+
+
+def test_one_job_finds_out_whether_a_host_lets_it_in_while_others_go_elsewhere(submit, claim, written):
+    first, second = submit(), submit()
+    other = submit(destination="hpc")
+    written(hosts.record_reached, "hpc")
+
+    assert [claim().job_id, claim().job_id] == [first, other]
+    assert claim() is None
+    assert written(hosts.record_reached, "vis")
+    assert claim().job_id == second
+
+
+def test_a_host_that_is_being_found_out_about_lets_proven_ones_go_first(submit, claim, written):
+    submit()
+    claim()
+    submit(destination="silent", priority=Priority.HIGH)
+    proven = submit(destination="hpc")
+    written(hosts.record_reached, "hpc")
+
+    assert claim().job_id == proven
+
+
+def test_jobs_of_a_host_that_cannot_be_reached_wait_and_spend_no_attempt(submit, claim, written, report, database):
+    job_id, other = submit(), submit()
+    unreachable(written, claim())
+
+    assert claim() is None
+    for each in (job_id, other):
+        told = report(each)
+        assert (told.status, told.phase, told.code) == (Status.PENDING, Phase.BLOCKED, "host-unreachable")
+        assert told.retryable
+        assert told.next_attempt_at > told.submitted_at
+    assert (report(job_id).attempt, report(other).attempt) == (1, 0)
+    with database.reading() as session:
+        assert session.get_one(Job, job_id).failures == 0
+        assert hosts.health(session)["vis"] == HostHealth("failing", "host-unreachable")
+
+
+def test_one_probe_at_a_time_lets_the_jobs_go_on(submit, claim, written, report):
+    job_id = submit()
+    unreachable(written, claim(), AT_ONCE)
+
+    assert written(hosts.probe_due)
+    assert written(hosts.take_probe) == "vis"
+    assert written(hosts.take_probe) is None
+    assert report(job_id).phase is Phase.BLOCKED
+
+    assert written(hosts.record_reached, "vis")
+    assert report(job_id).phase is Phase.QUEUED
+    assert claim().attempt == 2
+
+
+def test_a_host_for_which_no_job_waits_is_not_probed(submit, claim, written):
+    submit()
+    held = claim()
+    written(hosts.record_unreachable, "vis", AT_ONCE)
+    written(claims.fail, held, HostUnreachable("vis"))
+
+    assert not written(hosts.probe_due)
+
+
+def test_a_probe_that_no_clock_can_mean_is_due(submit, claim, written, database):
+    submit()
+    unreachable(written, claim())
+    with database.writing() as session:
+        session.execute(update(HostRecord).where(HostRecord.name == "vis").values(probe_at_ms=2**50))
+
+    assert written(hosts.take_probe) == "vis"
+
+
+def test_a_host_that_answers_with_a_refusal_lets_its_jobs_hear_so(submit, claim, written):
+    submit()
+    unreachable(written, claim())
+
+    written(hosts.record_refused, "vis", "login-refused")
+
+    assert claim() is not None
+
+
+def test_past_the_deadline_a_job_that_waited_for_a_host_fails_for_that_reason(submit, claim, written, report, database):
+    job_id = submit()
+    unreachable(written, claim())
+    with database.writing() as session:
+        session.execute(update(Job).values(deadline_ms=1))
+
+    assert written(claims.end_overdue, 10) == [job_id]
+
+    told = report(job_id)
+    assert (told.status, told.code) == (Status.FAILED, "host-unreachable")
+    assert "vis" in told.reason
+
+
+def test_jobs_of_a_paused_host_wait_until_it_is_resumed(submit, claim, written, report, database):
+    job_id = submit()
+    written(hosts.set_paused, "vis", True)
+
+    assert claim() is None
+    told = report(job_id)
+    assert (told.phase, told.code, told.next_attempt_at) == (Phase.BLOCKED, None, None)
+    assert "paused vis" in told.reason
+    with database.reading() as session:
+        assert hosts.health(session)["vis"].state == "paused"
+
+    written(hosts.set_paused, "vis", False)
+    assert claim().job_id == job_id
+
+
+def test_a_job_that_was_lost_twice_runs_alone_on_its_machine(submit, claim, written, lose):
+    written(hosts.know, ["vis"])
+    written(hosts.record_reached, "vis")
+    suspect = submit()
+    for _ in range(2):
+        claim()
+        lose()
+    other = submit(destination="hpc")
+    written(hosts.record_reached, "hpc")
+
+    assert claim().job_id == suspect
+    assert claim() is None
+    assert claim(claims.Worker("elsewhere", 1)).job_id == other
+
+
+def test_a_job_that_was_lost_twice_waits_until_its_machine_is_quiet_and_keeps_others_from_beginning(
+    submit, claim, written, lose
+):
+    written(hosts.know, ["vis"])
+    written(hosts.record_reached, "vis")
+    suspect = submit()
+    for _ in range(2):
+        claim()
+        lose()
+    written(hosts.set_paused, "vis", True)
+    running = submit(destination="hpc")
+    written(hosts.record_reached, "hpc")
+    held = claim()
+    assert held.job_id == running
+    submit(destination="hpc")
+    written(hosts.set_paused, "vis", False)
+
+    assert claim() is None
+    written(claims.fail, held, HostUnreachable("hpc"))
+    assert claim().job_id == suspect
+
+
+def test_a_job_that_is_lost_while_it_runs_alone_is_poison(submit, claim, written, lose, report):
+    job_id = submit()
+    for outcome in (Status.PENDING, Status.PENDING, Status.FAILED):
+        claim()
+        assert lose() == [(job_id, outcome)]
+
+    told = report(job_id)
+    assert (told.status, told.code, told.who_can_fix) == (Status.FAILED, "poison", "operator")
+
+
+def test_a_job_that_was_handed_back_is_not_suspected(submit, claim, written, lose, database):
+    job_id = submit()
+    for _ in range(5):
+        written(claims.hand_back, claim(), HostUnreachable("vis"))
+
+    with database.reading() as session:
+        job = session.get_one(Job, job_id)
+        assert (job.losses, job.failures, job.attempt) == (0, 0, 5)
+
+
+def hold(written, held, place="vis:22/b"):
+    written(files.record_resolved, held, "/b", 1)
+    assert written(files.record_place, held, place)
+    written(files.hold_path, held, place)
+
+
+def test_a_job_waits_while_another_writes_to_the_same_path(submit, claim, written):
+    submit(), submit()
+    written(hosts.record_reached, "vis")
+    first, second = claim(), claim()
+    hold(written, first)
+
+    with pytest.raises(PathBusy, match=f"job {first.job_id}"):
+        hold(written, second)
+    written(claims.hand_back, second, PathBusy(), 0)
+    assert claim() is None
+
+    written(claims.fail, first, HostUnreachable("vis"))
+    hold(written, eventually(claim, "the second job may be claimed"))
+
+
+def test_a_job_is_superseded_by_a_later_one_that_has_published(submit, claim, written):
+    submit(), submit()
+    written(hosts.record_reached, "vis")
+    older, later = claim(), claim()
+    hold(written, later)
+    written(files.mark_publishing, later, 1, "ab", "size", LEASE_MS)
+    written(claims.complete, later)
+
+    with pytest.raises(Superseded, match=f"job {later.job_id}"):
+        hold(written, older)
+
+
+def test_a_path_at_which_a_lost_attempt_may_still_publish_stays_held(submit, claim, written, lose):
+    submit(), submit()
+    written(hosts.record_reached, "vis")
+    first, second = claim(), claim()
+    hold(written, first)
+    written(files.mark_publishing, first, 1, "ab", "size", LEASE_MS)
+    lose()
+
+    second = next(held for held in (claim(), claim()) if held.job_id == second.job_id)
+    with pytest.raises(PathBusy):
+        hold(written, second)
+
+
+def test_a_waiting_job_is_cancelled_at_once(submit, claim, written, report):
+    job_id = submit()
+
+    written(claims.cancel, job_id)
+
+    assert (report(job_id).status, report(job_id).phase) == (Status.CANCELLED, None)
+    assert claim() is None
+
+
+def test_a_running_job_is_cancelled_once_its_attempt_has_stopped(submit, claim, written, report):
+    job_id = submit()
+    held = claim()
+    written(files.record_leftover, held, "/x", None, None, LEASE_MS)
+
+    written(claims.cancel, job_id)
+
+    assert (report(job_id).status, report(job_id).phase) == (Status.IN_PROGRESS, Phase.CANCELLING)
+    assert not written(claims.renew, held, LEASE_MS)
+    assert not written(files.mark_publishing, held, 1, "ab", "size", LEASE_MS)
+    assert not written(claims.put_back, held, HostUnreachable("vis"), 0)
+    assert isinstance(written(claims.why_not, held), Cancelled)
+    assert written(claims.end_cancelled, held)
+    assert report(job_id).status is Status.CANCELLED
+    assert [left.path for left in written(files.take_leftovers, 10, 1000)] == ["/x"]
+
+
+def test_a_job_whose_worker_dies_before_it_has_stopped_is_cancelled_with_its_lease(submit, claim, written, lose):
+    job_id = submit()
+    claim()
+    written(claims.cancel, job_id)
+
+    assert lose() == [(job_id, Status.CANCELLED)]
+
+
+def test_a_job_that_may_have_published_is_not_cancelled(submit, claim, written, lose, report):
+    job_id = submit()
+    held = claim()
+    written(files.record_resolved, held, "/b", 1)
+    written(files.mark_publishing, held, 1, "ab", "size", LEASE_MS)
+
+    written(claims.cancel, job_id)
+    assert report(job_id).phase is Phase.PUBLISHING
+    lose()
+    written(claims.cancel, job_id)
+    assert report(job_id).status is Status.PENDING
+    claim()
+    written(claims.cancel, job_id)
+    assert report(job_id).phase is Phase.RESOLVING

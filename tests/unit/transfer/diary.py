@@ -1,0 +1,80 @@
+"""A watch for tests, and local hosts for it to watch."""
+
+from dataclasses import replace
+
+from data_mover.protocols.local import LocalFiles
+from data_mover.protocols.options import LocalOptions
+
+
+class Diary:
+    """A watch that writes down what it is told, and raises at a word it was given."""
+
+    def __init__(self, raising=None, at=None):
+        self.entries = []
+        self.proof = None
+        self._raising, self._at = raising, at
+
+    def _note(self, word, *details):
+        self.entries.append((word, *details))
+        if word == self._at:
+            raise self._raising
+
+    def phase(self, name):
+        self._note(name)
+
+    def resolved(self, path, size_bytes):
+        self._note("resolved", path, size_bytes)
+
+    def placed(self, place):
+        self._note("placed", place)
+
+    def leaving(self, leftover):
+        self._note("leaving", leftover)
+
+    def copying_from(self, offset_bytes):
+        self._note("copying from", offset_bytes)
+
+    def checkpoint(self, path, checkpoint):
+        self._note("checkpoint", path, checkpoint)
+
+    def moved(self, acknowledged_bytes):
+        self._note("moved", acknowledged_bytes)
+
+    def alive(self):
+        self._note("alive")
+
+    def busy(self, seconds):
+        self._note("busy")
+
+    def publishing(self, proof):
+        self.proof = proof
+        self._note("publishing")
+
+    def not_published(self):
+        self._note("not published")
+
+    def gone(self, leftover):
+        self._note("gone", leftover)
+
+    @property
+    def on_record(self):
+        """What was recorded and is not known to be gone, each with its last checkpoint."""
+        recorded = {}
+        for word, *details in self.entries:
+            if word == "leaving":
+                recorded[details[0].path] = details[0]
+            elif word == "checkpoint":
+                recorded[details[0]] = replace(recorded[details[0]], checkpoint=details[1])
+            elif word == "gone":
+                recorded.pop(details[0].path, None)
+        return list(recorded.values())
+
+    @property
+    def words(self):
+        return [entry[0] for entry in self.entries]
+
+
+def files(root, kind=LocalFiles, **options):
+    root.mkdir(exist_ok=True)
+    table = {"protocol": "local", "root": str(root), "roles": ["source", "destination"], **options}
+    return kind.connect(root.name, LocalOptions.model_validate(table))
