@@ -153,6 +153,10 @@ class CannotReplace(MoveFailure, code="cannot-replace", retryable=False, who_can
     """The host cannot replace a file atomically, and the registry does not say replace = "swap"."""
 
 
+class NotAtomic(MoveFailure, code="not-atomic", retryable=False, who_can_fix="caller"):
+    """The host cannot make a directory appear at once."""
+
+
 class Exists(MoveFailure, code="exists", retryable=False, who_can_fix="caller"):
     """A file stands at the destination already, and the request says to leave it."""
 

@@ -8,14 +8,16 @@ the host's options.
 A backend is used by one thread, except for `abort`, which any thread may call.
 """
 
+import stat
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from types import TracebackType
 from typing import ClassVar, Self
 
+from data_mover.errors import NoSuchFile
 from data_mover.locations import Endpoint
 from data_mover.protocols.options import HostOptions
 
@@ -28,6 +30,8 @@ Block = bytes | memoryview
 class Kind(Enum):
     FILE = "file"
     DIRECTORY = "directory"
+    #: only in entries: `facts` are those of what a link leads to
+    LINK = "link"
     #: device, socket, pipe or a link that leads nowhere
     OTHER = "other"
 
@@ -43,6 +47,40 @@ class Facts:
     modified_at: float | None
     #: what the host calls this version of the file, where it has a name for it
     version: str | None = None
+    #: the permission bits, None where the host tells none; they may change without the file
+    mode: int | None = field(default=None, compare=False)
+
+
+_KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a directory holds under one name; a link is not followed.
+
+    A name that is not UTF-8 has surrogates for the bytes that are none. What no path can name counts as OTHER: an
+    object store may hold the names `.`, `..` and none at all, and a host that lies may tell any.
+    """
+
+    name: str
+    kind: Kind
+    #: of a file; None of anything else, and where the host does not tell it
+    size_bytes: int | None
+    #: as `Facts` have it; None where the host does not tell it in a listing
+    modified_at: float | None
+    #: the permission bits, None where the host tells none
+    mode: int | None
+
+    @classmethod
+    def of(cls, name: str, mode: int, size_bytes: int | None, modified_at: float | None) -> Self:
+        """From what POSIX calls a mode: the kind and the permission bits."""
+        kind = _KINDS.get(stat.S_IFMT(mode), Kind.OTHER) if is_segment(name) else Kind.OTHER
+        return cls(name, kind, size_bytes if kind is Kind.FILE else None, modified_at, mode & 0o777)
+
+
+def is_segment(name: str) -> bool:
+    """Whether a path can lead to the name."""
+    return name not in ("", ".", "..") and "/" not in name
 
 
 @dataclass(frozen=True)
@@ -144,6 +182,21 @@ class Source(AbstractContextManager["Source"]):
     def open(self, path: str) -> Reader:
         """Opens a regular file. NoSuchFile, IsADirectory, NotARegularFile, PermissionRefused, NotAllowed."""
 
+    def entries(self, path: str) -> Generator[Entry, None, None]:
+        """What the directory holds, in any order, without `.` and `..`; never more than a part of it is in memory.
+
+        The host is asked as the entries are taken, and fails then: NoSuchFile if there is nothing or no directory, as
+        ever on a host that shows none; NotAllowed, PermissionRefused. Between two entries the connection may be used
+        for anything else. What comes or goes meanwhile may be told or not. Whoever may stop early closes the generator.
+        """
+        raise NoSuchFile(f"{self.named(path)} is no directory")
+
+    def real(self, path: str) -> str:
+        """The path of what is there with its links followed, as seen below the root: two paths of which it is the same
+        are the same directory. NotAllowed where it leads out. A host without links has one path for each.
+        """
+        return path
+
     @abstractmethod
     def abort(self) -> None:
         """Makes calls that block in other threads end with ConnectionLost, soon; any thread may call it at any time."""
@@ -179,7 +232,22 @@ class Files(Source):
     def make_directories(self, path: str) -> None:
         """Creates the directory and the missing ones above it, with `directory_mode`; one that exists is fine.
 
-        The root itself is not created: where it is missing, NoSuchFile.
+        The root itself is not created: where it is missing, NoSuchFile. What was found or made once may be believed to
+        be there, until the host refuses something in it.
+        """
+
+    @abstractmethod
+    def finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
+        """Gives a directory its permission bits and its modification time, each unless it is None, where the host can.
+
+        Whatever is made, renamed or removed in it afterwards changes the time again.
+        """
+
+    @abstractmethod
+    def remove_directory(self, path: str) -> None:
+        """Removes an empty directory; one that is not there is fine. One that holds something is a failure, and stays.
+
+        The root is never removed. An object store has nothing to remove: its directories end with what they hold.
         """
 
     @abstractmethod
@@ -198,9 +266,11 @@ class Files(Source):
 
     @abstractmethod
     def rename(self, path: str, free_path: str) -> None:
-        """Renames a file to a path where nothing stands; never overwrites where the host can help it.
+        """Renames a file or a directory, with all that it holds, to a path where nothing stands; never overwrites where
+        the host can help it.
 
-        NoSuchFile where there is no such file, also if somebody else renamed it meanwhile.
+        NoSuchFile where there is none, also if somebody else renamed it meanwhile. NotAtomic for a directory where only
+        files can be renamed.
         """
 
     @abstractmethod

@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from posixpath import basename, dirname
 from typing import Self
@@ -20,7 +20,7 @@ from data_mover.errors import (
     SourceChanged,
     VerifyFailed,
 )
-from data_mover.protocols.base import BLOCK_BYTES, Block, Facts, Files, Kind, NewFile, Reader, Writer
+from data_mover.protocols.base import BLOCK_BYTES, Block, Entry, Facts, Files, Kind, NewFile, Reader, Writer
 from data_mover.protocols.options import HostOptions
 
 _FAILURES: dict[int, type[MoveFailure]] = {
@@ -69,6 +69,14 @@ class LocalFiles(Files):
                 os.close(descriptor)
                 raise
 
+    def entries(self, path: str) -> Generator[Entry, None, None]:
+        with self._told(path), os.scandir(self._directory(path)) as found:
+            yield from filter(None, map(_entry, found))
+
+    def real(self, path: str) -> str:
+        with self._told(path):
+            return self._inside(path).removeprefix(self._root.rstrip("/")) or "/"
+
     def create(self, path: str, new_file: NewFile) -> Writer:
         with self._told(path):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -87,12 +95,29 @@ class LocalFiles(Files):
                 raise
 
     def make_directories(self, path: str) -> None:
+        """Looks upwards: in a tree, what is above is mostly there."""
         with self._told("/"):
             os.stat(self._root)
-        made = "/"
-        for name in path.strip("/").split("/"):
-            made = f"{made.rstrip('/')}/{name}"
-            self._make_directory(made)
+        missing = []
+        while path != "/" and not self._is_directory(path):
+            missing.append(path)
+            path = dirname(path)
+        for each in reversed(missing):
+            self._make_directory(each)
+
+    def finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
+        with self._told(path):
+            real = self._directory(path)
+            if mode is not None:
+                os.chmod(real, mode)
+            if modified_at is not None:
+                os.utime(real, (modified_at, modified_at))
+
+    def remove_directory(self, path: str) -> None:
+        if path == "/":
+            raise PermissionRefused(f"{self.host}:{path}")
+        with self._told(path), suppress(FileNotFoundError):
+            os.rmdir(self._beside(path))
 
     def place(self, path: str) -> str:
         with self._told(path):
@@ -104,7 +129,8 @@ class LocalFiles(Files):
             _sync_directory(dirname(self._beside(final_path)))
 
     def rename(self, path: str, free_path: str) -> None:
-        """A hard link is refused where something stands, which a rename is not; some file systems have none."""
+        """A hard link is refused where something stands, which a rename is not; there is none to a directory, and on
+        some file systems none at all."""
         with self._told(free_path):
             real, free = self._beside(path), self._beside(free_path)
             try:
@@ -143,6 +169,17 @@ class LocalFiles(Files):
                 os.chmod(real, self.options.directory_mode)
             if not os.path.isdir(real):
                 raise PermissionRefused(f"{self.host}:{path} is no directory")
+
+    def _is_directory(self, path: str) -> bool:
+        with self._told(path):
+            return os.path.isdir(self._inside(path))
+
+    def _directory(self, path: str) -> str:
+        """The real path of what must be a directory."""
+        real = self._inside(path)
+        if not stat.S_ISDIR(os.stat(real).st_mode):
+            raise NoSuchFile(f"{self.host}:{path} is no directory")
+        return real
 
     def _inside(self, path: str) -> str:
         """The real path, links followed. NotAllowed where it leads out of the root."""
@@ -249,7 +286,16 @@ class _LocalWriter(Writer):
 
 def _facts(status: os.stat_result) -> Facts:
     kinds = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY}
-    return Facts(kinds.get(stat.S_IFMT(status.st_mode), Kind.OTHER), status.st_size, status.st_mtime)
+    kind = kinds.get(stat.S_IFMT(status.st_mode), Kind.OTHER)
+    return Facts(kind, status.st_size, status.st_mtime, mode=status.st_mode & 0o777)
+
+
+def _entry(found: os.DirEntry[str]) -> Entry | None:
+    """None for what is gone meanwhile."""
+    with suppress(FileNotFoundError):
+        status = found.stat(follow_symlinks=False)
+        return Entry.of(found.name, status.st_mode, status.st_size, status.st_mtime)
+    return None
 
 
 def _require_file(facts: Facts, name: str) -> None:

@@ -7,7 +7,7 @@ completed or aborted, once and for all: that is what publishing is made of, see 
 import hashlib
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from posixpath import dirname
@@ -18,12 +18,13 @@ from data_mover.errors import (
     IsADirectory,
     MoveFailure,
     NoSuchFile,
+    NotAtomic,
     PermissionRefused,
     SourceChanged,
     Stalled,
     VerifyFailed,
 )
-from data_mover.protocols.base import BLOCK_BYTES, Block, Facts, Files, Kind, NewFile, Reader, Writer
+from data_mover.protocols.base import BLOCK_BYTES, Block, Entry, Facts, Files, Kind, NewFile, Reader, Writer, is_segment
 from data_mover.protocols.options import HostOptions
 from data_mover.protocols.s3_client import Changed, S3Client
 
@@ -69,6 +70,18 @@ class S3Files(Files):
             raise IsADirectory(self.named(path))
         raise NoSuchFile(self.named(path))
 
+    def entries(self, path: str) -> Generator[Entry, None, None]:
+        """Of files the time is left out: a listing tells only when the store got them. A key may be that of a file and
+        at the same time lead to others; both are told."""
+        prefix = f"{self._key(path)}/".lstrip("/")
+        is_empty = True
+        for answer in self._client.level(path, prefix):
+            for entry in _entries(answer, prefix):
+                is_empty = False
+                yield entry
+        if is_empty and not self._is_directory(path):
+            raise NoSuchFile(f"{self.named(path)} is no directory")
+
     def create(self, path: str, new_file: NewFile) -> Writer:
         """Nothing is seen of the file until it is committed."""
         return _S3Writer(self._client, path, self._key(path), new_file)
@@ -87,6 +100,12 @@ class S3Files(Files):
         elif facts is None or facts.kind is not Kind.DIRECTORY:
             raise NoSuchFile(f"{self.named(path)} is no directory")
         self._directories.add(path)
+
+    def finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
+        """A store has none."""
+
+    def remove_directory(self, path: str) -> None:
+        """A store has none."""
 
     def place(self, path: str) -> str:
         return f"s3:{self._client.address}/{self._client.bucket}/{self._key(path)}"
@@ -130,7 +149,7 @@ class S3Files(Files):
         found = self._object(path)
         if found is None:
             self._delete(path)
-            raise NoSuchFile(self.named(path))
+            raise (NotAtomic if self._is_directory(path) else NoSuchFile)(self.named(path))
         key = self._key(target)
         mark = _Mark(
             f"{self._mark_prefix(path)}{secrets.token_hex(8)}", key, self._client.begin(target, key, found.own)
@@ -238,6 +257,21 @@ class _Object:
             modified_at = float(metadata[MODIFIED_AT])
         facts = Facts(Kind.FILE, head["ContentLength"], modified_at, version=head["ETag"])
         return cls(facts, head["ETag"], metadata)
+
+
+def _entries(answer: dict[str, Any], prefix: str) -> Iterator[Entry]:
+    """Without the object by whose name, the prefix itself, some programs say that there is a directory."""
+    for each in answer.get("Contents", []):
+        if each["Key"] != prefix:
+            yield _entry(each["Key"].removeprefix(prefix), Kind.FILE, each["Size"])
+    for each in answer.get("CommonPrefixes", []):
+        yield _entry(each["Prefix"].removeprefix(prefix).removesuffix("/"), Kind.DIRECTORY, None)
+
+
+def _entry(name: str, kind: Kind, size_bytes: int | None) -> Entry:
+    if not is_segment(name):
+        return Entry(name, Kind.OTHER, None, None, None)
+    return Entry(name, kind, size_bytes, None, None)
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,15 @@ class S3Client:
             return []
         return [each["Key"] for each in answer.get("Contents", [])]
 
+    def level(self, path: str, prefix: str) -> Iterator[dict[str, Any]]:
+        """What is below the prefix up to the next slash, a thousand keys at a time. NoSuchFile where there is no
+        bucket."""
+        answer = self._level(path, prefix)
+        yield answer
+        while answer.get("IsTruncated"):
+            answer = self._level(path, prefix, ContinuationToken=answer["NextContinuationToken"])
+            yield answer
+
     def get_range(self, path: str, key: str, start: int, end: int, etag: str) -> Any:
         """The open body. Changed where it is another object by now."""
         return self._call("get_object", path, Key=key, Range=f"bytes={start}-{end - 1}", IfMatch=etag)["Body"]
@@ -191,6 +200,9 @@ class S3Client:
 
     def close(self) -> None:
         self._client.close()
+
+    def _level(self, path: str, prefix: str, **more: str) -> dict[str, Any]:
+        return self._call("list_objects_v2", path, Prefix=prefix, Delimiter="/", **more)
 
     def _call(self, operation: str, path: str, **arguments: Any) -> dict[str, Any]:
         with self._told(path):

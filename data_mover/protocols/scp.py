@@ -2,7 +2,8 @@
 
 import re
 import stat
-from posixpath import basename, dirname
+from collections.abc import Generator
+from posixpath import dirname
 from shlex import quote
 
 from data_mover.errors import (
@@ -16,10 +17,11 @@ from data_mover.errors import (
     PermissionRefused,
     SizeUnknown,
 )
-from data_mover.protocols.base import Facts, Kind, NewFile, Reader, Writer
+from data_mover.protocols.base import Entry, Facts, Kind, NewFile, Reader, Writer
 from data_mover.protocols.options import SshOptions
 from data_mover.protocols.scp_continuation import ScpContinuation
-from data_mover.protocols.scp_streams import ScpReader, ScpWriter, refusal
+from data_mover.protocols.scp_listing import listed
+from data_mover.protocols.scp_streams import ScpReader, ScpWriter, refusal, touching
 from data_mover.protocols.ssh import Output, SshConnection
 from data_mover.protocols.ssh_files import SshFiles
 
@@ -45,7 +47,6 @@ class ScpFiles(SshFiles):
 
     def __init__(self, host: str, options: SshOptions, connection: SshConnection) -> None:
         super().__init__(host, options, connection)
-        self._real_directories: dict[str, str] = {}
         self._root = self._real_root()
 
     def facts(self, path: str) -> Facts | None:
@@ -61,6 +62,15 @@ class ScpFiles(SshFiles):
             raise (IsADirectory if facts.kind is Kind.DIRECTORY else NotARegularFile)(self._name(path))
         return ScpReader(self, self._connection, path, real, facts)
 
+    def entries(self, path: str) -> Generator[Entry, None, None]:
+        found = self._found(path)
+        if found is None or found[0].kind is not Kind.DIRECTORY:
+            raise NoSuchFile(f"{self._name(path)} is no directory")
+        yield from listed(self._connection, path, found[1])
+
+    def real(self, path: str) -> str:
+        return self._asked_real(path).removeprefix(self._root.rstrip("/")) or "/"
+
     def create(self, path: str, new_file: NewFile) -> Writer:
         """The shell creates the file, exclusively; scp itself would write to whatever is there, through a link too.
 
@@ -72,7 +82,8 @@ class ScpFiles(SshFiles):
         name, directory = quote(real), quote(dirname(real))
         self._shell(
             f"umask 077; if [ -e {name} ] || [ -L {name} ]; then exit {_EXISTS}; fi; "
-            f"[ -w {directory} ] || exit {_NOT_PERMITTED}; set -C; : > {name}",
+            f"[ -d {directory} ] || exit {_MISSING}; [ -w {directory} ] || exit {_NOT_PERMITTED}; "
+            f"set -C; : > {name}",
             path,
         )
         return ScpWriter(self, self._connection, path, real, new_file)
@@ -88,16 +99,22 @@ class ScpFiles(SshFiles):
         )
         return ScpContinuation(self, self._connection, path, real, new_file, offset_bytes)
 
-    def make_directories(self, path: str) -> None:
-        facts = self.facts(path)
-        if facts is not None and facts.kind is Kind.DIRECTORY:
-            return
-        if facts is not None or path == "/":
-            raise NoSuchFile(f"{self._name(path)} is no directory")
-        self.make_directories(dirname(path))
-        name = quote(self._beside(path))
-        mode = f"{self.options.directory_mode:04o}"
-        self._shell(f"mkdir -m {mode} -- {name} || [ -d {name} ]", path)
+    def finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
+        name = quote(self._real_directory(path))
+        commands = [f"[ -d {name} ] || exit {_MISSING}"]
+        if mode is not None:
+            commands.append(f"chmod {mode:04o} -- {name} || exit")
+        if modified_at is not None:
+            commands.append(touching(name, modified_at))
+        self._shell("; ".join(commands), path)
+
+    def remove_directory(self, path: str) -> None:
+        if path == "/":
+            raise PermissionRefused(self._name(path))
+        self._known.forget(path)
+        if self._look(dirname(path)) is not None:
+            name = quote(self._beside(path))
+            self._shell(f"if [ -e {name} ] || [ -L {name} ]; then rmdir -- {name}; fi", path)
 
     def place(self, path: str) -> str:
         return self._placed(self._beside(path))
@@ -107,6 +124,7 @@ class ScpFiles(SshFiles):
 
         The one of BusyBox does not replace a link that leads to a directory.
         """
+        self._known.forget(final_path)
         real, final = quote(self._beside(path)), quote(self._beside(final_path))
         self._shell(
             f"{self._require_movable(path, final_path)} [ -d {final} ] && [ ! -L {final} ] && exit {_IS_A_DIRECTORY}; "
@@ -117,18 +135,20 @@ class ScpFiles(SshFiles):
         )
 
     def rename(self, path: str, free_path: str) -> None:
-        """A hard link is refused where something stands; a file system without them gets a rename."""
+        """A hard link is refused where something stands; a directory gets a rename, and a file system without links."""
+        self._known.forget(path, free_path)
         real, free = quote(self._beside(path)), quote(self._beside(free_path))
         self._shell(
             f"{self._require_movable(path, free_path)} if [ -e {free} ] || [ -L {free} ]; then exit {_EXISTS}; fi; "
             f"if ln -- {real} {free} 2>/dev/null; then rm -- {real} || exit {_MISSING}; "
-            f"elif [ -e {free} ]; then exit {_EXISTS}; else mv -f -- {real} {free}; fi",
+            f"elif [ -e {free} ]; then exit {_EXISTS}; "
+            f"elif mv --help 2>&1 | grep -q -e -T; then mv -fT -- {real} {free}; else mv -f -- {real} {free}; fi",
             free_path,
         )
 
     def remove(self, path: str) -> None:
-        facts = self._look(dirname(path))
-        if facts is not None:
+        self._known.forget(path)
+        if self._look(dirname(path)) is not None:
             self._shell(f"rm -f -- {quote(self._beside(path))}", path)
 
     def sha256(self, path: str, first_bytes: int | None = None) -> str | None:
@@ -168,15 +188,16 @@ class ScpFiles(SshFiles):
             raise NoSuchFile(f"{self.host}: the root directory of the registry")
         return output.text.decode(errors="surrogateescape").removesuffix("\n").rstrip("/") or "/"
 
-    def _beside(self, path: str) -> str:
-        """The real path of the directory, asked once, and the name itself, not followed if it is a link."""
-        directory = dirname(path)
-        if directory not in self._real_directories:
-            found = self._found(directory)
-            if found is None:
-                raise NoSuchFile(self._name(directory))
-            self._real_directories[directory] = found[1]
-        return f"{self._real_directories[directory].rstrip('/')}/{basename(path)}".rstrip("/") or "/"
+    def _make_directory(self, path: str) -> None:
+        name = quote(self._beside(path))
+        mode = f"{self.options.directory_mode:04o}"
+        self._shell(f"mkdir -m {mode} -- {name} || [ -d {name} ]", path)
+
+    def _asked_real(self, path: str) -> str:
+        found = self._found(path)
+        if found is None:
+            raise NoSuchFile(self._name(path))
+        return found[1]
 
     def _require_inside(self, path: str, real: str) -> None:
         if self._root != "/" and real != self._root and not real.startswith(f"{self._root}/"):
@@ -185,10 +206,15 @@ class ScpFiles(SshFiles):
     def _require_movable(self, path: str, final_path: str) -> str:
         """The start of a command that moves a file: what `mv` itself would say only in words."""
         directory = quote(dirname(self._beside(final_path)))
-        return f"[ -e {quote(self._beside(path))} ] || exit {_MISSING}; [ -w {directory} ] || exit {_NOT_PERMITTED};"
+        return (
+            f"[ -e {quote(self._beside(path))} ] && [ -d {directory} ] || exit {_MISSING}; "
+            f"[ -w {directory} ] || exit {_NOT_PERMITTED};"
+        )
 
     def _shell(self, command: str, path: str) -> None:
         output = self._run(f"{{ {command}; }} 2>&1")
+        if output.status != 0:
+            self._known.forget_all()
         if output.status in _FAILURES:
             raise _FAILURES[output.status](self._name(path))
         if output.status != 0:
@@ -197,9 +223,6 @@ class ScpFiles(SshFiles):
     def _run(self, command: str) -> Output:
         return self._connection.run(f"LC_ALL=C; export LC_ALL; {command}")
 
-    def _name(self, path: str) -> str:
-        return f"{self.host}:{path}"
-
 
 def _facts(line: bytes, host: str) -> Facts:
     """From the mode in hexadecimal, the size and the modification time."""
@@ -207,4 +230,5 @@ def _facts(line: bytes, host: str) -> Facts:
     if len(words) != 3:
         raise ConnectionLost(f"{host}: stat is not understood")
     kinds = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY}
-    return Facts(kinds.get(stat.S_IFMT(int(words[0], 16)), Kind.OTHER), int(words[1]), float(words[2]))
+    mode = int(words[0], 16)
+    return Facts(kinds.get(stat.S_IFMT(mode), Kind.OTHER), int(words[1]), float(words[2]), mode=mode & 0o777)

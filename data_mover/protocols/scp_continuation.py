@@ -1,13 +1,12 @@
 """Going on with a file that was begun by scp: the protocol cannot, so the host's shell takes the bytes."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from shlex import quote
 
 from data_mover.errors import ConnectionLost, HostFailed, VerifyFailed
 from data_mover.protocols.base import Block, Files, NewFile
-from data_mover.protocols.scp_streams import ScpUpload, refusal
+from data_mover.protocols.scp_streams import ScpUpload, refusal, touching
 from data_mover.protocols.ssh import SshConnection
 
 #: Opens the file without cutting anything off, goes to the offset, agrees with a NUL, and takes what comes.
@@ -52,10 +51,8 @@ class ScpContinuation(ScpUpload):
 
     def _finish(self) -> None:
         name = quote(self._real)
-        stamp = time.strftime("%Y%m%d%H%M.%S", time.gmtime(self._modified_at))
         output = self._connection.run(
-            f"chmod {self._new_file.mode:04o} -- {name} && TZ=UTC0 touch -m -t {stamp} -- {name} && "
-            f"stat -c %s -- {name}"
+            f"chmod {self._new_file.mode:04o} -- {name} && {touching(name, self._modified_at)} && stat -c %s -- {name}"
         )
         if output.status != 0 or output.text.strip() != str(self._size_bytes).encode():
             raise VerifyFailed(f"{self._name}: the file has not become what was announced")

@@ -4,6 +4,7 @@ The two sides speak in lines and single bytes: `T` and `C` lines announce times,
 2 refuse, with a sentence.
 """
 
+import time
 from collections.abc import Iterator
 from shlex import quote
 from typing import cast
@@ -143,7 +144,7 @@ class ScpUpload(Writer):
 
     @property
     def _modified_at(self) -> int:
-        return min(max(int(self._new_file.modified_at), 0), _LATEST_TIME)
+        return _in_range(self._new_file.modified_at)
 
     @property
     def _name(self) -> str:
@@ -181,6 +182,16 @@ def _line(channel: Channel) -> bytes:
             raise EOFError("the host does not speak the scp protocol")
         line += character
     return bytes(line)
+
+
+def touching(name: str, modified_at: float) -> str:
+    """The command that gives a modification time to what has the quoted name."""
+    stamp = time.strftime("%Y%m%d%H%M.%S", time.gmtime(_in_range(modified_at)))
+    return f"TZ=UTC0 touch -c -m -t {stamp} -- {name}"
+
+
+def _in_range(modified_at: float) -> int:
+    return min(max(int(modified_at), 0), _LATEST_TIME)
 
 
 def refusal(sentence: bytes, host: str, path: str) -> MoveFailure:

@@ -1,20 +1,22 @@
 """Hosts that are reached by SFTP, version 3, with OpenSSH's extensions where the host has them."""
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from posixpath import basename, dirname
+from posixpath import dirname
 
 from data_mover.errors import (
     CannotReplace,
     IsADirectory,
+    MoveFailure,
     NoSuchFile,
     NotAllowed,
     NotARegularFile,
     PermissionRefused,
 )
-from data_mover.protocols.base import Facts, Kind, NewFile, Reader, Writer
+from data_mover.protocols.base import Entry, Facts, Kind, NewFile, Reader, Writer
 from data_mover.protocols.options import SshOptions
+from data_mover.protocols.sftp_listing import listed
 from data_mover.protocols.sftp_messages import Attributes, OpenFlags, Refused, Status
 from data_mover.protocols.sftp_session import SftpSession
 from data_mover.protocols.sftp_streams import SftpReader, SftpWriter
@@ -28,7 +30,6 @@ class SftpFiles(SshFiles):
     def __init__(self, host: str, options: SshOptions, connection: SshConnection) -> None:
         super().__init__(host, options, connection)
         self._session = SftpSession(connection)
-        self._real_directories: dict[str, str] = {}
         with self._session.told("/"):
             self._root = self._session.real_path(options.root)
 
@@ -49,6 +50,17 @@ class SftpFiles(SshFiles):
             handle = self._session.open(self._inside(path), OpenFlags.READ)
         return SftpReader(self._session, path, handle, facts)
 
+    def entries(self, path: str) -> Generator[Entry, None, None]:
+        with self._session.told(path):
+            real = self._inside(path)
+            if _facts(self._session.attributes(real)).kind is not Kind.DIRECTORY:
+                raise NoSuchFile(f"{self._name(path)} is no directory")
+        yield from listed(self._session, path, real)
+
+    def real(self, path: str) -> str:
+        with self._session.told(path):
+            return self._inside(path).removeprefix(self._root.rstrip("/")) or "/"
+
     def create(self, path: str, new_file: NewFile) -> Writer:
         """Nobody else may read the file before it is committed."""
         with self._making(path) as real:
@@ -64,21 +76,28 @@ class SftpFiles(SshFiles):
             handle = self._session.open(real, OpenFlags.WRITE)
         return SftpWriter(self._session, path, real, handle, new_file, offset_bytes)
 
-    def make_directories(self, path: str) -> None:
-        facts = self.facts(path)
-        if facts is not None and facts.kind is Kind.DIRECTORY:
-            return
-        if facts is not None or path == "/":
-            raise NoSuchFile(f"{self._name(path)} is no directory")
-        self.make_directories(dirname(path))
-        with self._making(path) as real:
-            self._make_directory(path, real)
+    def finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
+        attributes = Attributes(mode=mode, modified_at=None if modified_at is None else int(modified_at))
+        with self._session.told(path):
+            self._session.finish_directory(self._real_directory(path), attributes)
+
+    def remove_directory(self, path: str) -> None:
+        if path == "/":
+            raise PermissionRefused(self._name(path))
+        self._known.forget(path)
+        with self._session.told(path):
+            try:
+                self._session.remove_directory(self._beside(path))
+            except Refused as refused:
+                if refused.status != Status.NO_SUCH_FILE or self.facts(path) is not None:
+                    raise
 
     def place(self, path: str) -> str:
         with self._session.told(path):
             return self._placed(self._beside(path))
 
     def replace(self, path: str, final_path: str) -> None:
+        self._known.forget(final_path)
         with self._making(final_path) as final:
             try:
                 self._replace(self._beside(path), final)
@@ -89,12 +108,14 @@ class SftpFiles(SshFiles):
 
     def rename(self, path: str, free_path: str) -> None:
         """Looks first: some hosts overwrite."""
+        self._known.forget(path, free_path)
         with self._making(free_path) as free:
             if self._stands(free):
                 raise PermissionRefused(f"{self._name(free_path)} is there already")
             self._session.rename(self._beside(path), free)
 
     def remove(self, path: str) -> None:
+        self._known.forget(path)
         with self._session.told(path):
             try:
                 self._session.remove(self._beside(path))
@@ -118,8 +139,12 @@ class SftpFiles(SshFiles):
         """The real path, for whatever brings something there."""
         with self._session.told(path):
             real = self._beside(path)
-            with self._session.explaining(path, dirname(real)):
-                yield real
+            try:
+                with self._session.explaining(path, dirname(real)):
+                    yield real
+            except (Refused, MoveFailure):
+                self._known.forget_all()
+                raise
 
     def _replace(self, real: str, final: str) -> None:
         """Where nothing stands an ordinary rename is as atomic, and every host has it."""
@@ -147,14 +172,14 @@ class SftpFiles(SshFiles):
     def _is_directory(self, real: str) -> bool:
         return self._stands(real) and _facts(self._session.link_attributes(real)).kind is Kind.DIRECTORY
 
-    def _make_directory(self, path: str, real: str) -> None:
-        """One that somebody else has made meanwhile is fine."""
-        try:
-            self._session.make_directory(real, self.options.directory_mode)
-        except Refused:
-            facts = self.facts(path)
-            if facts is None or facts.kind is not Kind.DIRECTORY:
-                raise
+    def _make_directory(self, path: str) -> None:
+        with self._making(path) as real:
+            try:
+                self._session.make_directory(real, self.options.directory_mode)
+            except Refused:
+                facts = self.facts(path)
+                if facts is None or facts.kind is not Kind.DIRECTORY:
+                    raise
 
     def _inside(self, path: str) -> str:
         """The real path, links followed. NotAllowed where it leads out of the root."""
@@ -163,12 +188,8 @@ class SftpFiles(SshFiles):
             raise NotAllowed(self._name(path))
         return real
 
-    def _beside(self, path: str) -> str:
-        """The real path of the directory, asked once, and the name itself, not followed if it is a link."""
-        directory = dirname(path)
-        if directory not in self._real_directories:
-            self._real_directories[directory] = self._inside(directory)
-        return f"{self._real_directories[directory].rstrip('/')}/{basename(path)}"
+    def _asked_real(self, path: str) -> str:
+        return self._inside(path)
 
     def _dangling(self, path: str) -> Facts | None:
         """A link that leads nowhere is something; where the directory is missing too, there is nothing."""
@@ -178,9 +199,6 @@ class SftpFiles(SshFiles):
         except NoSuchFile:
             return None
 
-    def _name(self, path: str) -> str:
-        return f"{self.host}:{path}"
-
 
 def _facts(attributes: Attributes) -> Facts:
     """Raises Refused for a file whose size the host does not tell: it must not count as empty."""
@@ -188,4 +206,5 @@ def _facts(attributes: Attributes) -> Facts:
     kind = kinds.get(stat.S_IFMT(attributes.mode or 0), Kind.OTHER)
     if kind is Kind.FILE and attributes.size_bytes is None:
         raise Refused(Status.FAILURE)
-    return Facts(kind, attributes.size_bytes or 0, float(attributes.modified_at or 0))
+    mode = None if attributes.mode is None else attributes.mode & 0o777
+    return Facts(kind, attributes.size_bytes or 0, float(attributes.modified_at or 0), mode=mode)

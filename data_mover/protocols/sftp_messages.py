@@ -16,8 +16,11 @@ class Request(IntEnum):
     FSTAT = 8
     SETSTAT = 9
     FSETSTAT = 10
+    OPENDIR = 11
+    READDIR = 12
     REMOVE = 13
     MKDIR = 14
+    RMDIR = 15
     REALPATH = 16
     STAT = 17
     RENAME = 18
@@ -56,7 +59,7 @@ VERSION = 3
 #: a longer one is not SFTP: `Welcome` as a length is 1.5 GB
 MAX_PACKET_BYTES = 2**24
 
-_SIZE, _OWNER, _MODE, _TIMES = 0x01, 0x02, 0x04, 0x08
+_SIZE, _OWNER, _MODE, _TIMES, _EXTENDED = 0x01, 0x02, 0x04, 0x08, 0x80000000
 _LATEST_TIME = 2**32 - 1
 
 
@@ -127,6 +130,38 @@ class Attributes:
             modified = min(max(self.modified_at, 0), _LATEST_TIME)
             flags, fields = flags | _TIMES, fields + struct.pack(">II", modified, modified)
         return struct.pack(">I", flags) + fields
+
+
+class Named(NamedTuple):
+    """What a directory holds under one name, as the host tells it: some do not tell all attributes."""
+
+    name: bytes
+    attributes: Attributes
+
+
+def names(content: memoryview) -> list[Named]:
+    """What a reply of the type NAME carries. Raises struct.error if it is something else."""
+    (count,) = struct.unpack_from(">I", content)
+    found, rest = [], content[4:]
+    for _ in range(count):
+        name = first_string(rest)
+        rest = rest[4 + len(name) :]
+        rest = rest[4 + len(first_string(rest)) :]
+        found.append(Named(bytes(name), Attributes.read(rest)))
+        rest = rest[_attributes_bytes(rest) :]
+    return found
+
+
+def _attributes_bytes(content: memoryview) -> int:
+    """How long the attributes are that `content` begins with."""
+    (flags,) = struct.unpack_from(">I", content)
+    length = 4 + struct.calcsize(">" + "".join(_layout(flags)))
+    if flags & _EXTENDED:
+        (pairs,) = struct.unpack_from(">I", content, length)
+        length += 4
+        for _ in range(2 * pairs):
+            length += 4 + len(first_string(content[length:]))
+    return length
 
 
 def _layout(flags: int) -> list[str]:

@@ -10,11 +10,13 @@ from data_mover.protocols.base import BLOCK_BYTES
 from data_mover.protocols.sftp_messages import (
     Answer,
     Attributes,
+    Named,
     Refused,
     Reply,
     Request,
     Status,
     first_string,
+    names,
     string,
     text,
 )
@@ -84,8 +86,18 @@ class SftpSession:
 
     def open(self, path: str, flags: int, attributes: Attributes | None = None) -> bytes:
         """The handle."""
-        head = text(path) + struct.pack(">I", flags) + (attributes or Attributes()).packed()
-        return string(bytes(first_string(self._answer(Request.OPEN, head, Answer.HANDLE))))
+        return self._handle(Request.OPEN, text(path) + struct.pack(">I", flags) + (attributes or Attributes()).packed())
+
+    def open_directory(self, path: str) -> bytes:
+        """The handle."""
+        return self._handle(Request.OPENDIR, text(path))
+
+    def next_names(self, handle: bytes) -> list[Named]:
+        """What the host tells next of a directory, `.` and `..` among it; nothing at the end."""
+        reply = self.requests.call(Request.READDIR, handle)
+        if reply.kind == Answer.STATUS and reply.status == Status.EOF:
+            return []
+        return names(reply.answer(Answer.NAME))
 
     def close(self, handle: bytes) -> None:
         self._done(Request.CLOSE, handle)
@@ -93,11 +105,18 @@ class SftpSession:
     def make_directory(self, path: str, mode: int) -> None:
         """With exactly this mode, whatever the host's umask is, if the host can set one."""
         self._done(Request.MKDIR, text(path) + Attributes(mode=mode).packed())
+        self.finish_directory(path, Attributes(mode=mode))
+
+    def finish_directory(self, path: str, attributes: Attributes) -> None:
+        """A host that can set none goes without."""
         try:
-            self.set_attributes(path, Attributes(mode=mode))
+            self.set_attributes(path, attributes)
         except Refused as refused:
             if refused.status != Status.UNSUPPORTED:
                 raise
+
+    def remove_directory(self, path: str) -> None:
+        self._done(Request.RMDIR, text(path))
 
     def set_attributes(self, path: str, attributes: Attributes) -> None:
         self._done(Request.SETSTAT, text(path) + attributes.packed())
@@ -168,6 +187,9 @@ class SftpSession:
             return None
         reply = self.requests.call(Request.EXTENDED, string(name) + arguments)
         return reply if reply.kind == Answer.EXTENDED_REPLY else None
+
+    def _handle(self, kind: Request, head: bytes) -> bytes:
+        return string(bytes(first_string(self._answer(kind, head, Answer.HANDLE))))
 
     def _done(self, kind: Request, head: bytes) -> None:
         self.requests.call(kind, head).require_ok()

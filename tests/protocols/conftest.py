@@ -56,6 +56,13 @@ class Host:
         else:
             os.utime(self.root / name, (modified_at, modified_at))
 
+    def fill(self, files: dict[str, bytes]) -> None:
+        """Puts files below its root, in the directories that their names tell of."""
+        for name, content in files.items():
+            if isinstance(self.root, Path):
+                (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / name).write_bytes(content)
+
     def names(self) -> list[str]:
         """What is in its root."""
         return self.root.names() if isinstance(self.root, Bucket) else os.listdir(self.root)

@@ -270,14 +270,17 @@ def test_a_file_can_be_read_from_an_offset(source, source_host):
     assert get(source, "/a", offset=1_000_000) == b""
 
 
-def test_a_file_that_grows_is_read_as_it_was_and_tells_so(source, source_host):
+def test_a_file_that_grows_is_read_as_it_was_or_not_to_its_end_and_tells_so(source, source_host):
+    """Who writes a file anew begins by cutting it off: a web server may have sent nothing of it by then."""
     (source_host.root / "a").write_bytes(content(1000))
     read = []
 
     with source.open("/a") as reader:
         (source_host.root / "a").write_bytes(content(1000) + b"more")
-        with suppress(SourceChanged):
+        try:
             read.extend(reader.blocks())
+        except (SourceChanged, ConnectionLost):
+            read.clear()
         assert source.facts("/a") != reader.facts
 
     assert b"".join(read) in (content(1000), b"")

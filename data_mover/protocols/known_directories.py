@@ -1,0 +1,43 @@
+"""What a connection remembers of the directories of its host."""
+
+#: so many at most; then it begins anew
+MOST_DIRECTORIES = 1000
+
+
+class KnownDirectories:
+    """Their real paths, and which are there: else each file of a tree would cost a look at all that is above it.
+
+    Somebody else may have removed them meanwhile: the host refuses what is done in them, and all is to be forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._real: dict[str, str] = {}
+        self._there: set[str] = set()
+
+    def real(self, path: str) -> str | None:
+        return self._real.get(path)
+
+    def is_there(self, path: str) -> bool:
+        return path in self._there
+
+    def remember_real(self, path: str, real: str) -> str:
+        if len(self._real) >= MOST_DIRECTORIES:
+            self._real.clear()
+        self._real[path] = real
+        return real
+
+    def remember_there(self, path: str) -> None:
+        if len(self._there) >= MOST_DIRECTORIES:
+            self._there.clear()
+        self._there.add(path)
+
+    def forget(self, *paths: str) -> None:
+        """The paths and what is below them, for they do not lead where they led."""
+        for path in paths:
+            below = f"{path.rstrip('/')}/"
+            self._real = {known: real for known, real in self._real.items() if not f"{known}/".startswith(below)}
+            self._there = {known for known in self._there if not f"{known}/".startswith(below)}
+
+    def forget_all(self) -> None:
+        self._real.clear()
+        self._there.clear()
