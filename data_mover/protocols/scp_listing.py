@@ -1,7 +1,8 @@
 """Listing one directory by the host's shell, as many entries at a time as fit on the command line of a `stat`.
 
 Each is told as `81a4 12 1700000000 ./name//` and a line feed. A name may hold any byte but NUL and the slash, so that
-two slashes can be nowhere but at its end; a NUL is what the `stat` of BusyBox cannot write.
+two slashes can be nowhere but at its end; a NUL is what the `stat` of BusyBox cannot write. The last is a status alone:
+a listing that breaks off is told from a whole one.
 """
 
 import re
@@ -26,9 +27,11 @@ _TELL = (
     'told=$(stat -c "$0" -- "$@") && printf "%s\\n" "$told" && exit; for name do stat -c "$0" -- "$name" && continue; '
     'if [ -e "$name" ] || [ -L "$name" ]; then exit 1; fi; done'
 )
+#: Ends when it is told to, not while another command begins: Dropbear confuses their channels.
 _COMMAND = (
-    "LC_ALL=C; export LC_ALL; exec 2>/dev/null; cd -P -- {directory} && [ -r . ] || exit {not_permitted}; "
-    "find . ! -name . -prune -exec sh -c {tell} '%f %s %Y %n//' {{}} +"
+    "LC_ALL=C; export LC_ALL; exec 2>/dev/null; (cd -P -- {directory} && [ -r . ] || exit {not_permitted}; "
+    "find . ! -name . -prune -exec sh -c {tell} '%f %s %Y %n//' {{}} +) </dev/null; "
+    "printf '%s//\\n' $?; exec cat >/dev/null"
 )
 
 
@@ -38,37 +41,27 @@ def listed(connection: SshConnection, path: str, real: str) -> Iterator[Entry]:
     channel = connection.start(command)
     try:
         for told in _told(connection, path, channel):
+            if told.isdigit():
+                return _require_good_end(int(told), f"{connection.host}:{path}")
             yield _entry(told, connection.host)
-        _require_good_end(connection, path, channel)
+        raise ConnectionLost(f"{connection.host}:{path}")
     finally:
         connection.end(channel)
 
 
 def _told(connection: SshConnection, path: str, channel: Channel) -> Iterator[bytes]:
-    """What is told of each entry, without its end."""
+    """What is told of each entry, without its end, and at last the status."""
     rest = b""
-    while True:
+    while len(rest) <= _MAX_BYTES:
         with connection.told(path):
             piece = channel.recv(_RECEIVE_BYTES)
         if not piece:
-            break
+            return
         *whole, rest = (rest + piece).split(_END)
         yield from whole
-        if len(rest) > _MAX_BYTES:
-            break
-    if rest:
-        raise ConnectionLost(f"{connection.host}: stat is not understood")
 
 
-def _require_good_end(connection: SshConnection, path: str, channel: Channel) -> None:
-    """A listing that broke off looks like a whole one until its status is there."""
-    name = f"{connection.host}:{path}"
-    with connection.told(path):
-        if not channel.status_event.wait(connection.options.idle_timeout_seconds):
-            raise TimeoutError
-    status = channel.recv_exit_status()
-    if status == -1:
-        raise ConnectionLost(name)
+def _require_good_end(status: int, name: str) -> None:
     if status != 0:
         raise (PermissionRefused if status == _NOT_PERMITTED else HostFailed)(name)
 

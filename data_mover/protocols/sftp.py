@@ -71,7 +71,7 @@ class SftpFiles(SshFiles):
     def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
         with self._session.told(path):
             real = self._beside(path)
-            if _facts(self._session.link_attributes(real)).kind is not Kind.FILE or self._inside(path) != real:
+            if not self._is(Kind.FILE, path, real):
                 raise NotARegularFile(self._name(path))
             handle = self._session.open(real, OpenFlags.WRITE)
         return SftpWriter(self._session, path, real, handle, new_file, offset_bytes)
@@ -82,14 +82,15 @@ class SftpFiles(SshFiles):
             self._session.finish_directory(self._real_directory(path), attributes)
 
     def remove_directory(self, path: str) -> None:
+        """Looks first: some hosts remove a file, or what a link leads to."""
         if path == "/":
             raise PermissionRefused(self._name(path))
         self._known.forget(path)
         with self._session.told(path):
             try:
-                self._session.remove_directory(self._beside(path))
+                self._remove_directory(path, self._beside(path))
             except Refused as refused:
-                if refused.status != Status.NO_SUCH_FILE or self.facts(path) is not None:
+                if refused.status != Status.NO_SUCH_FILE:
                     raise
 
     def place(self, path: str) -> str:
@@ -159,6 +160,15 @@ class SftpFiles(SshFiles):
         if self._is_directory(final):
             raise Refused(Status.FAILURE)
         raise CannotReplace(self.host)
+
+    def _remove_directory(self, path: str, real: str) -> None:
+        if not self._is(Kind.DIRECTORY, path, real):
+            raise NoSuchFile(f"{self._name(path)} is no directory")
+        self._session.remove_directory(real)
+
+    def _is(self, kind: Kind, path: str, real: str) -> bool:
+        """Whether this is what stands there, and not a link: some hosts tell of what it leads to all the same."""
+        return _facts(self._session.link_attributes(real)).kind is kind and self._inside(path) == real
 
     def _stands(self, real: str) -> bool:
         try:

@@ -29,7 +29,9 @@ MACs hmac-sha2-256
 """
 
 #: of a host that shows a storage without links, modes, odd names and files that are no files
-_LACKS_OF_A_CLOUD = frozenset({"digest", "free space", "modes", "links", "control characters", "exclusive", "offsets"})
+_LACKS_OF_A_CLOUD = frozenset(
+    {"digest", "free space", "modes", "links", "control characters", "exclusive", "offsets", "directory times"}
+)
 
 #: of a host whose files are objects
 _LACKS_OF_A_STORE = _LACKS_OF_A_CLOUD - {"control characters"} | {"directories", "checkpoints", "replacing links"}
@@ -86,7 +88,7 @@ class Kind:
     #: `replacing` what is there atomically; `replacing links` instead of what they lead to, or only `replacing links to
     #: directories`; telling the `free space`; computing a `digest`; `modes`; showing `links` and pipes; names with
     #: `control characters`; `exclusive` creation; writing at `offsets` of a file that is there; telling
-    #: at `checkpoints` what is on disk; `directories` with nothing in them
+    #: at `checkpoints` what is on disk; `directories` with nothing in them; setting `directory times`
     lacks: frozenset[str] = frozenset()
 
     def root(self, request, tmp_path):
