@@ -246,6 +246,34 @@ def test_a_prefix_that_holds_objects_is_not_replaced(files, bucket):
         files.replace("/.tmp", "/a")
 
 
+def test_keys_that_no_path_can_name_are_told_as_nothing_to_follow(files, bucket):
+    for key in ("a/b", "a//c", "a/./d", "a/../e", "a/.", "a/directory/", "a/both", "a/both/f", "a/"):
+        (bucket / key).write_bytes(b"1234")
+
+    told = {(entry.name, entry.kind, entry.size_bytes) for entry in files.entries("/a")}
+
+    assert told == {
+        ("b", Kind.FILE, 4),
+        ("", Kind.OTHER, None),
+        (".", Kind.OTHER, None),
+        ("..", Kind.OTHER, None),
+        ("directory", Kind.DIRECTORY, None),
+        ("both", Kind.FILE, 4),
+        ("both", Kind.DIRECTORY, None),
+    }
+    assert list(files.entries("/a/directory")) == []
+    assert files.facts("/a/directory").kind is Kind.DIRECTORY
+
+
+def test_entries_are_those_below_the_root(connected, bucket):
+    for key in ("a", "some/where/b", "some/where/c/d", "some/whereelse"):
+        (bucket / key).write_bytes(b"mine")
+
+    assert [entry.name for entry in connected(root="/some/where").entries("/")] == ["b", "c"]
+    assert [entry.name for entry in connected(root="/some/where").entries("/c")] == ["d"]
+    assert list(connected(root="/else/where").entries("/")) == []
+
+
 @pytest.mark.parametrize("key", ["access_key", "secret_key"])
 def test_a_wrong_key_is_a_refused_login(connected, tmp_path, key):
     (tmp_path / "wrong").touch(mode=0o600)
@@ -280,7 +308,12 @@ def test_a_missing_bucket_is_told(connected):
     files = connected(bucket="not-there")
 
     assert files.facts("/") is files.facts("/a") is None
-    for act in (lambda: files.open("/a"), lambda: files.make_directories("/"), lambda: put(files, "/a", b"x")):
+    for act in (
+        lambda: files.open("/a"),
+        lambda: files.make_directories("/"),
+        lambda: put(files, "/a", b"x"),
+        lambda: list(files.entries("/")),
+    ):
         with pytest.raises(NoSuchFile):
             act()
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import asyncssh
 
+from data_mover.protocols.sftp_messages import Attributes, Named, names, string
 from tests.servers.openssh import SshServer, make_keys
 from tests.servers.processes import LOOPBACK, program
 
@@ -29,14 +30,17 @@ _REQUESTS = {
     8: "fstat",
     9: "setstat",
     10: "fsetstat",
+    11: "opendir",
+    12: "readdir",
     13: "remove",
     14: "mkdir",
+    15: "rmdir",
     16: "realpath",
     17: "stat",
     18: "rename",
 }
 _EXTENDED, _VERSION = 200, 2
-_STATUS, _HANDLE, _DATA, _ATTRS = 101, 102, 103, 105
+_STATUS, _HANDLE, _DATA, _NAME, _ATTRS = 101, 102, 103, 104, 105
 _OK, _FAILURE, _UNSUPPORTED = 0, 4, 8
 
 #: how long a slow answer takes
@@ -313,6 +317,17 @@ def _sizeless(session: _Session, packet: bytes) -> bytes:
     return packet[:5] + struct.pack(">I", flags & ~1) + packet[17:] if flags & 1 else packet
 
 
+def _named(change: Callable[[Named], tuple[bytes, Attributes]]) -> Change:
+    def answer(session: _Session, packet: bytes) -> bytes:
+        if packet[0] != _NAME:
+            return packet
+        told = [change(each) for each in names(memoryview(packet)[5:])]
+        body = b"".join(string(name) + string(b"") + attributes.packed() for name, attributes in told)
+        return packet[:5] + struct.pack(">I", len(told)) + body
+
+    return answer
+
+
 def _bare(session: _Session, packet: bytes) -> bytes:
     """A version without extensions."""
     return packet[:5]
@@ -343,6 +358,8 @@ ANSWER_DEEDS: dict[str, Change] = {
     "tells less": _sized(lambda size: size // 2),
     "tells more": _sized(lambda size: size + 1),
     "tells no size": _sizeless,
+    "tells no attributes": _named(lambda told: (told.name, Attributes())),
+    "tells of elsewhere": _named(lambda told: (b"../" + told.name, told.attributes)),
     "announces nothing": _bare,
 }
 EXEC_DEEDS = ("runs elsewhere", "runs slowly", "fails", "hangs", "lies", "cuts")

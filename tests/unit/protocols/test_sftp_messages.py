@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_mover.protocols.sftp_messages import Answer, Attributes, Refused, Reply, Status, string, strings, text
+from data_mover.protocols.sftp_messages import (
+    Answer,
+    Attributes,
+    Named,
+    Refused,
+    Reply,
+    Status,
+    names,
+    string,
+    strings,
+    text,
+)
 
 COUNT = st.integers(min_value=0, max_value=2**32 - 1)
 
@@ -53,6 +64,28 @@ def test_a_time_that_the_protocol_cannot_carry_is_the_nearest_that_it_can(modifi
 @given(st.lists(st.binary(max_size=50)))
 def test_strings_are_read_as_they_were_written(values):
     assert strings(memoryview(b"".join(map(string, values)))) == values
+
+
+def named(name, content):
+    return string(name) + string(b"as ls shows it") + content
+
+
+def test_names_are_read_with_their_attributes_whatever_those_are_extended_by():
+    extended = attributes(0x80000004, struct.pack(">I", 0o644), struct.pack(">I", 1), string(b"acl"), string(b"none"))
+    content = named(b"a", extended) + named(b"\xff", attributes(0x08, struct.pack(">II", 3, 4))) + b"more"
+
+    assert names(memoryview(struct.pack(">I", 2) + content)) == [
+        Named(b"a", Attributes(mode=0o644)),
+        Named(b"\xff", Attributes(modified_at=4)),
+    ]
+
+
+@pytest.mark.parametrize("cut", [1, 5, 12, 30])
+def test_names_that_are_fewer_than_announced_are_refused(cut):
+    content = struct.pack(">I", 1) + named(b"a", attributes(0x01, struct.pack(">Q", 7)))
+
+    with pytest.raises(struct.error):
+        names(memoryview(content)[:-cut])
 
 
 def test_a_string_that_is_longer_than_its_packet_is_refused():

@@ -1,0 +1,127 @@
+"""Listings of hosts that break or lie at one point: no part of a directory is taken for the whole of it."""
+
+import os
+import shutil
+
+import pytest
+
+from data_mover.errors import ConnectionLost, HostFailed, Stalled
+from data_mover.protocols import PROTOCOLS, connect
+from data_mover.protocols.base import Kind
+from tests.servers.faulty_sftp import Fault, faulty_server
+from tests.servers.openssh import openssh_server
+
+COUNT = 300
+NAMES = {f"name {number}" for number in range(COUNT)}
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in NAMES:
+        (root / name).write_bytes(b"mine")
+    return root
+
+
+def connected(server, root, **options):
+    table = server.options(root, idle_timeout_seconds=1, connect_timeout_seconds=5, **options)
+    return connect("vis", PROTOCOLS[table["protocol"]].options.model_validate(table))
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    with faulty_server(tmp_path_factory.mktemp("faulty")) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("fault", "failure"),
+    [
+        (Fault("opendir", "fails"), HostFailed),
+        (Fault("opendir", "is answered with another kind"), ConnectionLost),
+        (Fault("readdir", "fails", 2), HostFailed),
+        (Fault("readdir", "cuts", 2), ConnectionLost),
+        (Fault("readdir", "is dropped", 2), Stalled),
+        (Fault("readdir", "is answered twice", 2), ConnectionLost),
+        (Fault("readdir", "is answered with garbage", 2), ConnectionLost),
+        (Fault("readdir", "is answered with another kind", 2), ConnectionLost),
+    ],
+    ids=lambda value: f"{value.requests} {value.deed}" if isinstance(value, Fault) else "",
+)
+def test_a_listing_that_breaks_off_is_told(faulty, root, fault, failure):
+    faulty.fault = fault
+
+    with connected(faulty.server, root) as files, pytest.raises(failure, match="vis"):
+        list(files.entries("/"))
+
+
+def test_a_host_that_tells_only_names_is_asked_for_the_rest(faulty, root):
+    faulty.fault = Fault("readdir", "tells no attributes")
+
+    with connected(faulty.server, root) as files:
+        told = list(files.entries("/"))
+
+    assert {entry.name for entry in told} == NAMES
+    assert {(entry.kind, entry.size_bytes) for entry in told} == {(Kind.FILE, 4)}
+
+
+def test_a_name_that_leads_elsewhere_leads_nowhere(faulty, root):
+    faulty.fault = Fault("readdir", "tells of elsewhere")
+
+    with connected(faulty.server, root) as files:
+        told = list(files.entries("/"))
+
+    assert {(entry.kind, entry.size_bytes) for entry in told} == {(Kind.OTHER, None)}
+
+
+@pytest.fixture
+def with_program(tmp_path, root):
+    """Connects to a host where a program of that name is another one."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    forced = f'PATH={programs}:$PATH exec sh -c "$SSH_ORIGINAL_COMMAND"'
+
+    def connect_(name, text):
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(0o755)
+        return connected(server, root, protocol="scp")
+
+    with openssh_server(tmp_path / "ssh", extra=f"ForceCommand {forced}") as server:
+        yield connect_
+
+
+@pytest.mark.parametrize(
+    ("text", "failure"),
+    [
+        ("exit 1", HostFailed),
+        ('command -p find "$@"; exit 1', HostFailed),
+        ("kill -9 $PPID", (HostFailed, ConnectionLost)),
+        ("echo Welcome", ConnectionLost),
+        ("echo Welcome//", ConnectionLost),
+        ("exec yes", ConnectionLost),
+        ("exec sleep 5", Stalled),
+    ],
+)
+def test_a_shell_whose_find_is_none_is_told(with_program, text, failure):
+    with with_program("find", text) as files, pytest.raises(failure, match="vis"):
+        list(files.entries("/"))
+
+
+def test_what_goes_away_while_a_shell_tells_of_it_leaves_the_others_be(with_program, root):
+    gone = root / "gone"
+    gone.touch()
+    text = f'if [ "$1" = -c ]; then rm -f {gone}; fi; exec {shutil.which("stat")} "$@"'
+
+    with with_program("stat", text) as files:
+        told = [entry.name for entry in files.entries("/")]
+
+    assert sorted(told) == sorted(NAMES)
+    assert sorted(os.listdir(root)) == sorted(NAMES)
+
+
+def test_a_shell_that_cannot_tell_of_what_is_there_is_told(with_program):
+    text = f'case "$*" in *"name 7 "*|*"name 7") exit 1;; esac; exec {shutil.which("stat")} "$@"'
+
+    with with_program("stat", text) as files, pytest.raises(HostFailed, match="vis:/"):
+        list(files.entries("/"))
