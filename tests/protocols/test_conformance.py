@@ -251,6 +251,16 @@ def test_facts_tell_kind_size_and_time(files, host):
     assert files.facts("/nothing/at/all") is None
 
 
+def test_a_file_whose_mode_changes_is_the_same_file(files, host):
+    host.needs("modes")
+    (host.root / "a").write_bytes(b"12345")
+    before = files.facts("/a")
+    (host.root / "a").chmod(0o604)
+
+    assert files.facts("/a").mode == 0o604
+    assert files.facts("/a") == before
+
+
 def test_facts_are_those_of_what_a_link_leads_to(files, host):
     host.needs("links")
     (host.root / "a").write_bytes(b"12345")
