@@ -11,6 +11,7 @@
     │   ├── Cancelled           the caller no longer wants the file
     │   ├── PathBusy            another job is writing to the same path; this one waits
     │   └── Stopped             the worker is to end; another goes on
+    ├── FilesFailed             of many files some have failed for good, and nothing more can be done
     └── MoveFailure             an attempt failed, one class per code (see `FAILURES`)
 
 A `MoveFailure` is the whole truth about one kind of failure: the class docstring is the sentence that people read,
@@ -80,6 +81,16 @@ class Stopped(AttemptEnded):
     """The worker was told to stop."""
 
 
+class FilesFailed(DataMoverError):
+    """Some files of the move have failed for good."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        """What is known of the first of them."""
+        self.code = code
+        self.reason = reason
+        super().__init__(reason)
+
+
 class MoveFailure(DataMoverError):
     """The move failed."""
 
@@ -135,6 +146,18 @@ class NoSuchFile(MoveFailure, code="no-such-file", retryable=False, who_can_fix=
 
 class IsADirectory(MoveFailure, code="is-a-directory", retryable=False, who_can_fix="caller"):
     """A directory stands where a file is expected."""
+
+
+class NotADirectory(MoveFailure, code="not-a-directory", retryable=False, who_can_fix="caller"):
+    """Several files need a directory at the destination, and there is none of that name."""
+
+
+class NameConflict(MoveFailure, code="name-conflict", retryable=False, who_can_fix="caller"):
+    """Two files of the move have the same name at the destination."""
+
+
+class BadName(MoveFailure, code="bad-name", retryable=False, who_can_fix="caller"):
+    """The name cannot be used: it is not UTF-8, too long or no name at all."""
 
 
 class NotARegularFile(MoveFailure, code="not-a-regular-file", retryable=False, who_can_fix="caller"):

@@ -1,12 +1,11 @@
-"""Where a file is or is to go: as a caller writes it, as the registry resolves it, and if something is there already.
+"""Where files are or are to go: as a caller writes it, as the registry resolves it, and if something is there already.
 
 A `Location` is what was asked for: an `Endpoint` (a path on a registered host), a `Url` of the web or a `CatalogueItem`
-(a data type and an id), which the registry both turns into endpoints. Paths are literal POSIX text, absolute below the
-host's root.
+(a data type and an id), which the registry both turns into endpoints. A move has one or several. Paths are literal
+POSIX text, absolute below the host's root.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -55,6 +54,7 @@ class CatalogueItem:
 
 
 Location = Endpoint | CatalogueItem | Url
+Locations = tuple[Location, ...]
 
 
 class IfExists(StrEnum):
@@ -78,10 +78,26 @@ def invalid(field: str, mistake: str) -> Refusal:
     return Refusal(f"Invalid parameter '{field}': {mistake}", code="invalid-parameter", field=field)
 
 
+def parse_sources(value: Any) -> Locations:
+    """The locations that a caller or the catalogue wrote as a source, or as a list of them. Raises Refusal, naming the
+    field."""
+    if not isinstance(value, list):
+        return (parse_source(value),)
+    if not value:
+        raise missing("source")
+    if any(isinstance(each, list) for each in value):
+        raise invalid("source", "a list of sources holds no further list")
+    return tuple(_numbered(number, each) for number, each in enumerate(value))
+
+
+def sources_as_json(sources: Locations) -> Any:
+    """One as a struct, several as a list of them: what `parse_sources` reads."""
+    structs = [source.as_struct() for source in sources]
+    return structs if structs[1:] else structs[0]
+
+
 def parse_source(value: Any) -> Location:
-    """The location that a caller or the catalogue wrote as a source. Raises Refusal, naming the field."""
-    if isinstance(value, list):
-        raise invalid("source", "a list of sources is not offered yet; ask for one move per file")
+    """The location that a caller or the catalogue wrote as one source. Raises Refusal, naming the field."""
     if isinstance(value, dict) and value.get("type") == "url":
         return _source_from_url(_text(value.get("url"), "source.url"), "source.url")
     if isinstance(value, dict) and "host" not in value and "type" in value:
@@ -123,14 +139,26 @@ def checked_path(path: str, field: str) -> str:
     return "/" + "/".join(segments) + ("/" if directory else "")
 
 
-def shown(struct: Mapping[str, Any]) -> dict[str, Any]:
-    """A location as it may be shown: the query of a URL may be a secret."""
-    return {**struct, "url": without_query(struct["url"])} if "url" in struct else dict(struct)
+def shown(source: Any) -> Any:
+    """What `sources_as_json` made, as it may be shown: the query of a URL may be a secret."""
+    if isinstance(source, list):
+        return [shown(each) for each in source]
+    return {**source, "url": without_query(source["url"])} if "url" in source else source
 
 
 def quoted_for_url(text: str) -> str:
     """Text that stands for itself, and for one path segment, in a URL."""
     return quote(text, safe="")
+
+
+def _numbered(number: int, value: Any) -> Location:
+    """The location of a list; what is wrong with it is told with its place there: `source[2].path`."""
+    try:
+        return parse_source(value)
+    except Refusal as refusal:
+        field = refusal.field.replace("source", f"source[{number}]", 1)
+        reason = refusal.reason.replace(f"'{refusal.field}'", f"'{field}'", 1)
+        raise Refusal(reason, code=refusal.code, field=field) from None
 
 
 def _parse_endpoint(value: Any, field: str) -> Endpoint:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from data_mover.callers import Caller
 from data_mover.db import Database
@@ -10,12 +10,13 @@ from data_mover.errors import Refusal
 from data_mover.fault_points import reach
 from data_mover.job_queue import Bell
 from data_mover.jobs import claims, history, hosts
-from data_mover.jobs.history import JobReport, Submission
+from data_mover.jobs.history import FileReport, JobReport, Submission
 from data_mover.jobs.hosts import HostHealth
 from data_mover.jobs.models import Job
-from data_mover.jobs.states import Phase, Priority, Status
-from data_mover.locations import Endpoint, IfExists, Location, invalid, missing, parse_source
+from data_mover.jobs.states import FileState, Phase, Priority, Status
+from data_mover.locations import Endpoint, IfExists, Locations, invalid, missing, parse_sources
 from data_mover.registry import RegistryFile
+from data_mover.selection import Selection
 from data_mover.settings import Settings
 
 
@@ -29,6 +30,8 @@ class MoveOptions:
     priority: Priority = Priority.NORMAL
     #: SHA-256 in hexadecimal that the source must have
     checksum: str | None = None
+    #: which files are taken, and what they must be
+    selection: Selection = field(default_factory=Selection)
     if_exists: IfExists = IfExists.REPLACE
     #: how long the job may take, from now; None is what the settings say
     deadline_seconds: int | None = None
@@ -69,9 +72,11 @@ class Moves:
         self._registry = registry
         self._bell = bell
 
-    def submit(self, caller: Caller, source: Location, destination: Endpoint | None, options: MoveOptions) -> Accepted:
-        """Puts a move on record and wakes a worker. Without a destination the file goes to the default one."""
-        return self._accept(self._submission(caller, source, destination, options))
+    def submit(
+        self, caller: Caller, sources: Locations, destination: Endpoint | None, options: MoveOptions
+    ) -> Accepted:
+        """Puts a move on record and wakes a worker. Without a destination it goes to the default one."""
+        return self._accept(self._submission(caller, sources, destination, options))
 
     def check(self, caller: Caller, job_id: int) -> JobReport:
         """How the job stands. Asking again and again is fine; what has ended stays as it is."""
@@ -108,6 +113,15 @@ class Moves:
         if live is not None:
             return Accepted(live.id, Status(live.status))
         return self._accept(self._submission_again(caller, job))
+
+    def files(
+        self, caller: Caller, job_id: int, state: FileState | None, after: int, limit: int
+    ) -> Sequence[FileReport]:
+        """The files of the job behind the one of that number, `limit` at most: those in a state, or all."""
+        with self._database.reading() as session:
+            if history.find(session, caller.name, job_id) is None:
+                raise no_such_job()
+            return history.files(session, job_id, state, after, limit)
 
     def newest(self, caller: Caller, limit: int) -> Sequence[JobReport]:
         """The caller's newest jobs, the newest first."""
@@ -146,31 +160,35 @@ class Moves:
             label=job.label,
             priority=Priority.of_rank(job.priority),
             checksum=job.checksum,
+            selection=Selection.from_struct(job.selection),
             if_exists=IfExists(job.if_exists),
             deadline_seconds=(job.deadline_ms - job.submitted_ms) // 1000,
         )
         destination = Endpoint(job.destination_host, job.destination_path)
-        submission = self._submission(caller, parse_source(job.source), destination, options)
+        submission = self._submission(caller, parse_sources(job.source), destination, options)
         return dataclasses.replace(submission, retry_of=job.id)
 
     def _submission(
-        self, caller: Caller, source: Location, destination: Endpoint | None, options: MoveOptions
+        self, caller: Caller, sources: Locations, destination: Endpoint | None, options: MoveOptions
     ) -> Submission:
         registry = self._registry.current()
-        resolved_source = registry.resolve_source(source)
+        endpoints = registry.resolve_sources(sources)
         if destination is None:
-            destination = self._settings.default_destination
+            destination = registry.default_destination(sources) or self._settings.default_destination
         if destination is None:
             raise missing("destination")
+        if options.checksum is not None and len(endpoints) > 1:
+            raise invalid("options.checksum", "is of one file; name those of several in options.checksums")
         return Submission(
             caller=caller.name,
-            source=source,
+            sources=sources,
             destination=registry.resolve_destination(destination),
-            resolved_source=resolved_source,
+            endpoints=endpoints,
             key=options.key,
             label=options.label,
             priority=options.priority,
             checksum=options.checksum,
+            selection=options.selection,
             if_exists=options.if_exists,
             deadline_seconds=options.deadline_seconds or self._settings.deadline_seconds,
         )

@@ -11,7 +11,17 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from data_mover.errors import ConfigurationError, Mistake, Refusal
-from data_mover.locations import CatalogueItem, Endpoint, Location, invalid, parse_source, quoted_for_url
+from data_mover.locations import (
+    CatalogueItem,
+    Endpoint,
+    Location,
+    Locations,
+    invalid,
+    parse_destination,
+    parse_short_endpoint,
+    parse_sources,
+    quoted_for_url,
+)
 from data_mover.mistakes import mistakes_of
 from data_mover.protocols import PROTOCOLS
 from data_mover.protocols.options import HostOptions, HttpOptions, Role, WebOptions
@@ -27,21 +37,40 @@ _SAMPLE_ID = "1"
 OPEN_WEB = "(web)"
 
 
+_Written = str | dict[str, str]
+
+
 class Dataset(BaseModel):
-    """A data type: where the item with a given id is. `{id}` in the source stands for the id."""
+    """A data type: where the item with a given id is, and where it goes. `{id}` stands for the id in both."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     description: str = ""
-    source: str | dict[str, str]
+    source: _Written | list[_Written]
+    #: where its items go, unless the caller says it
+    destination: _Written | None = None
     #: the ids that are taken, as a regular expression for the whole id
     id_pattern: re.Pattern[str] = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
-    def location(self, item_id: str) -> Location:
-        """Where the item is. Raises Refusal if the source is not one."""
-        if isinstance(self.source, str):
-            return parse_source(self.source.replace("{id}", quoted_for_url(item_id)))
-        return parse_source({key: value.replace("{id}", item_id) for key, value in self.source.items()})
+    def locations(self, item_id: str) -> Locations:
+        """Where the item is, in one place or in several. Raises Refusal if the source is not one."""
+        if isinstance(self.source, list):
+            return parse_sources([_with_id(each, item_id) for each in self.source])
+        return parse_sources(_with_id(self.source, item_id))
+
+    def endpoint(self, item_id: str) -> Endpoint | None:
+        """Where the item goes, if its type says so. Raises Refusal if that is no place."""
+        if self.destination is None:
+            return None
+        written = _with_id(self.destination, item_id)
+        return parse_short_endpoint(written, "destination") if isinstance(written, str) else parse_destination(written)
+
+
+def _with_id(written: _Written, item_id: str) -> _Written:
+    """In a URL the id is escaped; in a path it stands as it is."""
+    if isinstance(written, str):
+        return written.replace("{id}", quoted_for_url(item_id) if "://" in written else item_id)
+    return {key: value.replace("{id}", item_id) for key, value in written.items()}
 
 
 @dataclass(frozen=True)
@@ -58,14 +87,26 @@ class Registry:
         """Whatever endpoints are resolved to: the named hosts, and the web if it is open."""
         return {**self.hosts, OPEN_WEB: self.open_web} if self.open_web else self.hosts
 
-    def resolve_source(self, source: Location) -> Endpoint:
-        """The host and path that the source stands for. Raises Refusal, naming the field."""
-        location = self._catalogued(source) if isinstance(source, CatalogueItem) else source
-        return self._on_the_web(location) if isinstance(location, Url) else self._with_role(location, "source")
+    def resolve_sources(self, sources: Locations) -> tuple[Endpoint, ...]:
+        """The hosts and paths that the sources stand for. Raises Refusal, naming the field."""
+        return tuple(endpoint for source in sources for endpoint in self._resolve_source(source))
+
+    def default_destination(self, sources: Locations) -> Endpoint | None:
+        """Where the registry says that an item of the catalogue goes. Raises Refusal, naming the field."""
+        if len(sources) == 1 and isinstance(item := sources[0], CatalogueItem):
+            return self._dataset(item).endpoint(item.id)
+        return None
 
     def resolve_destination(self, destination: Endpoint) -> Endpoint:
         """The destination, if its host is one. Raises Refusal, naming the field."""
         return self._with_role(destination, "destination")
+
+    def _resolve_source(self, source: Location) -> list[Endpoint]:
+        locations = self._catalogued(source) if isinstance(source, CatalogueItem) else [source]
+        return [
+            self._on_the_web(location) if isinstance(location, Url) else self._with_role(location, "source")
+            for location in locations
+        ]
 
     def _on_the_web(self, url: Url) -> Endpoint:
         host = web_of(self.hosts).host_of(url) or (OPEN_WEB if self.open_web else None)
@@ -74,16 +115,20 @@ class Registry:
             raise Refusal(f"Unknown source '{url.origin}': {way_out}", code="unknown-source", field="source.url")
         return Endpoint(host, url.full)
 
-    def _catalogued(self, item: CatalogueItem) -> Endpoint | Url:
+    def _catalogued(self, item: CatalogueItem) -> list[Endpoint | Url]:
+        locations = self._dataset(item).locations(item.id)
+        if any(isinstance(location, CatalogueItem) for location in locations):
+            raise invalid("source.type", f"'{item.type}' leads to another data type; the registry must be mended")
+        return [location for location in locations if not isinstance(location, CatalogueItem)]
+
+    def _dataset(self, item: CatalogueItem) -> Dataset:
+        """Refusal where there is no such type, or no such id."""
         dataset = self.datasets.get(item.type)
         if dataset is None:
             raise Refusal(f"Unknown source type '{item.type}'", code="unknown-type", field="source.type")
         if not dataset.id_pattern.fullmatch(item.id):
             raise invalid("source.id", f"an id of '{item.type}' must match {dataset.id_pattern.pattern}")
-        location = dataset.location(item.id)
-        if isinstance(location, CatalogueItem):
-            raise invalid("source.type", f"'{item.type}' leads to another data type; the registry must be mended")
-        return location
+        return dataset
 
     def _with_role(self, endpoint: Endpoint, role: Role) -> Endpoint:
         options = self.hosts.get(endpoint.host)
@@ -228,19 +273,23 @@ def _load_dataset(name: str, table: dict[str, Any], mistakes: list[Mistake]) -> 
 
 
 def _dataset_mistakes(registry: Registry, named_hosts: Set[str]) -> list[Mistake]:
-    """Sources that are not endpoints of source hosts; a host with mistakes of its own is not blamed twice."""
+    """Sources that are not endpoints of source hosts, and destinations that are none; a host with mistakes of its own
+    is not blamed twice."""
     mistakes = []
+    blameless = named_hosts - registry.hosts.keys()
     for name, dataset in registry.datasets.items():
         try:
-            location = dataset.location(_SAMPLE_ID)
-            if isinstance(location, CatalogueItem):
-                raise invalid("source", "must be a host and path, or a URL")
-            if (
-                not isinstance(location, Endpoint)
-                or location.host in registry.hosts
-                or location.host not in named_hosts
-            ):
-                registry.resolve_source(location)
+            for location in dataset.locations(_SAMPLE_ID):
+                _require_known(registry, location, blameless)
+            if (endpoint := dataset.endpoint(_SAMPLE_ID)) and endpoint.host not in blameless:
+                registry.resolve_destination(endpoint)
         except Refusal as refusal:
-            mistakes.append(Mistake(f"datasets.{name}.source", refusal.reason))
+            mistakes.append(Mistake(f"datasets.{name}.{refusal.field.partition('.')[0]}", refusal.reason))
     return mistakes
+
+
+def _require_known(registry: Registry, location: Location, blameless: Set[str]) -> None:
+    if isinstance(location, CatalogueItem):
+        raise invalid("source", "must be a host and path, or a URL")
+    if not isinstance(location, Endpoint) or location.host not in blameless:
+        registry.resolve_sources((location,))

@@ -6,7 +6,7 @@ import threading
 from data_mover.db import Database
 from data_mover.errors import ServiceUnavailable
 from data_mover.job_queue import Bell
-from data_mover.jobs import claims, files, hosts
+from data_mover.jobs import claims, hosts, leftovers
 from data_mover.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Sweeper:
         while self._end_overdue() == AT_A_TIME:
             pass
         with self._database.reading() as session:
-            work = claims.runnable(session) or files.leftovers_due(session) or hosts.probe_due(session)
+            work = claims.runnable(session) or leftovers.leftovers_due(session) or hosts.probe_due(session)
         if work:
             self._bell.ring()
 

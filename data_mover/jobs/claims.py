@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Update, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, Update, case, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from data_mover.db import now_ms
@@ -27,8 +27,9 @@ from data_mover.errors import (
 from data_mover.jobs import hosts
 from data_mover.jobs.hosts import HostState
 from data_mover.jobs.models import Job, JobFile, Lane, TemporaryFile
-from data_mover.jobs.states import FileState, Phase, Status
+from data_mover.jobs.states import SETTLED, FileKind, FileState, Phase, Status
 from data_mover.locations import Endpoint, IfExists
+from data_mover.selection import Selection
 
 #: Clocks jump: whatever is due later than it can have been set counts as due now. Nobody waits longer than this.
 LONGEST_WAIT_MS = 86_400_000
@@ -44,24 +45,33 @@ class Claim:
 
     job_id: int
     attempt: int
-    source: Endpoint
+    sources: tuple[Endpoint, ...]
     destination: Endpoint
     #: SHA-256 that the caller says the source has
     checksum: str | None
+    selection: Selection
     if_exists: IfExists
     #: how many earlier attempts have failed for a reason of the job's own
     failures: int
-    #: the final path, if an earlier attempt has resolved it
+    #: where the file or folder goes, or the directory that receives several, if an earlier attempt has resolved it
     path: str | None
-    #: the digest that an earlier attempt was about to publish, if it came so far
-    publishing_sha256: str | None
+    #: whether an earlier attempt has put all files on record
+    planned: bool
+    #: the job that this one does again
+    retry_of: int | None
     deadline_ms: int
     #: what earlier attempts have copied, as far as callers were told
     bytes_done: int
 
     @property
-    def host_names(self) -> tuple[str, str]:
-        return self.source.host, self.destination.host
+    def host_names(self) -> frozenset[str]:
+        return frozenset({self.destination.host, *(source.host for source in self.sources)})
+
+    @property
+    def route(self) -> str:
+        """From where to where, for people."""
+        others = f" and {len(self.sources) - 1} more" if self.sources[1:] else ""
+        return f"source={self.sources[0]}{others} destination={self.destination}"
 
     def __str__(self) -> str:
         return f"job={self.job_id} attempt={self.attempt}"
@@ -103,7 +113,7 @@ def heads(session: Session, worker: Worker, places: Mapping[str, int], last: Cla
     but while one worker finds out whether a host lets it in, the others turn to hosts that are proven.
     """
     states, callers = hosts.states(session), _running_by_caller(session)
-    warm = frozenset(last.host_names) if last else frozenset()
+    warm = last.host_names if last else frozenset()
     finding_out = any(state.connecting and not state.proven for state in states.values())
     admitted = [head for head in _heads(session) if _admit(head, states, places)]
 
@@ -139,23 +149,44 @@ def runnable(session: Session) -> bool:
 
 def renew(session: Session, held: Claim, lease_ms: int, **progress: Any) -> bool:
     """Extends the lease and records progress. False if the job is no longer this attempt's."""
-    return _change(session, held, lease_until_ms=now_ms() + lease_ms, **progress)
+    return change(session, held, lease_until_ms=now_ms() + lease_ms, **progress)
+
+
+def change(session: Session, held: Claim, **values: Any) -> bool:
+    """Changes the job. False if it is no longer this attempt's, or if the caller no longer wants it: nothing but
+    `end_cancelled` changes it then."""
+    return _changed(session, update(Job).where(*_mine(held), Job.phase != Phase.CANCELLING).values(**values))
+
+
+def is_mine(session: Session, held: Claim) -> bool:
+    """Whether the job is this attempt's still, wanted or not. Its row stays locked until the transaction ends."""
+    return session.scalars(select(Job.id).where(*_mine(held)).with_for_update()).one_or_none() is not None
 
 
 def record_phase(session: Session, held: Claim, phase: Phase, **values: Any) -> bool:
     """Records the phase. False if the job is no longer this attempt's."""
-    return _change(session, held, phase=phase, **values)
+    return change(session, held, phase=phase, **values)
 
 
 def complete(session: Session, held: Claim) -> bool:
-    """COMPLETED, its file published. False if the job is no longer this attempt's."""
-    values = {"code": None, "reason": None, "bytes_done": Job.bytes_total, "files_done": 1}
-    return _end(session, held, Status.COMPLETED, FileState.PUBLISHED, **values)
+    """COMPLETED, all files in their places. False if the job is no longer this attempt's."""
+    arrived = session.execute(
+        select(func.count(), func.coalesce(func.sum(JobFile.size_bytes), 0)).where(
+            JobFile.job_id == held.job_id, JobFile.kind == FileKind.FILE
+        )
+    ).one()
+    figures = {"files_done": arrived[0], "bytes_done": arrived[1], "bytes_total": arrived[1]}
+    return _end(session, held, Status.COMPLETED, code=None, reason=None, **figures)
 
 
-def fail(session: Session, held: Claim, failure: MoveFailure) -> bool:
-    """FAILED, for good. False if the job is no longer this attempt's."""
-    return _end(session, held, Status.FAILED, FileState.FAILED, code=failure.code, reason=failure.reason)
+def fail(session: Session, held: Claim, code: str, reason: str) -> bool:
+    """FAILED, for good, and so are the files that have not arrived. False if the job is no longer this attempt's.
+
+    Of many files it is told, too, how many have not arrived.
+    """
+    job = session.get_one(Job, held.job_id, populate_existing=True)
+    missing = f"{job.files_total - job.files_done} of {job.files_total} files have not arrived. "
+    return _end(session, held, Status.FAILED, code=code, reason=missing + reason if job.files_total > 1 else reason)
 
 
 def put_back(session: Session, held: Claim, failure: MoveFailure, wait_ms: int) -> bool:
@@ -173,10 +204,12 @@ def hand_back(session: Session, held: Claim, cause: DataMoverError, wait_ms: int
 def cancel(session: Session, job_id: int) -> None:
     """CANCELLED where the job waits; where a worker is at it, that one is told with its next sign of life.
 
-    A job that has ended, or is about to publish, or of which nobody knows whether it has, stays what it is.
+    A job that has ended, or is about to publish all it has, or of which nobody knows whether it did, stays what it is.
     """
-    unmarked = ~_is_marked().where(JobFile.job_id == job_id).exists()
-    running = (Job.id == job_id, Job.status == Status.IN_PROGRESS, Job.phase != Phase.PUBLISHING, unmarked)
+    unmarked = ~_marked().where(JobFile.job_id == job_id).exists()
+    #: one of many files is no reason to go on with the others
+    in_part = Job.files_total > 1
+    running = (Job.id == job_id, Job.status == Status.IN_PROGRESS, Job.phase != Phase.PUBLISHING, unmarked | in_part)
     session.execute(update(Job).where(*running).values(phase=Phase.CANCELLING))
     waiting = select(Job.id).where(Job.id == job_id, Job.status == Status.PENDING, unmarked).with_for_update()
     if session.scalars(waiting).one_or_none() is not None:
@@ -197,6 +230,15 @@ def end_cancelled(session: Session, held: Claim) -> bool:
     return True
 
 
+def promised_bytes(session: Session, held: Claim) -> int:
+    """What other running jobs have still to bring to the same host. Of two that begin at once, the younger one counts
+    the older."""
+    earlier = or_(Job.phase != Phase.RESOLVING, Job.id < held.job_id)
+    others = (Job.status == Status.IN_PROGRESS, Job.destination_host == held.destination.host, Job.id != held.job_id)
+    left = func.coalesce(func.sum(Job.bytes_total - Job.bytes_done), 0)
+    return int(session.scalars(select(left).where(*others, earlier)).one() or 0)
+
+
 def remaining_ms(session: Session, held: Claim) -> int:
     """How long until the job's deadline; negative once it has passed."""
     return held.deadline_ms - _now(session)
@@ -207,11 +249,11 @@ def take_back_lost(session: Session, lease_ms: int, limit: int) -> list[Lost]:
 
     One that the caller no longer wants is CANCELLED, and one that was lost while it ran alone has FAILED.
     """
-    lost = select(Job.id, Job.phase, Job.losses, JobFile.state).join(JobFile, _file_of_job())
+    lost = select(Job.id, Job.phase, Job.losses)
     lost = lost.where(Job.status == Status.IN_PROGRESS, _due(Job.lease_until_ms, _now(session), 2 * lease_ms))
     rows = session.execute(lost.limit(limit).with_for_update(skip_locked=True, of=Job)).all()
     cancelled = [row.id for row in rows if row.phase == Phase.CANCELLING]
-    poison = {row.id: row.state for row in rows if row.losses >= SUSPECT_LOSSES and row.id not in cancelled}
+    poison = [row.id for row in rows if row.losses >= SUSPECT_LOSSES and row.id not in cancelled]
     again = [row.id for row in rows if row.id not in cancelled and row.id not in poison]
     _end_all(session, cancelled, Status.CANCELLED)
     _fail_all(session, poison, Poison())
@@ -228,43 +270,45 @@ def end_overdue(session: Session, limit: int) -> list[int]:
     """
     left_alone = (Phase.PUBLISHING, Phase.CANCELLING)
     live = or_(Job.status == Status.PENDING, (Job.status == Status.IN_PROGRESS) & Job.phase.not_in(left_alone))
-    overdue = select(Job.id, Job.status, Job.reason, Job.source_host, Job.destination_host, JobFile.state)
-    overdue = overdue.join(JobFile, _file_of_job()).where(Job.deadline_ms < _now(session), live).limit(limit)
+    overdue = select(Job.id, Job.status, Job.reason, Lane.hosts).join(Lane, Lane.id == Job.lane_id)
+    overdue = overdue.where(Job.deadline_ms < _now(session), live).limit(limit)
     rows = session.execute(overdue.with_for_update(skip_locked=True, of=Job)).all()
     unreachable = {name for name, block in hosts.blocks(session).items() if block.code == HostUnreachable.code}
     for row in rows:
-        waits_for = unreachable & {row.source_host, row.destination_host} if row.status == Status.PENDING else ()
+        waits_for = unreachable & set(row.hosts.split()) if row.status == Status.PENDING else ()
         failure = HostUnreachable(f"{min(waits_for)}, until the deadline") if waits_for else DeadlinePassed(row.reason)
-        _fail_all(session, {row.id: row.state}, failure)
+        _fail_all(session, [row.id], failure)
     return [row.id for row in rows]
 
 
 def is_marked(session: Session, held: Claim) -> bool:
     """Whether an attempt was about to publish, and nobody has found out yet whether it did."""
-    marked = _is_marked().where(JobFile.job_id == held.job_id)
+    marked = _marked().where(JobFile.job_id == held.job_id).limit(1)
     return session.scalars(marked).one_or_none() is not None
+
+
+def _mine(held: Claim) -> tuple[ColumnElement[bool], ...]:
+    return Job.id == held.job_id, Job.attempt == held.attempt, Job.status == Status.IN_PROGRESS
 
 
 def _is_cancelling(session: Session, held: Claim) -> bool:
     """The row stays locked until the transaction ends."""
-    mine = (Job.id == held.job_id, Job.attempt == held.attempt, Job.phase == Phase.CANCELLING)
-    return session.scalars(select(Job.id).where(*mine).with_for_update()).one_or_none() is not None
+    cancelling = select(Job.id).where(*_mine(held), Job.phase == Phase.CANCELLING).with_for_update()
+    return session.scalars(cancelling).one_or_none() is not None
 
 
-def _is_marked() -> Any:
-    return select(JobFile.job_id).where(JobFile.number == 0, JobFile.state == FileState.VERIFIED)
+def _marked() -> Select[int]:
+    """Files of which an attempt was about to publish each, while nobody has found out yet whether it did."""
+    return select(JobFile.job_id).where(JobFile.state == FileState.VERIFIED)
 
 
-def _file_of_job() -> ColumnElement[bool]:
-    return (JobFile.job_id == Job.id) & (JobFile.number == 0)
-
-
-def _fail_all(session: Session, states: Mapping[int, str], failure: MoveFailure) -> None:
-    """Fails the jobs, given with the states of their files: where an attempt that was about to publish was lost, nobody
-    can say whether the file got its final name."""
-    marked = [job_id for job_id, state in states.items() if state == FileState.VERIFIED]
-    for ids, cause in (marked, UnknownOutcome()), (states.keys() - set(marked), failure):
-        _end_all(session, ids, Status.FAILED, code=cause.code, reason=cause.reason)
+def _fail_all(session: Session, ids: Sequence[int], failure: MoveFailure) -> None:
+    """Fails locked jobs that are no longer worked on. Where an attempt was lost that was about to publish a job's only
+    file, or all files at once, nobody can say whether it did."""
+    all_of_it = or_(Job.files_total == 1, JobFile.kind == FileKind.DIRECTORY)
+    marked = set(session.scalars(_marked().join(Job).where(Job.id.in_(ids), all_of_it)))
+    for jobs, cause in (marked, UnknownOutcome()), (set(ids) - marked, failure):
+        _end_all(session, jobs, Status.FAILED, code=cause.code, reason=cause.reason)
 
 
 def _end_all(session: Session, ids: Collection[int], status: Status, **values: Any) -> None:
@@ -274,8 +318,22 @@ def _end_all(session: Session, ids: Collection[int], status: Status, **values: A
     ended = {"phase": None, "lease_until_ms": None, "worker": None, "bytes_per_second": None, **values}
     ended["ended_ms"] = _now_but_not_before(func.coalesce(Job.started_ms, Job.submitted_ms))
     session.execute(update(Job).where(Job.id.in_(ids)).values(status=status, **ended))
-    state = FileState.FAILED if status is Status.FAILED else FileState.PENDING
-    session.execute(update(JobFile).where(JobFile.job_id.in_(ids)).values(state=state, held=False))
+    _end_files(session, ids, status, values)
+
+
+def _end_files(session: Session, ids: Collection[int], status: Status, cause: Mapping[str, Any]) -> None:
+    """What has not arrived by the end of its job has failed with it, for a reason of its own if it has one, or is left
+    alone where nobody wants it any more. Of what was about to be published nobody can say whether it has arrived."""
+    of_jobs = update(JobFile).where(JobFile.job_id.in_(ids))
+    unknown = {"state": FileState.FAILED, "code": UnknownOutcome.code, "reason": UnknownOutcome().reason}
+    session.execute(of_jobs.where(JobFile.state == FileState.VERIFIED).values(unknown))
+    unsettled = of_jobs.where(JobFile.state.not_in(SETTLED))
+    if status is Status.FAILED:
+        told = {name: func.coalesce(getattr(JobFile, name), cause[name]) for name in ("code", "reason")}
+        session.execute(unsettled.values(state=FileState.FAILED, **told))
+    else:
+        session.execute(unsettled.values(state=FileState.PENDING))
+    session.execute(of_jobs.where(JobFile.held).values(held=False))
 
 
 def _take_back(session: Session, ids: Collection[int]) -> None:
@@ -287,7 +345,7 @@ def _take_back(session: Session, ids: Collection[int]) -> None:
 
 def _let_go(session: Session, ids: Collection[int]) -> None:
     """Others may publish at the final paths of the jobs; not so where one of these may still be about to."""
-    unmarked = (JobFile.job_id.in_(ids), JobFile.state != FileState.VERIFIED)
+    unmarked = (JobFile.job_id.in_(ids), JobFile.held, JobFile.state != FileState.VERIFIED)
     session.execute(update(JobFile).where(*unmarked).values(held=False))
 
 
@@ -301,7 +359,7 @@ def _heads(session: Session) -> list[Head]:
             job_id,
             priority,
             lane.caller,
-            frozenset((lane.source_host, lane.destination_host)),
+            lane.host_names,
             suspect=losses >= SUSPECT_LOSSES,
         )
         for job_id, priority, losses, lane in rows
@@ -334,11 +392,11 @@ def _leaving_suspects_alone(session: Session, worker: Worker, found: Sequence[He
 
 
 def _waits_for_its_path(session: Session, job_id: int) -> bool:
-    """Whether another job holds the final path, as far as that is known; the job then waits a little."""
+    """Whether another job holds the final path of its only file, as far as that is known; it then waits a little."""
     other = aliased(JobFile)
-    mine = (JobFile.job_id == job_id, JobFile.number == 0)
+    mine = (JobFile.job_id == job_id, Job.files_total == 1)
     held = select(other.job_id).where(other.place == JobFile.place, other.held, other.job_id != job_id).exists()
-    if session.scalars(select(JobFile.job_id).where(*mine, held)).one_or_none() is None:
+    if session.scalars(select(JobFile.job_id).join(Job).where(*mine, held).limit(1)).one_or_none() is None:
         return False
     waiting = update(Job).where(Job.id == job_id, Job.status == Status.PENDING)
     session.execute(waiting.values(not_before_ms=now_ms() + PATH_WAIT_MS))
@@ -363,27 +421,28 @@ def _take(session: Session, job_id: int, worker: Worker, lease_ms: int) -> bool:
 
 def _claim(session: Session, job_id: int) -> Claim:
     job = session.get_one(Job, job_id, populate_existing=True)
-    file = session.get_one(JobFile, (job_id, 0), populate_existing=True)
     return Claim(
         job_id=job.id,
         attempt=job.attempt,
-        source=Endpoint(job.source_host, job.source_path),
+        sources=tuple(Endpoint(host, path) for host, path in job.sources),
         destination=Endpoint(job.destination_host, job.destination_path),
         checksum=job.checksum,
+        selection=Selection.from_struct(job.selection),
         if_exists=IfExists(job.if_exists),
         failures=job.failures,
-        path=file.path,
-        publishing_sha256=file.sha256 if file.state == FileState.VERIFIED else None,
+        path=job.path,
+        planned=job.planned,
+        retry_of=job.retry_of,
         deadline_ms=job.deadline_ms,
         bytes_done=job.bytes_done,
     )
 
 
-def _end(session: Session, held: Claim, status: Status, state: FileState, **values: Any) -> bool:
+def _end(session: Session, held: Claim, status: Status, **values: Any) -> bool:
     ended = {"phase": None, "lease_until_ms": None, "worker": None, "ended_ms": _now_but_not_before(Job.started_ms)}
-    mine = _change(session, held, status=status, **ended, **values)
+    mine = change(session, held, status=status, **ended, **values)
     if mine:
-        session.execute(update(JobFile).where(JobFile.job_id == held.job_id).values(state=state, held=False))
+        _end_files(session, [held.job_id], status, values)
         _clear_at_once(session, held)
     return mine
 
@@ -398,17 +457,10 @@ def _release(session: Session, held: Claim, cause: DataMoverError, wait_ms: int,
     code = cause.code if isinstance(cause, MoveFailure) else None
     told = {"code": code, "reason": str(cause) or None}
     due = now_ms() + wait_ms
-    mine = _change(session, held, status=Status.PENDING, not_before_ms=due, **waiting, **told, **values)
+    mine = change(session, held, status=Status.PENDING, not_before_ms=due, **waiting, **told, **values)
     if mine:
         _let_go(session, [held.job_id])
     return mine
-
-
-def _change(session: Session, held: Claim, **values: Any) -> bool:
-    """False too if the caller no longer wants the job: nothing but `end_cancelled` changes it then."""
-    mine = (Job.id == held.job_id, Job.attempt == held.attempt, Job.status == Status.IN_PROGRESS)
-    wanted = Job.phase != Phase.CANCELLING
-    return _changed(session, update(Job).where(*mine, wanted).values(**values))
 
 
 def _changed(session: Session, statement: Update) -> bool:

@@ -1,173 +1,266 @@
-"""The files of a job: where each goes and how it was proven, and the temporary files that may still lie on a host."""
+"""The files of a job on their way: where each goes, how far it is, and how it was proven."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Select, delete, select, update
+from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from data_mover.db import now_ms
-from data_mover.errors import PathBusy, Superseded
-from data_mover.jobs import hosts
-from data_mover.jobs.claims import Claim, record_phase, renew
-from data_mover.jobs.models import Job, JobFile, TemporaryFile
-from data_mover.jobs.states import TERMINAL, FileState, Phase
+from data_mover.errors import AttemptEnded, FilesFailed, MoveFailure, PathBusy, Superseded
+from data_mover.jobs.claims import Claim, is_mine, renew, why_not
+from data_mover.jobs.leftovers import forget_leftover
+from data_mover.jobs.models import UNSETTLED, Job, JobFile
+from data_mover.jobs.plans import bytes_total
+from data_mover.jobs.states import ARRIVED, SETTLED, FileKind, FileState, Phase
+
+#: how many files are read from the record at a time
+PAGE = 200
 
 
 @dataclass(frozen=True)
-class RecordedLeftover:
-    """A file on a host that must not stay, of a job that goes on without it or has ended."""
+class RecordedFile:
+    """A file that is still to be moved, or a directory to be made."""
 
-    job_id: int
-    host: str
+    number: int
+    source_number: int
+    source_path: str
+    name: str
     path: str
-    #: the final path to which it goes back, if it is the old file of a swap
-    restores: str | None
-    #: how far the copy into it had come at least
-    checkpoint: dict[str, Any] | None
+    size_bytes: int | None
+    mode: int | None
+    modified_at: float | None
+    #: whether an attempt was about to publish it, with the digest
+    marked: bool
+    sha256: str | None
+    verified: str | None
 
 
-def record_resolved(session: Session, held: Claim, path: str, size_bytes: int | None) -> bool:
-    """Records where the file goes and how large it is. False if the job is no longer this attempt's."""
-    mine = record_phase(session, held, Phase.RESOLVING, bytes_total=size_bytes)
+@dataclass(frozen=True)
+class Figures:
+    """What a job has come to so far: how many files it has, and the bytes of those that have arrived and of all others,
+    as far as their sizes are known."""
+
+    files_total: int
+    arrived_bytes: int
+    missing_bytes: int
+
+
+def figures(session: Session, held: Claim) -> Figures:
+    arrived = case((JobFile.state.in_(ARRIVED), JobFile.size_bytes), else_=0)
+    size, there = func.coalesce(func.sum(JobFile.size_bytes), 0), func.coalesce(func.sum(arrived), 0)
+    files = (JobFile.job_id == held.job_id, JobFile.kind == FileKind.FILE)
+    count, bytes_, arrived_bytes = session.execute(select(func.count(), size, there).where(*files)).one()
+    return Figures(count, arrived_bytes, bytes_ - arrived_bytes)
+
+
+def unsettled(session: Session, held: Claim) -> list[RecordedFile]:
+    """The next files that this attempt has not come to an end with; first those that no earlier one has failed with."""
+    mine = (JobFile.job_id == held.job_id, JobFile.attempt < held.attempt, UNSETTLED)
+    statement = select(JobFile).where(*mine).order_by(JobFile.attempt, JobFile.number).limit(PAGE)
+    return [_recorded(row) for row in session.scalars(statement)]
+
+
+def directories(session: Session, held: Claim, before: int | None) -> list[RecordedFile]:
+    """The next directories before the one of that number, the last first: what is in a directory comes before it."""
+    mine = (JobFile.job_id == held.job_id, JobFile.kind == FileKind.DIRECTORY, JobFile.state.not_in(SETTLED))
+    statement = select(JobFile).where(*mine).order_by(JobFile.number.desc()).limit(PAGE)
+    found = statement if before is None else statement.where(JobFile.number < before)
+    return [_recorded(row) for row in session.scalars(found)]
+
+
+def record_directories(session: Session, held: Claim) -> bool:
+    """Records that all directories are as they are to be. False if the job is no longer this attempt's."""
+    mine = is_mine(session, held)
     if mine:
-        _set(
-            session,
-            held.job_id,
-            path=path,
-            size_bytes=size_bytes,
-            state=FileState.TRANSFERRING,
-            sha256=None,
-            verified=None,
-        )
+        made = (JobFile.job_id == held.job_id, JobFile.kind == FileKind.DIRECTORY, JobFile.state.not_in(SETTLED))
+        session.execute(update(JobFile).where(*made).values(state=FileState.PUBLISHED))
     return mine
 
 
-def record_place(session: Session, held: Claim, place: str) -> bool:
-    """Records what the final path is called by whichever name its host is known. False if the job is no longer this
-    attempt's."""
-    mine = record_phase(session, held, Phase.RESOLVING)
-    if mine:
-        _set(session, held.job_id, place=place)
-    return mine
+def take_place(
+    session: Session, held: Claim, number: int, place: str, size_bytes: int | None, lease_ms: int
+) -> AttemptEnded | MoveFailure | None:
+    """Records what the final path is called by whichever name its host is known, and how large the file is, and keeps
+    all other jobs from publishing there as long as this one is worked on.
 
-
-def hold_path(session: Session, held: Claim, place: str) -> None:
-    """Keeps all other jobs from publishing at the place, which is on record, as long as this one is worked on.
-
-    PathBusy if another job has it; Superseded if one that was submitted later has published there.
+    Returns why not: PathBusy if another job has the place; Superseded if one that was submitted later has published
+    there; Fenced or Cancelled.
     """
+    if not renew(session, held, lease_ms):
+        return why_not(session, held)
+    _set_size(session, held, number, size_bytes)
+    _set(session, held, number, place=place, state=FileState.TRANSFERRING)
     others = select(JobFile.job_id).where(JobFile.place == place, JobFile.job_id != held.job_id)
     later = others.where(JobFile.job_id > held.job_id, JobFile.state == FileState.PUBLISHED)
     if (job_id := session.scalars(later.limit(1)).one_or_none()) is not None:
-        raise Superseded(f"{held.destination.host}: job {job_id}")
+        return Superseded(f"{held.destination.host}: job {job_id}")
     if (job_id := session.scalars(others.where(JobFile.held).limit(1)).one_or_none()) is not None:
-        raise PathBusy(f"Waits for job {job_id}, which writes to the same path.")
+        return PathBusy(f"Waits for job {job_id}, which writes to the same path.")
     try:
-        _set(session, held.job_id, held=True)
+        with session.begin_nested():
+            _set(session, held, number, held=True)
     except IntegrityError:
-        raise PathBusy("Waits for another job, which writes to the same path.") from None
+        return PathBusy("Waits for another job, which writes to the same path.")
+    return None
 
 
-def mark_publishing(session: Session, held: Claim, size_bytes: int, sha256: str, verified: str, lease_ms: int) -> bool:
+def mark_publishing(
+    session: Session, held: Claim, number: int, size_bytes: int, sha256: str, verified: str, phase: Phase, lease_ms: int
+) -> bool:
     """Marks that the file is proven and about to get its final name. False if the job is no longer this attempt's."""
-    mine = renew(session, held, lease_ms, phase=Phase.PUBLISHING, bytes_total=size_bytes)
+    mine = renew(session, held, lease_ms, phase=phase)
     if mine:
-        _set(session, held.job_id, size_bytes=size_bytes, sha256=sha256, verified=verified, state=FileState.VERIFIED)
+        _set_size(session, held, number, size_bytes)
+        _set(session, held, number, sha256=sha256, verified=verified, state=FileState.VERIFIED)
     return mine
 
 
-def unmark_publishing(session: Session, held: Claim, lease_ms: int) -> bool:
+def unmark_publishing(session: Session, held: Claim, number: int, lease_ms: int) -> bool:
     """Takes the mark back: the file certainly did not get its final name, and no attempt will give it that.
 
     False if the job is no longer this attempt's.
     """
-    mine = renew(session, held, lease_ms, phase=Phase.RESOLVING)
+    mine = renew(session, held, lease_ms, phase=Phase.TRANSFERRING)
     if mine:
-        _set(session, held.job_id, sha256=None, verified=None, state=FileState.TRANSFERRING)
+        _set(session, held, number, sha256=None, verified=None, state=FileState.TRANSFERRING)
     return mine
 
 
-def record_leftover(
+def record_arrived(
     session: Session,
     held: Claim,
-    path: str,
-    restores: str | None,
-    checkpoint: dict[str, Any] | None,
-    lease_ms: int,
+    number: int,
+    state: FileState,
+    size_bytes: int,
+    sha256: str,
+    verified: str,
+    temporary_path: str | None,
 ) -> bool:
-    """Records a file before it is there. False if the job is no longer this attempt's.
-
-    Once the job has ended, the file is left alone for two leases more: whoever is fenced has stopped by then.
-    """
-    mine = renew(session, held, lease_ms)
+    """Records that the file is in its place, which is true whether it is still wanted or not, and has no longer the
+    temporary path. False if the job is no longer this attempt's."""
+    mine = is_mine(session, held)
     if mine:
-        now = session.scalars(select(now_ms())).one()
-        session.add(
-            TemporaryFile(
-                job_id=held.job_id,
-                attempt=held.attempt,
-                host=held.destination.host,
-                path=path,
-                restores=restores,
-                checkpoint=checkpoint,
-                not_before_ms=now + 2 * lease_ms,
-            )
-        )
+        _set_size(session, held, number, size_bytes)
+        waiting = (JobFile.job_id == held.job_id, JobFile.number == number, JobFile.state.not_in(ARRIVED))
+        proven = {"sha256": sha256, "verified": verified, "code": None, "reason": None}
+        came = update(JobFile).where(*waiting).values(state=state, held=False, **proven)
+        if session.scalars(came.returning(JobFile.number)).one_or_none() is not None:
+            session.execute(update(Job).where(Job.id == held.job_id).values(files_done=Job.files_done + 1))
+        if temporary_path is not None:
+            forget_leftover(session, held.destination.host, temporary_path)
     return mine
 
 
-def record_checkpoint(session: Session, held: Claim, path: str, checkpoint: dict[str, Any], lease_ms: int) -> bool:
-    """Records how far the copy into a temporary file has come. False if the job is no longer this attempt's."""
-    mine = renew(session, held, lease_ms)
+def record_tree_published(session: Session, held: Claim, tree: str) -> bool:
+    """Records that all files have appeared. False if the job is no longer this attempt's."""
+    mine = is_mine(session, held)
     if mine:
-        file = (TemporaryFile.host == held.destination.host, TemporaryFile.path == path)
-        session.execute(
-            update(TemporaryFile).where(TemporaryFile.job_id == held.job_id, *file).values(checkpoint=checkpoint)
-        )
+        session.execute(update(JobFile).where(*_top(held)).values(state=FileState.PUBLISHED, held=False))
+        forget_leftover(session, held.destination.host, tree)
     return mine
 
 
-def leftovers_of(session: Session, held: Claim) -> list[RecordedLeftover]:
-    """What earlier attempts at the job may have left, the oldest first."""
-    earlier = (TemporaryFile.job_id == held.job_id, TemporaryFile.attempt < held.attempt)
-    return [_leftover(row) for row in session.scalars(select(TemporaryFile).where(*earlier).order_by(TemporaryFile.id))]
+def is_folder(session: Session, held: Claim) -> bool:
+    """Whether there is a directory that all files of the job go into."""
+    return session.scalars(select(JobFile.number).where(*_top(held))).one_or_none() is not None
 
 
-def take_leftovers(session: Session, limit: int, wait_ms: int) -> list[RecordedLeftover]:
-    """Temporary files of jobs that have ended, whose time has come; nobody else is given them for `wait_ms`.
-
-    Those of live jobs are left to the next attempt, which learns from them whether an earlier one has published.
-    """
-    now = session.scalars(select(now_ms())).one()
-    statement = _clearable(session).where(TemporaryFile.not_before_ms <= now).order_by(TemporaryFile.not_before_ms)
-    rows = list(session.scalars(statement.limit(limit).with_for_update(skip_locked=True, of=TemporaryFile)))
-    for row in rows:
-        row.not_before_ms = now + wait_ms
-    return [_leftover(row) for row in rows]
+def is_tree_marked(session: Session, held: Claim) -> bool:
+    """Whether an attempt was about to let all files appear at once, and nobody has found out yet whether it did."""
+    return session.scalars(select(JobFile.number).where(*_top(held), JobFile.state == FileState.VERIFIED)).first() == 0
 
 
-def leftovers_due(session: Session) -> bool:
-    """Whether there is anything for `take_leftovers`."""
-    statement = _clearable(session).where(TemporaryFile.not_before_ms <= now_ms())
-    return session.scalars(statement.limit(1)).first() is not None
+def mark_tree(session: Session, held: Claim, lease_ms: int) -> bool:
+    """Marks that all files are about to appear at once. False if the job is no longer this attempt's."""
+    return _mark_tree(session, held, FileState.VERIFIED, Phase.PUBLISHING, lease_ms)
 
 
-def forget_leftover(session: Session, host: str, path: str) -> None:
-    """The file is known to be gone, or to be where it belongs."""
-    session.execute(delete(TemporaryFile).where(TemporaryFile.host == host, TemporaryFile.path == path))
+def unmark_tree(session: Session, held: Claim, lease_ms: int) -> bool:
+    """Takes the mark back: the files certainly did not appear. False if the job is no longer this attempt's."""
+    return _mark_tree(session, held, FileState.TRANSFERRING, Phase.TRANSFERRING, lease_ms)
 
 
-def _clearable(session: Session) -> Select[TemporaryFile]:
-    """Of jobs that have ended, on hosts that can be reached."""
-    ended = select(TemporaryFile).join(Job, Job.id == TemporaryFile.job_id).where(Job.status.in_(TERMINAL))
-    return ended.where(TemporaryFile.host.not_in(hosts.blocks(session)))
+def begin_afresh(session: Session, held: Claim, lease_ms: int) -> bool:
+    """Records that nothing has arrived. False if the job is no longer this attempt's."""
+    mine = renew(session, held, lease_ms, files_done=0, bytes_done=0)
+    if mine:
+        kept = (JobFile.job_id == held.job_id, JobFile.state != FileState.FAILED)
+        session.execute(update(JobFile).where(*kept).values(state=FileState.PENDING, held=False))
+    return mine
 
 
-def _leftover(row: TemporaryFile) -> RecordedLeftover:
-    return RecordedLeftover(row.job_id, row.host, row.path, row.restores, row.checkpoint)
+def arrived(session: Session, held: Claim, after: int) -> list[RecordedFile]:
+    """The next files behind the one of that number that are in their places."""
+    there = (JobFile.job_id == held.job_id, JobFile.kind == FileKind.FILE, JobFile.state.in_(ARRIVED))
+    statement = select(JobFile).where(*there, JobFile.number > after).order_by(JobFile.number).limit(PAGE)
+    return [_recorded(row) for row in session.scalars(statement)]
 
 
-def _set(session: Session, job_id: int, **values: object) -> None:
-    session.execute(update(JobFile).where(JobFile.job_id == job_id, JobFile.number == 0).values(**values))
+def record_failure(session: Session, held: Claim, number: int, failure: MoveFailure) -> bool:
+    """Records why the file could not be moved: for good, or until another attempt if a retry can help. False if the job
+    is no longer this attempt's."""
+    told = {"code": failure.code, "reason": failure.reason}
+    if failure.retryable:
+        return _record_put_off(session, held, number, **told)
+    return _record_put_off(session, held, number, **told, state=FileState.FAILED, held=False)
+
+
+def record_busy(session: Session, held: Claim, number: int) -> bool:
+    """Records that the file waits for its final path. False if the job is no longer this attempt's."""
+    return _record_put_off(session, held, number)
+
+
+def first_failure(session: Session, held: Claim) -> FilesFailed | None:
+    """What the first of the job's files has failed for that have failed for good."""
+    failed = (JobFile.job_id == held.job_id, JobFile.state == FileState.FAILED)
+    first = session.scalars(select(JobFile).where(*failed).order_by(JobFile.number).limit(1)).one_or_none()
+    return FilesFailed(str(first.code), str(first.reason)) if first else None
+
+
+def _record_put_off(session: Session, claim: Claim, number: int, **values: object) -> bool:
+    """The path is free for others, unless nobody knows whether the file has come there."""
+    mine = is_mine(session, claim)
+    if mine:
+        unknown = case((JobFile.state == FileState.VERIFIED, JobFile.held), else_=False)
+        _set(session, claim, number, **{"held": unknown, "attempt": claim.attempt, **values})
+    return mine
+
+
+def _top(held: Claim) -> tuple[ColumnElement[bool], ...]:
+    """The directory that everything is in."""
+    return JobFile.job_id == held.job_id, JobFile.number == 0, JobFile.kind == FileKind.DIRECTORY
+
+
+def _mark_tree(session: Session, held: Claim, state: FileState, phase: Phase, lease_ms: int) -> bool:
+    mine = renew(session, held, lease_ms, phase=phase)
+    if mine:
+        session.execute(update(JobFile).where(*_top(held)).values(state=state))
+    return mine
+
+
+def _set_size(session: Session, held: Claim, number: int, size_bytes: int | None) -> None:
+    """Corrects what was planned; what all files have together follows from it."""
+    other = (JobFile.job_id == held.job_id, JobFile.number == number, JobFile.size_bytes.is_distinct_from(size_bytes))
+    corrected = update(JobFile).where(*other).values(size_bytes=size_bytes).returning(JobFile.number)
+    if session.scalars(corrected).one_or_none() is not None:
+        session.execute(update(Job).where(Job.id == held.job_id).values(bytes_total=bytes_total(held)))
+
+
+def _set(session: Session, claim: Claim, number: int, **values: object) -> None:
+    session.execute(update(JobFile).where(JobFile.job_id == claim.job_id, JobFile.number == number).values(**values))
+
+
+def _recorded(row: JobFile) -> RecordedFile:
+    return RecordedFile(
+        number=row.number,
+        source_number=row.source_number,
+        source_path=row.source_path,
+        name=row.name,
+        path=row.path or "",
+        size_bytes=row.size_bytes,
+        mode=row.mode,
+        modified_at=row.modified_at,
+        marked=row.state == FileState.VERIFIED,
+        sha256=row.sha256,
+        verified=row.verified,
+    )

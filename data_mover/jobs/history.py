@@ -1,11 +1,11 @@
 """Jobs as callers know them: taken in, and told of."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from data_mover.db import insert_if_absent, now_ms
@@ -13,8 +13,9 @@ from data_mover.errors import failure_of
 from data_mover.jobs import hosts
 from data_mover.jobs.hosts import Block
 from data_mover.jobs.models import Job, JobFile, Lane
-from data_mover.jobs.states import TERMINAL, FileState, Phase, Priority, Status
-from data_mover.locations import Endpoint, IfExists, Location, shown
+from data_mover.jobs.states import ARRIVED, TERMINAL, FileKind, FileState, Phase, Priority, Status
+from data_mover.locations import Endpoint, IfExists, Locations, shown, sources_as_json
+from data_mover.selection import Selection
 
 
 @dataclass(frozen=True)
@@ -22,18 +23,24 @@ class Submission:
     """A move that was asked for and found valid."""
 
     caller: str
-    source: Location
+    sources: Locations
     destination: Endpoint
-    resolved_source: Endpoint
+    #: what the sources are by the registry of this moment
+    endpoints: tuple[Endpoint, ...]
     key: str | None
     label: str | None
     priority: Priority
     #: SHA-256 in hexadecimal that the source must have
     checksum: str | None
     deadline_seconds: int
+    selection: Selection = field(default_factory=Selection)
     if_exists: IfExists = IfExists.REPLACE
     #: the job that this one does again
     retry_of: int | None = None
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        return frozenset({self.destination.host, *(endpoint.host for endpoint in self.endpoints)})
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class JobReport:
     id: int
     status: Status
     phase: Phase | None
-    source: dict[str, Any]
+    source: Any
     destination: dict[str, Any]
     path: str | None
     label: str | None
@@ -62,6 +69,8 @@ class JobReport:
     seconds_left: float | None
     files_done: int
     files_total: int
+    #: of a job that failed, how many of its files have arrived all the same
+    files_completed: int | None
     sha256: str | None
     verified: str | None
     submitted_at: datetime
@@ -69,39 +78,55 @@ class JobReport:
     ended_at: datetime | None
 
 
+@dataclass(frozen=True)
+class FileReport:
+    """What `files` tells of one file of a job, or of a directory that comes with them."""
+
+    number: int
+    kind: FileKind
+    #: the path below the source, or the base name of a source that is a file; empty for the folder itself
+    name: str
+    #: the final path, if it can have one
+    path: str | None
+    state: FileState
+    size_bytes: int | None
+    sha256: str | None
+    verified: str | None
+    code: str | None
+    reason: str | None
+    retryable: bool | None
+    who_can_fix: str | None
+
+
 def add(session: Session, submission: Submission) -> int | None:
     """Records a new PENDING job and returns its id, or None if the caller has used the key before."""
     now = session.scalars(select(now_ms())).one()
-    source, destination = submission.resolved_source, submission.destination
-    hosts.know(session, (source.host, destination.host))
-    job_id = insert_if_absent(
+    hosts.know(session, submission.host_names)
+    return insert_if_absent(
         session,
         Job,
         {
             "caller": submission.caller,
             "key": submission.key,
-            "source": submission.source.as_struct(),
-            "destination": destination.as_struct(),
+            "source": sources_as_json(submission.sources),
+            "destination": submission.destination.as_struct(),
             "label": submission.label,
             "priority": submission.priority.rank,
             "checksum": submission.checksum,
+            "selection": submission.selection.as_struct(),
             "if_exists": submission.if_exists,
             "retry_of": submission.retry_of,
             "submitted_ms": now,
             "deadline_ms": now + submission.deadline_seconds * 1000,
-            "lane_id": _lane(session, submission.caller, source.host, destination.host),
-            "source_host": source.host,
-            "source_path": source.path,
-            "destination_host": destination.host,
-            "destination_path": destination.path,
+            "lane_id": _lane(session, submission.caller, " ".join(sorted(submission.host_names))),
+            "sources": [[endpoint.host, endpoint.path] for endpoint in submission.endpoints],
+            "destination_host": submission.destination.host,
+            "destination_path": submission.destination.path,
             "status": Status.PENDING,
             "phase": Phase.QUEUED,
             "not_before_ms": now,
         },
     )
-    if job_id is not None:
-        session.add(JobFile(job_id=job_id, number=0, state=FileState.PENDING))
-    return job_id
 
 
 def find_by_key(session: Session, caller: str, key: str) -> Job:
@@ -111,11 +136,15 @@ def find_by_key(session: Session, caller: str, key: str) -> Job:
 
 def is_same_request(job: Job, submission: Submission) -> bool:
     """Whether the job was asked for in the same way, labels apart."""
-    return (job.source, job.destination) == (submission.source.as_struct(), submission.destination.as_struct()) and (
-        job.checksum,
-        job.priority,
-        job.if_exists,
-    ) == (submission.checksum, submission.priority.rank, submission.if_exists)
+    asked = (job.source, job.destination, job.checksum, job.selection, job.priority, job.if_exists)
+    return asked == (
+        sources_as_json(submission.sources),
+        submission.destination.as_struct(),
+        submission.checksum,
+        submission.selection.as_struct(),
+        submission.priority.rank,
+        submission.if_exists,
+    )
 
 
 def find(session: Session, caller: str, job_id: int) -> Job | None:
@@ -131,24 +160,42 @@ def find_live_retry(session: Session, job_id: int) -> Job | None:
 
 def report(session: Session, caller: str, job_id: int) -> JobReport | None:
     """What there is to tell of one of the caller's jobs, or None if the caller has no such job."""
-    statement = _reported().where(Job.caller == caller, Job.id == job_id)
-    row = session.execute(statement).one_or_none()
-    return _report(row.Job, row.JobFile, hosts.blocks(session)) if row else None
+    row = session.execute(_reported().where(Job.caller == caller, Job.id == job_id)).one_or_none()
+    return _report(*row, hosts.blocks(session)) if row else None
 
 
 def newest(session: Session, caller: str, limit: int) -> Sequence[JobReport]:
     """The caller's newest jobs, the newest first."""
     statement = _reported().where(Job.caller == caller).order_by(Job.id.desc()).limit(limit)
     blocks = hosts.blocks(session)
-    return [_report(job, file, blocks) for job, file in session.execute(statement)]
+    return [_report(*row, blocks) for row in session.execute(statement)]
 
 
-def _reported() -> Any:
-    return select(Job, JobFile).join(JobFile, (JobFile.job_id == Job.id) & (JobFile.number == 0))
+def files(session: Session, job_id: int, state: FileState | None, after: int, limit: int) -> Sequence[FileReport]:
+    """The next files of a job, of one state or of any, behind the one of that number.
+
+    Of a folder that appears at once, nothing is published before all of it is.
+    """
+    job = session.get_one(Job, job_id)
+    unseen = job.selection["atomic"] and job.status != Status.COMPLETED
+    statement = select(JobFile).where(JobFile.job_id == job_id, JobFile.number > after)
+    if state is not None:
+        kept = (
+            {FileState.VERIFIED: [FileState.VERIFIED, FileState.PUBLISHED], FileState.PUBLISHED: []} if unseen else {}
+        )
+        statement = statement.where(JobFile.state.in_(kept.get(state, [state])))
+    rows = session.scalars(statement.order_by(JobFile.number).limit(limit))
+    return [_file_report(row, unseen) for row in rows]
 
 
-def _lane(session: Session, caller: str, source_host: str, destination_host: str) -> int:
-    names = {"caller": caller, "source_host": source_host, "destination_host": destination_host}
+def _reported() -> Select[Job, Lane, JobFile | None]:
+    """Jobs with their lanes, and with their file where they are of one."""
+    alone = (JobFile.job_id == Job.id) & (JobFile.number == 0) & (Job.files_total == 1)
+    return select(Job, Lane, JobFile).join(Lane, Lane.id == Job.lane_id).outerjoin(JobFile, alone)
+
+
+def _lane(session: Session, caller: str, host_names: str) -> int:
+    names = {"caller": caller, "hosts": host_names}
     known = session.scalars(select(Lane.id).filter_by(**names)).one_or_none()
     if known is not None:
         return known
@@ -156,18 +203,19 @@ def _lane(session: Session, caller: str, source_host: str, destination_host: str
     return session.scalars(select(Lane.id).filter_by(**names)).one()
 
 
-def _report(job: Job, file: JobFile, blocks: Mapping[str, Block]) -> JobReport:
+def _report(job: Job, lane: Lane, file: JobFile | None, blocks: Mapping[str, Block]) -> JobReport:
     status = Status(job.status)
-    block = _block(job, blocks) if status is Status.PENDING else None
+    block = _block(lane, blocks) if status is Status.PENDING else None
     phase, reason, code, next_ms = _waiting(job, block)
     failure = failure_of(code) if code else None
+    proven = file if status is Status.COMPLETED else None
     return JobReport(
         id=job.id,
         status=status,
         phase=phase,
         source=shown(job.source),
         destination=job.destination,
-        path=file.path,
+        path=job.path,
         label=job.label,
         key=job.key,
         retry_of=job.retry_of,
@@ -184,17 +232,43 @@ def _report(job: Job, file: JobFile, blocks: Mapping[str, Block]) -> JobReport:
         seconds_left=_seconds_left(job),
         files_done=job.files_done,
         files_total=job.files_total,
-        sha256=file.sha256 if status is Status.COMPLETED else None,
-        verified=file.verified if status is Status.COMPLETED else None,
+        files_completed=_files_completed(job) if status is Status.FAILED else None,
+        sha256=proven.sha256 if proven else None,
+        verified=proven.verified if proven else None,
         submitted_at=_instant(job.submitted_ms),
         started_at=_instant(job.started_ms) if job.started_ms is not None else None,
         ended_at=_instant(job.ended_ms) if job.ended_ms is not None else None,
     )
 
 
-def _block(job: Job, blocks: Mapping[str, Block]) -> Block | None:
+def _file_report(file: JobFile, unseen: bool) -> FileReport:
+    state = FileState(file.state)
+    failure = failure_of(file.code) if file.code else None
+    proven = file if state in ARRIVED else None
+    return FileReport(
+        number=file.number,
+        kind=FileKind(file.kind),
+        name=file.name,
+        path=file.path,
+        state=FileState.VERIFIED if unseen and state is FileState.PUBLISHED else state,
+        size_bytes=file.size_bytes,
+        sha256=proven.sha256 if proven else None,
+        verified=proven.verified if proven else None,
+        code=file.code,
+        reason=file.reason,
+        retryable=failure.retryable if failure else None,
+        who_can_fix=failure.who_can_fix if failure else None,
+    )
+
+
+def _files_completed(job: Job) -> int:
+    """Nothing of a folder that was to appear at once has."""
+    return 0 if job.selection["atomic"] else job.files_done
+
+
+def _block(lane: Lane, blocks: Mapping[str, Block]) -> Block | None:
     """Why one of its hosts keeps the job waiting, if one does."""
-    return blocks.get(job.source_host) or blocks.get(job.destination_host)
+    return next((blocks[name] for name in lane.hosts.split() if name in blocks), None)
 
 
 def _waiting(job: Job, block: Block | None) -> tuple[Phase | None, str | None, str | None, int | None]:

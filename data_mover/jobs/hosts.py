@@ -7,9 +7,8 @@ one worker and not all.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from data_mover.db import insert_if_absent, now_ms
@@ -111,9 +110,9 @@ def record_unreachable(session: Session, name: str, backoff: Backoff) -> None:
 
 def take_probe(session: Session) -> str | None:
     """The name of a host to be probed now, which nobody else is given meanwhile; None if there is none."""
-    statement = _probes_due().order_by(HostRecord.probe_at_ms).limit(1)
+    statement = _probes_due(session).order_by(HostRecord.probe_at_ms).limit(1)
     due = statement.with_for_update(skip_locked=True, of=HostRecord)
-    record: HostRecord | None = session.scalars(due).one_or_none()
+    record = session.scalars(due).one_or_none()
     if record is None:
         return None
     record.probe_at_ms = session.scalars(select(now_ms())).one() + PROBE_MS
@@ -122,7 +121,7 @@ def take_probe(session: Session) -> str | None:
 
 def probe_due(session: Session) -> bool:
     """Whether there is anything for `take_probe`."""
-    return session.scalars(_probes_due().limit(1)).one_or_none() is not None
+    return session.scalars(_probes_due(session).limit(1)).one_or_none() is not None
 
 
 def set_paused(session: Session, name: str, paused: bool) -> None:
@@ -150,13 +149,14 @@ def _running(session: Session) -> dict[str, tuple[int, int]]:
     """How many jobs run with each host, and how many of them are in their first phase."""
     connecting = func.count().filter(Job.phase == Phase.RESOLVING)
     rows = session.execute(
-        select(Job.source_host, Job.destination_host, func.count(), connecting)
+        select(Lane.hosts, func.count(), connecting)
+        .join(Job, Job.lane_id == Lane.id)
         .where(Job.status == Status.IN_PROGRESS)
-        .group_by(Job.source_host, Job.destination_host)
+        .group_by(Lane.hosts)
     )
     counts: dict[str, tuple[int, int]] = {}
-    for source, destination, *both in rows:
-        for name in {source, destination}:
+    for names, *both in rows:
+        for name in names.split():
             running, first = counts.get(name, (0, 0))
             counts[name] = running + both[0], first + both[1]
     return counts
@@ -171,15 +171,18 @@ def _blocked() -> ColumnElement[bool]:
     return or_(HostRecord.paused, HostRecord.probe_at_ms.is_not(None))
 
 
-def _probes_due() -> Any:
+def _probes_due(session: Session) -> Select[HostRecord]:
     """Hosts that a job waits for; one that is to be probed later than can have been meant is due, for clocks jump."""
-    waiting = (Job.lane_id == Lane.id) & (Job.status == Status.PENDING)
-    wanted = or_(Lane.source_host == HostRecord.name, Lane.destination_host == HostRecord.name)
     return select(HostRecord).where(
         ~HostRecord.paused,
         or_(HostRecord.probe_at_ms <= now_ms(), HostRecord.probe_at_ms > now_ms() + LONGEST_PROBE_WAIT_MS),
-        select(Lane.id).where(wanted, select(Job.id).where(waiting).exists()).exists(),
+        HostRecord.name.in_(_waited_for(session)),
     )
+
+
+def _waited_for(session: Session) -> set[str]:
+    waiting = select(Job.id).where(Job.lane_id == Lane.id, Job.status == Status.PENDING).exists()
+    return {name for names in session.scalars(select(Lane.hosts).where(waiting)) for name in names.split()}
 
 
 def _block(record: HostRecord) -> Block:

@@ -55,10 +55,11 @@ class Lease:
         self._terms = terms
         self._on_lost = on_lost
         self._must_stop = must_stop
-        self._bytes_done = 0
+        #: of the files that are done with, and of the one that is on its way
+        self._settled_bytes = self._file_bytes = 0
         #: what callers have been told of an earlier attempt: where a copy goes on, progress does not go back
         self._told_bytes = held.bytes_done
-        self._rate = _Rate(0)
+        self._rate = _Rate()
         self._moved_at = self._renewed_at = time.monotonic()
         self._noticed = threading.Event()
         self._ended = threading.Event()
@@ -75,18 +76,26 @@ class Lease:
         self._ended.set()
         self._thread.join()
 
-    def moved(self, bytes_done: int) -> None:
-        """So many bytes are done; the same number again is no movement. Raises what `lost` says, once it says it."""
-        if bytes_done != self._bytes_done:
-            self._bytes_done = bytes_done
+    def settled(self, bytes_done: int) -> None:
+        """Another file is done with, and so many bytes of all files are done."""
+        self._settled_bytes, self._file_bytes = bytes_done, 0
+        self.alive()
+
+    def moved(self, file_bytes: int) -> None:
+        """So many bytes of the present file are done; the same number again is no movement. Raises what `lost` says,
+        once it says it."""
+        if file_bytes != self._file_bytes:
+            self._file_bytes = file_bytes
             self._moved_at = time.monotonic()
         self._require_held()
 
     def copying_from(self, offset_bytes: int) -> None:
-        """The copy begins at this byte; at the first one, nothing is left of what an earlier attempt has done."""
-        self._bytes_done, self._rate = offset_bytes, _Rate(offset_bytes)
+        """The copy of a file begins at this byte; at the first one, nothing is left of what an earlier attempt has done
+        of it."""
+        self._file_bytes = offset_bytes
+        self._rate.skip(offset_bytes)
         if offset_bytes == 0:
-            self._told_bytes = 0
+            self._told_bytes = min(self._told_bytes, self._settled_bytes)
         self.alive()
 
     def alive(self, silent_seconds: float = 0) -> None:
@@ -130,8 +139,9 @@ class Lease:
 
     def _renew(self) -> AttemptEnded | None:
         """Why the attempt must stop, or None."""
-        rate = self._rate.after(self._bytes_done)
-        progress = {"bytes_done": max(self._bytes_done, self._told_bytes), "bytes_per_second": rate}
+        bytes_done = self._settled_bytes + self._file_bytes
+        rate = self._rate.after(bytes_done)
+        progress = {"bytes_done": max(bytes_done, self._told_bytes), "bytes_per_second": rate}
         with self._database.writing() as session:
             if claims.renew(session, self._held, self._terms.lease_ms, **progress):
                 return None
@@ -148,10 +158,14 @@ class Lease:
 class _Rate:
     """Bytes a second, smoothed over a few beats."""
 
-    def __init__(self, offset_bytes: int) -> None:
-        self._bytes = offset_bytes
+    def __init__(self) -> None:
+        self._bytes = 0
         self._at = time.monotonic()
         self._rate: float | None = None
+
+    def skip(self, count: int) -> None:
+        """So many bytes are done that have not moved now."""
+        self._bytes += count
 
     def after(self, bytes_done: int) -> int:
         now = time.monotonic()

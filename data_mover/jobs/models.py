@@ -2,7 +2,18 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, Integer, Text, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from data_mover.db import Base
@@ -11,19 +22,23 @@ _Id = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Lane(Base):
-    """The jobs of one caller between two hosts.
+    """The jobs of one caller among the same hosts.
 
     Whoever claims looks at the head of each lane, so that a claim costs the same however many jobs are queued, and a
     host without a free place hides only its own lanes.
     """
 
     __tablename__ = "lanes"
-    __table_args__ = (UniqueConstraint("caller", "source_host", "destination_host"),)
+    __table_args__ = (UniqueConstraint("caller", "hosts"),)
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
     caller: Mapped[str] = mapped_column(Text)
-    source_host: Mapped[str] = mapped_column(Text)
-    destination_host: Mapped[str] = mapped_column(Text)
+    #: the names of all hosts that its jobs read from or write to, in order, with a space between two
+    hosts: Mapped[str] = mapped_column(Text)
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        return frozenset(self.hosts.split())
 
 
 class Job(Base):
@@ -48,12 +63,15 @@ class Job(Base):
     # what was asked
     caller: Mapped[str] = mapped_column(Text)
     key: Mapped[str | None] = mapped_column(Text)
-    source: Mapped[dict[str, Any]] = mapped_column(JSON)
+    #: a struct, or a list of them
+    source: Mapped[Any] = mapped_column(JSON)
     destination: Mapped[dict[str, Any]] = mapped_column(JSON)
     label: Mapped[str | None] = mapped_column(Text)
     priority: Mapped[int] = mapped_column(Integer)
     #: the SHA-256 that the caller says the source has
     checksum: Mapped[str | None] = mapped_column(Text)
+    #: how the files of folders are chosen and what they must be: `Selection.as_struct`
+    selection: Mapped[dict[str, Any]] = mapped_column(JSON)
     if_exists: Mapped[str] = mapped_column(Text)
     #: the job that ended without success, and that the caller asked to do again
     retry_of: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"), index=True)
@@ -62,8 +80,8 @@ class Job(Base):
 
     # what that means by the registry of that moment
     lane_id: Mapped[int] = mapped_column(ForeignKey("lanes.id"))
-    source_host: Mapped[str] = mapped_column(Text)
-    source_path: Mapped[str] = mapped_column(Text)
+    #: host and path of each source
+    sources: Mapped[list[list[str]]] = mapped_column(JSON)
     destination_host: Mapped[str] = mapped_column(Text)
     destination_path: Mapped[str] = mapped_column(Text)
 
@@ -75,6 +93,10 @@ class Job(Base):
     code: Mapped[str | None] = mapped_column(Text)
     started_ms: Mapped[int | None] = mapped_column(BigInteger)
     ended_ms: Mapped[int | None] = mapped_column(BigInteger)
+    #: where the file or the folder goes, or the directory that receives several; once resolved, it stays
+    path: Mapped[str | None] = mapped_column(Text)
+    #: whether all its files are on record, so that they are never listed again
+    planned: Mapped[bool] = mapped_column(default=False)
     bytes_done: Mapped[int] = mapped_column(BigInteger, default=0)
     bytes_total: Mapped[int | None] = mapped_column(BigInteger)
     bytes_per_second: Mapped[int | None] = mapped_column(BigInteger)
@@ -93,24 +115,53 @@ class Job(Base):
     worker: Mapped[str | None] = mapped_column(Text)
 
 
+#: the files of a job that are not done with: word for word what an index is about, so that the query can use it
+UNSETTLED = text("kind = 'file' AND state IN ('pending', 'transferring', 'verified')")
+
+
 class JobFile(Base):
-    """One file of a job."""
+    """One file of a job, or a directory that comes with its files."""
 
     __tablename__ = "job_files"
     __table_args__ = (
-        CheckConstraint("state IN ('pending', 'transferring', 'verified', 'published', 'failed')", name="state"),
         CheckConstraint(
-            "state NOT IN ('verified', 'published') OR (sha256 IS NOT NULL AND verified IS NOT NULL)", name="proof"
+            "state IN ('pending', 'transferring', 'verified', 'published', 'skipped', 'failed')", name="state"
+        ),
+        CheckConstraint("kind IN ('file', 'directory')", name="kind"),
+        CheckConstraint(
+            "kind <> 'file' OR state NOT IN ('verified', 'published', 'skipped')"
+            " OR (sha256 IS NOT NULL AND verified IS NOT NULL)",
+            name="proof",
+        ),
+        CheckConstraint("state <> 'failed' OR (code IS NOT NULL AND reason IS NOT NULL)", name="reason"),
+        Index("ix_job_files_state", "job_id", "state"),
+        Index(
+            "ix_job_files_unsettled",
+            "job_id",
+            "attempt",
+            "number",
+            sqlite_where=UNSETTLED,
+            postgresql_where=UNSETTLED,
         ),
         Index("ix_job_files_place", "place", "job_id"),
+        Index("uq_job_files_path", "job_id", "path", unique=True),
         Index("uq_job_files_held", "place", unique=True, sqlite_where=text("held"), postgresql_where=text("held")),
     )
 
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    kind: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Text)
-    #: the final path, once it is resolved; it is never resolved twice
+    #: which of the job's sources it comes from, and its path there
+    source_number: Mapped[int] = mapped_column(Integer)
+    source_path: Mapped[str] = mapped_column(Text)
+    #: what the caller knows it by: the path below the source, or the base name of a source that is a file
+    name: Mapped[str] = mapped_column(Text)
+    #: the final path; None where it cannot have one
     path: Mapped[str | None] = mapped_column(Text)
+    #: of a directory, as the source tells them
+    mode: Mapped[int | None] = mapped_column(Integer)
+    modified_at: Mapped[float | None] = mapped_column(Float)
     #: what the final path is called by whichever name its host is known, and whether nobody else may publish there
     place: Mapped[str | None] = mapped_column(Text)
     held: Mapped[bool] = mapped_column(default=False)
@@ -118,19 +169,28 @@ class JobFile(Base):
     sha256: Mapped[str | None] = mapped_column(Text)
     #: how the digest at the destination was proven: sha256-remote, sha256-readback or size
     verified: Mapped[str | None] = mapped_column(Text)
+    #: the last attempt that came to an end with it and did not move it
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    #: why it failed, or why that attempt did
+    code: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
 
 
 class TemporaryFile(Base):
-    """A file that may lie on a host and must not stay: recorded before it is there, forgotten once it is gone."""
+    """What may lie on a host and must not stay: recorded before it is there, forgotten once it is gone."""
 
     __tablename__ = "temporary_files"
     __table_args__ = (Index("ix_temporary_files_not_before", "not_before_ms"),)
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), index=True)
+    #: for which file of the job it is; None if it is for all
+    file_number: Mapped[int | None] = mapped_column(BigInteger)
     attempt: Mapped[int] = mapped_column(Integer)
     host: Mapped[str] = mapped_column(Text)
     path: Mapped[str] = mapped_column(Text)
+    #: a file, or a directory with all that is in it
+    kind: Mapped[str] = mapped_column(Text)
     #: the final path to which it goes back, if it is the old file of a swap
     restores: Mapped[str | None] = mapped_column(Text)
     #: how far the copy into it had come at least, for the next attempt to go on from

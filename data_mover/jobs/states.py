@@ -55,7 +55,23 @@ class FileState(StrEnum):
     VERIFIED = "verified"
     #: stands under its final name
     PUBLISHED = "published"
+    #: was there already, byte for byte
+    SKIPPED = "skipped"
     FAILED = "failed"
+
+
+class FileKind(StrEnum):
+    """What comes with a job."""
+
+    FILE = "file"
+    #: made for its files and for its own sake; it counts as none
+    DIRECTORY = "directory"
+
+
+#: a file in one of these is done with
+SETTLED = (FileState.PUBLISHED, FileState.SKIPPED, FileState.FAILED)
+#: and in one of these it has arrived
+ARRIVED = (FileState.PUBLISHED, FileState.SKIPPED)
 
 
 class Priority(StrEnum):

@@ -14,6 +14,7 @@ from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
+from posixpath import basename
 from types import TracebackType
 from typing import ClassVar, Self
 
@@ -161,6 +162,8 @@ class Source(AbstractContextManager["Source"]):
     #: the host's name in the registry
     host: str
     options: HostOptions
+    #: whether there is anything but files
+    has_directories: ClassVar[bool] = True
 
     @classmethod
     @abstractmethod
@@ -170,6 +173,10 @@ class Source(AbstractContextManager["Source"]):
     def named(self, path: str) -> str:
         """Host and path, as failures tell them to everybody."""
         return str(Endpoint(self.host, path))
+
+    def name(self, path: str) -> str:
+        """What the file or directory is called, wherever it goes."""
+        return basename(path.rstrip("/"))
 
     @abstractmethod
     def facts(self, path: str) -> Facts | None:
@@ -216,6 +223,8 @@ class Files(Source):
 
     #: whether a file can be created only if its size is known; SizeUnknown if it is not
     needs_size: ClassVar[bool] = False
+    #: whether a directory can be renamed with all that is in it; NotAtomic if it cannot
+    renames_directories: ClassVar[bool] = True
 
     @abstractmethod
     def create(self, path: str, new_file: NewFile) -> Writer:

@@ -37,12 +37,15 @@ _FRESH_SECONDS = 5
 
 
 class HttpSource(Source):
-    """A web server, or the web. Every request has a connection of its own."""
+    """A web server, or the web. Every request has a connection of its own. There is no way to list what is there."""
+
+    has_directories = False
 
     def __init__(self, host: str, options: WebOptions) -> None:
         self.host = host
         self.options: WebOptions = options
         self._open: set[HttpConnection] = set()
+        self._names: dict[str, str] = {}
         self._aborted = False
 
     @classmethod
@@ -55,6 +58,12 @@ class HttpSource(Source):
             _login_fields(host, options)
             source.release(source._dial(url_below(options, "/"), host))
         return source
+
+    def name(self, path: str) -> str:
+        """The server is asked only where it may name files itself, and once."""
+        if path not in self._names:
+            self._names[path] = self._asked_name(path) or super().name(Url.parse(path).name if "://" in path else path)
+        return self._names[path]
 
     def facts(self, path: str) -> Facts | None:
         """Asked for as the file is, and broken off: many servers answer nothing else as they answer that."""
@@ -97,6 +106,12 @@ class HttpSource(Source):
     def release(self, connection: HttpConnection) -> None:
         self._open.discard(connection)
         connection.close()
+
+    def _asked_name(self, path: str) -> str | None:
+        if not self.options.content_disposition:
+            return None
+        with self.open(path) as reader:
+            return reader.name
 
     def _url(self, path: str) -> Url:
         try:

@@ -45,6 +45,8 @@ MARK_PREFIX = ".data_mover-to-"
 class S3Files(Files):
     """`sha256` is left to reading back: a store tells at most the digests of the parts."""
 
+    renames_directories = False
+
     def __init__(self, host: str, options: HostOptions, client: S3Client) -> None:
         self.host = host
         self.options = options

@@ -5,18 +5,20 @@ from typing import Any
 from pyramid.request import Request
 
 from data_mover.rpc.calls import Method
-from data_mover.rpc.requests import job_id, move_request
+from data_mover.rpc.requests import file_filter, job_id, move_request
 
 
 def move(request: Request, source: Any = None, destination: Any = None, options: Any = None) -> Any:
-    """move(source, destination[, options]) copies a file to a registered destination and answers at once.
+    """move(source, destination[, options]) copies a file, a folder or several to a registered destination and answers
+    at once.
 
     source: {'host': name, 'path': path}, a URL like sftp://name/path or one of https or http, {'type': data type,
-    'id': id}, or as two arguments a data type and an id, which go to the default destination: move('species', 12).
-    destination: {'host': name, 'path': path} or a URL. A directory, or a path that ends in a slash, receives the file
-    under the source's name; anything else is the exact name.
+    'id': id}, a list of these, or as two arguments a data type and an id: move('species', 12).
+    destination: {'host': name, 'path': path} or a URL. A directory, or a path that ends in a slash, receives the source
+    under its own name; anything else is the exact name. A folder merges into what is there and removes nothing.
     options: key (the same key gives the same job), label, priority (low, normal, high), checksum (sha256:...),
-    if_exists (replace, refuse, verify), deadline (seconds).
+    if_exists (replace, refuse, verify), deadline (seconds); of folders match (patterns like *.tif or **/*.csv), links
+    (skip, follow, refuse), checksums (by name), atomic (all files appear at once).
 
     Answers {'id': id, 'status': 'PENDING'}, or {'status': 'REJECTED', 'reason', 'code', 'field'} and no job.
     """
@@ -49,6 +51,17 @@ def retry(request: Request, id: Any = None) -> Any:
     return request.moves.retry(request.caller, job_id(id))
 
 
+def files(request: Request, id: Any = None, filter: Any = None) -> Any:
+    """files(id[, filter]) tells how far each file of a job is, by number: name, final path, state, size in bytes,
+    proof, and why it failed.
+
+    state is pending, transferring, verified, published, skipped (it was there already) or failed.
+
+    filter: state (only these), after (a number: those behind it), limit (100 at first, 1000 at most).
+    """
+    return request.moves.files(request.caller, job_id(id), *file_filter(filter))
+
+
 def hosts(request: Request) -> Any:
     """hosts() lists the registered hosts: name, description, protocol, roles and health (unknown, ok, failing or
     paused)."""
@@ -70,7 +83,10 @@ def datasets(request: Request) -> Any:
     return request.moves.datasets()
 
 
-_ENDS = (("string", "int"), ("string", "string"), ("string", "struct"), ("struct", "string"), ("struct", "struct"))
+_ENDS = (
+    ("string", "int"),
+    *((source, destination) for source in ("string", "struct", "array") for destination in ("string", "struct")),
+)
 
 METHODS = {
     "move": Method(move, tuple(("struct", *ends, *options) for options in ((), ("struct",)) for ends in _ENDS)),
@@ -78,6 +94,7 @@ METHODS = {
     "check_move_status": Method(check, (("struct", "int"), ("struct", "string"))),
     "cancel": Method(cancel, (("struct", "int"), ("struct", "string"))),
     "retry": Method(retry, (("struct", "int"), ("struct", "string"))),
+    "files": Method(files, tuple(("array", id, *filter) for filter in ((), ("struct",)) for id in ("int", "string"))),
     "hosts": Method(hosts, (("array",),)),
     "datasets": Method(datasets, (("array",),)),
 }

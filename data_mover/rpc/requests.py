@@ -1,28 +1,32 @@
 """Arguments of calls as values. Whatever is wrong is a Refusal that names the field."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from data_mover.jobs.states import Priority
+from data_mover.jobs.states import FileState, Priority
 from data_mover.locations import (
     CatalogueItem,
     Endpoint,
     IfExists,
-    Location,
+    Locations,
     catalogue_id,
     invalid,
     missing,
     parse_destination,
-    parse_source,
+    parse_sources,
 )
 from data_mover.mistakes import mistakes_of
 from data_mover.moves import MoveOptions, no_such_job
+from data_mover.selection import Links, Selection
 from data_mover.settings import LONGEST_DEADLINE_SECONDS
+
+M = TypeVar("M", bound=BaseModel)
 
 _SHA256 = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _LARGEST_ID = 2**63 - 1
+_MOST_PATTERNS, _LONGEST_PATTERN = 100, 1000
 
 
 def _sha256(value: Any) -> Any:
@@ -30,6 +34,18 @@ def _sha256(value: Any) -> Any:
     if match is None:
         raise ValueError("must be sha256: and 64 hexadecimal digits")
     return match[1].lower()
+
+
+def _patterns(value: Any) -> Any:
+    patterns = [value] if isinstance(value, str) else value
+    if not isinstance(patterns, list) or not all(isinstance(each, str) and each for each in patterns):
+        raise ValueError("must be a pattern like *.tif or **/*.csv, or a list of them")
+    if len(patterns) > _MOST_PATTERNS or max(map(len, patterns), default=0) > _LONGEST_PATTERN:
+        raise ValueError(f"takes {_MOST_PATTERNS} patterns of {_LONGEST_PATTERN} characters at most")
+    return patterns
+
+
+Sha256 = Annotated[str, BeforeValidator(_sha256)]
 
 
 class Options(BaseModel):
@@ -40,19 +56,23 @@ class Options(BaseModel):
     key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     label: Annotated[str, Field(max_length=255)] | None = None
     priority: Annotated[Priority, Field(strict=False)] = Priority.NORMAL
-    checksum: Annotated[str, BeforeValidator(_sha256)] | None = None
+    checksum: Sha256 | None = None
+    checksums: dict[str, Sha256] = Field(default_factory=dict)
+    match: Annotated[list[str], BeforeValidator(_patterns)] = Field(default_factory=list)
+    links: Annotated[Links, Field(strict=False)] = Links.SKIP
+    atomic: bool = False
     if_exists: Annotated[IfExists, Field(strict=False)] = IfExists.REPLACE
     deadline: Annotated[int, Field(ge=1, le=LONGEST_DEADLINE_SECONDS)] | None = None
 
 
-def move_request(source: Any, destination: Any, options: Any) -> tuple[Location, Endpoint | None, MoveOptions]:
+def move_request(source: Any, destination: Any, options: Any) -> tuple[Locations, Endpoint | None, MoveOptions]:
     """What `move` was called with. A source without `://` is a data type, and the second argument is its id."""
     if source is None:
         raise missing("source")
     parsed_options = _options(options)
     if isinstance(source, str) and source and "://" not in source:
-        return CatalogueItem(source, catalogue_id(destination, "id")), None, parsed_options
-    return parse_source(source), parse_destination(destination), parsed_options
+        return (CatalogueItem(source, catalogue_id(destination, "id")),), None, parsed_options
+    return parse_sources(source), parse_destination(destination), parsed_options
 
 
 def job_id(value: Any) -> int:
@@ -67,19 +87,46 @@ def job_id(value: Any) -> int:
     return number
 
 
+class FileFilter(BaseModel):
+    """Which files of a job are told."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, strict=True)
+
+    state: Annotated[FileState, Field(strict=False)] | None = None
+    after: Annotated[int, Field(ge=-1, le=_LARGEST_ID)] = -1
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+def file_filter(value: Any) -> tuple[FileState | None, int, int]:
+    """What `files` was called with: a state, the number that its files are behind, and how many there may be."""
+    if value is None:
+        return file_filter({})
+    filter_ = _validated(FileFilter, value, "filter")
+    return filter_.state, filter_.after, filter_.limit
+
+
 def _options(value: Any) -> MoveOptions:
     if value is None:
         return MoveOptions()
-    if not isinstance(value, dict):
-        raise missing("options")
-    try:
-        options = Options.model_validate(value)
-    except ValidationError as error:
-        mistake = mistakes_of(error, "options")[0]
-        known = ", ".join(Options.model_fields)
-        raise invalid(
-            mistake.key, f"unknown option; known: {known}" if mistake.sentence == "unknown key" else mistake.sentence
-        ) from None
+    options = _validated(Options, value, "options")
     return MoveOptions(
-        options.key, options.label, options.priority, options.checksum, options.if_exists, options.deadline
+        key=options.key,
+        label=options.label,
+        priority=options.priority,
+        checksum=options.checksum,
+        selection=Selection(tuple(options.match), options.links, options.checksums, options.atomic),
+        if_exists=options.if_exists,
+        deadline_seconds=options.deadline,
     )
+
+
+def _validated(model: type[M], value: Any, field: str) -> M:
+    """The struct as the model; what is wrong with it is a Refusal, a name that it does not know included."""
+    if not isinstance(value, dict):
+        raise missing(field)
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        mistake = mistakes_of(error, field)[0]
+        unknown = f"unknown {field.removesuffix('s')}; known: {', '.join(model.model_fields)}"
+        raise invalid(mistake.key, unknown if mistake.sentence == "unknown key" else mistake.sentence) from None

@@ -1,16 +1,33 @@
 """Files beside the final one: out of the way again, and off the record."""
 
-from data_mover.protocols.base import Files
+from contextlib import closing
+from posixpath import join
+
+from data_mover.protocols.base import Files, Kind
 from data_mover.transfer.order import Leftover
 from data_mover.transfer.watch import Watch
 
 
 def clear(files: Files, leftover: Leftover) -> None:
-    """Removes the file; an old file that was put aside goes back, unless another one is in its place."""
-    if leftover.restores is None or files.facts(leftover.restores) is not None:
+    """Removes the file, or the directory with all that is in it; an old file that was put aside goes back, unless
+    another one is in its place."""
+    if leftover.kind is Kind.DIRECTORY:
+        _remove_tree(files, leftover.path)
+    elif leftover.restores is None or files.facts(leftover.restores) is not None:
         files.remove(leftover.path)
     elif files.facts(leftover.path) is not None:
         files.rename(leftover.path, leftover.restores)
+
+
+def _remove_tree(files: Files, path: str) -> None:
+    """A directory that is not there is fine."""
+    if files.facts(path) is None:
+        return
+    with closing(files.entries(path)) as entries:
+        for entry in entries:
+            remove = _remove_tree if entry.kind is Kind.DIRECTORY else Files.remove
+            remove(files, join(path, entry.name))
+    files.remove_directory(path)
 
 
 def settle(destination: Files, leftover: Leftover, watch: Watch) -> None:

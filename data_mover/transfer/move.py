@@ -1,22 +1,22 @@
 """The way of one file: resolve, copy, verify, publish."""
 
 import time
-from posixpath import basename, dirname
+from posixpath import dirname
 
 from data_mover.errors import SourceChanged
 from data_mover.protocols.base import Facts, Files, NewFile, Reader, Source, Writer
 from data_mover.transfer.checkpoints import Checkpoints
 from data_mover.transfer.copy import Copied, Throttle, copy, reread
 from data_mover.transfer.draft import Draft
-from data_mover.transfer.existing import is_there_already
+from data_mover.transfer.existing import proof_of_what_is_there
 from data_mover.transfer.hashing import Hashed
-from data_mover.transfer.order import Order
-from data_mover.transfer.plan import final_path, require_checksum, require_space, temporary_path
+from data_mover.transfer.order import Order, Proof
+from data_mover.transfer.plan import require_checksum, require_space, temporary_path
 from data_mover.transfer.predecessors import inherit
 from data_mover.transfer.publish import publish
 from data_mover.transfer.spool import sized
 from data_mover.transfer.verify import verify
-from data_mover.transfer.watch import Proof, Watch
+from data_mover.transfer.watch import Watch
 
 
 def move_file(order: Order, source: Source, destination: Files, watch: Watch) -> None:
@@ -26,39 +26,34 @@ def move_file(order: Order, source: Source, destination: Files, watch: Watch) ->
     at the last step, so that only the next attempt can tell. What could not be removed stays on record, and so does
     what the next attempt can go on with.
     """
-    watch.phase("resolving")
     inheritance = inherit(order, destination, watch)
     if inheritance.published:
+        watch.published(None)
         return
     draft = Draft(destination, watch, inheritance.begun)
     with draft.removed_if_useless():
         with source.open(order.source_path) as reader:
-            path = order.path or final_path(
-                destination, order.destination_path, reader.name or basename(order.source_path)
-            )
-            watch.resolved(path, reader.facts.size_bytes)
-            destination.make_directories(dirname(path))
-            watch.placed(destination.place(path))
-            if is_there_already(order, source, reader.facts.size_bytes, destination, path, watch):
+            destination.make_directories(dirname(order.path))
+            watch.placed(destination.place(order.path), reader.facts.size_bytes)
+            if proof := proof_of_what_is_there(order, source, reader.facts, destination, watch):
                 draft.drop()
+                watch.skipped(proof)
                 return
             with sized(reader, destination, order.state_dir, Throttle(source.options.bandwidth, watch), watch) as whole:
-                copied = _copy(order, source, whole, destination, path, draft, watch)
+                copied = _copy(order, source, whole, destination, draft, watch)
             if source.facts(order.source_path) != reader.facts:
                 raise SourceChanged(source.named(order.source_path))
         require_checksum(order, copied.sha256)
         watch.phase("verifying")
         verified = verify(destination, draft.leftover.path, copied, watch)
-    publish(order, destination, draft.leftover, path, Proof(copied.size_bytes, copied.sha256, verified), watch)
+    publish(order, destination, draft.leftover, Proof(copied.size_bytes, copied.sha256, verified), watch)
 
 
-def _copy(
-    order: Order, source: Source, reader: Reader, destination: Files, path: str, draft: Draft, watch: Watch
-) -> Copied:
+def _copy(order: Order, source: Source, reader: Reader, destination: Files, draft: Draft, watch: Watch) -> Copied:
     """Copies what is not there yet. SourceChanged if that is not what was there before, or less than was told."""
-    new_file = _new_file(reader.facts, destination)
+    new_file = _new_file(order, reader.facts, destination)
     read = Hashed(reader.blocks())
-    with _writer(order, destination, path, reader, new_file, draft, watch) as writer:
+    with _writer(order, destination, reader, new_file, draft, watch) as writer:
         watch.copying_from(writer.acknowledged_bytes)
         if draft.checkpoint is not None:
             reread(read, writer.acknowledged_bytes, Throttle(source.options.bandwidth, watch), watch)
@@ -74,20 +69,19 @@ def _copy(
     return Copied(read.size_bytes, read.sha256)
 
 
-def _new_file(source: Facts, destination: Files) -> NewFile:
+def _new_file(order: Order, source: Facts, destination: Files) -> NewFile:
     modified_at = time.time() if source.modified_at is None else source.modified_at
-    return NewFile(source.size_bytes, destination.options.file_mode, modified_at)
+    mode = source.mode if order.keeps_mode else None
+    return NewFile(source.size_bytes, destination.options.file_mode if mode is None else mode, modified_at)
 
 
-def _writer(
-    order: Order, destination: Files, path: str, reader: Reader, new_file: NewFile, draft: Draft, watch: Watch
-) -> Writer:
+def _writer(order: Order, destination: Files, reader: Reader, new_file: NewFile, draft: Draft, watch: Watch) -> Writer:
     """Of what a predecessor has begun, or else of a new file."""
     writer = draft.resume(reader.facts, new_file)
     watch.phase("transferring")
     if writer is None:
-        require_space(destination, dirname(path), new_file.size_bytes)
-        temporary = temporary_path(path, order.job_id, order.file_number, order.attempt)
+        require_space(order, destination, new_file.size_bytes)
+        temporary = temporary_path(order.path, order.job_id, order.file_number, order.attempt)
         writer = draft.create(temporary, new_file)
     return writer
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from data_mover.locations import IfExists
-from data_mover.protocols.base import Facts
+from data_mover.protocols.base import Facts, Kind
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,22 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Proof:
+    """What is known of a file that arrived: its size in bytes, its SHA-256 in hexadecimal, and how that was proven."""
+
+    size_bytes: int
+    sha256: str
+    #: `sha256-remote`, `sha256-readback` or `size`
+    verified: str
+
+
+@dataclass(frozen=True)
 class Leftover:
-    """A file beside the final one that an attempt has recorded, and that may still be there."""
+    """What an attempt has recorded beside the final path, and that may still be there."""
 
     path: str
+    #: a file, or a directory with all that is in it
+    kind: Kind = Kind.FILE
     #: the final path, if this is the old file that was put aside for it
     restores: str | None = None
     #: how far the copy had come at least, if this is a temporary file
@@ -49,8 +61,8 @@ class Order:
     file_number: int
     attempt: int
     source_path: str
-    #: as asked: a directory, or the exact name
-    destination_path: str
+    #: the final path
+    path: str
     #: how many bytes are copied from one checkpoint to the next
     checkpoint_bytes: int
     #: where what is read may wait, should the destination have to know its size first
@@ -58,8 +70,12 @@ class Order:
     #: SHA-256 that the source must have
     checksum: str | None = None
     if_exists: IfExists = IfExists.REPLACE
-    #: the final path, once an attempt has resolved it
-    path: str | None = None
+    #: whether the file has the permission bits of the source, if that tells them, or those of the registry
+    keeps_mode: bool = False
+    #: what the destination must have room for besides this file; None where that need not be asked
+    promised_bytes: int | None = 0
+    #: what an earlier job has proven of the file at the final path
+    proof: Proof | None = None
     #: the digest that an earlier attempt had marked as about to be published
     publishing_sha256: str | None = None
     #: what earlier attempts may have left

@@ -1,26 +1,13 @@
-"""Where a file goes, and what must hold for it: decided with what stands at the destination at that moment."""
+"""What stands beside a file while it is moved, and what must hold for it."""
 
 import secrets
 from posixpath import dirname, join
 
-from data_mover.errors import ChecksumMismatch, IsADirectory, NoSpace
-from data_mover.protocols.base import Files, Kind
+from data_mover.errors import ChecksumMismatch, NoSpace
+from data_mover.protocols.base import Files
 from data_mover.transfer.order import Order
 
 TEMPORARY_PREFIX = ".data_mover-"
-
-
-def final_path(destination: Files, asked_path: str, name: str) -> str:
-    """The exact path: the name below the asked path if that is a directory, or ends in a slash; else the asked path.
-
-    IsADirectory if a directory has that name.
-    """
-    path = asked_path
-    if asked_path.endswith("/") or _is_directory(destination, asked_path):
-        path = join(asked_path, name)
-        if _is_directory(destination, path):
-            raise IsADirectory(f"{destination.host}:{path}")
-    return path
 
 
 def temporary_path(path: str, job_id: int, file_number: int, attempt: int) -> str:
@@ -34,21 +21,17 @@ def aside_path(path: str, job_id: int, file_number: int, attempt: int) -> str:
     return join(dirname(path), f"{TEMPORARY_PREFIX}{job_id}-{file_number}-{attempt}-old")
 
 
-def require_space(destination: Files, directory: str, size_bytes: int | None) -> None:
-    """NoSpace if the destination tells that the file cannot fit."""
-    if size_bytes is None:
+def require_space(order: Order, destination: Files, size_bytes: int | None) -> None:
+    """NoSpace if the destination tells that the file cannot fit, or not beside what else is on its way there."""
+    if size_bytes is None or order.promised_bytes is None:
         return
-    free = destination.free_bytes(directory)
-    if free is not None and free < size_bytes:
-        raise NoSpace(f"{destination.host} has {free} bytes free, the file has {size_bytes}")
+    free = destination.free_bytes(dirname(order.path))
+    if free is not None and free < size_bytes + order.promised_bytes:
+        others = f", and {order.promised_bytes} more are on their way there" if order.promised_bytes else ""
+        raise NoSpace(f"{destination.host} has {free} bytes free, the file has {size_bytes}{others}")
 
 
 def require_checksum(order: Order, sha256: str) -> None:
     """ChecksumMismatch if the source that was read is not the one that was meant."""
     if order.checksum is not None and order.checksum != sha256:
         raise ChecksumMismatch(f"asked for {order.checksum}, read {sha256}")
-
-
-def _is_directory(files: Files, path: str) -> bool:
-    facts = files.facts(path)
-    return facts is not None and facts.kind is Kind.DIRECTORY

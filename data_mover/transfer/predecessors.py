@@ -27,7 +27,7 @@ def inherit(order: Order, destination: Files, watch: Watch) -> Inheritance:
     With the mark of an attempt that was about to publish, and no temporary file, the final file decides:
     UnknownOutcome if it is another one.
     """
-    marked = order.publishing_sha256 is not None and order.path is not None
+    marked = order.publishing_sha256 is not None
     wanted = [each for each in order.leftovers if each.restores is None and (marked or each.checkpoint)]
     taken = [own for leftover in wanted if (own := _take(order, destination, leftover, watch))]
     if marked and taken:
@@ -40,7 +40,7 @@ def inherit(order: Order, destination: Files, watch: Watch) -> Inheritance:
         if leftover not in wanted:
             _settle_if_there(destination, leftover, watch)
     if marked and not taken:
-        if not has_digest(destination, order.path or "", order.publishing_sha256 or "", watch):
+        if not has_digest(destination, order.path, order.publishing_sha256 or "", watch):
             raise UnknownOutcome(f"{destination.host}:{order.path}")
         return Inheritance(published=True)
     return Inheritance(begun=begun)

@@ -7,19 +7,20 @@ from data_mover.fault_points import reach
 from data_mover.locations import IfExists
 from data_mover.protocols.base import Files
 from data_mover.transfer.leftovers import settle
-from data_mover.transfer.order import Leftover, Order
+from data_mover.transfer.order import Leftover, Order, Proof
 from data_mover.transfer.plan import aside_path
 from data_mover.transfer.verify import has_digest
-from data_mover.transfer.watch import Proof, Watch
+from data_mover.transfer.watch import Watch
 
 
-def publish(order: Order, destination: Files, temporary: Leftover, final: str, proof: Proof, watch: Watch) -> None:
+def publish(order: Order, destination: Files, temporary: Leftover, proof: Proof, watch: Watch) -> None:
     """Gives the temporary file its final name, in the place of what is there, if that may be replaced.
 
     Where the connection fails nobody knows whether it happened: mark and records stay, and the next attempt looks.
     Where the host refuses, it is looked at: some hosts fail after they have renamed. Some copy where others rename,
     which takes its time.
     """
+    final = order.path
     watch.publishing(proof)
     watch.busy(destination.options.patience_seconds(proof.size_bytes))
     try:
@@ -35,7 +36,7 @@ def publish(order: Order, destination: Files, temporary: Leftover, final: str, p
             settle(destination, temporary, watch)
             raise
     reach("renamed")
-    watch.gone(temporary)
+    watch.published(temporary)
 
 
 def _place(destination: Files, temporary: str, final: str) -> None:

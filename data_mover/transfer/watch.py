@@ -1,35 +1,22 @@
 """What a transfer tells about itself while it works, and how it learns that it must stop."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
-from data_mover.transfer.order import Checkpoint, Leftover
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What is known of a file that arrived: its size in bytes, its SHA-256 in hexadecimal, and how that was proven."""
-
-    size_bytes: int
-    sha256: str
-    #: `sha256-remote`, `sha256-readback` or `size`
-    verified: str
+from data_mover.transfer.order import Checkpoint, Leftover, Proof
 
 
 class Watch(Protocol):
-    """The record of an attempt, as the transfer sees it.
+    """The record of one file of an attempt, as its transfer sees it.
 
     Every method may raise Fenced or Cancelled: the transfer then stops, and nothing is published.
     """
 
     def phase(self, name: str) -> None:
-        """The transfer begins `resolving`, `transferring` or `verifying`."""
+        """The transfer begins `transferring` or `verifying`."""
 
-    def resolved(self, path: str, size_bytes: int | None) -> None:
-        """The final path is decided, for all attempts to come, and so is the size of the source, if it is known."""
-
-    def placed(self, place: str) -> None:
-        """The final path by the name that every registered host has for it; on return nobody else publishes there.
+    def placed(self, place: str, size_bytes: int | None) -> None:
+        """The final path by the name that every registered host has for it, and the size of the source, if it is known;
+        on return nobody else publishes there.
 
         Raises PathBusy too, or Superseded.
         """
@@ -53,11 +40,18 @@ class Watch(Protocol):
         """The host works by itself from now on, and may take so long without a word."""
 
     def publishing(self, proof: Proof) -> None:
-        """The file is proven and about to get its final name; on return that is on record. From now on it is too late
-        to cancel."""
+        """The file is proven and about to get its final name; on return that is on record. If it is the last one, it is
+        too late to cancel from now on."""
 
     def not_published(self) -> None:
         """It is certain that the file did not get its final name after all."""
+
+    def published(self, temporary: Leftover | None) -> None:
+        """The file has its final name, and has no longer the temporary one; where it came by no name of this attempt,
+        there is none."""
+
+    def skipped(self, proof: Proof) -> None:
+        """The file was there already."""
 
     def gone(self, leftover: Leftover) -> None:
         """The file is certainly no longer there, or is where it belongs."""

@@ -7,10 +7,10 @@ from contextlib import suppress
 
 from data_mover.db import Database
 from data_mover.errors import ConnectionLost, MoveFailure, Stalled, UnknownHost
-from data_mover.jobs import files, hosts
-from data_mover.jobs.files import RecordedLeftover
+from data_mover.jobs import hosts, leftovers
+from data_mover.jobs.leftovers import RecordedLeftover
 from data_mover.protocols import writable
-from data_mover.protocols.base import Files
+from data_mover.protocols.base import Files, Kind
 from data_mover.registry import Registry
 from data_mover.transfer import Leftover, clear
 from data_mover.worker.dialler import Dialler
@@ -41,13 +41,13 @@ def probe(database: Database, registry: Registry, dialler: Dialler) -> bool:
 def clear_leftovers(database: Database, registry: Registry, dialler: Dialler) -> None:
     """Clears what is due, host by host. Raises ServiceUnavailable where the database does not answer."""
     with database.reading() as session:
-        due = files.leftovers_due(session)
+        due = leftovers.leftovers_due(session)
     if not due:
         return
     with database.writing() as session:
-        leftovers = files.take_leftovers(session, AT_A_TIME, WAIT_SECONDS * 1000)
-    for host in sorted({leftover.host for leftover in leftovers}):
-        of_host = [leftover for leftover in leftovers if leftover.host == host]
+        taken = leftovers.take_leftovers(session, AT_A_TIME, WAIT_SECONDS * 1000)
+    for host in sorted({leftover.host for leftover in taken}):
+        of_host = [leftover for leftover in taken if leftover.host == host]
         _clear_host(database, registry, dialler, host, of_host)
 
 
@@ -63,16 +63,16 @@ def _probe(database: Database, registry: Registry, dialler: Dialler, name: str) 
 
 
 def _clear_host(
-    database: Database, registry: Registry, dialler: Dialler, host: str, leftovers: Sequence[RecordedLeftover]
+    database: Database, registry: Registry, dialler: Dialler, host: str, left: Sequence[RecordedLeftover]
 ) -> None:
     options = registry.every_host.get(host)
     if options is None:
-        log.warning("leftovers-stay host=%s is no longer in the registry; %d files", host, len(leftovers))
+        log.warning("leftovers-stay host=%s is no longer in the registry; %d files", host, len(left))
         return
     try:
         with dialler.connect(host, options) as connected:
             files_there = writable(connected)
-            for leftover in leftovers:
+            for leftover in left:
                 _clear(database, files_there, leftover)
     except MoveFailure as failure:
         log.warning("leftovers-stay host=%s %s", host, failure.reason)
@@ -81,12 +81,12 @@ def _clear_host(
 def _clear(database: Database, connected: Files, leftover: RecordedLeftover) -> None:
     """One that cannot be cleared keeps no other from being tried. Raises what says that the connection is gone."""
     try:
-        clear(connected, Leftover(leftover.path, leftover.restores))
+        clear(connected, Leftover(leftover.path, Kind(leftover.kind.value), leftover.restores))
     except (ConnectionLost, Stalled):
         raise
     except MoveFailure as failure:
         log.warning("leftover-stays job=%s %s", leftover.job_id, failure.reason)
         return
     with database.writing() as session:
-        files.forget_leftover(session, leftover.host, leftover.path)
+        leftovers.forget_leftover(session, leftover.host, leftover.path)
     log.info("leftover-cleared job=%s host=%s path=%s", leftover.job_id, leftover.host, leftover.path)

@@ -4,6 +4,7 @@ The table that the run prints has one row per cause.
 """
 
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -74,8 +75,8 @@ class Stage:
     def source(self, size_bytes: int = 1000) -> None:
         (self.disk / "a").write_bytes(os.urandom(size_bytes))
 
-    def move(self, destination: str = "vis", source: Any = "local://disk/a", **options: Any) -> int:
-        answer = self.proxy.move(source, f"sftp://{destination}/b", options)
+    def move(self, destination: str = "vis", source: Any = "local://disk/a", path: str = "/b", **options: Any) -> int:
+        answer = self.proxy.move(source, f"sftp://{destination}{path}", options)
         return int(answer["id"])
 
     def slowly(self, size_bytes: int = 2_000_000, **options: Any) -> int:
@@ -126,7 +127,7 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory, openssh, redis_url) -> Iterator[Stage]:
+def stage(tmp_path_factory, openssh, ceph, redis_url) -> Iterator[Stage]:
     directory = tmp_path_factory.mktemp("codes")
     for name in ("disk", "vis", "orders", "other"):
         (directory / name).mkdir()
@@ -158,6 +159,7 @@ def stage(tmp_path_factory, openssh, redis_url) -> Iterator[Stage]:
             + host_table("impostor", {**there, "host_key": other_key})
             + host_table("stranger", {**there, "key_file": directory / "other" / "user_key"})
             + host_table("locked", {**keyless, "password": "env:DATA_MOVER_TEST_SECRET"})
+            + host_table("store", ceph.options(ceph.make_bucket("codes"), **PATIENCE))
             + host_table("rootless", {**there, "root": directory / "missing"})
         )
         service = stack.enter_context(deployment(directory / "service", redis_url, registry, extra=SETTINGS))
@@ -341,9 +343,44 @@ def source_vanishes(stage: Stage) -> int:
     return job_id
 
 
-@forces("is-a-directory", "the source is a directory")
+@forces("is-a-directory", "the source is a directory, and shall have the checksum of a file")
 def source_is_a_directory(stage: Stage) -> int:
+    (stage.disk / "folder").mkdir()
+    stage.undo.callback((stage.disk / "folder").rmdir)
+    return stage.move(source="local://disk/folder", path="/folder", checksum=f"sha256:{'0' * 64}")
+
+
+@forces("not-a-directory", "the source is a directory, and a file has its name")
+def a_file_is_in_the_way(stage: Stage) -> int:
     return stage.move(source="local://disk/")
+
+
+@forces("not-a-directory", "the sources are two, and a file has the name")
+def two_for_one_name(stage: Stage) -> int:
+    return stage.move(source=["local://disk/a", "local://disk/a"])
+
+
+@forces("name-conflict", "the sources are two of one name")
+def two_of_one_name(stage: Stage) -> int:
+    return stage.move(source=["local://disk/a", "local://disk/a"], path="/")
+
+
+@forces("bad-name", "a name is not UTF-8")
+def bad_name(stage: Stage) -> int:
+    folder = stage.disk / "odd"
+    folder.mkdir()
+    stage.undo.callback(shutil.rmtree, folder)
+    (folder / os.fsdecode(b"\xff")).touch()
+    return stage.move(source="local://disk/odd", path="/", match="*[!a]")
+
+
+@forces("not-atomic", "an object store is to make a folder appear at once")
+def not_atomic(stage: Stage) -> int:
+    folder = stage.disk / "whole"
+    folder.mkdir()
+    stage.undo.callback(shutil.rmtree, folder)
+    (folder / "a").touch()
+    return stage.move("store", source="local://disk/whole", path="/new", atomic=True)
 
 
 @forces("not-a-regular-file", "the source is a pipe")

@@ -3,7 +3,8 @@
 import pytest
 
 from data_mover.jobs.history import Submission
-from data_mover.jobs.states import Priority
+from data_mover.jobs.plans import PlannedFile
+from data_mover.jobs.states import FileKind, Priority
 from data_mover.locations import Endpoint
 
 
@@ -11,9 +12,9 @@ def a_submission(**changes):
     """A move of Ann's from `disk` to `vis`."""
     values = {
         "caller": "ann",
-        "source": Endpoint("disk", "/a"),
+        "sources": (Endpoint("disk", "/a"),),
         "destination": Endpoint("vis", "/b"),
-        "resolved_source": Endpoint("disk", "/a"),
+        "endpoints": (Endpoint("disk", "/a"),),
         "key": None,
         "label": None,
         "priority": Priority.NORMAL,
@@ -21,6 +22,11 @@ def a_submission(**changes):
         "deadline_seconds": 3600,
     }
     return Submission(**values | changes)
+
+
+def a_file(path, size_bytes=1):
+    """A file of a plan, of the only source."""
+    return PlannedFile(FileKind.FILE, 0, "/a", "a", path, size_bytes)
 
 
 @pytest.fixture

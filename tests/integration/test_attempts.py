@@ -3,7 +3,7 @@
 import pytest
 
 from data_mover.job_queue import Bell, redis_connection
-from data_mover.jobs import claims, files, history
+from data_mover.jobs import claims, files, history, plans
 from data_mover.jobs.retries import Backoff
 from data_mover.jobs.states import Phase, Status
 from data_mover.registry import Registry
@@ -11,7 +11,7 @@ from data_mover.settings import Settings
 from data_mover.worker.attempt import Attempt
 from data_mover.worker.dialler import Dialler
 from data_mover.worker.stop import Stop
-from tests.integration.conftest import a_submission
+from tests.integration.conftest import a_file, a_submission
 
 NO_HOSTS = Registry(hosts={}, datasets={})
 PLACES = {"disk": 1, "vis": 1}
@@ -63,8 +63,8 @@ def test_a_failure_that_a_retry_cannot_help_ends_the_job(settings, database, dia
 
 def test_while_nobody_knows_whether_it_was_published_no_failure_ends_the_job(settings, database, dialler, held, report):
     with database.writing() as session:
-        files.record_resolved(session, held, "/b", 1)
-        files.mark_publishing(session, held, 1, "ab", "size", LEASE_MS)
+        plans.record_plan(session, held, "/b", 0, [a_file("/b", 1)])
+        files.mark_publishing(session, held, 0, 1, "ab", "size", Phase.PUBLISHING, LEASE_MS)
 
     Attempt(settings, database, NO_HOSTS, dialler, held, Stop(patience_seconds=5)).run()
 

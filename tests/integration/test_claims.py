@@ -7,15 +7,16 @@ from sqlalchemy import select, update
 
 from data_mover.db import Database, now_ms
 from data_mover.errors import HostUnreachable, NoSuchFile
-from data_mover.jobs import claims, files, history, hosts
+from data_mover.jobs import claims, files, history, hosts, leftovers, plans
 from data_mover.jobs.models import Job
-from data_mover.jobs.states import Phase, Priority, Status
+from data_mover.jobs.states import FileKind, Phase, Priority, Status
 from data_mover.locations import Endpoint
-from tests.integration.conftest import a_submission
+from tests.integration.conftest import a_file, a_submission
 
 PLACES = {"disk": 100, "vis": 4, "hpc": 4}
 LEASE_MS = 30_000
 CHECKPOINT = {"offset_bytes": 5, "sha256": "ab", "source_bytes": 9, "source_modified_at": 1700000000.1234567}
+MISSING = NoSuchFile.code, NoSuchFile("disk:/a").reason
 WORKER = claims.Worker("here", 1)
 
 
@@ -113,7 +114,7 @@ def test_a_claim_says_all_that_an_attempt_needs(submit, claim, report):
     held = claim()
 
     assert (held.job_id, held.attempt, held.checksum, held.path) == (job_id, 1, "ab", None)
-    assert (held.source, held.destination) == (Endpoint("disk", "/a"), Endpoint("vis", "/b"))
+    assert (held.sources, held.destination) == ((Endpoint("disk", "/a"),), Endpoint("vis", "/b"))
     told = report(job_id)
     assert (told.status, told.phase, told.attempt) == (Status.IN_PROGRESS, Phase.RESOLVING, 1)
     assert told.submitted_at <= told.started_at
@@ -152,12 +153,12 @@ def test_a_lease_that_ran_out_gives_the_job_to_the_next_and_fences_the_first(sub
     assert (second.job_id, second.attempt) == (job_id, 2)
     assert not written(claims.renew, first, LEASE_MS)
     assert not written(claims.record_phase, first, Phase.VERIFYING)
-    assert not written(files.mark_publishing, first, 10, "ab", "size", LEASE_MS)
-    assert not written(files.unmark_publishing, first, LEASE_MS)
-    assert not written(files.record_leftover, first, "/x", None, None, LEASE_MS)
-    assert not written(files.record_checkpoint, first, "/x", CHECKPOINT, LEASE_MS)
+    assert not written(files.mark_publishing, first, 0, 10, "ab", "size", Phase.PUBLISHING, LEASE_MS)
+    assert not written(files.unmark_publishing, first, 0, LEASE_MS)
+    assert not written(leftovers.record_leftover, first, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
+    assert not written(leftovers.record_checkpoint, first, "/x", CHECKPOINT, LEASE_MS)
     assert not written(claims.complete, first)
-    assert not written(claims.fail, first, NoSuchFile("disk:/a"))
+    assert not written(claims.fail, first, "no-such-file", "disk:/a")
     assert not written(claims.put_back, first, HostUnreachable("vis"), 0)
     assert report(job_id).attempt == 2
     assert written(claims.renew, second, LEASE_MS, bytes_done=7)
@@ -184,13 +185,13 @@ def test_a_lease_that_no_clock_can_mean_counts_as_run_out(submit, claim, set_job
 def test_what_ended_stays_as_it_is(submit, claim, written, report):
     job_id = submit()
     held = claim()
-    written(files.record_resolved, held, "/b", 10)
-    written(files.mark_publishing, held, 10, "ab", "sha256-readback", LEASE_MS)
+    written(plans.record_plan, held, "/b", 0, [a_file("/b", 10)])
+    written(files.mark_publishing, held, 0, 10, "ab", "sha256-readback", Phase.PUBLISHING, LEASE_MS)
 
     assert written(claims.complete, held)
     once = report(job_id)
 
-    assert not written(claims.fail, held, NoSuchFile("disk:/a"))
+    assert not written(claims.fail, held, "no-such-file", "disk:/a")
     assert report(job_id) == once
     assert (once.status, once.phase, once.sha256, once.verified) == (Status.COMPLETED, None, "ab", "sha256-readback")
     assert (once.bytes_done, once.bytes_total, once.files_done, once.files_total) == (10, 10, 1, 1)
@@ -202,7 +203,7 @@ def test_a_clock_that_jumps_back_makes_no_job_end_before_it_began(submit, claim,
     held = claim()
     set_job(job_id, started_ms=2**42)
 
-    written(claims.fail, held, NoSuchFile("disk:/a"))
+    written(claims.fail, held, "no-such-file", "disk:/a")
 
     assert report(job_id).started_at == report(job_id).ended_at
 
@@ -210,7 +211,7 @@ def test_a_clock_that_jumps_back_makes_no_job_end_before_it_began(submit, claim,
 def test_a_failure_is_told_with_its_code_and_who_can_fix_it(submit, claim, written, report):
     job_id = submit()
 
-    assert written(claims.fail, claim(), NoSuchFile("disk:/a"))
+    assert written(claims.fail, claim(), *MISSING)
 
     told = report(job_id)
     assert (told.status, told.code, told.retryable, told.who_can_fix) == (
@@ -228,8 +229,8 @@ def test_the_deadline_ends_what_waits_and_what_runs_but_not_what_is_being_publis
     running, publishing = submit(), submit()
     claim()
     held = claim()
-    written(files.record_resolved, held, "/b", 1)
-    written(files.mark_publishing, held, 10, "ab", "size", LEASE_MS)
+    written(plans.record_plan, held, "/b", 0, [a_file("/b", 1)])
+    written(files.mark_publishing, held, 0, 10, "ab", "size", Phase.PUBLISHING, LEASE_MS)
     waiting = submit(destination="hpc")
     for job_id in (running, publishing, waiting):
         set_job(job_id, deadline_ms=1)
@@ -243,8 +244,8 @@ def test_the_deadline_ends_what_waits_and_what_runs_but_not_what_is_being_publis
 def test_past_the_deadline_nobody_claims_to_know_what_a_lost_publication_did(submit, claim, written, set_job, report):
     job_id = submit()
     held = claim()
-    written(files.record_resolved, held, "/b", 1)
-    written(files.mark_publishing, held, 10, "ab", "size", LEASE_MS)
+    written(plans.record_plan, held, "/b", 0, [a_file("/b", 1)])
+    written(files.mark_publishing, held, 0, 10, "ab", "size", Phase.PUBLISHING, LEASE_MS)
     set_job(job_id, lease_until_ms=1, deadline_ms=1)
     written(claims.take_back_lost, LEASE_MS, 10)
 
@@ -258,17 +259,17 @@ def test_a_checkpoint_belongs_to_one_temporary_file_and_goes_with_it_to_the_next
 ):
     job_id = submit()
     held = claim()
-    written(files.record_leftover, held, "/x", None, None, LEASE_MS)
-    written(files.record_leftover, held, "/y", None, None, LEASE_MS)
+    written(leftovers.record_leftover, held, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
+    written(leftovers.record_leftover, held, 0, FileKind.FILE, "/y", None, None, LEASE_MS)
     written(claims.renew, held, LEASE_MS, bytes_done=9)
 
-    assert written(files.record_checkpoint, held, "/y", CHECKPOINT, LEASE_MS)
-    assert written(files.record_checkpoint, held, "/y", CHECKPOINT | {"offset_bytes": 7}, LEASE_MS)
+    assert written(leftovers.record_checkpoint, held, "/y", CHECKPOINT, LEASE_MS)
+    assert written(leftovers.record_checkpoint, held, "/y", CHECKPOINT | {"offset_bytes": 7}, LEASE_MS)
     set_job(job_id, lease_until_ms=1)
     written(claims.take_back_lost, LEASE_MS, 10)
     successor = claim()
 
-    left = {each.path: each.checkpoint for each in written(files.leftovers_of, successor)}
+    left = {each.path: each.checkpoint for each in written(leftovers.leftovers_of, successor)}
     assert left == {"/x": None, "/y": CHECKPOINT | {"offset_bytes": 7}}
     assert successor.bytes_done == 9
 
@@ -276,17 +277,17 @@ def test_a_checkpoint_belongs_to_one_temporary_file_and_goes_with_it_to_the_next
 def test_temporary_files_of_live_jobs_are_left_to_the_next_attempt(submit, claim, written, set_job):
     job_id = submit()
     held = claim()
-    written(files.record_leftover, held, "/.data_mover-1", None, None, 0)
+    written(leftovers.record_leftover, held, 0, FileKind.FILE, "/.data_mover-1", None, None, 0)
     set_job(job_id, lease_until_ms=1)
     written(claims.take_back_lost, LEASE_MS, 10)
 
-    assert written(files.take_leftovers, 10, 1000) == []
+    assert written(leftovers.take_leftovers, 10, 1000) == []
     successor = claim()
-    assert [left.path for left in written(files.leftovers_of, successor)] == ["/.data_mover-1"]
+    assert [left.path for left in written(leftovers.leftovers_of, successor)] == ["/.data_mover-1"]
 
-    written(claims.fail, successor, NoSuchFile("disk:/a"))
-    assert [left.path for left in written(files.take_leftovers, 10, 1000)] == ["/.data_mover-1"]
-    assert written(files.take_leftovers, 10, 1000) == []
+    written(claims.fail, successor, "no-such-file", "disk:/a")
+    assert [left.path for left in written(leftovers.take_leftovers, 10, 1000)] == ["/.data_mover-1"]
+    assert written(leftovers.take_leftovers, 10, 1000) == []
 
 
 def test_the_overdue_are_ended_a_few_at_a_time(submit, written, set_job):
@@ -326,7 +327,7 @@ def test_a_limit_holds_against_many_who_claim_at_once(submit, database_url):
             with lock:
                 running.remove(held.job_id)
             with database.writing() as session:
-                claims.fail(session, held, NoSuchFile())
+                claims.fail(session, held, *MISSING)
         database.close()
 
     workers = [threading.Thread(target=work) for _ in range(4)]

@@ -4,13 +4,13 @@ import pytest
 from sqlalchemy import update
 
 from data_mover.errors import Cancelled, HostUnreachable, PathBusy, Superseded
-from data_mover.jobs import claims, files, history, hosts
+from data_mover.jobs import claims, files, history, hosts, leftovers, plans
 from data_mover.jobs.hosts import HostHealth
 from data_mover.jobs.models import HostRecord, Job
 from data_mover.jobs.retries import Backoff
-from data_mover.jobs.states import Phase, Priority, Status
+from data_mover.jobs.states import FileKind, FileState, Phase, Priority, Status
 from data_mover.locations import Endpoint
-from tests.integration.conftest import a_submission
+from tests.integration.conftest import a_file, a_submission
 from tests.servers.processes import eventually
 
 PLACES = {"disk": 100, "vis": 4, "hpc": 4}
@@ -129,7 +129,7 @@ def test_a_host_for_which_no_job_waits_is_not_probed(submit, claim, written):
     submit()
     held = claim()
     written(hosts.record_unreachable, "vis", AT_ONCE)
-    written(claims.fail, held, HostUnreachable("vis"))
+    written(claims.fail, held, HostUnreachable.code, "vis")
 
     assert not written(hosts.probe_due)
 
@@ -213,7 +213,7 @@ def test_a_job_that_was_lost_twice_waits_until_its_machine_is_quiet_and_keeps_ot
     written(hosts.set_paused, "vis", False)
 
     assert claim() is None
-    written(claims.fail, held, HostUnreachable("hpc"))
+    written(claims.fail, held, HostUnreachable.code, "vis")
     assert claim().job_id == suspect
 
 
@@ -238,9 +238,9 @@ def test_a_job_that_was_handed_back_is_not_suspected(submit, claim, written, los
 
 
 def hold(written, held, place="vis:22/b"):
-    written(files.record_resolved, held, "/b", 1)
-    assert written(files.record_place, held, place)
-    written(files.hold_path, held, place)
+    written(plans.record_plan, held, "/b", 0, [a_file("/b", 1)])
+    if refused := written(files.take_place, held, 0, place, 1, LEASE_MS):
+        raise refused
 
 
 def test_a_job_waits_while_another_writes_to_the_same_path(submit, claim, written):
@@ -254,7 +254,7 @@ def test_a_job_waits_while_another_writes_to_the_same_path(submit, claim, writte
     written(claims.hand_back, second, PathBusy(), 0)
     assert claim() is None
 
-    written(claims.fail, first, HostUnreachable("vis"))
+    written(claims.fail, first, HostUnreachable.code, "vis")
     hold(written, eventually(claim, "the second job may be claimed"))
 
 
@@ -263,7 +263,8 @@ def test_a_job_is_superseded_by_a_later_one_that_has_published(submit, claim, wr
     written(hosts.record_reached, "vis")
     older, later = claim(), claim()
     hold(written, later)
-    written(files.mark_publishing, later, 1, "ab", "size", LEASE_MS)
+    written(files.mark_publishing, later, 0, 1, "ab", "size", Phase.PUBLISHING, LEASE_MS)
+    written(files.record_arrived, later, 0, FileState.PUBLISHED, 1, "ab", "size", None)
     written(claims.complete, later)
 
     with pytest.raises(Superseded, match=f"job {later.job_id}"):
@@ -275,7 +276,7 @@ def test_a_path_at_which_a_lost_attempt_may_still_publish_stays_held(submit, cla
     written(hosts.record_reached, "vis")
     first, second = claim(), claim()
     hold(written, first)
-    written(files.mark_publishing, first, 1, "ab", "size", LEASE_MS)
+    written(files.mark_publishing, first, 0, 1, "ab", "size", Phase.PUBLISHING, LEASE_MS)
     lose()
 
     second = next(held for held in (claim(), claim()) if held.job_id == second.job_id)
@@ -295,18 +296,18 @@ def test_a_waiting_job_is_cancelled_at_once(submit, claim, written, report):
 def test_a_running_job_is_cancelled_once_its_attempt_has_stopped(submit, claim, written, report):
     job_id = submit()
     held = claim()
-    written(files.record_leftover, held, "/x", None, None, LEASE_MS)
+    written(leftovers.record_leftover, held, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
 
     written(claims.cancel, job_id)
 
     assert (report(job_id).status, report(job_id).phase) == (Status.IN_PROGRESS, Phase.CANCELLING)
     assert not written(claims.renew, held, LEASE_MS)
-    assert not written(files.mark_publishing, held, 1, "ab", "size", LEASE_MS)
+    assert not written(files.mark_publishing, held, 0, 1, "ab", "size", Phase.PUBLISHING, LEASE_MS)
     assert not written(claims.put_back, held, HostUnreachable("vis"), 0)
     assert isinstance(written(claims.why_not, held), Cancelled)
     assert written(claims.end_cancelled, held)
     assert report(job_id).status is Status.CANCELLED
-    assert [left.path for left in written(files.take_leftovers, 10, 1000)] == ["/x"]
+    assert [left.path for left in written(leftovers.take_leftovers, 10, 1000)] == ["/x"]
 
 
 def test_a_job_whose_worker_dies_before_it_has_stopped_is_cancelled_with_its_lease(submit, claim, written, lose):
@@ -320,8 +321,8 @@ def test_a_job_whose_worker_dies_before_it_has_stopped_is_cancelled_with_its_lea
 def test_a_job_that_may_have_published_is_not_cancelled(submit, claim, written, lose, report):
     job_id = submit()
     held = claim()
-    written(files.record_resolved, held, "/b", 1)
-    written(files.mark_publishing, held, 1, "ab", "size", LEASE_MS)
+    written(plans.record_plan, held, "/b", 0, [a_file("/b", 1)])
+    written(files.mark_publishing, held, 0, 1, "ab", "size", Phase.PUBLISHING, LEASE_MS)
 
     written(claims.cancel, job_id)
     assert report(job_id).phase is Phase.PUBLISHING

@@ -23,7 +23,7 @@ ORDER = Order(
     file_number=0,
     attempt=1,
     source_path="/a",
-    destination_path="/b",
+    path="/b",
     checkpoint_bytes=CHECKPOINT_BYTES,
     state_dir=Path("/tmp"),
 )
@@ -77,11 +77,8 @@ def test_the_next_attempt_sends_what_had_no_checkpoint(source, root, network, lo
     assert not (root / "b").exists()
 
     sent_before = network.sent_bytes
-    resolved = "/b" if "resolved" in first.words else None
     with log_in() as destination:
-        move_file(
-            replace(ORDER, attempt=2, path=resolved, leftovers=tuple(first.on_record)), source, destination, second
-        )
+        move_file(replace(ORDER, attempt=2, leftovers=tuple(first.on_record)), source, destination, second)
 
     [start] = [entry[1] for entry in second.entries if entry[0] == "copying from"]
     assert start >= count - CHECKPOINT_BYTES - IN_FLIGHT_BYTES

@@ -156,7 +156,12 @@ def sources():
     yield ("move", []), missing("source")
     yield ("move", [SOURCE]), missing("destination")
     yield ("move", ["local://disk/a"]), missing("destination")
-    yield source([SOURCE]), invalid("source", "a list of sources is not offered yet; ask for one move per file")
+    yield source([]), missing("source")
+    yield source([[SOURCE]]), invalid("source", "a list of sources holds no further list")
+    yield source([SOURCE, 7]), missing("source[1]")
+    yield source([SOURCE, {"host": "disk"}]), missing("source[1].path")
+    yield source([{"host": "disk", "path": "a"}, SOURCE]), invalid("source[0].path", "must be absolute")
+    yield source([SOURCE, {"host": "moon", "path": "/a"}]), ("unknown-source", "source.host", "Unknown source 'moon'")
     for value in ["", *WRONG_TYPES]:
         yield source({"type": "url", "url": value}), missing("source.url")
         yield source({"type": value, "id": 12}), missing("source.type")
@@ -198,6 +203,7 @@ def options():
     digest = "must be sha256: and 64 hexadecimal digits"
     for value in ["", "sha256:", "md5:" + "0" * 32, "0" * 64, "sha256:" + "0" * 63, "sha256:" + "g" * 64, 7, [], {}]:
         yield option(checksum=value), invalid("options.checksum", digest)
+        yield option(checksums={"a": value}), invalid("options.checksums.a", digest)
     for value in ["60", 60.5, True, [], {}, Binary(b"60")]:
         yield option(deadline=value), invalid("options.deadline", "Input should be a valid integer")
     for value in [0, -1]:
@@ -206,9 +212,28 @@ def options():
         yield option(deadline=value), invalid("options.deadline", "Input should be less than or equal to 604800")
 
 
+def options_of_folders():
+    """The rows of the options that choose files, and say what they must be."""
+    yield (
+        ("move", [[SOURCE, SOURCE], DESTINATION, {"checksum": "sha256:" + "0" * 64}]),
+        invalid("options.checksum", "is of one file; name those of several in options.checksums"),
+    )
+    for value in ["sha256:" + "0" * 64, True, 7, [], Binary(b"")]:
+        yield option(checksums=value), invalid("options.checksums", "Input should be a valid dictionary")
+    for value in ["", True, 7, {}, [7], [""], [[]], Binary(b"*")]:
+        mistake = "must be a pattern like *.tif or **/*.csv, or a list of them"
+        yield option(match=value), invalid("options.match", mistake)
+    for value in ["x" * 1001, ["x"] * 101]:
+        yield option(match=value), invalid("options.match", "takes 100 patterns of 1000 characters at most")
+    for value in ["", "Skip", True, 7, [], {}]:
+        yield option(links=value), invalid("options.links", "Input should be 'skip', 'follow' or 'refuse'")
+    for value in ["", "true", 7, [], {}]:
+        yield option(atomic=value), invalid("options.atomic", "Input should be a valid boolean")
+
+
 def checks():
     """The rows of what is asked of a job by its id."""
-    for method in ["check", "check_move_status", "cancel", "retry"]:
+    for method in ["check", "check_move_status", "cancel", "retry", "files"]:
         yield (method, []), missing("id")
         for value in ["", None, True, 1.5, float("inf"), Binary(b"1"), DateTime("20260101T00:00:00"), [], [1], {}]:
             yield (method, [value]), missing("id")
@@ -232,6 +257,23 @@ def checks():
         yield (method, ["\N{ARABIC-INDIC DIGIT ONE}"]), ("no-such-job", "id", "Job does not exist")
 
 
+def filters():
+    """The rows of what `files` tells only a part of."""
+    for value in ["", True, 7, [], [{}]]:
+        yield ("files", [1, value]), missing("filter")
+    known = "unknown filter; known: state, after, limit"
+    yield ("files", [1, {"stat": "failed"}]), invalid("filter.stat", known)
+    states = "Input should be 'pending', 'transferring', 'verified', 'published', 'skipped' or 'failed'"
+    for value in ["", "FAILED", 7, []]:
+        yield ("files", [1, {"state": value}]), invalid("filter.state", states)
+    for name in ["after", "limit"]:
+        for value in ["1", 1.5, True, []]:
+            yield ("files", [1, {name: value}]), invalid(f"filter.{name}", "Input should be a valid integer")
+    yield ("files", [1, {"after": -2}]), invalid("filter.after", "Input should be greater than or equal to -1")
+    yield ("files", [1, {"limit": 0}]), invalid("filter.limit", "Input should be greater than or equal to 1")
+    yield ("files", [1, {"limit": 1001}]), invalid("filter.limit", "Input should be less than or equal to 1000")
+
+
 def introspection():
     """The rows of what asks for a method by name."""
     for method in ["system.methodHelp", "system.methodSignature"]:
@@ -240,7 +282,7 @@ def introspection():
             yield (method, [value]), missing("methodName")
 
 
-REFUSALS = [*ends(), *sources(), *options(), *checks(), *introspection()]
+REFUSALS = [*ends(), *sources(), *options(), *options_of_folders(), *checks(), *filters(), *introspection()]
 
 
 def test_every_method_and_every_option_is_among_those_that_are_called_wrongly():

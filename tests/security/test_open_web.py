@@ -60,7 +60,7 @@ def name_server(monkeypatch):
 
 
 def read(registry, url):
-    endpoint = registry.resolve_source(parse_source(url))
+    [endpoint] = registry.resolve_sources((parse_source(url),))
     with connect(endpoint.host, registry.every_host[endpoint.host]) as source, source.open(endpoint.path) as reader:
         return b"".join(reader.blocks())
 
@@ -111,7 +111,7 @@ def test_other_schemes_are_refused_when_they_are_asked_for(registry, url):
     scheme = url.partition(":")[0].lower()
 
     with pytest.raises(Refusal, match=f"^Unknown source URL scheme '{scheme}'$"):
-        registry.resolve_source(parse_source(url))
+        registry.resolve_sources((parse_source(url),))
     with pytest.raises(Refusal, match=f"^Unknown source URL scheme '{scheme}'$"):
         parse_source({"type": "url", "url": url})
 
@@ -120,16 +120,16 @@ def test_a_web_that_is_not_open_has_only_the_servers_of_the_registry(tmp_path):
     (tmp_path / "registry.toml").write_text('[hosts.data]\nprotocol = "https"\naddress = "data.example.org"\n')
     registry = load_registry(tmp_path / "registry.toml", open_web=False)
 
-    assert registry.resolve_source(parse_source("https://data.example.org/a?b")).host == "data"
+    assert registry.resolve_sources((parse_source("https://data.example.org/a?b"),))[0].host == "data"
     for url in ("https://example.org/a?secret", "http://data.example.org/a", "https://data.example.org:8443/a"):
         with pytest.raises(Refusal, match=r"^Unknown source 'https?://[a-z.]+(:8443)?': name it") as refused:
-            registry.resolve_source(parse_source(url))
+            registry.resolve_sources((parse_source(url),))
         assert "secret" not in refused.value.reason
 
 
 def test_nobody_names_the_open_web_as_a_host(registry):
     with pytest.raises(Refusal, match="Unknown source"):
-        registry.resolve_source(parse_source({"host": OPEN_WEB, "path": "/a"}))
+        registry.resolve_sources((parse_source({"host": OPEN_WEB, "path": "/a"}),))
 
 
 @pytest.fixture

@@ -143,23 +143,23 @@ def test_text_that_is_not_toml_is_told_with_its_place(mistakes):
 
 
 def test_a_data_type_leads_to_the_path_of_the_id(registry):
-    assert registry.resolve_source(CatalogueItem("species", "12")) == Endpoint("disk", "/species/12.csv")
-    assert registry.resolve_source(CatalogueItem("layers", "rain")) == Endpoint("disk", "/layers/rain")
+    assert registry.resolve_sources((CatalogueItem("species", "12"),)) == (Endpoint("disk", "/species/12.csv"),)
+    assert registry.resolve_sources((CatalogueItem("layers", "rain"),)) == (Endpoint("disk", "/layers/rain"),)
 
 
 @pytest.mark.parametrize("item_id", ["../etc", "a/b", "", "-x", "a%2fb", "x" * 200])
 def test_an_id_that_could_lead_elsewhere_is_refused(registry, item_id):
     with pytest.raises(Refusal) as refused:
-        registry.resolve_source(CatalogueItem("species", item_id))
+        registry.resolve_sources((CatalogueItem("species", item_id),))
 
     assert refused.value.field == "source.id"
 
 
 def test_unknown_names_and_wrong_roles_are_refused_in_the_known_words(registry):
     with pytest.raises(Refusal, match=r"^Unknown source type 'birds'$"):
-        registry.resolve_source(CatalogueItem("birds", "1"))
+        registry.resolve_sources((CatalogueItem("birds", "1"),))
     with pytest.raises(Refusal, match=r"^Unknown source 'moon'$"):
-        registry.resolve_source(Endpoint("moon", "/a"))
+        registry.resolve_sources((Endpoint("moon", "/a"),))
     with pytest.raises(Refusal, match=r"^Unknown destination 'moon'$"):
         registry.resolve_destination(Endpoint("moon", "/a"))
     with pytest.raises(Refusal, match="does not allow 'disk' as a destination"):
@@ -207,10 +207,10 @@ def test_a_web_server_is_a_source_by_its_urls_and_by_its_paths(registry_path):
 
     assert (registry.hosts["data"].port, registry.hosts["data"].max_size) == (443, 20 * 10**9)
     url = "https://data.example.org/a%20b?c"
-    assert registry.resolve_source(parse_source(url)) == Endpoint("data", url)
-    assert str(registry.resolve_source(parse_source(url))) == "data:https://data.example.org/a%20b?…"
+    assert registry.resolve_sources((parse_source(url),)) == (Endpoint("data", url),)
+    assert str(registry.resolve_sources((parse_source(url),))[0]) == "data:https://data.example.org/a%20b?…"
     path = {"host": "data", "path": "/a b?c"}
-    assert registry.resolve_source(parse_source(path)) == Endpoint("data", "/a b?c")
+    assert registry.resolve_sources((parse_source(path),)) == (Endpoint("data", "/a b?c"),)
     with pytest.raises(Refusal, match="does not allow 'data' as a destination"):
         registry.resolve_destination(Endpoint("data", "/a"))
 

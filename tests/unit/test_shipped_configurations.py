@@ -17,9 +17,10 @@ def test_development_ini_has_a_registry_in_which_its_example_can_be_moved():
     settings = Settings.from_ini(str(PROJECT / "development.ini"))
     registry = load_registry(settings.registry, settings.open_web)
 
-    location = registry.datasets["DATA_TYPE"].location("12")
+    locations = registry.datasets["DATA_TYPE"].locations("12")
 
-    source, destination = registry.resolve_source(location), registry.resolve_destination(settings.default_destination)
+    [source] = registry.resolve_sources(locations)
+    destination = registry.resolve_destination(settings.default_destination)
     assert Path(registry.hosts[source.host].root + source.path).is_file()
     assert Path(registry.hosts[destination.host].root).is_dir()
 

@@ -9,6 +9,7 @@ branch_labels = None
 depends_on = None
 
 _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_UNSETTLED = sa.text("kind = 'file' AND state IN ('pending', 'transferring', 'verified')")
 
 
 def upgrade() -> None:
@@ -26,12 +27,9 @@ def upgrade() -> None:
         "lanes",
         sa.Column("id", _ID, nullable=False),
         sa.Column("caller", sa.Text(), nullable=False),
-        sa.Column("source_host", sa.Text(), nullable=False),
-        sa.Column("destination_host", sa.Text(), nullable=False),
+        sa.Column("hosts", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_lanes"),
-        sa.UniqueConstraint(
-            "caller", "source_host", "destination_host", name="uq_lanes_caller_source_host_destination_host"
-        ),
+        sa.UniqueConstraint("caller", "hosts", name="uq_lanes_caller_hosts"),
     )
     op.create_table(
         "jobs",
@@ -43,13 +41,13 @@ def upgrade() -> None:
         sa.Column("label", sa.Text(), nullable=True),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("checksum", sa.Text(), nullable=True),
+        sa.Column("selection", sa.JSON(), nullable=False),
         sa.Column("if_exists", sa.Text(), nullable=False),
         sa.Column("retry_of", _ID, nullable=True),
         sa.Column("submitted_ms", sa.BigInteger(), nullable=False),
         sa.Column("deadline_ms", sa.BigInteger(), nullable=False),
         sa.Column("lane_id", _ID, nullable=False),
-        sa.Column("source_host", sa.Text(), nullable=False),
-        sa.Column("source_path", sa.Text(), nullable=False),
+        sa.Column("sources", sa.JSON(), nullable=False),
         sa.Column("destination_host", sa.Text(), nullable=False),
         sa.Column("destination_path", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
@@ -58,6 +56,8 @@ def upgrade() -> None:
         sa.Column("code", sa.Text(), nullable=True),
         sa.Column("started_ms", sa.BigInteger(), nullable=True),
         sa.Column("ended_ms", sa.BigInteger(), nullable=True),
+        sa.Column("path", sa.Text(), nullable=True),
+        sa.Column("planned", sa.Boolean(), nullable=False),
         sa.Column("bytes_done", sa.BigInteger(), nullable=False),
         sa.Column("bytes_total", sa.BigInteger(), nullable=True),
         sa.Column("bytes_per_second", sa.BigInteger(), nullable=True),
@@ -90,23 +90,48 @@ def upgrade() -> None:
         "job_files",
         sa.Column("job_id", _ID, nullable=False),
         sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("source_number", sa.Integer(), nullable=False),
+        sa.Column("source_path", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
         sa.Column("path", sa.Text(), nullable=True),
+        sa.Column("mode", sa.Integer(), nullable=True),
+        sa.Column("modified_at", sa.Float(), nullable=True),
         sa.Column("place", sa.Text(), nullable=True),
         sa.Column("held", sa.Boolean(), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=True),
         sa.Column("sha256", sa.Text(), nullable=True),
         sa.Column("verified", sa.Text(), nullable=True),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("code", sa.Text(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
         sa.CheckConstraint(
-            "state IN ('pending', 'transferring', 'verified', 'published', 'failed')", name="ck_job_files_state"
+            "state IN ('pending', 'transferring', 'verified', 'published', 'skipped', 'failed')",
+            name="ck_job_files_state",
+        ),
+        sa.CheckConstraint("kind IN ('file', 'directory')", name="ck_job_files_kind"),
+        sa.CheckConstraint(
+            "kind <> 'file' OR state NOT IN ('verified', 'published', 'skipped')"
+            " OR (sha256 IS NOT NULL AND verified IS NOT NULL)",
+            name="ck_job_files_proof",
         ),
         sa.CheckConstraint(
-            "state NOT IN ('verified', 'published') OR (sha256 IS NOT NULL AND verified IS NOT NULL)",
-            name="ck_job_files_proof",
+            "state <> 'failed' OR (code IS NOT NULL AND reason IS NOT NULL)", name="ck_job_files_reason"
         ),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_job_files_job_id_jobs"),
         sa.PrimaryKeyConstraint("job_id", "number", name="pk_job_files"),
     )
+    op.create_index("ix_job_files_state", "job_files", ["job_id", "state"], unique=False)
+    op.create_index(
+        "ix_job_files_unsettled",
+        "job_files",
+        ["job_id", "attempt", "number"],
+        unique=False,
+        sqlite_where=_UNSETTLED,
+        postgresql_where=_UNSETTLED,
+    )
+    op.create_index("uq_job_files_path", "job_files", ["job_id", "path"], unique=True)
     op.create_index("ix_job_files_place", "job_files", ["place", "job_id"], unique=False)
     op.create_index(
         "uq_job_files_held",
@@ -120,9 +145,11 @@ def upgrade() -> None:
         "temporary_files",
         sa.Column("id", _ID, nullable=False),
         sa.Column("job_id", _ID, nullable=False),
+        sa.Column("file_number", sa.BigInteger(), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("restores", sa.Text(), nullable=True),
         sa.Column("checkpoint", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("not_before_ms", sa.BigInteger(), nullable=False),

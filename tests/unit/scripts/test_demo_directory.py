@@ -22,7 +22,7 @@ def test_its_configuration_has_no_mistakes(name, tmp_path):
         registry = load_registry(settings.registry, settings.open_web)
 
     assert set(registry.hosts) == {"disk", "visualizer"}
-    assert str(registry.datasets["map"].location("12")) == "disk:/maps/12.bin"
+    assert str(registry.datasets["map"].locations("12")[0]) == "disk:/maps/12.bin"
 
 
 def test_others_can_read_nothing_of_it(tmp_path):

@@ -22,11 +22,8 @@ class Diary:
     def phase(self, name):
         self._note(name)
 
-    def resolved(self, path, size_bytes):
-        self._note("resolved", path, size_bytes)
-
-    def placed(self, place):
-        self._note("placed", place)
+    def placed(self, place, size_bytes):
+        self._note("placed", place, size_bytes)
 
     def leaving(self, leftover):
         self._note("leaving", leftover)
@@ -53,6 +50,13 @@ class Diary:
     def not_published(self):
         self._note("not published")
 
+    def published(self, temporary):
+        self._note("published", temporary)
+
+    def skipped(self, proof):
+        self.proof = proof
+        self._note("skipped")
+
     def gone(self, leftover):
         self._note("gone", leftover)
 
@@ -65,7 +69,7 @@ class Diary:
                 recorded[details[0].path] = details[0]
             elif word == "checkpoint":
                 recorded[details[0]] = replace(recorded[details[0]], checkpoint=details[1])
-            elif word == "gone":
+            elif word in ("gone", "published") and details[0] is not None:
                 recorded.pop(details[0].path, None)
         return list(recorded.values())
 

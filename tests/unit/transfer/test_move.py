@@ -35,7 +35,7 @@ ORDER = Order(
     file_number=0,
     attempt=1,
     source_path="/a",
-    destination_path="/b",
+    path="/b",
     checkpoint_bytes=2**20,
     state_dir=Path("/tmp"),
 )
@@ -87,17 +87,14 @@ def test_a_file_is_recorded_before_it_is_opened_and_proven_before_it_is_publishe
 
     assert contents(root) == {"b": NEW}
     assert [word for word in diary.words if word not in ("moved", "alive", "busy")] == [
-        "resolving",
-        "resolved",
         "placed",
         "transferring",
         "leaving",
         "copying from",
         "verifying",
         "publishing",
-        "gone",
+        "published",
     ]
-    assert ("resolved", "/b", len(NEW)) in diary.entries
     assert (diary.proof.size_bytes, diary.proof.sha256, diary.proof.verified) == (
         len(NEW),
         NEW_SHA256,
@@ -108,14 +105,14 @@ def test_a_file_is_recorded_before_it_is_opened_and_proven_before_it_is_publishe
 def test_the_temporary_name_is_beside_the_final_one_and_tells_the_job(source, root):
     diary = Diary()
 
-    move_file(replace(ORDER, destination_path="/deep/er/"), source, files(root), diary)
+    move_file(replace(ORDER, path="/deep/er/a"), source, files(root), diary)
 
     [temporary] = [entry[1] for entry in diary.entries if entry[0] == "leaving"]
     assert temporary.path.startswith("/deep/er/.data_mover-7-0-1-")
     assert (root / "deep" / "er" / "a").read_bytes() == NEW
 
 
-@pytest.mark.parametrize("word", ["resolving", "resolved", "transferring", "leaving", "moved", "verifying"])
+@pytest.mark.parametrize("word", ["placed", "transferring", "leaving", "moved", "verifying"])
 def test_an_attempt_that_is_fenced_publishes_nothing_and_leaves_nothing(source, root, word):
     with pytest.raises(Fenced):
         move_file(ORDER, source, files(root), Diary(Fenced(), at=word))
@@ -130,7 +127,7 @@ def test_where_the_mark_may_have_been_set_the_file_stays_on_record_for_the_next_
         move_file(ORDER, source, files(root), first)
     assert len(first.on_record) == 1
 
-    order = replace(ORDER, attempt=2, path="/b", publishing_sha256=NEW_SHA256, leftovers=tuple(first.on_record))
+    order = replace(ORDER, attempt=2, publishing_sha256=NEW_SHA256, leftovers=tuple(first.on_record))
     move_file(order, source, files(root), second)
 
     assert contents(root) == {"b": NEW}
@@ -142,7 +139,7 @@ def test_where_the_mark_may_have_been_set_the_file_stays_on_record_for_the_next_
     [
         (replace(ORDER, source_path="/nothing"), NoSuchFile),
         (replace(ORDER, checksum="0" * 64), ChecksumMismatch),
-        (replace(ORDER, destination_path="/directory"), IsADirectory),
+        (replace(ORDER, path="/directory"), IsADirectory),
     ],
 )
 def test_what_fails_leaves_the_old_file_and_nothing_else(source, root, order, failure):
@@ -233,9 +230,7 @@ def test_an_old_file_that_cannot_be_removed_after_a_swap_stays_on_record(source,
 def test_a_swap_that_died_half_way_gives_the_old_file_back(source, root):
     (root / "b").rename(root / ".data_mover-7-0-1-old")
     (root / ".data_mover-7-0-1-x").write_bytes(NEW)
-    order = replace(
-        ORDER, attempt=2, path="/b", publishing_sha256=NEW_SHA256, leftovers=(TEMPORARY, ASIDE), checksum="0" * 64
-    )
+    order = replace(ORDER, attempt=2, publishing_sha256=NEW_SHA256, leftovers=(TEMPORARY, ASIDE), checksum="0" * 64)
 
     with pytest.raises(ChecksumMismatch):
         move_file(order, source, files(root, CannotReplaceFiles, replace="swap"), Diary())
@@ -246,7 +241,7 @@ def test_a_swap_that_died_half_way_gives_the_old_file_back(source, root):
 def test_a_swap_that_died_at_its_end_is_ended(source, root):
     (root / "b").rename(root / ".data_mover-7-0-1-old")
     (root / "b").write_bytes(NEW)
-    order = replace(ORDER, attempt=2, path="/b", publishing_sha256=NEW_SHA256, leftovers=(TEMPORARY, ASIDE))
+    order = replace(ORDER, attempt=2, publishing_sha256=NEW_SHA256, leftovers=(TEMPORARY, ASIDE))
 
     move_file(order, source, files(root, CannotReplaceFiles, replace="swap"), Diary())
 
@@ -262,7 +257,7 @@ def test_a_connection_that_breaks_at_the_rename_leaves_it_to_the_next_attempt_to
         move_file(ORDER, source, breaking, first)
     assert "not published" not in first.words
 
-    order = replace(ORDER, attempt=2, path="/b", publishing_sha256=NEW_SHA256, leftovers=tuple(first.on_record))
+    order = replace(ORDER, attempt=2, publishing_sha256=NEW_SHA256, leftovers=tuple(first.on_record))
     move_file(order, source, files(root), second)
 
     assert contents(root) == {"b": NEW}
@@ -273,10 +268,10 @@ def test_what_a_dead_attempt_left_is_removed_before_anything_else(source, root):
     (root / ".data_mover-7-0-1-x").write_bytes(b"half")
     diary = Diary()
 
-    move_file(replace(ORDER, attempt=2, path="/b", leftovers=(TEMPORARY,)), source, files(root), diary)
+    move_file(replace(ORDER, attempt=2, leftovers=(TEMPORARY,)), source, files(root), diary)
 
     assert contents(root) == {"b": NEW}
-    assert diary.words[:3] == ["resolving", "gone", "resolved"]
+    assert diary.words[:3] == ["gone", "placed", "transferring"]
 
 
 def test_an_attempt_that_wakes_up_after_it_was_fenced_finds_nothing_to_publish(source, root):
@@ -285,7 +280,7 @@ def test_an_attempt_that_wakes_up_after_it_was_fenced_finds_nothing_to_publish(s
 
     class Sleepy(LocalFiles):
         def replace(self, path, final_path):
-            order = replace(ORDER, attempt=2, path="/b", publishing_sha256=NEW_SHA256, leftovers=tuple(first.on_record))
+            order = replace(ORDER, attempt=2, publishing_sha256=NEW_SHA256, leftovers=tuple(first.on_record))
             with pytest.raises(NoSuchFile):
                 move_file(replace(order, source_path="/nothing"), source, files(root), second)
             super().replace(path, final_path)
@@ -320,19 +315,10 @@ def test_with_the_mark_and_another_file_in_the_place_nobody_claims_to_know(sourc
     (root / "b").unlink()
     if there:
         (root / "b").write_bytes(there)
-    order = replace(ORDER, attempt=2, path="/b", publishing_sha256=NEW_SHA256)
+    order = replace(ORDER, attempt=2, publishing_sha256=NEW_SHA256)
 
     with pytest.raises(UnknownOutcome):
         move_file(order, source, files(root), Diary())
-
-
-def test_the_final_path_is_decided_once(source, root):
-    (root / "directory").mkdir()
-
-    move_file(replace(ORDER, attempt=2, destination_path="/directory", path="/decided"), source, files(root), Diary())
-
-    assert (root / "decided").read_bytes() == NEW
-    assert contents(root / "directory") == {}
 
 
 def test_a_source_that_has_more_than_it_tells_is_not_taken_for_complete(tmp_path, root):

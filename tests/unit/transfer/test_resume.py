@@ -36,7 +36,7 @@ ORDER = Order(
     file_number=0,
     attempt=1,
     source_path="/a",
-    destination_path="/b",
+    path="/b",
     checkpoint_bytes=2 * BLOCK_BYTES,
     state_dir=Path("/tmp"),
 )
@@ -103,7 +103,7 @@ def interrupt(source, root, failure):
     diary = Interrupted(failure)
     with pytest.raises(type(failure)):
         move_file(ORDER, source, files(root), diary)
-    return replace(ORDER, attempt=2, path="/b", leftovers=tuple(diary.on_record))
+    return replace(ORDER, attempt=2, leftovers=tuple(diary.on_record))
 
 
 def temporary_file(root):
@@ -152,7 +152,7 @@ def test_the_file_gets_a_name_of_the_new_attempt_that_is_on_record_first_and_kee
     assert temporary_file(root).name == own.path.strip("/") != old
     assert own.path.startswith("/.data_mover-7-0-2-")
     assert own.checkpoint == begun.leftovers[0].checkpoint
-    assert diary.words[:4] == ["resolving", "leaving", "busy", "gone"]
+    assert diary.words[:3] == ["leaving", "busy", "gone"]
 
     go_on(replace(begun, attempt=3, leftovers=tuple(diary.on_record)), source, destination)
     assert destination.sent == [(HALF, HALF), (HALF, SIZE)]
@@ -366,7 +366,7 @@ def test_a_file_that_was_about_to_be_published_is_gone_on_with(source, destinati
     first = Diary(ServiceUnavailable(), at="publishing")
     with pytest.raises(ServiceUnavailable):
         move_file(ORDER, source, files(root), first)
-    marked = replace(ORDER, attempt=2, path="/b", publishing_sha256=first.proof.sha256)
+    marked = replace(ORDER, attempt=2, publishing_sha256=first.proof.sha256)
 
     diary = go_on(replace(marked, leftovers=tuple(first.on_record)), source, destination)
 
@@ -380,7 +380,7 @@ def test_an_older_attempt_that_has_the_file_open_publishes_nothing(source, root)
 
     class Sleepy(LocalFiles):
         def facts(self, path):
-            order = replace(ORDER, attempt=2, path="/b", leftovers=tuple(first.on_record))
+            order = replace(ORDER, attempt=2, leftovers=tuple(first.on_record))
             go_on(order, source, files(root))
             return super().facts(path)
 

@@ -1,0 +1,188 @@
+"""What a move consists of: every file and directory of its sources, told before the first is moved."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from posixpath import join
+from typing import Self
+
+from data_mover.errors import (
+    BadName,
+    IsADirectory,
+    MoveFailure,
+    NoSuchFile,
+    NotADirectory,
+    NotARegularFile,
+)
+from data_mover.locations import MAX_PATH_BYTES, MAX_SEGMENT_BYTES
+from data_mover.protocols.base import Entry, Facts, Files, Kind, Source
+from data_mover.selection import Links, Selection
+from data_mover.transfer.plan import TEMPORARY_PREFIX
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file to move, a directory to make, or one of them that cannot be, and why."""
+
+    kind: Kind
+    source_path: str
+    #: the path below the source, or the base name of a source that is a file
+    name: str
+    size_bytes: int | None = None
+    mode: int | None = None
+    modified_at: float | None = None
+    failure: MoveFailure | None = None
+
+    @classmethod
+    def of(cls, path: str, name: str, found: Facts | Entry) -> Self:
+        return cls(found.kind, path, name, found.size_bytes, found.mode, found.modified_at)
+
+
+def target_path(sources: Sequence[tuple[Source, str]], destination: Files, asked_path: str) -> str:
+    """Where the file or folder goes, or the directory that receives several.
+
+    A directory, or a path that ends in a slash, receives what has a name of its own; anything else is the exact name.
+    NotADirectory where several have but one name, or a folder that of a file; IsADirectory where a file has that of a
+    directory.
+    """
+    path = asked_path.rstrip("/") or "/"
+    there = destination.facts(path)
+    receives = asked_path.endswith("/") or (there is not None and there.kind is Kind.DIRECTORY)
+    if len(sources) > 1:
+        if not receives:
+            raise NotADirectory(destination.named(path))
+        return path
+    [(source, source_path)] = sources
+    if receives:
+        path = join(path, source.name(source_path)).rstrip("/") or "/"
+        there = destination.facts(path)
+    if there is not None:
+        _require_same_kind(source, source_path, destination, path, there)
+    return path
+
+
+def list_source(source: Source, path: str, selection: Selection) -> Iterator[Item]:
+    """The file, or the directory with all that is in it and wanted; a directory comes before what is in it.
+
+    What cannot be moved is an item with a failure; where that is the source itself, the failure is raised.
+    """
+    facts = _facts(source, path)
+    if facts.kind is Kind.DIRECTORY:
+        yield from _walk(source, path, facts, selection)
+    elif selection.takes(name := source.name(path)):
+        yield Item.of(path, name, facts)
+
+
+@dataclass
+class _Directory:
+    """A directory that is to be listed."""
+
+    item: Item
+    above: "_Directory | None"
+    #: the real paths of the directory and of all above it, where links are followed
+    real_paths: frozenset[str] = frozenset()
+    told: bool = field(default=False)
+
+    def untold(self) -> Iterator[Item]:
+        """The directory and those above it that nobody has been told of, the uppermost first."""
+        if not self.told:
+            if self.above is not None:
+                yield from self.above.untold()
+            self.told = True
+            yield self.item
+
+
+def _require_same_kind(source: Source, source_path: str, destination: Files, path: str, there: Facts) -> None:
+    is_folder = _facts(source, source_path).kind is Kind.DIRECTORY
+    if is_folder and there.kind is not Kind.DIRECTORY:
+        raise NotADirectory(destination.named(path))
+    if not is_folder and there.kind is Kind.DIRECTORY:
+        raise IsADirectory(destination.named(path))
+
+
+def _walk(source: Source, path: str, facts: Facts, selection: Selection) -> Iterator[Item]:
+    """Without patterns every directory counts, else those in which a file is wanted."""
+    top = _Directory(Item.of(path, "", facts), None, _real_paths(source, path, selection, frozenset()))
+    waiting = [top]
+    while waiting:
+        directory = waiting.pop()
+        if not selection.match:
+            yield from directory.untold()
+        try:
+            for item, real_paths in _children(source, directory, selection):
+                if item.kind is Kind.DIRECTORY and item.failure is None:
+                    waiting.append(_Directory(item, directory, real_paths))
+                elif selection.takes(item.name):
+                    yield from directory.untold()
+                    yield item
+        except MoveFailure as failure:
+            if directory is top or failure.retryable:
+                raise
+            yield from directory.untold()
+            yield replace(directory.item, failure=failure)
+
+
+def _children(source: Source, directory: _Directory, selection: Selection) -> Iterator[tuple[Item, frozenset[str]]]:
+    """What a directory holds, without the temporary files of other moves; directories with their real paths."""
+    for entry in source.entries(directory.item.source_path):
+        if entry.name.startswith(TEMPORARY_PREFIX):
+            continue
+        name, path = join(directory.item.name, entry.name), join(directory.item.source_path, entry.name)
+        if entry.kind is Kind.LINK and selection.links is Links.SKIP:
+            continue
+        try:
+            _require_usable(source, entry.name, path)
+            found = _followed(source, path, selection) if entry.kind is Kind.LINK else entry
+            if found.kind not in (Kind.FILE, Kind.DIRECTORY):
+                raise NotARegularFile(source.named(path))
+            real_paths = frozenset[str]()
+            if found.kind is Kind.DIRECTORY:
+                real_paths = _real_paths(source, path, selection, directory.real_paths)
+        except MoveFailure as failure:
+            if failure.retryable:
+                raise
+            yield Item(Kind.FILE, _readable(path), _readable(name), failure=failure), frozenset()
+        else:
+            yield Item.of(path, name, found), real_paths
+
+
+def _followed(source: Source, path: str, selection: Selection) -> Facts:
+    if selection.links is Links.REFUSE:
+        raise NotARegularFile(f"{source.named(path)} is a link")
+    return _facts(source, path)
+
+
+def _real_paths(source: Source, path: str, selection: Selection, above: frozenset[str]) -> frozenset[str]:
+    """NotARegularFile where a link leads back to a directory that it is in."""
+    if selection.links is not Links.FOLLOW:
+        return frozenset()
+    real = source.real(path)
+    if real in above:
+        raise NotARegularFile(f"{source.named(path)} is a link that leads back to a directory above it")
+    return above | {real}
+
+
+def _facts(source: Source, path: str) -> Facts:
+    """NoSuchFile, NotARegularFile. What can only be a file is not asked about."""
+    if not source.has_directories:
+        return Facts(Kind.FILE, None, None)
+    facts = source.facts(path)
+    if facts is None:
+        raise NoSuchFile(source.named(path))
+    if facts.kind not in (Kind.FILE, Kind.DIRECTORY):
+        raise NotARegularFile(source.named(path))
+    return facts
+
+
+def _require_usable(source: Source, name: str, path: str) -> None:
+    """A server may say anything; nothing of it may lead elsewhere, or be called by another name here."""
+    try:
+        too_long = len(name.encode()) > MAX_SEGMENT_BYTES or len(path.encode()) > MAX_PATH_BYTES
+    except UnicodeEncodeError:
+        raise BadName(source.named(_readable(path))) from None
+    if too_long or name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise BadName(source.named(path))
+
+
+def _readable(text: str) -> str:
+    """Text whose bytes may not be UTF-8, as it can be shown and recorded."""
+    return text.encode(errors="surrogateescape").decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -1,0 +1,117 @@
+"""Where the files of a job are put together: at their final paths, or beside them until all can appear at once."""
+
+import secrets
+from posixpath import dirname, join
+
+from data_mover.errors import ConnectionLost, Exists, MoveFailure, NoSuchFile, Stalled, UnknownOutcome
+from data_mover.jobs import files, leftovers
+from data_mover.jobs.files import RecordedFile
+from data_mover.jobs.states import FileKind
+from data_mover.protocols.base import Files
+from data_mover.transfer.plan import TEMPORARY_PREFIX
+from data_mover.worker.file_watch import FileWatch, HiddenFileWatch
+from data_mover.worker.record import Record
+
+
+class Site:
+    """Each file is published by itself."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    def begin(self) -> None:
+        """Makes the site ready for files."""
+
+    def inside(self, path: str) -> str:
+        """Where what has this final path is put."""
+        return path
+
+    def watch(self, file: RecordedFile, is_alone: bool) -> FileWatch:
+        return FileWatch(self._record, file, is_alone)
+
+    def publish(self) -> None:
+        """Lets everything appear that has not yet."""
+
+
+class Tree(Site):
+    """A folder that is built beside its final path. Of all attempts that ever built it one can rename it there."""
+
+    def __init__(self, record: Record, destination: Files, path: str) -> None:
+        super().__init__(record)
+        self._held = record.held
+        self._destination = destination
+        self._path = path
+        self._tree = join(dirname(path), f"{TEMPORARY_PREFIX}{record.held.job_id}-tree-{secrets.token_hex(8)}")
+        self._is_published = False
+
+    def begin(self) -> None:
+        """Takes over what earlier attempts have built, so that they can no longer publish it, or begins afresh.
+
+        UnknownOutcome where one of them was about to publish, and something else stands at the final path.
+        """
+        built = self._record.ask(leftovers.trees_of, self._held)
+        self._record.write(
+            leftovers.record_leftover, None, FileKind.DIRECTORY, self._tree, None, None, self._record.lease_ms
+        )
+        is_marked = self._record.ask(files.is_tree_marked, self._held)
+        if any(self._take(tree) for tree in built):
+            self._record.write(files.unmark_tree, self._record.lease_ms)
+        elif is_marked and self._destination.facts(self._path) is not None:
+            self._require_complete()
+            self._published()
+        else:
+            self._record.write(files.begin_afresh, self._record.lease_ms)
+            self._destination.make_directories(self._tree)
+
+    def inside(self, path: str) -> str:
+        return self._tree + path.removeprefix(self._path)
+
+    def watch(self, file: RecordedFile, is_alone: bool) -> FileWatch:
+        return HiddenFileWatch(self._record, file, is_alone=False)
+
+    def publish(self) -> None:
+        """Exists where something has come to the final path meanwhile.
+
+        Where the connection fails nobody knows whether it happened: the mark stays, and the next attempt looks.
+        """
+        if self._is_published:
+            return
+        place = self._destination.place(self._path)
+        if refused := self._record.change(files.take_place, self._held, 0, place, None, self._record.lease_ms):
+            raise refused
+        self._record.write(files.mark_tree, self._record.lease_ms)
+        try:
+            self._destination.rename(self._tree, self._path)
+        except (ConnectionLost, Stalled):
+            raise
+        except MoveFailure as failure:
+            if self._destination.facts(self._tree) is not None:
+                self._record.write(files.unmark_tree, self._record.lease_ms)
+                if self._destination.facts(self._path) is not None:
+                    raise Exists(self._destination.named(self._path)) from failure
+                raise
+        self._published()
+
+    def _take(self, tree: str) -> bool:
+        """Whether it was there; whoever renames it first has it."""
+        try:
+            self._destination.rename(tree, self._tree)
+        except NoSuchFile:
+            return False
+        self._record.change(leftovers.move_tree, self._held, tree, self._tree)
+        return True
+
+    def _require_complete(self) -> None:
+        """That what stands at the final path is what was built: the same files, by their sizes."""
+        after = 0
+        while page := self._record.ask(files.arrived, self._held, after):
+            for file in page:
+                there = self._destination.facts(file.path)
+                self._record.lease.alive()
+                if there is None or there.size_bytes != file.size_bytes:
+                    raise UnknownOutcome(self._destination.named(self._path))
+            after = page[-1].number
+
+    def _published(self) -> None:
+        self._is_published = True
+        self._record.write(files.record_tree_published, self._tree)
