@@ -327,7 +327,7 @@ def _end_files(session: Session, ids: Collection[int], status: Status, cause: Ma
     of_jobs = update(JobFile).where(JobFile.job_id.in_(ids))
     unknown = {"state": FileState.FAILED, "code": UnknownOutcome.code, "reason": UnknownOutcome().reason}
     session.execute(of_jobs.where(JobFile.state == FileState.VERIFIED).values(unknown))
-    unsettled = of_jobs.where(JobFile.state.not_in(SETTLED))
+    unsettled = of_jobs.where(JobFile.state.not_in(SETTLED), JobFile.kind == FileKind.FILE)
     if status is Status.FAILED:
         told = {name: func.coalesce(getattr(JobFile, name), cause[name]) for name in ("code", "reason")}
         session.execute(unsettled.values(state=FileState.FAILED, **told))

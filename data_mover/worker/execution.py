@@ -61,9 +61,9 @@ class Execution:
                 self._move(file, site)
         if self._setback is not None:
             raise self._setback
+        self._finish_directories(site)
         if failed := self._record.ask(files.first_failure, self._held):
             raise failed
-        self._finish_directories(site)
         site.publish()
 
     def _site(self, path: str | None) -> Site:
