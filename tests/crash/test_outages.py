@@ -159,6 +159,20 @@ def test_a_way_is_bad_for_a_while(rough, world, copying, way, fault, time):
     require_done_once_up(world, jobs.all)
 
 
+@pytest.mark.parametrize("action", ["kill", pytest.param("stop", marks=pytest.mark.soak)])
+def test_a_worker_that_is_lost_while_it_tries_a_host_keeps_nobody_from_it_for_long(rough, world, action, time):
+    number = next(_numbers)
+    rough.ways["host"].strike(Fault.SWALLOW)
+    job_id = world.submit(world.source(f"tried-{number}", 50_000, number), "vis")
+    world.order("probing", action)
+    eventually(lambda: world.struck("probing"), "a worker tries the host again")
+
+    rough.ways["host"].heal()
+
+    require_done(world, [job_id])
+    world.supervisor.wake()
+
+
 @pytest.mark.soak
 def test_without_a_sweeper_what_a_dead_worker_dropped_waits_for_the_next_one(world, copying, time):
     sweeper = world.supervisor.process("sweeper")
