@@ -17,10 +17,13 @@ from tests.servers.processes import eventually, free_port, running
 from tests.servers.proxy import Fault, Proxy, proxy
 from tests.servers.redis import redis_command
 
+#: without TLS nothing but TCP's own checksum would notice these
+UNNOTICED = {("database", Fault.FLIP), ("web", Fault.FLIP)}
+
 
 @dataclass
 class RoughWorld:
-    """A world, the servers below it, and the ways to `host`, `redis` and, where it is a server, `database`."""
+    """A world, the servers below it, and the ways to `host`, `redis`, `web` and, where it is a server, `database`."""
 
     world: World
     servers: Supervisor
@@ -54,8 +57,10 @@ class RoughWorld:
 
 
 @contextmanager
-def rough_world(directory: Path, ssh: SshServer, database: str, workers: int = 2) -> Iterator[RoughWorld]:
-    """`database` is `sqlite` or `postgresql`."""
+def rough_world(
+    directory: Path, ssh: SshServer, database: str, workers: int = 2, **settings: str
+) -> Iterator[RoughWorld]:
+    """`database` is `sqlite` or `postgresql`; callers ask through a proxy too."""
     redis_port, database_port = free_port(), free_port()
     with ExitStack() as processes, ExitStack() as stack:
 
@@ -85,6 +90,9 @@ def rough_world(directory: Path, ssh: SshServer, database: str, workers: int = 2
                 replace(ssh, port=ways["host"].port),
                 workers=workers,
                 **urls,
+                **settings,
             )
         )
+        ways["web"] = stack.enter_context(proxy(world.service.port))
+        world.port = ways["web"].port
         yield RoughWorld(world, servers, ways, redis_port)
