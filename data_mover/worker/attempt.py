@@ -151,12 +151,14 @@ class Attempt:
     def _trials(self) -> Retrying:
         """A database that is away is asked again for as long as a lease lasts: what was copied is worth waiting for.
 
-        Each change is guarded by the attempt's number, so that one whose answer was lost may be made again.
+        Each change is guarded by the attempt's number, so that one whose answer was lost may be made again. No host is
+        blamed for the wait.
         """
         return Retrying(
             retry=retry_if_exception_type(ServiceUnavailable),
             wait=wait_exponential(multiplier=0.1, max=2),
             stop=stop_after_delay(self._settings.lease_seconds),
+            before_sleep=lambda _: self._lease.excused(),
             reraise=True,
         )
 
