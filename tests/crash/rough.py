@@ -5,7 +5,10 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from http.client import HTTPException
 from pathlib import Path
+from xml.parsers.expat import ExpatError
+from xmlrpc.client import Error
 
 from redis import Redis
 
@@ -16,6 +19,9 @@ from tests.servers.postgresql import is_ready, postgresql_command, postgresql_ur
 from tests.servers.processes import eventually, free_port, running
 from tests.servers.proxy import Fault, Proxy, proxy
 from tests.servers.redis import redis_command
+
+#: what a caller meets whose way or whose service fails; an answer that is cut off may be no XML
+UNANSWERED = (OSError, HTTPException, Error, ExpatError)
 
 #: without TLS nothing but TCP's own checksum would notice these
 UNNOTICED = {("database", Fault.FLIP), ("web", Fault.FLIP)}

@@ -15,16 +15,14 @@ import time
 from collections import Counter
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from pathlib import Path
-from xmlrpc.client import Error
 
 from redis.exceptions import RedisError
 from sqlalchemy import select
 
 from data_mover.jobs.models import Job
 from tests.crash.matrix import ACTIONS, WEB_POINTS, WORKER_POINTS
-from tests.crash.rough import UNNOTICED, RoughWorld, rough_world
+from tests.crash.rough import UNANSWERED, UNNOTICED, RoughWorld, rough_world
 from tests.crash.supervisor import strike
 from tests.crash.world import LEASE_SECONDS
 from tests.servers.openssh import SshServer, openssh_server
@@ -34,8 +32,6 @@ CLIENTS = 3
 LARGEST_BYTES = 2_000_000
 #: nothing waits so long, but a machine may be slow
 CALM_SECONDS = 600
-
-_UNANSWERED = (OSError, HTTPException, Error)
 
 
 @dataclass
@@ -101,12 +97,12 @@ def _submit(rough: RoughWorld, chance: random.Random, client: int, ended: thread
             ended.wait(0.1)
         ended.wait(chance.uniform(0, 0.4))
         if job_id is not None and chance.random() < 0.1:
-            with suppress(*_UNANSWERED):
+            with suppress(*UNANSWERED):
                 rough.world.cancel(job_id)
 
 
 def _acknowledged(rough: RoughWorld, source: Path, host: str) -> int | None:
-    with suppress(*_UNANSWERED):
+    with suppress(*UNANSWERED):
         return rough.world.submit(source, host)
     return None
 

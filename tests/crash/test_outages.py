@@ -6,13 +6,11 @@ import signal
 import time as clock
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from http.client import HTTPException
 from types import SimpleNamespace
-from xmlrpc.client import Error
 
 import pytest
 
-from tests.crash.rough import UNNOTICED, rough_world
+from tests.crash.rough import UNANSWERED, UNNOTICED, rough_world
 from tests.crash.supervisor import strike
 from tests.crash.world import LEASE_SECONDS
 from tests.servers.processes import eventually
@@ -197,7 +195,7 @@ def test_callers_whose_way_is_bad_ask_again_with_the_same_key_and_have_one_job(r
 
 def ask_until_answered(world, source):
     def ask():
-        with suppress(OSError, HTTPException, Error):
+        with suppress(*UNANSWERED):
             return world.submit(source, "shelf")
 
     return eventually(ask, f"{source.name} is answered")
