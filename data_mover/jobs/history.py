@@ -70,7 +70,10 @@ class JobReport:
 
 
 def add(session: Session, submission: Submission) -> int | None:
-    """Records a new PENDING job and returns its id, or None if the caller has used the key before."""
+    """Records a new PENDING job and returns its id, or None if the caller has used the key before, or if a job does
+    already again what this one is to do again."""
+    if submission.retry_of is not None and _is_being_done_again(session, submission.retry_of):
+        return None
     now = session.scalars(select(now_ms())).one()
     source, destination = submission.resolved_source, submission.destination
     hosts.know(session, (source.host, destination.host))
@@ -129,6 +132,11 @@ def find_live_retry(session: Session, job_id: int) -> Job | None:
     return session.scalars(statement).one_or_none()
 
 
+def find_newest_retry(session: Session, job_id: int) -> Job:
+    """The last job that does this one again, or did."""
+    return session.scalars(select(Job).where(Job.retry_of == job_id).order_by(Job.id.desc()).limit(1)).one()
+
+
 def report(session: Session, caller: str, job_id: int) -> JobReport | None:
     """What there is to tell of one of the caller's jobs, or None if the caller has no such job."""
     statement = _reported().where(Job.caller == caller, Job.id == job_id)
@@ -145,6 +153,12 @@ def newest(session: Session, caller: str, limit: int) -> Sequence[JobReport]:
 
 def _reported() -> Any:
     return select(Job, JobFile).join(JobFile, (JobFile.job_id == Job.id) & (JobFile.number == 0))
+
+
+def _is_being_done_again(session: Session, job_id: int) -> bool:
+    """Who else asks waits until the transaction ends."""
+    session.execute(select(Job.id).where(Job.id == job_id).with_for_update())
+    return find_live_retry(session, job_id) is not None
 
 
 def _lane(session: Session, caller: str, source_host: str, destination_host: str) -> int:
