@@ -194,8 +194,11 @@ class Moves:
         )
 
     def _submitted_before(self, submission: Submission) -> Accepted:
-        """The job that has the key already, if it is the same request."""
+        """The job that does the same again already; or has the key already, if it is the same request."""
         with self._database.reading() as session:
+            if submission.retry_of is not None:
+                job = history.find_newest_retry(session, submission.retry_of)
+                return Accepted(job.id, Status(job.status))
             job = history.find_by_key(session, submission.caller, submission.key or "")
         if not history.is_same_request(job, submission):
             raise invalid("options.key", f"job {job.id} has this key and is another request; take another key")

@@ -99,7 +99,10 @@ class FileReport:
 
 
 def add(session: Session, submission: Submission) -> int | None:
-    """Records a new PENDING job and returns its id, or None if the caller has used the key before."""
+    """Records a new PENDING job and returns its id, or None if the caller has used the key before, or if a job does
+    already again what this one is to do again."""
+    if submission.retry_of is not None and _is_being_done_again(session, submission.retry_of):
+        return None
     now = session.scalars(select(now_ms())).one()
     hosts.know(session, submission.host_names)
     return insert_if_absent(
@@ -158,6 +161,11 @@ def find_live_retry(session: Session, job_id: int) -> Job | None:
     return session.scalars(statement).one_or_none()
 
 
+def find_newest_retry(session: Session, job_id: int) -> Job:
+    """The last job that does this one again, or did."""
+    return session.scalars(select(Job).where(Job.retry_of == job_id).order_by(Job.id.desc()).limit(1)).one()
+
+
 def report(session: Session, caller: str, job_id: int) -> JobReport | None:
     """What there is to tell of one of the caller's jobs, or None if the caller has no such job."""
     row = session.execute(_reported().where(Job.caller == caller, Job.id == job_id)).one_or_none()
@@ -192,6 +200,12 @@ def _reported() -> Select[Job, Lane, JobFile | None]:
     """Jobs with their lanes, and with their file where they are of one."""
     alone = (JobFile.job_id == Job.id) & (JobFile.number == 0) & (Job.files_total == 1)
     return select(Job, Lane, JobFile).join(Lane, Lane.id == Job.lane_id).outerjoin(JobFile, alone)
+
+
+def _is_being_done_again(session: Session, job_id: int) -> bool:
+    """Who else asks waits until the transaction ends."""
+    session.execute(select(Job.id).where(Job.id == job_id).with_for_update())
+    return find_live_retry(session, job_id) is not None
 
 
 def _lane(session: Session, caller: str, host_names: str) -> int:

@@ -7,20 +7,19 @@ one worker and not all.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from data_mover.db import insert_if_absent, now_ms
 from data_mover.errors import HostUnreachable
-from data_mover.jobs.models import HostRecord, Job, Lane
+from data_mover.jobs.models import HostRecord, Job, Lane, TemporaryFile
 from data_mover.jobs.retries import Backoff
-from data_mover.jobs.states import Phase, Status
+from data_mover.jobs.states import TERMINAL, Phase, Status
 
 #: for so long after it has let a worker in, a host counts as one that will do so again
 PROVEN_MS = 60_000
-#: a probe that was not heard of for so long is over
-PROBE_MS = 120_000
 #: nobody waits longer for a probe
 LONGEST_PROBE_WAIT_MS = 3_600_000
 
@@ -57,6 +56,14 @@ class Block:
     code: str | None
     #: when the host is probed next; None while it is paused
     until_ms: int | None
+
+
+class Probe(NamedTuple):
+    """A host that one worker tries to reach."""
+
+    host: str
+    #: nobody else tries before; it is also what the probe is known by
+    until_ms: int
 
 
 def know(session: Session, names: Iterable[str]) -> None:
@@ -108,15 +115,23 @@ def record_unreachable(session: Session, name: str, backoff: Backoff) -> None:
     record.probe_at_ms = session.scalars(select(now_ms())).one() + backoff.wait_ms(record.unreachable)
 
 
-def take_probe(session: Session) -> str | None:
-    """The name of a host to be probed now, which nobody else is given meanwhile; None if there is none."""
+def take_probe(session: Session, lease_ms: int) -> Probe | None:
+    """A host to be probed now, which nobody else is given for as long as a lease lasts; None if there is none."""
     statement = _probes_due(session).order_by(HostRecord.probe_at_ms).limit(1)
     due = statement.with_for_update(skip_locked=True, of=HostRecord)
     record = session.scalars(due).one_or_none()
     if record is None:
         return None
-    record.probe_at_ms = session.scalars(select(now_ms())).one() + PROBE_MS
-    return record.name
+    record.probe_at_ms = session.scalars(select(now_ms())).one() + lease_ms
+    return Probe(record.name, record.probe_at_ms)
+
+
+def renew_probe(session: Session, probe: Probe, lease_ms: int) -> Probe | None:
+    """Extends the lease. None if there is an answer by now, or somebody else tries."""
+    mine = (HostRecord.name == probe.host, HostRecord.probe_at_ms == probe.until_ms)
+    statement = update(HostRecord).where(*mine).values(probe_at_ms=now_ms() + lease_ms)
+    until_ms = session.scalars(statement.returning(HostRecord.probe_at_ms)).one_or_none()
+    return Probe(probe.host, until_ms) if until_ms is not None else None
 
 
 def probe_due(session: Session) -> bool:
@@ -172,17 +187,24 @@ def _blocked() -> ColumnElement[bool]:
 
 
 def _probes_due(session: Session) -> Select[HostRecord]:
-    """Hosts that a job waits for; one that is to be probed later than can have been meant is due, for clocks jump."""
+    """Hosts that somebody waits for; one that is to be probed later than can have been meant is due: clocks jump."""
     return select(HostRecord).where(
         ~HostRecord.paused,
         or_(HostRecord.probe_at_ms <= now_ms(), HostRecord.probe_at_ms > now_ms() + LONGEST_PROBE_WAIT_MS),
-        HostRecord.name.in_(_waited_for(session)),
+        or_(HostRecord.name.in_(_waited_for(session)), _has_leftovers()),
     )
 
 
 def _waited_for(session: Session) -> set[str]:
+    """The hosts of jobs that wait."""
     waiting = select(Job.id).where(Job.lane_id == Lane.id, Job.status == Status.PENDING).exists()
     return {name for names in session.scalars(select(Lane.hosts).where(waiting)) for name in names.split()}
+
+
+def _has_leftovers() -> ColumnElement[bool]:
+    """Whether a job that has ended may have left something on the host."""
+    ended = select(TemporaryFile.id).join(Job, Job.id == TemporaryFile.job_id).where(Job.status.in_(TERMINAL))
+    return ended.where(TemporaryFile.host == HostRecord.name).exists()
 
 
 def _block(record: HostRecord) -> Block:

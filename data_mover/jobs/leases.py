@@ -103,6 +103,10 @@ class Lease:
         self._moved_at = time.monotonic() + silent_seconds
         self._require_held()
 
+    def excused(self) -> None:
+        """Nothing moves at the moment, and no host is to blame. Raises nothing."""
+        self._moved_at = max(self._moved_at, time.monotonic())
+
     def _require_held(self) -> None:
         """The lease runs out by this clock too: the other thread may be waiting for the database."""
         if self.lost is None and time.monotonic() - self._renewed_at > self._terms.lease_seconds:

@@ -2,16 +2,20 @@
 have ended left on the hosts."""
 
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from data_mover.db import Database
-from data_mover.errors import ConnectionLost, MoveFailure, Stalled, UnknownHost
+from data_mover.errors import ConnectionLost, MoveFailure, ServiceUnavailable, Stalled, UnknownHost
+from data_mover.fault_points import reach
 from data_mover.jobs import hosts, leftovers
+from data_mover.jobs.hosts import Probe
 from data_mover.jobs.leftovers import RecordedLeftover
 from data_mover.protocols import writable
 from data_mover.protocols.base import Files, Kind
 from data_mover.registry import Registry
+from data_mover.settings import Settings
 from data_mover.transfer import Leftover, clear
 from data_mover.worker.dialler import Dialler
 
@@ -22,7 +26,7 @@ AT_A_TIME = 20
 WAIT_SECONDS = 300
 
 
-def probe(database: Database, registry: Registry, dialler: Dialler) -> bool:
+def probe(settings: Settings, database: Database, registry: Registry, dialler: Dialler) -> bool:
     """Finds out whether a host can be reached again whose jobs wait for that, if there is one whose time has come.
 
     Whether there was one. Raises ServiceUnavailable where the database does not answer.
@@ -32,10 +36,11 @@ def probe(database: Database, registry: Registry, dialler: Dialler) -> bool:
     if not due:
         return False
     with database.writing() as session:
-        name = hosts.take_probe(session)
-    if name is not None:
-        _probe(database, registry, dialler, name)
-    return name is not None
+        taken = hosts.take_probe(session, _lease_ms(settings))
+    if taken is not None:
+        with _kept(settings, database, taken):
+            _probe(database, registry, dialler, taken.host)
+    return taken is not None
 
 
 def clear_leftovers(database: Database, registry: Registry, dialler: Dialler) -> None:
@@ -51,6 +56,29 @@ def clear_leftovers(database: Database, registry: Registry, dialler: Dialler) ->
         _clear_host(database, registry, dialler, host, of_host)
 
 
+@contextmanager
+def _kept(settings: Settings, database: Database, taken: Probe) -> Iterator[None]:
+    """Nobody else tries to reach the host until the block ends, or a lease after this process has."""
+    ended = threading.Event()
+    beat = threading.Thread(target=_keep, args=(settings, database, taken, ended), name="probe", daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        beat.join()
+
+
+def _keep(settings: Settings, database: Database, taken: Probe | None, ended: threading.Event) -> None:
+    while taken is not None and not ended.wait(settings.beat_seconds):
+        with suppress(ServiceUnavailable), database.writing() as session:
+            taken = hosts.renew_probe(session, taken, _lease_ms(settings))
+
+
+def _lease_ms(settings: Settings) -> int:
+    return int(settings.lease_seconds * 1000)
+
+
 def _probe(database: Database, registry: Registry, dialler: Dialler, name: str) -> None:
     """A host that has left the registry is not waited for: its jobs shall hear so."""
     options = registry.every_host.get(name)
@@ -58,6 +86,7 @@ def _probe(database: Database, registry: Registry, dialler: Dialler, name: str) 
         with database.writing() as session:
             hosts.record_refused(session, name, UnknownHost.code)
         return
+    reach("probing")
     with suppress(MoveFailure):  # the dialler has put it on record
         dialler.connect(name, options).close()
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 class Record:
     """The database, as one attempt sees it. A database that is away is asked again for as long as a lease lasts: what
     was copied is worth waiting for. Each change is guarded by the attempt's number, so that one whose answer was lost
-    may be made again."""
+    may be made again. No host is blamed for the wait."""
 
     def __init__(self, database: Database, held: Claim, lease: Lease, lease_seconds: float) -> None:
         self.held = held
@@ -71,5 +71,6 @@ class Record:
             retry=retry_if_exception_type(ServiceUnavailable),
             wait=wait_exponential(multiplier=0.1, max=2),
             stop=stop_after_delay(self._lease_seconds),
+            before_sleep=lambda _: self.lease.excused(),
             reraise=True,
         )

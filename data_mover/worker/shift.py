@@ -45,7 +45,7 @@ class Shift:
         until = time.monotonic() + self._settings.claim_on_seconds
         try:
             while self._claim_on(until):
-                if not probe(self._database, self._registry.current(), self._dialler):
+                if not probe(self._settings, self._database, self._registry.current(), self._dialler):
                     return clear_leftovers(self._database, self._registry.current(), self._dialler)
             self._bell.ring()
         except ServiceUnavailable as error:

@@ -35,6 +35,9 @@ WORKER_POINTS = {
     "finished": "COMPLETED on record, before RQ knows",
 }
 
+#: the point of a worker that no job is in the hands of
+ERRAND_POINTS = {"probing": "host about to be tried again"}
+
 ACTIONS = {
     "kill": "killed with SIGKILL",
     "stop": "stopped for longer than its lease, then woken",

@@ -5,7 +5,10 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from http.client import HTTPException
 from pathlib import Path
+from xml.parsers.expat import ExpatError
+from xmlrpc.client import Error
 
 from redis import Redis
 
@@ -17,10 +20,16 @@ from tests.servers.processes import eventually, free_port, running
 from tests.servers.proxy import Fault, Proxy, proxy
 from tests.servers.redis import redis_command
 
+#: what a caller meets whose way or whose service fails; an answer that is cut off may be no XML
+UNANSWERED = (OSError, HTTPException, Error, ExpatError)
+
+#: without TLS nothing but TCP's own checksum would notice these
+UNNOTICED = {("database", Fault.FLIP), ("web", Fault.FLIP)}
+
 
 @dataclass
 class RoughWorld:
-    """A world, the servers below it, and the ways to `host`, `redis` and, where it is a server, `database`."""
+    """A world, the servers below it, and the ways to `host`, `redis`, `web` and, where it is a server, `database`."""
 
     world: World
     servers: Supervisor
@@ -54,8 +63,10 @@ class RoughWorld:
 
 
 @contextmanager
-def rough_world(directory: Path, ssh: SshServer, database: str, workers: int = 2) -> Iterator[RoughWorld]:
-    """`database` is `sqlite` or `postgresql`."""
+def rough_world(
+    directory: Path, ssh: SshServer, database: str, workers: int = 2, **settings: str
+) -> Iterator[RoughWorld]:
+    """`database` is `sqlite` or `postgresql`; callers ask through a proxy too."""
     redis_port, database_port = free_port(), free_port()
     with ExitStack() as processes, ExitStack() as stack:
 
@@ -85,6 +96,9 @@ def rough_world(directory: Path, ssh: SshServer, database: str, workers: int = 2
                 replace(ssh, port=ways["host"].port),
                 workers=workers,
                 **urls,
+                **settings,
             )
         )
+        ways["web"] = stack.enter_context(proxy(world.service.port))
+        world.port = ways["web"].port
         yield RoughWorld(world, servers, ways, redis_port)

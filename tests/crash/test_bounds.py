@@ -9,10 +9,12 @@ from tests.crash.rough import rough_world
 from tests.crash.supervisor import strike
 from tests.crash.world import crash_world
 from tests.servers.processes import eventually
+from tests.servers.proxy import Fault
 
 WORKERS = 5
 NOTICED_SECONDS = 45
 ANSWERED_SECONDS = 1
+CANCELLED_SECONDS = 3
 REQUESTS = 100
 
 
@@ -49,12 +51,18 @@ def test_the_job_of_a_killed_worker_is_claimed_again_in_time(world, turn, time):
 
 
 @pytest.mark.soak
-def test_without_redis_the_service_answers_in_time(tmp_path, openssh, time):
-    with rough_world(tmp_path, openssh, "sqlite") as rough:
+@pytest.mark.parametrize("silent", [False, True], ids=["dead", "silent"])
+def test_without_redis_the_service_answers_in_time_and_running_copies_go_on(tmp_path, openssh, silent, time):
+    with rough_world(tmp_path, openssh, "sqlite", extra="", pace="") as rough:
         world = rough.world
         world.ready()
+        slow = world.submit(world.source("slow", 30_000_000, "slow"), "slow")
+        world.in_mid_copy(slow)
         source = world.source("small", 1000, "small")
-        rough.stop_server("redis")
+        if silent:
+            rough.ways["redis"].strike(Fault.SWALLOW)
+        else:
+            rough.stop_server("redis")
         took_seconds = []
         with world.service.proxy as proxy:
             for number in range(REQUESTS):
@@ -62,8 +70,10 @@ def test_without_redis_the_service_answers_in_time(tmp_path, openssh, time):
                 job_id = proxy.move("local://disk/small", f"local://shelf/{number}")["id"]
                 proxy.check(job_id)
                 took_seconds.append(clock.monotonic() - began)
+        copied = world.service.ended(slow)
+        rough.ways["redis"].heal()
         rough.start_server("redis")
-        world.moves = {
+        world.moves |= {
             world.find(world.destination("shelf", str(number))): (source, world.destination("shelf", str(number)))
             for number in range(REQUESTS)
         }
@@ -71,4 +81,30 @@ def test_without_redis_the_service_answers_in_time(tmp_path, openssh, time):
 
         print(f"answered in {sorted(took_seconds)[-2]:.2f} s, 99 of 100; in {max(took_seconds):.2f} s at most")
         assert sorted(took_seconds)[-2] < ANSWERED_SECONDS
+        assert (copied["status"], copied["attempt"]) == ("COMPLETED", 1)
+        assert world.violations() == []
+
+
+def test_a_cancelled_copy_sends_nothing_more_in_time_and_is_told_so_only_then(tmp_path, openssh, time):
+    with rough_world(tmp_path, openssh, "sqlite", extra="", pace="") as rough:
+        world, way = rough.world, rough.ways["host"]
+        world.ready()
+        job_id = world.submit(world.source("slow", 60_000_000, "slow"), "slow")
+        world.in_mid_copy(job_id)
+
+        world.cancel(job_id)
+        began, told, sent_bytes = clock.monotonic(), [], [way.sent_bytes]
+        with world.service.proxy as proxy:
+            while "CANCELLED" not in told:
+                job = proxy.check(job_id)
+                sent_bytes.append(way.sent_bytes)
+                told.append(job.get("phase", job["status"]))
+        took_seconds = clock.monotonic() - began
+
+        print(f"cancelled in {took_seconds:.1f} s")
+        assert took_seconds < CANCELLED_SECONDS
+        assert set(told[:-1]) == {"cancelling"}
+        assert world.left_behind() == []
+        eventually(lambda: way.connections == 0, "the connection has ended")
+        assert sent_bytes[0] < way.sent_bytes == sent_bytes[-1]
         assert world.violations() == []

@@ -27,6 +27,9 @@ from tests.servers.processes import eventually, free_port
 
 pytestmark = pytest.mark.soak
 
+#: one worker of the four may be held by a silent host for as long as connecting may take; the rest is chance
+SLOWER = 1.5
+
 #: what the tests' deployment sets to be quick
 _QUICK = ("data_mover.beat_seconds = 0.1\n", "data_mover.sweep_seconds = 0.5\n")
 
@@ -78,6 +81,7 @@ def test_moves_beside_those_to_dead_and_silent_hosts_are_as_fast_as_without_them
         beside = [_thirty(service, proxy, f"beside-{run}") for run in range(3)]
         assert {proxy.check(job_id)["status"] for job_id in sick} <= {"PENDING", "IN_PROGRESS"}
         print(f"\n30 moves alone: {alone} s; beside 20 to dead and silent hosts: {beside} s")
+        assert min(beside) < SLOWER * max(alone)
         port = silent.getsockname()[1]
         silent.close()
         for name, place in (("ssh-down", down), ("ssh-silent", port)):

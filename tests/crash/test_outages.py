@@ -4,11 +4,13 @@ import itertools
 import shutil
 import signal
 import time as clock
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
 
-from tests.crash.rough import rough_world
+from tests.crash.rough import UNANSWERED, UNNOTICED, rough_world
 from tests.crash.supervisor import strike
 from tests.crash.world import LEASE_SECONDS
 from tests.servers.processes import eventually
@@ -45,7 +47,7 @@ def copying(world):
         slow = world.submit(world.source(f"slow-{number}", size_bytes, number), "slow")
         world.in_mid_copy(slow)
         quick = [world.submit(world.source(f"{host}-{number}", 50_000, host), host) for host in ("vis", "shelf")]
-        return SimpleNamespace(slow=slow, all=[slow, *quick])
+        return SimpleNamespace(slow=slow, quick=quick, all=[slow, *quick])
 
     return begin
 
@@ -139,9 +141,8 @@ def require_done_once_up(world, ids):
     require_done(world, ids)
 
 
-#: A flipped bit on the way to the database is left out: without TLS nothing but TCP's own checksum would notice it.
 OBSTRUCTIONS = [
-    (way, fault) for way in ("host", "redis", "database") for fault in Fault if (way, fault) != ("database", Fault.FLIP)
+    (way, fault) for way in ("host", "redis", "database") for fault in Fault if (way, fault) not in UNNOTICED
 ]
 QUICK = {("host", Fault.CUT), ("database", Fault.SWALLOW)}
 CASES = [
@@ -159,6 +160,61 @@ def test_a_way_is_bad_for_a_while(rough, world, copying, way, fault, time):
     require_done_once_up(world, jobs.all)
 
 
+@pytest.mark.parametrize(
+    "fault", [Fault.CUT, *(pytest.param(fault, marks=pytest.mark.soak) for fault in Fault if fault is not Fault.CUT)]
+)
+def test_the_way_to_the_source_is_bad_for_a_while(rough, world, fault, time):
+    number = next(_numbers)
+    job_id = world.submit(world.source(f"far-{number}", 2_000_000, number), "shelf", origin="far")
+    world.in_mid_copy(job_id)
+
+    rough.obstruct("host", fault, OUTAGE_SECONDS)
+
+    require_done(world, [job_id])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, marks=[] if fault is Fault.RESET else pytest.mark.soak)
+        for fault in Fault
+        if ("web", fault) not in UNNOTICED
+    ],
+)
+def test_callers_whose_way_is_bad_ask_again_with_the_same_key_and_have_one_job(rough, world, fault, time):
+    sources = [world.source(f"asked-{next(_numbers)}", 1000, number) for number in range(8)]
+    with ThreadPoolExecutor() as callers:
+        asked = [callers.submit(ask_until_answered, world, source) for source in sources]
+        rough.obstruct("web", fault, OUTAGE_SECONDS)
+
+    ids = [each.result() for each in asked]
+
+    assert ids == [world.find(world.destination("shelf", source.name)) for source in sources]
+    require_done(world, ids)
+
+
+def ask_until_answered(world, source):
+    def ask():
+        with suppress(*UNANSWERED):
+            return world.submit(source, "shelf")
+
+    return eventually(ask, f"{source.name} is answered")
+
+
+@pytest.mark.parametrize("action", ["kill", pytest.param("stop", marks=pytest.mark.soak)])
+def test_a_worker_that_is_lost_while_it_tries_a_host_keeps_nobody_from_it_for_long(rough, world, action, time):
+    number = next(_numbers)
+    rough.ways["host"].strike(Fault.SWALLOW)
+    job_id = world.submit(world.source(f"tried-{number}", 50_000, number), "vis")
+    world.order("probing", action)
+    eventually(lambda: world.struck("probing"), "a worker tries the host again")
+
+    rough.ways["host"].heal()
+
+    require_done(world, [job_id])
+    world.supervisor.wake()
+
+
 @pytest.mark.soak
 def test_without_a_sweeper_what_a_dead_worker_dropped_waits_for_the_next_one(world, copying, time):
     sweeper = world.supervisor.process("sweeper")
@@ -168,6 +224,9 @@ def test_without_a_sweeper_what_a_dead_worker_dropped_waits_for_the_next_one(wor
     jobs = copying()
 
     strike(world.supervisor.pid(world.at_work(jobs.slow)[0]), signal.SIGKILL)
+    assert {world.service.ended(job_id)["status"] for job_id in jobs.quick} == {"COMPLETED"}
+    clock.sleep(LEASE_SECONDS)
+    assert world.job(jobs.slow).status == "IN_PROGRESS"
     world.supervisor.resume("sweeper")
 
     require_done(world, jobs.all)

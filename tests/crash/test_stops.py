@@ -77,6 +77,24 @@ def test_a_worker_that_is_told_twice_ends_at_once_and_another_goes_on(world, cop
     assert world.violations() == []
 
 
+def test_a_job_whose_worker_dies_a_third_time_is_poison_and_what_waited_goes_on(world, time):
+    world.ready()
+    source = world.source(f"poison-{time}", 50_000, time)
+    job_id = None
+    for _ in range(3):
+        world.order("transferring", "kill")
+        job_id = job_id or world.submit(source, "vis")
+        eventually(lambda: world.struck("transferring"), "its worker dies")
+    after = world.submit(world.source(f"after-{time}", 50_000, time), "shelf")
+
+    job = world.service.ended(job_id)
+
+    assert (job["status"], job["code"], job["attempt"]) == ("FAILED", "poison", 3)
+    assert world.service.ended(after)["status"] == "COMPLETED"
+    assert world.violations(failures={"poison"}) == []
+    del world.moves[job_id]
+
+
 @pytest.mark.parametrize("victim", [pytest.param("worker", marks=pytest.mark.soak), "horse"])
 def test_of_a_worker_and_its_horse_neither_goes_on_without_the_other(world, copying, victim, time):
     job_id, worker, horse = copying(f"{victim}-{time}", 1_500_000)

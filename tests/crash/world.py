@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from xmlrpc.client import ServerProxy
 
 from sqlalchemy import func, select, text
 from sqlalchemy.engine import make_url
@@ -41,7 +42,8 @@ OLD = b"what stood there before"
 
 @dataclass
 class World:
-    """The hosts are `disk` (the source), `shelf` (a directory), `vis` (SFTP) and `slow`, the same with 1 MB/s."""
+    """The hosts are `disk` (the source), `shelf` (a directory), `vis` (SFTP) and `slow`, the same with 1 MB/s; `far` is
+    what is on `disk`, by SFTP and with 1 MB/s."""
 
     directory: Path
     service: Deployment
@@ -54,6 +56,8 @@ class World:
     unwanted: set[int] = field(default_factory=set)
     #: final names under which something stood before
     replaced: set[Path] = field(default_factory=set)
+    #: where callers ask, if they do not reach the service itself
+    port: int | None = None
 
     @property
     def orders(self) -> Path:
@@ -99,10 +103,12 @@ class World:
         self.replaced.add(final)
         eventually(lambda: self.publications.of(final), "the watcher has seen the old file")
 
-    def submit(self, source: Path, host: str) -> int:
+    def submit(self, source: Path, host: str, origin: str = "disk") -> int:
         """Moves the file to the host under the same name, which is the job's key too; the id that was answered."""
-        with self.service.proxy as proxy:
-            answer = proxy.move(f"local://disk/{source.name}", f"local://{host}/{source.name}", {"key": source.name})
+        with ServerProxy(f"http://127.0.0.1:{self.port or self.service.port}/data_mover") as proxy:
+            answer = proxy.move(
+                f"local://{origin}/{source.name}", f"local://{host}/{source.name}", {"key": source.name}
+            )
         self.moves[answer["id"]] = source, self.destination(host, source.name)
         return int(answer["id"])
 
@@ -194,6 +200,7 @@ def crash_world(
         + host_table("shelf", {**local, **patience, "root": directory / "shelf"})
         + host_table("vis", ssh.options(directory / "vis", **patience))
         + host_table("slow", ssh.options(directory / "vis", bandwidth="1MB/s", **patience))
+        + host_table("far", ssh.options(directory / "disk", bandwidth="1MB/s", **patience))
     )
     with deployment(
         directory / "service", redis_url, registry, database_url=database_url, extra=extra, pace=pace

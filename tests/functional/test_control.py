@@ -1,6 +1,7 @@
 """What callers and operators do to moves that are under way, and what moves do to each other."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from xmlrpc.client import ServerProxy
 
@@ -99,6 +100,22 @@ def test_the_same_retry_asked_for_again_makes_no_second_job(world, proxy):
 
     assert first == second
     proxy.cancel(first["id"])
+
+
+def test_retries_of_one_job_that_race_make_one_job(world, proxy):
+    job_id = proxy.move("local://disk/a", "sftp://away/raced")["id"]
+    proxy.cancel(job_id)
+    eventually(lambda: proxy.check(job_id)["status"] == "CANCELLED", "it is cancelled")
+
+    def ask(_):
+        with world.service.proxy as own:
+            return own.retry(job_id)["id"]
+
+    with ThreadPoolExecutor(8) as callers:
+        ids = set(callers.map(ask, range(24)))
+
+    assert len(ids) == 1
+    proxy.cancel(ids.pop())
 
 
 @pytest.mark.parametrize(("if_exists", "outcome"), [("refuse", "exists"), ("verify", None), ("replace", None)])

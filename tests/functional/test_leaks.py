@@ -42,7 +42,7 @@ MOVES_OF_A_ROUND = [
     ("local://disk/missing", "sftp://vis/b"),
     ("sftp://vis/missing", "scp://shell/b"),
     ("local://disk/a", "sftp://vis/directory"),
-    ("scp://shell/directory", "sftp://vis/b"),
+    ("scp://shell/directory", "sftp://vis/occupied"),
     ("local://disk/a", "scp://shell/out/b"),
     *[("local://disk/a", f"sftp://{name}/b") for name in FAULTS],
 ]
@@ -55,6 +55,7 @@ def world(tmp_path, openssh, redis_url):
         (tmp_path / name).mkdir()
     (tmp_path / "disk" / "a").write_bytes(os.urandom(100_000))
     (tmp_path / "vis" / "directory" / "a").mkdir(parents=True)
+    (tmp_path / "vis" / "occupied").touch()
     (tmp_path / "vis" / "out").symlink_to(tmp_path)
     make_keys(tmp_path / "other")
     other_key = (tmp_path / "other" / "host_key.pub").read_text().strip()

@@ -1,6 +1,7 @@
 """Claims on real databases: who gets which job, and who is fenced."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import select, update
@@ -305,6 +306,23 @@ def test_the_same_key_gives_no_second_job(submit):
     assert submit(key="k") is not None
     assert submit(key="k") is None
     assert submit(key="k", caller="bob") is not None
+
+
+@pytest.mark.parametrize("same", ["key", "retry_of"])
+def test_of_many_who_ask_for_the_same_at_once_one_makes_a_job(submit, database_url, same):
+    changes = {same: "k" if same == "key" else submit()}
+
+    def ask(_):
+        database = Database(database_url)
+        with database.writing() as session:
+            job_id = history.add(session, a_submission(**changes))
+        database.close()
+        return job_id
+
+    with ThreadPoolExecutor(8) as callers:
+        made = [job_id for job_id in callers.map(ask, range(24)) if job_id is not None]
+
+    assert len(made) == 1
 
 
 def test_a_limit_holds_against_many_who_claim_at_once(submit, database_url):

@@ -116,8 +116,8 @@ def test_one_probe_at_a_time_lets_the_jobs_go_on(submit, claim, written, report)
     unreachable(written, claim(), AT_ONCE)
 
     assert written(hosts.probe_due)
-    assert written(hosts.take_probe) == "vis"
-    assert written(hosts.take_probe) is None
+    assert written(hosts.take_probe, LEASE_MS).host == "vis"
+    assert written(hosts.take_probe, LEASE_MS) is None
     assert report(job_id).phase is Phase.BLOCKED
 
     assert written(hosts.record_reached, "vis")
@@ -134,13 +134,51 @@ def test_a_host_for_which_no_job_waits_is_not_probed(submit, claim, written):
     assert not written(hosts.probe_due)
 
 
+def test_a_host_on_which_an_ended_job_has_left_something_is_probed(submit, claim, written):
+    submit()
+    held = claim()
+    written(leftovers.record_leftover, held, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
+    written(hosts.record_unreachable, "vis", AT_ONCE)
+    assert not written(hosts.probe_due)
+
+    written(claims.fail, held, HostUnreachable.code, "vis")
+
+    assert written(hosts.take_probe, LEASE_MS).host == "vis"
+
+
+def test_a_probe_whose_worker_has_died_is_anothers_once_its_lease_has_run_out(submit, claim, written):
+    submit()
+    unreachable(written, claim(), AT_ONCE)
+    lost = written(hosts.take_probe, -1)
+
+    taken = written(hosts.take_probe, LEASE_MS)
+
+    assert taken.host == lost.host
+    assert written(hosts.renew_probe, lost, LEASE_MS) is None
+    assert written(hosts.take_probe, LEASE_MS) is None
+
+
+def test_a_probe_is_kept_for_as_long_as_it_is_renewed_and_no_longer_than_nothing_is_known(submit, claim, written):
+    submit()
+    unreachable(written, claim(), AT_ONCE)
+    taken = written(hosts.take_probe, -1)
+
+    renewed = written(hosts.renew_probe, taken, LEASE_MS)
+
+    assert renewed.until_ms > taken.until_ms
+    assert written(hosts.take_probe, LEASE_MS) is None
+    written(hosts.record_reached, "vis")
+    assert written(hosts.renew_probe, renewed, LEASE_MS) is None
+    assert claim() is not None
+
+
 def test_a_probe_that_no_clock_can_mean_is_due(submit, claim, written, database):
     submit()
     unreachable(written, claim())
     with database.writing() as session:
         session.execute(update(HostRecord).where(HostRecord.name == "vis").values(probe_at_ms=2**50))
 
-    assert written(hosts.take_probe) == "vis"
+    assert written(hosts.take_probe, LEASE_MS).host == "vis"
 
 
 def test_a_host_that_answers_with_a_refusal_lets_its_jobs_hear_so(submit, claim, written):

@@ -71,6 +71,17 @@ def test_a_sign_of_life_that_is_no_progress_keeps_the_lease(database, held, abor
     assert lease.lost is None
 
 
+def test_a_transfer_that_is_kept_waiting_by_something_else_than_a_host_is_not_stalled(database, held, aborted):
+    with Lease(database, held, TERMS, aborted.set) as lease:
+        for _ in range(40):
+            lease.excused()
+            time.sleep(0.025)
+        assert lease.lost is None
+        lease.alive(silent_seconds=1)
+        lease.excused()
+        assert not aborted.wait(TERMS.idle_seconds + 0.5)
+
+
 def test_a_host_that_works_by_itself_has_its_time_and_no_more(database, held, aborted):
     with Lease(database, held, TERMS, aborted.set) as lease:
         lease.alive(silent_seconds=1)

@@ -280,6 +280,21 @@ def test_a_temporary_file_that_is_not_as_it_was_left_is_written_afresh(begun, so
     assert destination.sent == [(0, SIZE)]
 
 
+def test_a_prefix_that_spoils_after_it_was_found_right_is_noticed_at_the_end(begun, source, root):
+    class Spoiling(CountingFiles):
+        def resume(self, path, new_file, offset_bytes):
+            tamper(root / path.strip("/"))
+            return super().resume(path, new_file, offset_bytes)
+
+    destination = files(root, Spoiling)
+
+    with pytest.raises(VerifyFailed):
+        move_file(begun, source, destination, Diary())
+
+    assert destination.sent == [(HALF, SIZE)]
+    assert os.listdir(root) == []
+
+
 @pytest.mark.parametrize("there", [HALF, HALF + 1, SIZE - 1, SIZE])
 def test_what_lies_behind_the_checkpoint_is_written_again(begun, source, destination, root, there):
     path = temporary_file(root)
