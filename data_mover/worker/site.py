@@ -4,6 +4,7 @@ import secrets
 from posixpath import dirname, join
 
 from data_mover.errors import ConnectionLost, Exists, MoveFailure, NoSuchFile, Stalled, UnknownOutcome
+from data_mover.fault_points import reach
 from data_mover.jobs import files, leftovers
 from data_mover.jobs.files import RecordedFile
 from data_mover.jobs.states import FileKind
@@ -53,6 +54,7 @@ class Tree(Site):
         self._record.write(
             leftovers.record_leftover, None, FileKind.DIRECTORY, self._tree, None, None, self._record.lease_ms
         )
+        reach("tree-recorded")
         is_marked = self._record.ask(files.is_tree_marked, self._held)
         if any(self._take(tree) for tree in built):
             self._record.write(files.unmark_tree, self._record.lease_ms)
@@ -80,8 +82,10 @@ class Tree(Site):
         if refused := self._record.change(files.take_place, self._held, 0, place, None, self._record.lease_ms):
             raise refused
         self._record.write(files.mark_tree, self._record.lease_ms)
+        reach("tree-marked")
         try:
             self._destination.rename(self._tree, self._path)
+            reach("tree-renamed")
         except (ConnectionLost, Stalled):
             raise
         except MoveFailure as failure:
@@ -98,6 +102,7 @@ class Tree(Site):
             self._destination.rename(tree, self._tree)
         except NoSuchFile:
             return False
+        reach("tree-taken")
         self._record.change(leftovers.move_tree, self._held, tree, self._tree)
         return True
 
@@ -115,3 +120,4 @@ class Tree(Site):
     def _published(self) -> None:
         self._is_published = True
         self._record.write(files.record_tree_published, self._tree)
+        reach("tree-forgotten")

@@ -35,6 +35,15 @@ WORKER_POINTS = {
     "finished": "COMPLETED on record, before RQ knows",
 }
 
+#: points of a work-horse while it builds a folder that is to appear at once
+FOLDER_POINTS = {
+    "tree-recorded": "folder on record, not begun",
+    "tree-taken": "what a predecessor has built taken over, not on record",
+    "tree-marked": "marked as about to appear",
+    "tree-renamed": "the folder has appeared",
+    "tree-forgotten": "the temporary folder forgotten",
+}
+
 #: the point of a worker that no job is in the hands of
 ERRAND_POINTS = {"probing": "host about to be tried again"}
 

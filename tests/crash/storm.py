@@ -6,6 +6,7 @@ when, follows from the seed; what it hits then depends on the machine.
 
 import argparse
 import random
+import shutil
 import signal
 import sqlite3
 import sys
@@ -13,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,15 +23,19 @@ from redis.exceptions import RedisError
 from sqlalchemy import select
 
 from data_mover.jobs.models import Job
-from tests.crash.matrix import ACTIONS, WEB_POINTS, WORKER_POINTS
+from tests.crash.cargo import Cargo
+from tests.crash.matrix import ACTIONS, FOLDER_POINTS, WEB_POINTS, WORKER_POINTS
 from tests.crash.rough import UNANSWERED, UNNOTICED, RoughWorld, rough_world
 from tests.crash.supervisor import strike
-from tests.crash.world import LEASE_SECONDS
+from tests.crash.world import LEASE_SECONDS, World
 from tests.servers.openssh import SshServer, openssh_server
 from tests.servers.proxy import Fault
 
 CLIENTS = 3
 LARGEST_BYTES = 2_000_000
+LARGEST_OF_MANY_BYTES = 100_000
+#: of all moves
+FOLDERS, LISTS = 0.25, 0.1
 #: nothing waits so long, but a machine may be slow
 CALM_SECONDS = 600
 
@@ -40,6 +46,7 @@ class Report:
 
     seed: int
     statuses: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
     struck: Counter[str] = field(default_factory=Counter)
     most_attempts: int = 0
     #: from the last strike until everything rested
@@ -48,9 +55,10 @@ class Report:
 
     def __str__(self) -> str:
         told = " ".join(f"{status}={count}" for status, count in sorted(self.statuses.items()))
+        kinds = ", ".join(f"{count} {name}" for name, count in sorted(self.kinds.items()))
         struck = ", ".join(f"{count} {name}" for name, count in sorted(self.struck.items()))
         lines = [
-            f"seed {self.seed}: {told}, {self.most_attempts} attempts at most, "
+            f"seed {self.seed}: {told} ({kinds}), {self.most_attempts} attempts at most, "
             f"at rest after {self.calm_seconds:.0f} s; struck: {struck}",
             *(f"  VIOLATION {violation}" for violation in self.violations),
         ]
@@ -63,8 +71,10 @@ def storm(directory: Path, ssh: SshServer, database: str, seconds: float, seed: 
         rough.world.ready()
         report = Report(seed)
         ended = threading.Event()
+        #: what was ever asked for, by its key
+        asked: dict[str, Cargo] = {}
         clients = [
-            threading.Thread(target=_submit, args=(rough, random.Random(f"{seed} {n}"), n, ended))
+            threading.Thread(target=_submit, args=(rough, random.Random(f"{seed} {n}"), n, ended, asked))
             for n in range(CLIENTS)
         ]
         for client in clients:
@@ -78,22 +88,25 @@ def storm(directory: Path, ssh: SshServer, database: str, seconds: float, seed: 
         began = time.monotonic()
         _calm(rough)
         report.calm_seconds = time.monotonic() - began
-        _look(rough, report)
+        _look(rough, report, asked)
     return report
 
 
-def _submit(rough: RoughWorld, chance: random.Random, client: int, ended: threading.Event) -> None:
+def _submit(
+    rough: RoughWorld, chance: random.Random, client: int, ended: threading.Event, asked: dict[str, Cargo]
+) -> None:
     """What one client does: a move whose answer is lost is asked for again, with the same key; a few are cancelled."""
     number = 0
     while not ended.is_set():
         number += 1
-        source = rough.world.source(f"{client}-{number}", int(LARGEST_BYTES ** chance.random()), chance.random())
-        if chance.random() < 0.05:
-            source.unlink()
         host = chance.choice(["vis", "shelf", "slow"])
+        cargo = _cargo(rough.world, chance, f"{client}-{number}", host)
+        asked[cargo.sources[0].name] = cargo
+        if chance.random() < 0.05:
+            _take_away(chance.choice(cargo.sources))
         job_id = None
         while not ended.is_set() and job_id is None:
-            job_id = _acknowledged(rough, source, host)
+            job_id = _acknowledged(rough, cargo, host)
             ended.wait(0.1)
         ended.wait(chance.uniform(0, 0.4))
         if job_id is not None and chance.random() < 0.1:
@@ -101,9 +114,34 @@ def _submit(rough: RoughWorld, chance: random.Random, client: int, ended: thread
                 rough.world.cancel(job_id)
 
 
-def _acknowledged(rough: RoughWorld, source: Path, host: str) -> int | None:
+def _cargo(world: World, chance: random.Random, name: str, host: str) -> Cargo:
+    """A folder of small files, which is to appear at once or not; a list; or, mostly, a file."""
+    kind = chance.random()
+    if kind < FOLDERS:
+        folder = world.folder(name, _sizes_bytes(chance, chance.randint(3, 12)), chance.random())
+        return Cargo.of_folder(folder, world.destination(host, name), is_atomic=chance.random() < 0.5)
+    count = chance.randint(2, 4) if kind < FOLDERS + LISTS else 1
+    sizes_bytes = _sizes_bytes(chance, count) if count > 1 else [int(LARGEST_BYTES ** chance.random())]
+    sources = [world.source(f"{name}-{part}", size, chance.random()) for part, size in enumerate(sizes_bytes)]
+    if count > 1:
+        return Cargo.of_list(sources, world.destination(host, ""))
+    return Cargo.of_file(sources[0], world.destination(host, sources[0].name))
+
+
+def _sizes_bytes(chance: random.Random, count: int) -> list[int]:
+    return [int(LARGEST_OF_MANY_BYTES ** chance.random()) for _ in range(count)]
+
+
+def _take_away(source: Path) -> None:
+    if source.is_dir():
+        shutil.rmtree(source)
+    else:
+        source.unlink()
+
+
+def _acknowledged(rough: RoughWorld, cargo: Cargo, host: str) -> int | None:
     with suppress(*UNANSWERED):
-        return rough.world.submit(source, host)
+        return rough.world.submit_cargo(cargo, host)
     return None
 
 
@@ -149,7 +187,7 @@ class _Strikes:
     def fault_point(self) -> None:
         """Who was stopped at the last one is woken."""
         self._world.supervisor.wake()
-        points = sorted(WORKER_POINTS) * 3 + sorted(WEB_POINTS)
+        points = sorted(WORKER_POINTS | FOLDER_POINTS) * 3 + sorted(WEB_POINTS)
         self._world.order(self._chance.choice(points), self._chance.choice(sorted(ACTIONS)))
 
     def obstruct(self) -> None:
@@ -204,15 +242,15 @@ def _rests(rough: RoughWorld) -> bool:
     return live is None and not rough.world.left_behind()
 
 
-def _look(rough: RoughWorld, report: Report) -> None:
+def _look(rough: RoughWorld, report: Report, asked: Mapping[str, Cargo]) -> None:
     """Jobs whose id never reached a client are held to the same."""
     world = rough.world
     with world.database.reading() as session:
         jobs = list(session.scalars(select(Job)))
     for job in jobs:
-        name = job.destination_path.removeprefix("/")
-        world.moves.setdefault(job.id, (world.directory / "disk" / name, world.destination(job.destination_host, name)))
+        world.moves.setdefault(job.id, asked[str(job.key)])
     report.statuses.update(job.status for job in jobs)
+    report.kinds.update(f"{world.moves[job.id].kind} {job.status}" for job in jobs)
     report.most_attempts = max((job.attempt for job in jobs), default=0)
     report.violations = world.violations(failures={"poison", "unknown-outcome"})
 

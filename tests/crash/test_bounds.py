@@ -5,6 +5,7 @@ import time as clock
 
 import pytest
 
+from tests.crash.cargo import Cargo
 from tests.crash.rough import rough_world
 from tests.crash.supervisor import strike
 from tests.crash.world import crash_world
@@ -74,8 +75,8 @@ def test_without_redis_the_service_answers_in_time_and_running_copies_go_on(tmp_
         rough.ways["redis"].heal()
         rough.start_server("redis")
         world.moves |= {
-            world.find(world.destination("shelf", str(number))): (source, world.destination("shelf", str(number)))
-            for number in range(REQUESTS)
+            world.find(final): Cargo.of_file(source, final)
+            for final in (world.destination("shelf", str(number)) for number in range(REQUESTS))
         }
         eventually(lambda: world.has_ended(world.moves), "all have ended", 120)
 

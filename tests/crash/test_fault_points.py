@@ -9,6 +9,7 @@ from xmlrpc.client import Error
 
 import pytest
 
+from tests.crash.cargo import Cargo
 from tests.crash.matrix import ACTIONS, QUICK, SIZE_BYTES, WEB_POINTS, WORKER_POINTS, Fault
 from tests.crash.supervisor import strike
 from tests.servers.processes import eventually
@@ -75,7 +76,7 @@ def test_a_request_whose_answer_is_lost_has_made_no_job_or_a_whole_one(world, st
     assert (job_id is None) == (fault.point in ("begun", "inserted") and not answered)
     if job_id is not None:
         assert world.service.ended(job_id)["status"] == "COMPLETED"
-        world.moves[job_id] = source, world.destination(host, source.name)
+        world.moves[job_id] = Cargo.of_file(source, world.destination(host, source.name))
     eventually(lambda: not world.left_behind(), "nothing is left behind")
     assert world.violations() == []
 

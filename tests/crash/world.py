@@ -3,7 +3,7 @@
 import os
 import random
 import signal
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +14,10 @@ from sqlalchemy.engine import make_url
 
 from data_mover.db import Database
 from data_mover.errors import ServiceUnavailable
-from data_mover.jobs.models import Job, TemporaryFile
+from data_mover.jobs.models import Job, JobFile, TemporaryFile
 from data_mover.transfer.plan import TEMPORARY_PREFIX
-from tests.crash.publications import Publications, sha256
+from tests.crash.cargo import Cargo
+from tests.crash.publications import Publications
 from tests.crash.supervisor import Supervisor, strike
 from tests.crash.transitions import backward_steps, record_transitions
 from tests.servers.deployment import QUICK_PACE, TERMINAL, Deployment, deployment, host_table
@@ -50,8 +51,8 @@ class World:
     supervisor: Supervisor
     publications: Publications
     database: Database
-    #: acknowledged ids, each with its source and its final path
-    moves: dict[int, tuple[Path, Path]] = field(default_factory=dict)
+    #: what each acknowledged job moves
+    moves: dict[int, Cargo] = field(default_factory=dict)
     #: ids of moves that somebody has asked to cancel
     unwanted: set[int] = field(default_factory=set)
     #: final names under which something stood before
@@ -103,13 +104,28 @@ class World:
         self.replaced.add(final)
         eventually(lambda: self.publications.of(final), "the watcher has seen the old file")
 
+    def folder(self, name: str, sizes_bytes: Sequence[int], seed: object) -> Path:
+        """A new folder at the source: an empty directory, and files of known content, every other one a level lower."""
+        path = self.directory / "disk" / name
+        for directory in ("sub", "empty"):
+            (path / directory).mkdir(parents=True)
+        for number, size_bytes in enumerate(sizes_bytes):
+            self.source(f"{name}/{'sub/' * (number % 2)}{number}", size_bytes, f"{seed} {number}")
+        return path
+
     def submit(self, source: Path, host: str, origin: str = "disk") -> int:
         """Moves the file to the host under the same name, which is the job's key too; the id that was answered."""
+        return self.submit_cargo(Cargo.of_file(source, self.destination(host, source.name)), host, origin)
+
+    def submit_cargo(self, cargo: Cargo, host: str, origin: str = "disk") -> int:
+        """Moves what it consists of to the host, under the same names; the first is the job's key too."""
+        sources = [f"local://{origin}/{source.name}" for source in cargo.sources]
+        source = sources if cargo.is_list else sources[0]
+        destination = f"local://{host}/" if cargo.is_list else f"local://{host}/{cargo.sources[0].name}"
+        options = {"key": cargo.sources[0].name, **({"atomic": True} if cargo.is_atomic else {})}
         with ServerProxy(f"http://127.0.0.1:{self.port or self.service.port}/data_mover") as proxy:
-            answer = proxy.move(
-                f"local://{origin}/{source.name}", f"local://{host}/{source.name}", {"key": source.name}
-            )
-        self.moves[answer["id"]] = source, self.destination(host, source.name)
+            answer = proxy.move(source, destination, options)
+        self.moves[answer["id"]] = cargo
         return int(answer["id"])
 
     def cancel(self, job_id: int) -> None:
@@ -153,18 +169,19 @@ class World:
         with self.database.reading() as session:
             found += backward_steps(session)
             jobs = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_(self.moves)))}
+            rows = {id_: session.scalars(select(JobFile).where(JobFile.job_id == id_)).all() for id_ in jobs}
         found += [f"job {job_id} was acknowledged and is gone" for job_id in self.moves.keys() - jobs.keys()]
         for job_id in self.moves.keys() & jobs.keys():
-            source, final = self.moves[job_id]
-            published = self.publications.of(final)[final in self.replaced :]
-            found += _job_violations(jobs[job_id], source, final, published, failures)
+            told = jobs[job_id], rows[job_id]
+            found += self.moves[job_id].violations(*told, self.publications, self.replaced, failures)
         cancelled = {job_id for job_id, job in jobs.items() if job.status == "CANCELLED"}
         found += [f"job {job_id} was cancelled and nobody asked for that" for job_id in cancelled - self.unwanted]
         return found + self.left_behind()
 
     def left_behind(self) -> list[str]:
         """Temporary files on the hosts and in the database."""
-        files = [name for host in ("vis", "shelf") for name in os.listdir(self.directory / host)]
+        walks = [os.walk(self.directory / host) for host in ("vis", "shelf")]
+        files = [name for walk in walks for _, *both in walk for names in both for name in names]
         with self.database.reading() as session:
             rows = session.scalars(select(TemporaryFile.path)).all()
         return [f"left on the host: {name}" for name in files if name.startswith(TEMPORARY_PREFIX)] + [
@@ -220,22 +237,3 @@ def crash_world(
         ):
             yield World(directory, service, supervisor, publications, database)
         database.close()
-
-
-def _job_violations(job: Job, source: Path, final: Path, published: list[str], failures: Collection[str]) -> list[str]:
-    expected = sha256(source) if source.exists() else None
-    told = f"job {job.id} {job.status} {job.code} {final.name} attempt {job.attempt}"
-    found = []
-    if job.status not in TERMINAL:
-        found.append(f"{told}: has not ended")
-    if job.status == "FAILED" and job.code not in failures and (expected or job.code != "no-such-file"):
-        found.append(f"{told}: nothing explains that")
-    if job.status == "COMPLETED" and (not final.exists() or sha256(final) != expected):
-        found.append(f"{told}: the file is another")
-    if len(published) > 1 or (job.status == "COMPLETED" and len(published) != 1):
-        found.append(f"{told}: published {len(published)} times")
-    if job.status != "COMPLETED" and published and job.code != "unknown-outcome":
-        found.append(f"{told}: published all the same")
-    if any(digest != expected for digest in published):
-        found.append(f"{told}: something else was published")
-    return found
