@@ -75,3 +75,13 @@ QUICK = {
     (Fault("renamed", "raise"), "shelf"),
     (Fault("finished", "kill"), "shelf"),
 }
+
+#: the same of folders, and whether each is to appear at once
+QUICK_FOLDERS = {
+    (Fault("sent-1048576", "kill"), "vis", "plain"),
+    (Fault("renamed", "kill"), "vis", "plain"),
+    (Fault("recorded", "stop"), "shelf", "atomic"),
+    (Fault("marked", "kill"), "vis", "atomic"),
+    (Fault("tree-marked", "kill"), "vis", "atomic"),
+    (Fault("tree-renamed", "kill"), "shelf", "atomic"),
+}

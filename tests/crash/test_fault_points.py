@@ -10,7 +10,16 @@ from xmlrpc.client import Error
 import pytest
 
 from tests.crash.cargo import Cargo
-from tests.crash.matrix import ACTIONS, QUICK, SIZE_BYTES, WEB_POINTS, WORKER_POINTS, Fault
+from tests.crash.matrix import (
+    ACTIONS,
+    FOLDER_POINTS,
+    QUICK,
+    QUICK_FOLDERS,
+    SIZE_BYTES,
+    WEB_POINTS,
+    WORKER_POINTS,
+    Fault,
+)
 from tests.crash.supervisor import strike
 from tests.servers.processes import eventually
 
@@ -18,11 +27,16 @@ _numbers = itertools.count(1)
 
 
 def cases(points, *hosts):
-    faults = [(Fault(point, action), host) for point in points for action in ACTIONS for host in hosts]
-    return [
-        pytest.param(*case, id="-".join((*case[0], case[1])), marks=[] if case in QUICK else pytest.mark.soak)
-        for case in faults
-    ]
+    return [marked(Fault(point, action), host) for point in points for action in ACTIONS for host in hosts]
+
+
+def folder_cases(points, appears, *hosts):
+    return [marked(Fault(point, action), host, appears) for point in points for action in ACTIONS for host in hosts]
+
+
+def marked(fault, *how):
+    is_quick = (fault, *how) in QUICK | QUICK_FOLDERS
+    return pytest.param(fault, *how, id="-".join((*fault, *how)), marks=[] if is_quick else pytest.mark.soak)
 
 
 @pytest.fixture
@@ -41,13 +55,30 @@ def test_a_worker_that_is_struck_loses_nothing_and_publishes_once(world, struck,
     world.old(host, source.name)
 
     struck(*fault)
-    job_id = world.submit(source, host)
-    eventually(lambda: world.struck(fault.point), f"somebody reaches {fault.point}")
-    asleep = world.asleep() if fault.action == "stop" else []
-    job = world.service.ended(job_id)
-    for pid in asleep:
-        strike(pid, signal.SIGCONT)
-    eventually(lambda: all(is_over(world, pid) for pid in asleep), "the woken one has ended its shift")
+    job = ended_though_struck(world, world.submit(source, host), fault)
+
+    assert job["status"] == "COMPLETED"
+    eventually(lambda: not world.left_behind(), "nothing is left behind")
+    assert world.violations() == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "host", "appears"),
+    [
+        *folder_cases(WORKER_POINTS, "plain", "vis", "shelf"),
+        *folder_cases(WORKER_POINTS | FOLDER_POINTS, "atomic", "vis", "shelf"),
+    ],
+)
+def test_a_folder_arrives_whole_and_once_though_its_worker_is_struck(world, struck, fault, host, appears, time):
+    world.ready()
+    name = f"folder-{fault.point}-{fault.action}-{next(_numbers)}"
+    folder = world.folder(name, [1000, SIZE_BYTES, 70_000, 0], fault)
+    cargo = Cargo.of_folder(folder, world.destination(host, name), is_atomic=appears == "atomic")
+
+    if fault.point == "tree-taken":  # there must be a predecessor
+        struck("tree-marked", "kill")
+    struck(*fault)
+    job = ended_though_struck(world, world.submit_cargo(cargo, host), fault)
 
     assert job["status"] == "COMPLETED"
     eventually(lambda: not world.left_behind(), "nothing is left behind")
@@ -79,6 +110,17 @@ def test_a_request_whose_answer_is_lost_has_made_no_job_or_a_whole_one(world, st
         world.moves[job_id] = Cargo.of_file(source, world.destination(host, source.name))
     eventually(lambda: not world.left_behind(), "nothing is left behind")
     assert world.violations() == []
+
+
+def ended_though_struck(world, job_id, fault):
+    """The job as it is at the end; whoever was stopped has woken since and is done."""
+    eventually(lambda: world.struck(fault.point), f"somebody reaches {fault.point}")
+    asleep = world.asleep() if fault.action == "stop" else []
+    job = world.service.ended(job_id)
+    for pid in asleep:
+        strike(pid, signal.SIGCONT)
+    eventually(lambda: all(is_over(world, pid) for pid in asleep), "the woken one has ended its shift")
+    return job
 
 
 def is_over(world, pid):
