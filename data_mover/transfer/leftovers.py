@@ -25,8 +25,10 @@ def _remove_tree(files: Files, path: str) -> None:
         return
     with closing(files.entries(path)) as entries:
         for entry in entries:
-            remove = _remove_tree if entry.kind is Kind.DIRECTORY else Files.remove
-            remove(files, join(path, entry.name))
+            if entry.kind is Kind.DIRECTORY:
+                _remove_tree(files, join(path, entry.name))
+            else:
+                files.remove(join(path, entry.name))
     files.remove_directory(path)
 
 

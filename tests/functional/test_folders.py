@@ -358,6 +358,31 @@ def test_a_folder_goes_on_where_a_worker_died(stage, tree, point, atomic):
     eventually(lambda: not stage.left_behind(), "nothing is left behind")
 
 
+@pytest.mark.parametrize("point", ["tree-recorded", "tree-marked", "tree-renamed", "tree-forgotten"])
+def test_a_folder_appears_once_where_a_worker_died_that_let_it_appear(stage, tree, point):
+    target = stage.vis / f"died-{point}"
+
+    stage.order(point, "kill")
+    job = stage.moved(f"local://disk/{tree.name}", f"sftp://vis/{target.name}", atomic=True)
+
+    assert (job["status"], job["attempt"]) == ("COMPLETED", 2), job
+    assert seen(target) == seen(tree)
+    eventually(lambda: not stage.left_behind(), "nothing is left behind")
+
+
+def test_a_folder_that_something_came_before_leaves_nothing_of_itself(stage, tree):
+    target = stage.vis / "came-before"
+
+    stage.order("verifying", "kill")
+    job_id = stage.move(f"local://disk/{tree.name}", f"sftp://vis/{target.name}", atomic=True)
+    eventually(lambda: not (stage.directory / "orders" / "verifying").exists(), "a worker has died")
+    target.mkdir()
+    job = stage.service.ended(job_id)
+
+    assert (job["status"], job["code"]) == ("FAILED", "exists"), job
+    eventually(lambda: not stage.left_behind(), "nothing is left behind")
+
+
 def test_a_folder_that_is_cancelled_leaves_what_has_arrived_and_nothing_else(stage, tree):
     for number in range(10):
         (tree / f"{number}.bin").write_bytes(os.urandom(200_000))
