@@ -69,10 +69,13 @@ def directories(session: Session, held: Claim, before: int | None) -> list[Recor
 
 
 def record_directories(session: Session, held: Claim) -> bool:
-    """Records that all directories are as they are to be. False if the job is no longer this attempt's."""
+    """Records that all directories are as they are to be; that of a folder which is to appear at once is published by
+    `record_tree_published` alone. False if the job is no longer this attempt's."""
     mine = is_mine(session, held)
     if mine:
         made = (JobFile.job_id == held.job_id, JobFile.kind == FileKind.DIRECTORY, JobFile.state.not_in(SETTLED))
+        if held.selection.atomic:
+            made = (*made, JobFile.number > 0)
         session.execute(update(JobFile).where(*made).values(state=FileState.PUBLISHED))
     return mine
 
@@ -168,6 +171,11 @@ def is_folder(session: Session, held: Claim) -> bool:
 def is_tree_marked(session: Session, held: Claim) -> bool:
     """Whether an attempt was about to let all files appear at once, and nobody has found out yet whether it did."""
     return session.scalars(select(JobFile.number).where(*_top(held), JobFile.state == FileState.VERIFIED)).first() == 0
+
+
+def is_tree_published(session: Session, held: Claim) -> bool:
+    """Whether an attempt has recorded that all files have appeared at once."""
+    return session.scalars(select(JobFile.number).where(*_top(held), JobFile.state == FileState.PUBLISHED)).first() == 0
 
 
 def mark_tree(session: Session, held: Claim, lease_ms: int) -> bool:

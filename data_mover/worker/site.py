@@ -50,6 +50,9 @@ class Tree(Site):
 
         UnknownOutcome where one of them was about to publish, and something else stands at the final path.
         """
+        if self._record.ask(files.is_tree_published, self._held):
+            self._is_published = True
+            return
         built = self._record.ask(leftovers.trees_of, self._held)
         self._record.write(
             leftovers.record_leftover, None, FileKind.DIRECTORY, self._tree, None, None, self._record.lease_ms
