@@ -74,9 +74,8 @@ def record_directories(session: Session, held: Claim) -> bool:
     mine = is_mine(session, held)
     if mine:
         made = (JobFile.job_id == held.job_id, JobFile.kind == FileKind.DIRECTORY, JobFile.state.not_in(SETTLED))
-        if held.selection.atomic:
-            made = (*made, JobFile.number > 0)
-        session.execute(update(JobFile).where(*made).values(state=FileState.PUBLISHED))
+        first_number = 1 if held.selection.atomic else 0
+        session.execute(update(JobFile).where(*made, JobFile.number >= first_number).values(state=FileState.PUBLISHED))
     return mine
 
 
