@@ -71,7 +71,9 @@ class Stage:
         (self.directory / ".order").rename(self.directory / "orders" / point)
 
     def left_behind(self) -> list[str]:
-        return [str(path) for root in (self.vis,) for path in root.rglob(f"{TEMPORARY_PREFIX}*")]
+        """What is being removed at this moment may be told or not."""
+        found = [Path(above, name) for above, below, names in os.walk(self.vis) for name in [*below, *names]]
+        return [str(path) for path in found if path.name.startswith(TEMPORARY_PREFIX)]
 
 
 @pytest.fixture(scope="module")
