@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from data_mover.db import insert_if_absent, now_ms
 from data_mover.errors import HostUnreachable
-from data_mover.jobs.models import HostRecord, Job, Lane
+from data_mover.jobs.models import HostRecord, Job, Lane, TemporaryFile
 from data_mover.jobs.retries import Backoff
 from data_mover.jobs.states import Phase, Status
 
@@ -172,13 +172,17 @@ def _blocked() -> ColumnElement[bool]:
 
 
 def _probes_due() -> Any:
-    """Hosts that a job waits for; one that is to be probed later than can have been meant is due, for clocks jump."""
+    """Hosts that a job waits for, or a temporary file that is to be cleared there; one that is to be probed later than
+    can have been meant is due, for clocks jump."""
     waiting = (Job.lane_id == Lane.id) & (Job.status == Status.PENDING)
     wanted = or_(Lane.source_host == HostRecord.name, Lane.destination_host == HostRecord.name)
     return select(HostRecord).where(
         ~HostRecord.paused,
         or_(HostRecord.probe_at_ms <= now_ms(), HostRecord.probe_at_ms > now_ms() + LONGEST_PROBE_WAIT_MS),
-        select(Lane.id).where(wanted, select(Job.id).where(waiting).exists()).exists(),
+        or_(
+            select(Lane.id).where(wanted, select(Job.id).where(waiting).exists()).exists(),
+            select(TemporaryFile.id).where(TemporaryFile.host == HostRecord.name).exists(),
+        ),
     )
 
 

@@ -134,6 +134,16 @@ def test_a_host_for_which_no_job_waits_is_not_probed(submit, claim, written):
     assert not written(hosts.probe_due)
 
 
+def test_a_host_on_which_a_temporary_file_lies_is_probed_though_no_job_waits(submit, claim, written):
+    submit()
+    held = claim()
+    written(files.record_leftover, held, "/.temporary", None, None, LEASE_MS)
+    written(hosts.record_unreachable, "vis", AT_ONCE)
+    written(claims.fail, held, HostUnreachable("vis"))
+
+    assert written(hosts.take_probe) == "vis"
+
+
 def test_a_probe_that_no_clock_can_mean_is_due(submit, claim, written, database):
     submit()
     unreachable(written, claim())
