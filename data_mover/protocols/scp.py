@@ -9,6 +9,7 @@ from shlex import quote
 from data_mover.errors import (
     CannotReplace,
     ConnectionLost,
+    HostFailed,
     IsADirectory,
     MoveFailure,
     NoSuchFile,
@@ -28,7 +29,12 @@ from data_mover.protocols.ssh_files import SshFiles
 #: blocks, used, available and capacity; names before and behind them may have spaces
 _DF_COLUMNS = re.compile(rb"\s\d+\s+\d+\s+(\d+)\s+(?:\d+%|-)\s")
 
-#: exit statuses of our own commands
+#: mode in hexadecimal, size and modification time
+_STAT = re.compile(rb"([0-9a-f]+) (\d+) (-?\d+)")
+_NOT_UNDERSTOOD = "its shell does not answer what it is asked; a profile that prints something may be in the way"
+
+#: exit statuses of our own commands. A shell that runs nothing says 0, and so do some that are no shells
+_DONE = 80
 _IS_A_DIRECTORY, _NOT_PERMITTED, _MISSING, _EXISTS, _CANNOT_REPLACE, _NOT_A_FILE = 81, 82, 83, 84, 85, 86
 _FAILURES: dict[int, type[MoveFailure]] = {
     _IS_A_DIRECTORY: IsADirectory,
@@ -171,22 +177,24 @@ class ScpFiles(SshFiles):
         """What stands at the path, and its real path. A link that leads nowhere is something, and is its own path."""
         name = quote(f"{self._root.rstrip('/')}{path}")
         output = self._run(
-            f"if [ -e {name} ]; then stat -L -c '%f %s %Y' -- {name} && readlink -f -- {name}; "
+            f"{{ if [ -e {name} ]; then stat -L -c '%f %s %Y' -- {name} && readlink -f -- {name}; "
             f"elif [ -L {name} ]; then echo 0 0 0; cd -P -- {quote(dirname(self._root.rstrip('/') + path))} && pwd -P; "
-            f"else echo none; fi"
+            f"else echo none; fi; }} 2>&1"
         )
         first, _, rest = output.text.partition(b"\n")
         if output.status != 0:
-            raise PermissionRefused(self._name(path))
+            raise refusal(output.text, self.host, path)
         if first == b"none":
             return None
-        return _facts(first, self.host), rest.removesuffix(b"\n").decode(errors="surrogateescape")
+        return _facts(first, self.host), _real_path(rest, self.host)
 
     def _real_root(self) -> str:
-        output = self._run(f"cd -P -- {quote(self.options.root)} && pwd -P")
-        if output.status != 0:
+        output = self._run(f"cd -P -- {quote(self.options.root)} || exit {_MISSING}; pwd -P")
+        if output.status == _MISSING:
             raise NoSuchFile(f"{self.host}: the root directory of the registry")
-        return output.text.decode(errors="surrogateescape").removesuffix("\n").rstrip("/") or "/"
+        if output.status != 0:
+            raise HostFailed(f"{self.host}: the root directory of the registry cannot be looked up")
+        return _real_path(output.text, self.host).rstrip("/") or "/"
 
     def _make_directory(self, path: str) -> None:
         name = quote(self._beside(path))
@@ -212,12 +220,12 @@ class ScpFiles(SshFiles):
         )
 
     def _shell(self, command: str, path: str) -> None:
-        output = self._run(f"{{ {command}; }} 2>&1")
-        if output.status != 0:
+        output = self._run(f"( {command}; ) 2>&1 && exit {_DONE}")
+        if output.status != _DONE:
             self._known.forget_all()
         if output.status in _FAILURES:
             raise _FAILURES[output.status](self._name(path))
-        if output.status != 0:
+        if output.status != _DONE:
             raise refusal(output.text, self.host, path)
 
     def _run(self, command: str) -> Output:
@@ -226,9 +234,16 @@ class ScpFiles(SshFiles):
 
 def _facts(line: bytes, host: str) -> Facts:
     """From the mode in hexadecimal, the size and the modification time."""
-    words = line.split()
-    if len(words) != 3:
-        raise ConnectionLost(f"{host}: stat is not understood")
+    words = _STAT.fullmatch(line)
+    if words is None:
+        raise ConnectionLost(f"{host}: {_NOT_UNDERSTOOD}")
     kinds = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY}
-    mode = int(words[0], 16)
-    return Facts(kinds.get(stat.S_IFMT(mode), Kind.OTHER), int(words[1]), float(words[2]), mode=mode & 0o777)
+    mode = int(words[1], 16)
+    return Facts(kinds.get(stat.S_IFMT(mode), Kind.OTHER), int(words[2]), float(words[3]), mode=mode & 0o777)
+
+
+def _real_path(text: bytes, host: str) -> str:
+    """What `pwd` or `readlink` has said. Anything else would be taken for another place than the one that was meant."""
+    if not text.startswith(b"/") or not text.endswith(b"\n"):
+        raise ConnectionLost(f"{host}: {_NOT_UNDERSTOOD}")
+    return text.removesuffix(b"\n").decode(errors="surrogateescape")

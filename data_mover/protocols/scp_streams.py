@@ -127,7 +127,9 @@ class ScpUpload(Writer):
         self._channel.shutdown_write()
         if not self._channel.status_event.wait(self._files.options.idle_timeout_seconds):
             raise TimeoutError
-        return self._channel.recv_exit_status()
+        if self._channel.exit_status == -1:  # the connection broke, or the host killed the command
+            raise EOFError
+        return self._channel.exit_status
 
     def _bring_to_disk(self) -> None:
         """Where the host's `sync` takes a file; elsewhere the host decides when the bytes are on disk."""

@@ -47,7 +47,7 @@ _SHA256_OUTPUT = re.compile(rb"([0-9a-f]{64}) [ *](?:-|\*?stdin)\n?")
 
 @dataclass(frozen=True)
 class Output:
-    """What a command said. An exit status of -1 means that the host told none."""
+    """What a command said. An exit status of -1 means that it was not heard out."""
 
     status: int
     text: bytes
@@ -93,7 +93,10 @@ class SshConnection:
             return channel
 
     def run(self, command: str, size_bytes: int = 0) -> Output:
-        """Runs a command to its end, with nothing to read, while patience with work on so many bytes lasts."""
+        """Runs a command to its end, with nothing to read, while patience with work on so many bytes lasts.
+
+        ConnectionLost where it does not come to one.
+        """
         channel = self.start(command)
         with self.told():
             try:
@@ -175,7 +178,9 @@ class SshConnection:
             channel.settimeout(max(0.0, deadline - time.monotonic()))
         if not channel.status_event.wait(max(0.0, deadline - time.monotonic())):
             raise TimeoutError
-        return Output(channel.recv_exit_status(), bytes(text))
+        if channel.exit_status == -1:  # the connection broke, or the host killed the command
+            raise EOFError
+        return Output(channel.exit_status, bytes(text))
 
     @contextmanager
     def _bounded(self) -> Iterator[None]:

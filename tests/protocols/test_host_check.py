@@ -11,6 +11,7 @@ from data_mover.registry import HostEntry, host_entries
 from data_mover.scripts.host_check import check_host
 from tests.servers.asyncssh_server import PASSWORD, asyncssh_server
 from tests.servers.deployment import INI, host_table
+from tests.servers.faulty_shell import faulty_shell
 from tests.servers.openssh import openssh_server
 from tests.servers.processes import free_port
 from tests.servers.web import web_server
@@ -210,6 +211,15 @@ def test_a_host_that_cannot_replace_atomically(check, root, tmp_path):
     assert "sha256-readback" in atomic["verify"].sentence
     assert swap["replace"].holds
     assert left_in(root) == []
+
+
+def test_a_shell_whose_profile_prints_something(check, root, tmp_path):
+    with faulty_shell(tmp_path / "shell") as shell:
+        shell.order("is greeted")
+        step, sentence = lacking(check(shell.server.options(root, protocol="scp")))
+
+    assert step == "root"
+    assert "a profile that prints something" in sentence
 
 
 def test_what_cannot_be_removed_is_named(check, root, tmp_path):

@@ -145,6 +145,10 @@ AT_THE_COMMANDS = {
 }
 #: the requests of which a file has many
 _MANY = ("read", "write")
+#: what may befall any one write
+WRITES = ("fails", "is dropped", "cuts", "is done and not answered")
+#: of a host that does not tell its limits, where a write is as large as every host takes it
+SMALL_WRITE_BYTES = 32_768
 
 
 @dataclass(frozen=True)
@@ -163,10 +167,10 @@ class Trial:
 
     @property
     def expected(self) -> str:
-        if self.role == "swap":
+        if self.role == "swap" and self.requests not in _MANY:
             return AT_A_SWAP[self.requests, self.deed, self.number]
-        table = {"destination": AT_THE_DESTINATION, "source": AT_THE_SOURCE, "commands": AT_THE_COMMANDS}[self.role]
-        return table[self.requests, self.deed]
+        tables = {"source": AT_THE_SOURCE, "commands": AT_THE_COMMANDS}
+        return tables.get(self.role, AT_THE_DESTINATION)[self.requests, self.deed]
 
     def __str__(self) -> str:
         which = f" {self.number}" if self.number else ""
@@ -194,9 +198,9 @@ class World:
         """Moves with the fault, after a failure once more without it; returns what was told: a code, or COMPLETES."""
         self._prepare(trial)
         began = time.monotonic()
-        self.faulty.fault = trial.fault
+        self._strike(trial)
         diary, told = self._attempt(trial, self._order)
-        self.faulty.fault = Fault()
+        self._heal()
         assert time.monotonic() - began < BOUND_SECONDS, trial
 
         if told == COMPLETES:
@@ -214,8 +218,6 @@ class World:
         self._content = random.Random(trial.size_bytes).randbytes(trial.size_bytes)
         (self._directory / "source" / "a").write_bytes(self._content)
         (self._directory / "destination" / "b").write_bytes(OLD)
-        self.faulty.announces = trial.role != "swap"
-        self.faulty.view = (str(self._directory / "destination"), str(self._directory / "elsewhere"))
         self._order = Order(
             job_id=7,
             file_number=0,
@@ -225,6 +227,14 @@ class World:
             checkpoint_bytes=2**18,
             state_dir=Path("/tmp"),
         )
+
+    def _strike(self, trial: Trial) -> None:
+        self.faulty.announces = trial.role != "swap"
+        self.faulty.view = (str(self._directory / "destination"), str(self._directory / "elsewhere"))
+        self.faulty.fault = trial.fault
+
+    def _heal(self) -> None:
+        self.faulty.fault = Fault()
 
     def _attempt(self, trial: Trial, order: Order) -> tuple[Diary, str]:
         diary = Diary()
@@ -243,8 +253,12 @@ class World:
         root = self._directory / role
         table = {"protocol": "local", "root": str(root), "roles": [role]}
         if (role == "source") == (trial.role == "source"):
-            table = self.faulty.server.options(root, replace="swap" if trial.role == "swap" else "atomic", **_TERMS)
+            table = self._faulty_table(root, trial)
         return connect(role, PROTOCOLS[table["protocol"]].options.model_validate(table))
+
+    def _faulty_table(self, root: Path, trial: Trial) -> dict[str, object]:
+        replace_, verify = "swap" if trial.role == "swap" else "atomic", "size" if trial.role == "size" else "sha256"
+        return self.faulty.server.options(root, replace=replace_, verify=verify, **_TERMS)
 
     def _require_nothing_lost(self, trial: Trial, diary: Diary) -> None:
         """The old file is untouched unless nobody can know yet; what is left beside it is on record."""
@@ -301,6 +315,12 @@ def sampled(seed: int, count: int) -> list[Trial]:
     return trials
 
 
+def writes(role: str, size_bytes: int, write_bytes: int = BLOCK_BYTES) -> list[Trial]:
+    """Everything that may befall each write of a file of that size."""
+    numbers = range(1, -(-size_bytes // write_bytes) + 1)
+    return [Trial(role, "write", deed, size_bytes, number) for number in numbers for deed in WRITES]
+
+
 def run_all(world: World, trials: list[Trial]) -> Counter[str]:
     """How often each code was told. Descriptors and threads are as before once the connections have ended."""
     before = len(os.listdir("/proc/self/fd")), threading.active_count()
@@ -324,6 +344,12 @@ def test_each_fault_is_told_as_what_it_is(world, trial):
     assert world.run(trial) == trial.expected
 
 
+@pytest.mark.parametrize("role", ["destination", "size"])
+def test_a_write_that_goes_wrong_anywhere_in_a_file_is_told(world, role):
+    """Where the registry allows no proof but the size, too: the answers to the writes are what tells then."""
+    run_all(world, writes(role, MEGABYTE))
+
+
 def test_a_slow_command_is_waited_for_longer_than_for_other_answers(world):
     world.run(Trial("commands", "exec", "runs slowly", size_bytes=10 * MEGABYTE))
     assert world.verified == "sha256-remote"
@@ -338,6 +364,23 @@ def test_no_sampled_fault_completes_with_wrong_bytes(world):
     world.run(TRIALS[0])
 
     run_all(world, sampled(seed, 20))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("role", ["destination", "size"])
+def test_no_write_of_one_three_or_ten_megabytes_goes_wrong_untold(world, role):
+    """Every write of every file, more than two hundred moves; nothing completes, so nothing has wrong bytes."""
+    trials = [trial for megabytes in (1, 3, 10) for trial in writes(role, megabytes * MEGABYTE)]
+
+    told = run_all(world, trials)
+
+    print(len(trials), told)
+    assert "completed" not in told
+
+
+@pytest.mark.soak
+def test_no_small_write_goes_wrong_untold_where_the_host_tells_no_limits(world):
+    print(run_all(world, writes("swap", MEGABYTE, SMALL_WRITE_BYTES)))
 
 
 @pytest.mark.soak
