@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, MetaData, create_engine, event, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -106,6 +106,8 @@ def _told_apart() -> Iterator[None]:
     except DBAPIError as error:
         if error.connection_invalidated:
             raise ServiceUnavailable("the connection to the database broke") from error
+        if type(error) is DatabaseError:  # what SQLite says of a damaged file, or of one that is no database
+            raise ServiceUnavailable("the database cannot be read") from error
         raise
 
 
