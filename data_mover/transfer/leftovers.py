@@ -3,6 +3,7 @@
 from contextlib import closing
 from posixpath import join
 
+from data_mover.errors import ConnectionLost, MoveFailure, Stalled
 from data_mover.protocols.base import Files, Kind
 from data_mover.transfer.order import Leftover
 from data_mover.transfer.watch import Watch
@@ -14,7 +15,7 @@ def clear(files: Files, leftover: Leftover) -> None:
     if leftover.kind is Kind.DIRECTORY:
         _remove_tree(files, leftover.path)
     elif leftover.restores is None or files.facts(leftover.restores) is not None:
-        files.remove(leftover.path)
+        _remove(files, leftover.path)
     elif files.facts(leftover.path) is not None:
         files.rename(leftover.path, leftover.restores)
 
@@ -36,3 +37,14 @@ def settle(destination: Files, leftover: Leftover, watch: Watch) -> None:
     """Clears it, and takes it off the record."""
     clear(destination, leftover)
     watch.gone(leftover)
+
+
+def _remove(files: Files, path: str) -> None:
+    """A disk that is read-only lets nobody remove even what was never there."""
+    try:
+        files.remove(path)
+    except (ConnectionLost, Stalled):
+        raise
+    except MoveFailure:
+        if files.facts(path) is not None:
+            raise

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any
 from xmlrpc.client import ServerProxy
 
 import pytest
+from redis import Redis
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
@@ -60,6 +62,7 @@ class Stage:
     web: WebServer
     #: where a registered web server is not
     nobody_port: int
+    redis_url: str
     #: what a cause has done and has to be undone
     undo: ExitStack = field(default_factory=ExitStack)
 
@@ -117,13 +120,30 @@ class Stage:
         [worker] = self.service.workers
         return eventually(lambda: descendants(worker.pid), "a worker is at it")[0]
 
+    def held_by_redis(self) -> bytes:
+        """All values, those that RQ compresses as they were."""
+        connection = Redis.from_url(self.redis_url)
+        hashes = [key for key in connection.scan_iter() if connection.type(key) == b"hash"]
+        values = [value for key in hashes for value in connection.hvals(key)]
+        lists = [key for key in connection.scan_iter() if connection.type(key) == b"list"]
+        values += [value for key in lists for value in connection.lrange(key, 0, -1)]
+        connection.close()
+        return b"\n".join(map(_inflated, values))
+
     def left_behind(self) -> list[str]:
-        files = [name for name in os.listdir(self.vis) if name.startswith(TEMPORARY_PREFIX)]
+        files = [name for _, _, names in os.walk(self.vis) for name in names if name.startswith(TEMPORARY_PREFIX)]
         database = Database(make_url(f"sqlite:///{self.service.directory}/jobs.db"))
         with database.reading() as session:
             rows = session.scalars(select(func.count()).select_from(TemporaryFile)).one()
         database.close()
         return files + ["a row"] * rows
+
+
+def _inflated(value: bytes) -> bytes:
+    try:
+        return zlib.decompress(value)
+    except zlib.error:
+        return value
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +188,7 @@ def stage(tmp_path_factory, openssh, ceph, redis_url) -> Iterator[Stage]:
         service.start_worker()
         service.start_sweeper()
         eventually(lambda: "Listening" in service.log("worker"), "the worker listens")
-        yield Stage(directory, service, stack.enter_context(service.proxy), faulty, line, web, nobody_port)
+        yield Stage(directory, service, stack.enter_context(service.proxy), faulty, line, web, nobody_port, redis_url)
 
 
 @dataclass(frozen=True)
@@ -341,6 +361,13 @@ def source_vanishes(stage: Stage) -> int:
     job_id = stage.slowly()
     (stage.disk / "a").unlink()
     return job_id
+
+
+@forces("permission", "the source may not be read")
+def source_unreadable(stage: Stage) -> int:
+    (stage.vis / "a").write_bytes(b"not for everybody")
+    stage.faulty.fault = Fault("open", "is denied")
+    return stage.move("scp", source="sftp://faulty/a")
 
 
 @forces("is-a-directory", "the source is a directory, and shall have the checksum of a file")
@@ -578,6 +605,7 @@ def test_a_failed_move_says_why_and_leaves_nothing_behind(stage, table, cause):
     with stage.undo:
         job = stage.service.ended(cause.bring_about(stage), 30)
         took_seconds = time.monotonic() - began
+        eventually(lambda: not stage.left_behind(), f"nothing is left behind, {stage.left_behind()}")
     stage.faulty.fault = Fault()
 
     failure = failure_of(cause.code)
@@ -586,7 +614,8 @@ def test_a_failed_move_says_why_and_leaves_nothing_behind(stage, table, cause):
     assert job["reason"].startswith(failure.sentence().rstrip("."))
     assert job["submitted_at"] <= job["ended_at"]
     assert (stage.vis / "b").read_bytes() == OLD
-    eventually(lambda: not stage.left_behind(), f"nothing is left behind, {stage.left_behind()}")
+    assert SECRET.encode() not in stage.held_by_redis()
+    assert QUERY.encode() not in stage.held_by_redis()
     for file in stage.service.directory.rglob("*"):
         if file.is_file():
             assert SECRET.encode() not in file.read_bytes(), file

@@ -41,7 +41,7 @@ _REQUESTS = {
 }
 _EXTENDED, _VERSION = 200, 2
 _STATUS, _HANDLE, _DATA, _NAME, _ATTRS = 101, 102, 103, 104, 105
-_OK, _FAILURE, _UNSUPPORTED = 0, 4, 8
+_OK, _DENIED, _FAILURE, _UNSUPPORTED = 0, 3, 4, 8
 
 #: how long a slow answer takes
 SLOW_SECONDS = 0.8
@@ -336,6 +336,7 @@ def _bare(session: _Session, packet: bytes) -> bytes:
 #: what may befall a request before the server has it
 REQUEST_DEEDS: dict[str, Change] = {
     "fails": _answering(_FAILURE),
+    "is denied": _answering(_DENIED),
     "is unsupported": _answering(_UNSUPPORTED),
     "is pretended": _answering(_OK),
     "is dropped": _drop,
