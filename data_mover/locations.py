@@ -22,6 +22,7 @@ HOST_SCHEMES = ("sftp", "scp", "local", "s3")
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
+_QUERY_OR_FRAGMENT = re.compile("[?#]")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -174,6 +175,8 @@ def _parse_endpoint(value: Any, field: str) -> Endpoint:
 def _source_from_url(url: str, field: str) -> Location:
     if _scheme(url) not in DEFAULT_PORTS:
         return _endpoint_from_url(url, "source", field)
+    if ".." in _QUERY_OR_FRAGMENT.split(url)[0].split("/"):  # parsers resolve it without a word
+        raise invalid(field, "must not contain '..'")
     try:
         return Url.parse(url)
     except ValueError as mistake:

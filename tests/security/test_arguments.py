@@ -112,6 +112,35 @@ URLS = [
     ],
 ]
 
+UNREADABLE = "the URL cannot be read, or there can be no host of that name"
+WEB_URLS = [
+    ("https://", "the URL names no host"),
+    ("https:///a", "the URL names no host"),
+    ("https://me@web.example.org/a", "user and password belong in the registry, not in the URL"),
+    ("https://me:hunter2@web.example.org/a", "user and password belong in the registry, not in the URL"),
+    ("https://web.example.org/a#b", "a fragment means nothing here; write %23 for the sign #"),
+    ("https://web.example.org/../a", "must not contain '..'"),
+    ("https://web.example.org/a/%2e%2E/b", "must not contain '..'"),
+    ("https://web.example.org:port/a", UNREADABLE),
+    ("https://web.example.org:70000/a", UNREADABLE),
+    ("https://[::1/a", UNREADABLE),
+    ("https://web.example.org/" + "x" * 8192, "must be text that UTF-8 can carry, of 8192 bytes at most"),
+]
+
+
+def web():
+    """The rows of URLs of the web, which is not open, and of which the registry names no server."""
+    for url, mistake in WEB_URLS:
+        yield source(url), invalid("source", mistake)
+        yield source({"type": "url", "url": url}), invalid("source.url", mistake)
+    for scheme in ["http", "https"]:
+        way_out = "name it in the registry, with a root that holds the file, or set data_mover.open_web"
+        refusal = ("unknown-source", "source.url", f"Unknown source '{scheme}://web.example.org': {way_out}")
+        yield source(f"{scheme}://web.example.org/a?key=hunter2"), refusal
+        yield source({"type": "url", "url": f"{scheme}://web.example.org/a"}), refusal
+        scheme_refusal = ("unknown-scheme", "destination", f"Unknown destination URL scheme '{scheme}'")
+        yield destination(f"{scheme}://web.example.org/a"), scheme_refusal
+
 
 def ends():
     """The rows that source and destination share."""
@@ -282,7 +311,7 @@ def introspection():
             yield (method, [value]), missing("methodName")
 
 
-REFUSALS = [*ends(), *sources(), *options(), *options_of_folders(), *checks(), *filters(), *introspection()]
+REFUSALS = [*ends(), *web(), *sources(), *options(), *options_of_folders(), *checks(), *filters(), *introspection()]
 
 
 def test_every_method_and_every_option_is_among_those_that_are_called_wrongly():

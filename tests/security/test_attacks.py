@@ -19,6 +19,10 @@ from tests.servers.processes import eventually
 MEGABYTE = 2**20
 #: what one attack may leave in memory for good; most leave nothing
 LARGEST_GROWTH = 40 * MEGABYTE
+#: what the process may have at last, whatever it was sent
+LARGEST_SIZE = 180 * MEGABYTE
+#: within which an attack is over on a machine that is busy with other things; most take a hundredth of a second
+LONGEST_SECONDS = 5
 
 PARSE_ERROR, NO_METHOD, BAD_PARAMS = -32700, -32601, -32602
 REFUSED = "REJECTED"
@@ -36,6 +40,8 @@ def attacked(service):
         seconds, after = time.monotonic() - began, rss(service.web.pid)
         print(f"\n{name}: {seconds:.3f} s, RSS {before / MEGABYTE:.0f} -> {after / MEGABYTE:.0f} MiB")
         assert after - before < LARGEST_GROWTH
+        assert after < LARGEST_SIZE
+        assert seconds < LONGEST_SECONDS
         assert_awake(service)
 
     return attack
