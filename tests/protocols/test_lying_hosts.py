@@ -223,7 +223,7 @@ class World:
             file_number=0,
             attempt=1,
             source_path="/a",
-            destination_path="/b",
+            path="/b",
             checkpoint_bytes=2**18,
             state_dir=Path("/tmp"),
         )
@@ -273,7 +273,6 @@ class World:
         order = replace(
             self._order,
             attempt=2,
-            path="/b" if "resolved" in diary.words else None,
             publishing_sha256=hashlib.sha256(self._content).hexdigest() if in_doubt else None,
             leftovers=tuple(diary.on_record),
         )
