@@ -4,7 +4,7 @@ import ctypes
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, NamedTuple
@@ -115,6 +115,13 @@ class Worker(ForkingWorker):
 
     def set_shutdown_requested_date(self) -> None:
         """Nobody reads that date in Redis, and a Redis that is away must not come between a stop and its end."""
+
+    def register_death(self) -> None:
+        """On a connection of its own: a signal may have come between a request and its answer on the old one."""
+        register: Callable[[], None] = super().register_death
+        self.connection.connection_pool.disconnect()
+        with self._redis_may_be_away("its registration runs out by itself"):
+            register()
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """The forked process ends with its worker: without one nobody would hear of what it does."""
