@@ -6,6 +6,7 @@ Run by sshd as `python faulty_shell.py DIRECTORY`, with the command in SSH_ORIGI
 import fcntl
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -51,8 +52,8 @@ def faulty_shell(directory: Path) -> Iterator[FaultyShell]:
     from tests.servers.openssh import openssh_server
 
     directory.mkdir(parents=True, exist_ok=True)
-    command = f"ForceCommand exec {sys.executable} -ISE {Path(__file__).absolute()} {directory}"
-    with openssh_server(directory, extra=command) as server:
+    command = shlex.join(["exec", sys.executable, "-ISE", str(Path(__file__).absolute()), str(directory)])
+    with openssh_server(directory, extra=f"ForceCommand {command}") as server:
         shell = FaultyShell(server, directory)
         shell.order()
         yield shell
