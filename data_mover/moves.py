@@ -1,6 +1,7 @@
 """The use cases: what callers can do with moves. Typed in, typed out; refusals and outages are raised."""
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,15 +10,20 @@ from data_mover.db import Database
 from data_mover.errors import Refusal
 from data_mover.fault_points import reach
 from data_mover.job_queue import Bell
-from data_mover.jobs import claims, history, hosts
+from data_mover.jobs import claims, history, hosts, questions
 from data_mover.jobs.history import FileReport, JobReport, Submission
 from data_mover.jobs.hosts import HostHealth
 from data_mover.jobs.models import Job
+from data_mover.jobs.questions import PlanReport
 from data_mover.jobs.states import FileState, Phase, Priority, Status
+from data_mover.jobs.wanted import Wanted
 from data_mover.locations import Endpoint, IfExists, Locations, invalid, missing, parse_sources
 from data_mover.registry import RegistryFile
 from data_mover.selection import Selection
 from data_mover.settings import Settings
+
+#: how often somebody who waits for an answer looks for it
+LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class DatasetDescription:
 
 
 class Moves:
-    """Everything that can be asked. Each call is one short transaction; no call talks to a host.
+    """Everything that can be asked. Each call is a few short transactions; no call talks to a host.
 
     All methods raise Refusal for what the caller got wrong and ServiceUnavailable where the database does not answer.
     """
@@ -77,6 +83,31 @@ class Moves:
     ) -> Accepted:
         """Puts a move on record and wakes a worker. Without a destination it goes to the default one."""
         return self._accept(self._submission(caller, sources, destination, options))
+
+    def plan(
+        self,
+        caller: Caller,
+        sources: Locations,
+        destination: Endpoint | None,
+        options: MoveOptions,
+        wait_seconds: float,
+    ) -> PlanReport:
+        """What `submit` would come to, once a worker has found out, or how far it is when the time is up."""
+        submission = self._submission(caller, sources, destination, options)
+        until = time.monotonic() + wait_seconds
+        question = self._ask(submission)
+        while True:
+            with self._database.reading() as session:
+                report = questions.told(session, question)
+            if report is not None and (report.complete or time.monotonic() > until):
+                break
+            time.sleep(LOOK_SECONDS)
+            if report is None:  # somebody who asked the same was told, and the question forgotten
+                question = self._ask(submission)
+        if report.complete:
+            with self._database.writing() as session:
+                questions.forget(session, question)
+        return report
 
     def check(self, caller: Caller, job_id: int) -> JobReport:
         """How the job stands. Asking again and again is fine; what has ended stays as it is."""
@@ -141,6 +172,19 @@ class Moves:
         """The data types of the catalogue, in the order of the registry."""
         datasets = self._registry.current().datasets
         return [DatasetDescription(name, dataset.description) for name, dataset in datasets.items()]
+
+    def _ask(self, submission: Submission) -> int:
+        wanted = Wanted(
+            sources=submission.endpoints,
+            destination=submission.destination,
+            checksum=submission.checksum,
+            selection=submission.selection,
+            if_exists=submission.if_exists,
+        )
+        with self._database.writing() as session:
+            question = questions.ask(session, submission.caller, wanted)
+        self._bell.ring()
+        return question
 
     def _accept(self, submission: Submission) -> Accepted:
         with self._database.writing() as session:

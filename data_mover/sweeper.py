@@ -6,7 +6,7 @@ import threading
 from data_mover.db import Database
 from data_mover.errors import ServiceUnavailable
 from data_mover.job_queue import Bell
-from data_mover.jobs import claims, hosts, leftovers
+from data_mover.jobs import claims, hosts, leftovers, questions
 from data_mover.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -33,16 +33,21 @@ class Sweeper:
             stop.wait(self._settings.sweep_seconds)
 
     def sweep(self) -> None:
-        """Takes back jobs whose lease has run out, ends those past their deadline, rings if there is work. Raises
-        ServiceUnavailable where the database does not answer."""
+        """Takes back jobs whose lease has run out, ends those past their deadline, forgets questions that nobody asks
+        any more, rings if there is work. Raises ServiceUnavailable where the database does not answer."""
         while self._take_back_lost() == AT_A_TIME:
             pass
         while self._end_overdue() == AT_A_TIME:
             pass
-        with self._database.reading() as session:
-            work = claims.runnable(session) or leftovers.leftovers_due(session) or hosts.probe_due(session)
-        if work:
+        with self._database.writing() as session:
+            questions.forget_abandoned(session)
+        if self._is_work():
             self._bell.ring()
+
+    def _is_work(self) -> bool:
+        with self._database.reading() as session:
+            awaited = claims.runnable(session) or questions.waiting(session)
+            return awaited or leftovers.leftovers_due(session) or hosts.probe_due(session)
 
     def _take_back_lost(self) -> int:
         with self._database.writing() as session:

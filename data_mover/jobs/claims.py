@@ -28,6 +28,7 @@ from data_mover.jobs import hosts
 from data_mover.jobs.hosts import HostState
 from data_mover.jobs.models import Job, JobFile, Lane, TemporaryFile
 from data_mover.jobs.states import SETTLED, FileKind, FileState, Phase, Status
+from data_mover.jobs.wanted import Wanted
 from data_mover.locations import Endpoint, IfExists
 from data_mover.selection import Selection
 
@@ -40,17 +41,11 @@ SUSPECT_LOSSES = 2
 
 
 @dataclass(frozen=True)
-class Claim:
+class Claim(Wanted):
     """A job in the hands of one attempt."""
 
     job_id: int
     attempt: int
-    sources: tuple[Endpoint, ...]
-    destination: Endpoint
-    #: SHA-256 that the caller says the source has
-    checksum: str | None
-    selection: Selection
-    if_exists: IfExists
     #: how many earlier attempts have failed for a reason of the job's own
     failures: int
     #: where the file or folder goes, or the directory that receives several, if an earlier attempt has resolved it
@@ -62,16 +57,6 @@ class Claim:
     deadline_ms: int
     #: what earlier attempts have copied, as far as callers were told
     bytes_done: int
-
-    @property
-    def host_names(self) -> frozenset[str]:
-        return frozenset({self.destination.host, *(source.host for source in self.sources)})
-
-    @property
-    def route(self) -> str:
-        """From where to where, for people."""
-        others = f" and {len(self.sources) - 1} more" if self.sources[1:] else ""
-        return f"source={self.sources[0]}{others} destination={self.destination}"
 
     def __str__(self) -> str:
         return f"job={self.job_id} attempt={self.attempt}"
@@ -234,9 +219,14 @@ def promised_bytes(session: Session, held: Claim) -> int:
     """What other running jobs have still to bring to the same host. Of two that begin at once, the younger one counts
     the older."""
     earlier = or_(Job.phase != Phase.RESOLVING, Job.id < held.job_id)
-    others = (Job.status == Status.IN_PROGRESS, Job.destination_host == held.destination.host, Job.id != held.job_id)
+    return bytes_promised_to(session, held.destination.host, earlier, Job.id != held.job_id)
+
+
+def bytes_promised_to(session: Session, host: str, *which: ColumnElement[bool]) -> int:
+    """What running jobs have still to bring to the host."""
+    running = (Job.status == Status.IN_PROGRESS, Job.destination_host == host)
     left = func.coalesce(func.sum(Job.bytes_total - Job.bytes_done), 0)
-    return int(session.scalars(select(left).where(*others, earlier)).one() or 0)
+    return int(session.scalars(select(left).where(*running, *which)).one() or 0)
 
 
 def remaining_ms(session: Session, held: Claim) -> int:

@@ -199,6 +199,27 @@ class TemporaryFile(Base):
     not_before_ms: Mapped[int] = mapped_column(BigInteger)
 
 
+class Question(Base):
+    """What a caller wants to know of a move before it is asked for, and how far the answer is."""
+
+    __tablename__ = "questions"
+    __table_args__ = (UniqueConstraint("caller", "digest"),)
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    caller: Mapped[str] = mapped_column(Text)
+    #: `Wanted.as_struct`, and the SHA-256 of its JSON in hexadecimal, by which it is found
+    wanted: Mapped[dict[str, Any]] = mapped_column(JSON)
+    digest: Mapped[str] = mapped_column(Text)
+    #: when the caller has asked last
+    asked_ms: Mapped[int] = mapped_column(BigInteger)
+    #: how often a worker has taken it; it is the fence that keeps earlier ones from answering
+    taken: Mapped[int] = mapped_column(Integer)
+    lease_until_ms: Mapped[int | None] = mapped_column(BigInteger)
+    #: a `PlanReport`; complete once the question is answered
+    report: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    answered: Mapped[bool]
+
+
 class HostRecord(Base):
     """How a host stands. Claims lock this row before they count what runs there."""
 

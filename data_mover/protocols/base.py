@@ -295,5 +295,10 @@ class Files(Source):
         """
 
     @abstractmethod
+    def may_write(self, path: str) -> bool | None:
+        """Whether this user may make files in the directory, found out without making one; None where the host does not
+        tell. A hint: a chroot may show a command another directory."""
+
+    @abstractmethod
     def free_bytes(self, path: str) -> int | None:
         """How much this user may still write in the directory, or None where the host does not tell."""

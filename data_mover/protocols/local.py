@@ -150,6 +150,10 @@ class LocalFiles(Files):
     def sha256(self, path: str, first_bytes: int | None = None) -> str | None:
         return None
 
+    def may_write(self, path: str) -> bool | None:
+        with self._told(path):
+            return os.access(self._inside(path), os.W_OK | os.X_OK, effective_ids=True)
+
     def free_bytes(self, path: str) -> int | None:
         with self._told(path):
             status = os.statvfs(self._inside(path))
@@ -168,7 +172,7 @@ class LocalFiles(Files):
                 os.mkdir(real, self.options.directory_mode)
                 os.chmod(real, self.options.directory_mode)
             if not os.path.isdir(real):
-                raise PermissionRefused(f"{self.host}:{path} is no directory")
+                raise NoSuchFile(f"{self.host}:{path} is no directory")
 
     def _is_directory(self, path: str) -> bool:
         with self._told(path):

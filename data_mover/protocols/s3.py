@@ -132,6 +132,9 @@ class S3Files(Files):
     def sha256(self, path: str, first_bytes: int | None = None) -> str | None:
         return None
 
+    def may_write(self, path: str) -> bool | None:
+        return None
+
     def free_bytes(self, path: str) -> int | None:
         return None
 

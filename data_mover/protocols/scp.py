@@ -161,6 +161,9 @@ class ScpFiles(SshFiles):
         found = self._found(path)
         return self._connection.sha256(found[1], found[0].size_bytes or 0, first_bytes) if found else None
 
+    def may_write(self, path: str) -> bool | None:
+        return self._connection.may_write(self._real_directory(path))
+
     def free_bytes(self, path: str) -> int | None:
         output = self._run(f"df -Pk -- {quote(self._beside(path))}")
         columns = _DF_COLUMNS.search(output.text)

@@ -7,6 +7,7 @@ from posixpath import dirname
 
 from data_mover.errors import (
     CannotReplace,
+    HostFailed,
     IsADirectory,
     MoveFailure,
     NoSuchFile,
@@ -130,6 +131,11 @@ class SftpFiles(SshFiles):
             size_bytes = self._session.attributes(real).size_bytes
         return self._connection.sha256(real, size_bytes or 0, first_bytes)
 
+    def may_write(self, path: str) -> bool | None:
+        with self._session.told(path):
+            real = self._inside(path)
+        return self._connection.may_write(real)
+
     def free_bytes(self, path: str) -> int | None:
         with self._session.told(path):
             system = self._session.file_system(self._inside(path))
@@ -207,6 +213,11 @@ class SftpFiles(SshFiles):
             with self._session.told(path):
                 return _facts(self._session.link_attributes(self._beside(path)))
         except NoSuchFile:
+            return None
+        except HostFailed:  # all that some hosts say of what is below a file
+            above = self.facts(dirname(path)) if path != "/" else None
+            if above is None or above.kind is Kind.DIRECTORY:
+                raise
             return None
 
 

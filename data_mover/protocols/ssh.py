@@ -43,6 +43,7 @@ LEAVE_SECONDS = 1.0
 #: OpenSSL first: it uses what the processor offers, and is several times as fast as many a `sha256sum`
 _SHA256_COMMAND = "{ openssl dgst -sha256 -r 2>/dev/null || sha256sum; }"
 _SHA256_OUTPUT = re.compile(rb"([0-9a-f]{64}) [ *](?:-|\*?stdin)\n?")
+_YES_NO = re.compile(rb"(?:yes|no)\n")
 
 
 @dataclass(frozen=True)
@@ -121,26 +122,22 @@ class SshConnection:
             channel.close()
 
     def sha256(self, path: str, size_bytes: int, first_bytes: int | None) -> str | None:
-        """The SHA-256 of the file at the path on the host, or of its first bytes, or None; a host that once had no
-        answer is not asked again.
+        """The SHA-256 of the file at the path on the host, or of its first bytes, or None.
 
         The path comes in through a redirection: the commands would escape odd names in their output.
         """
-        if not self._runs_commands:
-            return None
         name = shlex.quote(path)
-        try:
-            if first_bytes in (None, size_bytes):
-                output = self.run(f"{_SHA256_COMMAND} < {name}", size_bytes)
-            else:
-                output = self.run(f"head -c {first_bytes} < {name} | {_SHA256_COMMAND}", first_bytes)
-        except (ConnectionLost, Stalled):
-            if not self.alive:
-                raise
-            output = Output(-1, b"")
-        match = _SHA256_OUTPUT.fullmatch(output.text)
-        self._runs_commands = output.status == 0 and match is not None
-        return match[1].decode() if match and output.status == 0 else None
+        if first_bytes in (None, size_bytes):
+            match = self._told_by(f"{_SHA256_COMMAND} < {name}", _SHA256_OUTPUT, size_bytes)
+        else:
+            match = self._told_by(f"head -c {first_bytes} < {name} | {_SHA256_COMMAND}", _SHA256_OUTPUT, first_bytes)
+        return match[1].decode() if match else None
+
+    def may_write(self, directory: str) -> bool | None:
+        """Whether the login may make files in the directory at the path on the host, or None."""
+        name = shlex.quote(directory)
+        match = self._told_by(f"[ -d {name} ] && {{ [ -w {name} ] && [ -x {name} ] && echo yes || echo no; }}", _YES_NO)
+        return match[0] == b"yes\n" if match else None
 
     @property
     def alive(self) -> bool:
@@ -166,6 +163,20 @@ class SshConnection:
     def close(self) -> None:
         self._transport.close()
         self._transport.sock.close()
+
+    def _told_by(self, command: str, answer: re.Pattern[bytes], size_bytes: int = 0) -> re.Match[bytes] | None:
+        """What a command answers, or None; a host that once had no answer is not asked again."""
+        if not self._runs_commands:
+            return None
+        try:
+            output = self.run(command, size_bytes)
+        except (ConnectionLost, Stalled):
+            if not self.alive:
+                raise
+            output = Output(-1, b"")
+        match = answer.fullmatch(output.text) if output.status == 0 else None
+        self._runs_commands = match is not None
+        return match
 
     def _output(self, channel: paramiko.Channel, timeout_seconds: float) -> Output:
         deadline = time.monotonic() + timeout_seconds

@@ -1,7 +1,7 @@
 """What programs call: XML-RPC at `POST /data_mover`.
 
 `gate` lets through only what the parser may see · `methods` are the calls · `requests` turns arguments into values ·
-`answers` turns values into what XML-RPC can carry · `system` is `system.*`.
+`answers` turns values into what XML-RPC can carry · `waiting` says how long a call may wait · `system` is `system.*`.
 """
 
 import defusedxml.xmlrpc
@@ -12,6 +12,7 @@ from data_mover.rpc.answers import XmlRpcRenderer
 from data_mover.rpc.calls import ArgumentMapper, service_unavailable
 from data_mover.rpc.methods import METHODS
 from data_mover.rpc.system import SYSTEM_METHODS
+from data_mover.rpc.waiting import WaitingRoom
 
 ENDPOINT = "data_mover"
 
@@ -28,5 +29,7 @@ def includeme(config: Configurator) -> None:
         default_renderer="data_mover_xmlrpc",
     )
     config.add_view(service_unavailable, context=ServiceUnavailable, route_name=ENDPOINT, renderer="data_mover_xmlrpc")
+    room = WaitingRoom()
+    config.add_request_method(lambda request: room, "waiting_room", property=True)
     for name, method in {**METHODS, **SYSTEM_METHODS}.items():
         config.add_xmlrpc_method(method.view, endpoint=ENDPOINT, method=name)

@@ -11,7 +11,15 @@ from xmlrpc.client import Fault, dumps
 from pyramid.request import Request
 
 #: counts of bytes and seconds go as `double`: XML-RPC's integers end at 2 147 483 647
-DOUBLES = ("bytes_done", "bytes_total", "bytes_per_second", "seconds_left", "size_bytes")
+DOUBLES = (
+    "bytes_done",
+    "bytes_free",
+    "bytes_per_second",
+    "bytes_promised",
+    "bytes_total",
+    "seconds_left",
+    "size_bytes",
+)
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LARGEST_INT = 2**31 - 1

@@ -25,6 +25,23 @@ def move(request: Request, source: Any = None, destination: Any = None, options:
     return request.moves.submit(request.caller, *move_request(source, destination, options))
 
 
+def plan(request: Request, source: Any = None, destination: Any = None, options: Any = None) -> Any:
+    """plan(source, destination[, options]) tells what a move would come to, and changes nothing.
+
+    It takes what move takes, and answers {'status': 'REJECTED', ...} where move would.
+    path is where everything would go; files_total and bytes_total say how much there is, files_existing at how many of
+    the final paths something stands already; bytes_free and bytes_promised what the destination has room for and what
+    running moves will still take of it; writable whether it lets this service write. code and reason say why the move
+    would fail, or would have to wait with phase blocked; failures tells of its files, 100 at most, files_failed how
+    many there are.
+
+    Waits 10 seconds at most. complete is false if that was too short: the answer then says how far it came, and the
+    same call, made again within a minute, goes on from there.
+    """
+    with request.waiting_room.place(request) as seconds:
+        return request.moves.plan(request.caller, *move_request(source, destination, options), wait_seconds=seconds)
+
+
 def check(request: Request, id: Any = None) -> Any:
     """check(id) tells how a job stands, now and whenever it is asked.
 
@@ -88,8 +105,11 @@ _ENDS = (
     *((source, destination) for source in ("string", "struct", "array") for destination in ("string", "struct")),
 )
 
+_MOVES = tuple(("struct", *ends, *options) for options in ((), ("struct",)) for ends in _ENDS)
+
 METHODS = {
-    "move": Method(move, tuple(("struct", *ends, *options) for options in ((), ("struct",)) for ends in _ENDS)),
+    "move": Method(move, _MOVES),
+    "plan": Method(plan, _MOVES),
     "check": Method(check, (("struct", "int"), ("struct", "string"))),
     "check_move_status": Method(check, (("struct", "int"), ("struct", "string"))),
     "cancel": Method(cancel, (("struct", "int"), ("struct", "string"))),

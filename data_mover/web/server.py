@@ -26,7 +26,18 @@ def serve_forever(app: Any, global_config: dict[str, str], **settings: Any) -> N
     """PasteDeploy's server runner. Whatever waitress knows can be set beside `listen`, the limits included."""
     _allow_open_files()
     log.info("serving %s", settings.get("listen", "on waitress' default port"))
-    waitress.serve(app, **{**LIMITS, **settings})
+    limits = {**LIMITS, **settings}
+    waitress.serve(_knowing_its_threads(app, int(limits["threads"])), **limits)
+
+
+def _knowing_its_threads(app: Any, threads: int) -> Any:
+    """The application, told with each request how many can be served at a time."""
+
+    def serve(environ: dict[str, Any], start_response: Any) -> Any:
+        environ["data_mover.threads"] = threads
+        return app(environ, start_response)
+
+    return serve
 
 
 def _allow_open_files() -> None:

@@ -23,7 +23,7 @@ from data_mover.protocols.base import Files, Kind
 from data_mover.settings import Settings
 from data_mover.transfer import Checkpoint, Leftover, Order, Proof, move_file
 from data_mover.worker.connections import Connections
-from data_mover.worker.planning import Plan
+from data_mover.worker.planning import put_on_record
 from data_mover.worker.record import Record
 from data_mover.worker.site import Site, Tree
 
@@ -67,7 +67,7 @@ class Execution:
         site.publish()
 
     def _site(self, path: str | None) -> Site:
-        planned = path or Plan(self._record, self._connections).make()
+        planned = path or put_on_record(self._record, self._connections)
         if self._held.selection.atomic and self._record.ask(files.is_folder, self._held):
             return Tree(self._record, self._destination, planned)
         return Site(self._record)

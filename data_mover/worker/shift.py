@@ -1,4 +1,5 @@
-"""What one bell brings about: jobs are claimed and run until none is left or it is time to listen again."""
+"""What one bell brings about: questions are answered, and jobs are claimed and run, until none is left or it is time to
+listen again."""
 
 import logging
 import os
@@ -17,6 +18,7 @@ from data_mover.settings import Settings
 from data_mover.worker.attempt import Attempt
 from data_mover.worker.dialler import Dialler
 from data_mover.worker.errands import clear_leftovers, probe
+from data_mover.worker.questions import answer_question
 from data_mover.worker.stop import Stop
 
 log = logging.getLogger(__name__)
@@ -52,9 +54,11 @@ class Shift:
             log.error("shift-ended %s; the sweeper wakes workers when it does", error)
 
     def _claim_on(self, until: float) -> bool:
-        """Whether nothing was left; else the time was up, or a stop was asked for."""
+        """Whether nothing was left; else the time was up, or a stop was asked for. Whoever asks what a move would come
+        to is waiting for it, so a question comes before the next job."""
         held = None
         while not self._stop.is_asked():
+            answer_question(self._settings, self._database, self._registry.current(), self._dialler, self._stop)
             held = self._claim(last=held)
             if held is None:
                 return True

@@ -364,6 +364,7 @@ def test_what_is_not_permitted_is_told(files, host):
     (host.root / "secret").chmod(0)
     (host.root / "closed").mkdir(mode=0o500)
 
+    assert files.may_write("/closed") is not True
     with pytest.raises(PermissionRefused):
         files.open("/secret")
     with pytest.raises(PermissionRefused):

@@ -4,6 +4,7 @@ import os
 import stat
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +16,11 @@ from data_mover.errors import (
     NotAtomic,
     PermissionRefused,
 )
+from data_mover.protocols import PROTOCOLS, connect
 from data_mover.protocols.base import Kind, NewFile
 from tests.protocols.test_conformance import MODIFIED, NAMES, content, get, need_name, put
 from tests.servers.processes import eventually
+from tests.servers.small_disk import small_disk
 
 MANY = 3000
 NOT_UTF8 = b"not \xff\xfe UTF-8"
@@ -169,6 +172,37 @@ def test_a_directory_out_of_the_root_is_not_told(files, host, tmp_path):
             act()
 
     assert os.listdir(tmp_path / "outside") == ["deep"]
+
+
+def test_no_directory_is_made_where_a_file_stands_or_below_one(files, host):
+    host.needs("directories")
+    host.fill({"a": b"theirs"})
+
+    for path in ("/a", "/a/b", "/a/b/c"):
+        with pytest.raises(NoSuchFile, match="/a is no directory"):
+            files.make_directories(path)
+
+    assert (host.root / "a").read_bytes() == b"theirs"
+
+
+def test_a_directory_that_may_be_written_is_told_without_being_touched(files, host):
+    host.fill({"directory/a": b""})
+    before = (host.root / "directory").stat() if isinstance(host.root, Path) else None
+
+    told = files.may_write("/directory")
+
+    assert told is (True if host.name == "local" or "digest" not in host.lacks else None)
+    assert before is None or (host.root / "directory").stat() == before
+
+
+@pytest.mark.parametrize("protocol", ["sftp", "scp", "local"])
+def test_a_read_only_disk_may_not_be_written(protocol, tmp_path, openssh):
+    with small_disk(tmp_path / "root", 2**20, "ro") as root:
+        table = {"protocol": "local", "root": str(root), "roles": ["destination"]}
+        table = table if protocol == "local" else {**openssh.options(root), "protocol": protocol}
+
+        with connect("vis", PROTOCOLS[protocol].options.model_validate(table)) as files:
+            assert files.may_write("/") is False
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o400, 0o100], ids=oct)

@@ -311,7 +311,14 @@ def introspection():
             yield (method, [value]), missing("methodName")
 
 
-REFUSALS = [*ends(), *web(), *sources(), *options(), *options_of_folders(), *checks(), *filters(), *introspection()]
+def plans(moves):
+    """The rows of what a move would be, which are those of a move."""
+    for (_, arguments), refusal in moves:
+        yield ("plan", arguments), refusal
+
+
+MOVES = [*ends(), *web(), *sources(), *options(), *options_of_folders()]
+REFUSALS = [*MOVES, *plans(MOVES), *checks(), *filters(), *introspection()]
 
 
 def test_every_method_and_every_option_is_among_those_that_are_called_wrongly():
@@ -341,6 +348,7 @@ FAULTS = [
     (("system.methodHelp", ["destroy"]), -32601),
     (("system.methodSignature", ["__init__"]), -32601),
     (("move", [SOURCE, DESTINATION, {}, None]), -32602),
+    (("plan", [SOURCE, DESTINATION, {}, None]), -32602),
     (("check", [1, 2]), -32602),
     (("check_move_status", [1, 2]), -32602),
     (("cancel", [1, 2]), -32602),

@@ -1,0 +1,46 @@
+"""How long calls may wait for something to happen: a thread that waits serves nobody else."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pyramid.request import Request
+
+#: how long the calls of one request may wait together
+LONGEST_SECONDS = 10.0
+#: where our own server tells how many threads it has; of another one nothing is known
+THREADS = "data_mover.threads"
+FEWEST_THREADS = 2
+
+_WAITS_UNTIL = "data_mover.waits_until"
+
+
+class WaitingRoom:
+    """Has a place for half of the server's threads. Who finds none is answered at once, by how things stand."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting = 0
+
+    @contextmanager
+    def place(self, request: Request) -> Iterator[float]:
+        """Gives the number of seconds for which the block may wait."""
+        until = request.environ.setdefault(_WAITS_UNTIL, time.monotonic() + LONGEST_SECONDS)
+        entered = self._enter(request.environ.get(THREADS, FEWEST_THREADS) // 2)
+        try:
+            yield max(0.0, until - time.monotonic()) if entered else 0.0
+        finally:
+            if entered:
+                self._leave()
+
+    def _enter(self, places: int) -> bool:
+        with self._lock:
+            if self._waiting >= places:
+                return False
+            self._waiting += 1
+            return True
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._waiting -= 1
