@@ -45,7 +45,7 @@ FOLDER_POINTS = {
 }
 
 #: the point of a worker that no job is in the hands of
-ERRAND_POINTS = {"probing": "host about to be tried again"}
+ERRAND_POINTS = {"probing": "host about to be tried again", "answering": "question of `plan` taken"}
 
 ACTIONS = {
     "kill": "killed with SIGKILL",

@@ -272,8 +272,9 @@ def test_a_plan_is_refused_where_the_move_would_be(stage):
         assert stage.proxy.plan(*arguments)["status"] == "REJECTED"
 
 
-def test_a_worker_that_dies_leaves_the_question_to_another(stage, name):
-    stage.order("answering", "kill")
+@pytest.mark.parametrize("action", ["kill", "raise"])
+def test_a_worker_that_is_struck_leaves_the_question_to_another(stage, name, action):
+    stage.order("answering", action)
 
     plan = stage.proxy.plan(f"local://disk/{name}", f"sftp://vis/{name}/")
 

@@ -1,0 +1,125 @@
+"""Questions on record: who answers them, who hears the answer, and when they are forgotten."""
+
+import pytest
+from sqlalchemy import update
+
+from data_mover.jobs import questions
+from data_mover.jobs.models import Question
+from data_mover.jobs.questions import ExpectedFailure, PlanReport
+from data_mover.jobs.states import Phase
+from data_mover.jobs.wanted import Wanted
+from data_mover.locations import Endpoint, IfExists
+from data_mover.selection import Links, Selection
+
+LEASE_MS = 30_000
+WANTED = Wanted(
+    sources=(Endpoint("disk", "/a"), Endpoint("web", "https://example.org/b?key=1")),
+    destination=Endpoint("vis", "/b/"),
+    checksum=None,
+    selection=Selection(("*.tif",), Links.FOLLOW, {"a": "0" * 64}, atomic=True),
+    if_exists=IfExists.VERIFY,
+)
+
+
+@pytest.fixture
+def told(database):
+    def read(question):
+        with database.reading() as session:
+            return questions.told(session, question)
+
+    return read
+
+
+@pytest.fixture
+def waiting(database):
+    def read():
+        with database.reading() as session:
+            return questions.waiting(session)
+
+    return read
+
+
+@pytest.fixture
+def change(written):
+    """Changes the columns of all questions."""
+
+    def run(**values):
+        written(lambda session: session.execute(update(Question).values(**values)) and None)
+
+    return run
+
+
+def test_a_question_arrives_as_it_was_asked(written, told, waiting):
+    question = written(questions.ask, "ann", WANTED)
+
+    assert waiting()
+    assert told(question) == PlanReport()
+    assert written(questions.take, LEASE_MS) == (question, 1, WANTED)
+
+
+def test_the_same_question_is_one_and_that_of_another_caller_another(written):
+    first = written(questions.ask, "ann", WANTED)
+
+    assert written(questions.ask, "ann", WANTED) == first
+    assert written(questions.ask, "bob", WANTED) != first
+
+
+def test_an_answer_is_told_as_it_was_found(written, told, waiting):
+    question = written(questions.ask, "ann", WANTED)
+    taken = written(questions.take, LEASE_MS)
+    report = PlanReport(phase=Phase.RESOLVING, path="/b", files_total=3, bytes_total=None, bytes_free=2**60)
+    report.failures.append(ExpectedFailure("a", "no-such-file", "There is none."))
+    report.expect("no-such-file", "There is none.")
+
+    assert written(questions.tell, taken, report, LEASE_MS)
+    assert told(question) == report
+    assert (report.retryable, report.who_can_fix) == (False, "caller")
+    report.complete = True
+    assert written(questions.tell, taken, report, LEASE_MS)
+    assert told(question) == report
+    assert not waiting()
+    written(questions.forget, question)
+    assert told(question) is None
+
+
+def test_one_worker_has_a_question_until_its_lease_is_over(written, waiting, change):
+    written(questions.ask, "ann", WANTED)
+    first = written(questions.take, LEASE_MS)
+
+    assert written(questions.take, LEASE_MS) is None
+    assert not waiting()
+    change(lease_until_ms=1)
+    second = written(questions.take, LEASE_MS)
+
+    assert second.number == 2
+    assert not written(questions.tell, first, PlanReport(complete=True), LEASE_MS)
+    assert written(questions.tell, second, PlanReport(complete=True), LEASE_MS)
+
+
+def test_a_question_that_is_handed_back_waits_for_another_worker(written, waiting):
+    written(questions.ask, "ann", WANTED)
+    taken = written(questions.take, LEASE_MS)
+
+    written(questions.hand_back, taken)
+
+    assert waiting()
+
+
+@pytest.mark.parametrize("days", [-1, 1], ids=["long ago", "by a clock that was ahead"])
+def test_a_question_that_nobody_asks_any_more_is_given_up_and_forgotten(written, waiting, change, told, days):
+    question = written(questions.ask, "ann", WANTED)
+    taken = written(questions.take, LEASE_MS)
+    change(asked_ms=Question.asked_ms + days * 86_400_000)
+
+    assert not written(questions.tell, taken, PlanReport(), LEASE_MS)
+    assert not waiting()
+    written(questions.forget_abandoned)
+    assert told(question) is None
+
+
+def test_a_question_that_is_asked_is_not_forgotten(written, told):
+    question = written(questions.ask, "ann", WANTED)
+
+    written(questions.forget_abandoned)
+
+    assert told(question) is not None
