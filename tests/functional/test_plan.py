@@ -19,7 +19,7 @@ from data_mover.jobs.models import Job, Question
 from tests.servers.deployment import Deployment, deployment, host_table
 from tests.servers.processes import eventually, free_port
 from tests.servers.small_disk import small_disk
-from tests.servers.web import WebServer, web_server
+from tests.servers.web import Handler, WebServer, web_server
 
 SETTINGS = """
 data_mover.max_attempts = 1
@@ -255,6 +255,41 @@ def test_a_file_on_the_web_is_sized_and_not_read(stage, name):
 
     assert (plan["path"], plan["files_total"], plan["bytes_total"]) == (f"/{name}/large", 1, 5_000_000)
     assert (missing["code"], missing["complete"]) == ("http-404", True)
+
+
+def test_what_takes_longer_than_a_call_waits_is_told_as_far_as_it_came_and_gone_on_with(stage, name):
+    urls = [f"{stage.web.url}/slow/{number}" for number in range(6)]
+    stage.web.faults |= {f"/slow/{number}": slowly for number in range(6)}
+    planned(stage, f"local://disk/{name}", f"sftp://vis/{name}/")  # a worker is awake
+    asked_before = len(stage.web.requests)
+
+    first = stage.proxy.plan(urls, f"sftp://vis/{name}/")
+    second = stage.proxy.plan(urls, f"sftp://vis/{name}/")
+
+    assert (first["complete"], first["phase"], first["path"]) == (False, "resolving", f"/{name}")
+    assert 0 < first["files_total"] < 6
+    assert (second["complete"], second["files_total"], second["bytes_total"]) == (True, 6, 6)
+    assert len(stage.web.requests) - asked_before == 6
+
+
+def slowly(handler: Handler) -> None:
+    """Answers after two seconds."""
+    handler.server.web.ended.wait(2)
+    handler.answer(200, b"x")
+
+
+def test_a_large_folder_is_told_as_a_whole(stage, name):
+    for number in range(10_000):
+        path = stage.disk / name / f"{number % 100}" / f"{number}"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+    assert planned(stage, f"local://disk/{name}", f"sftp://vis/{name}/new")["files_total"] == 10_000 + len(FILES)
+
+
+def planned(stage: Stage, *arguments: Any) -> dict[str, Any]:
+    """The complete plan, however long it takes."""
+    return eventually(lambda: (plan := stage.proxy.plan(*arguments))["complete"] and plan, "the plan is complete", 120)
 
 
 def test_a_host_that_is_away_blocks_and_is_not_tried_for_each_plan(stage, name):
