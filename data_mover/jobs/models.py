@@ -203,7 +203,8 @@ class Question(Base):
     """What a caller wants to know of a move before it is asked for, and how far the answer is."""
 
     __tablename__ = "questions"
-    __table_args__ = (UniqueConstraint("caller", "digest"),)
+    #: no id is given twice: who asked may look for an answer after somebody else has taken it away
+    __table_args__ = (UniqueConstraint("caller", "digest"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
     caller: Mapped[str] = mapped_column(Text)

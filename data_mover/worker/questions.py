@@ -1,11 +1,21 @@
 """Answering what callers want to know of a move before they ask for it."""
 
 import logging
-import time
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from data_mover.db import Database
-from data_mover.errors import DataMoverError, Fenced, HostUnreachable, InternalError, MoveFailure, Stopped
+from data_mover.errors import (
+    AttemptEnded,
+    DataMoverError,
+    Fenced,
+    HostUnreachable,
+    InternalError,
+    MoveFailure,
+    ServiceUnavailable,
+    Stopped,
+)
 from data_mover.fault_points import reach
 from data_mover.jobs import claims, hosts, questions
 from data_mover.jobs.questions import PlanReport, Taken
@@ -19,7 +29,7 @@ from data_mover.worker.stop import Stop
 
 log = logging.getLogger(__name__)
 
-#: how often at most it is written down how far the answer is
+#: how often it is written down how far the answer is
 TELL_SECONDS = 1.0
 
 
@@ -34,43 +44,44 @@ def answer_question(settings: Settings, database: Database, registry: Registry, 
         taken = questions.take(session, lease_ms)
     if taken is not None:
         log.info("question-taken %d %s", taken.id, taken.wanted.route)
-        with Connections(registry, dialler) as connections, suppress(Fenced):
-            _Answer(database, taken, lease_ms, stop).give(connections)
+        with Connections(registry, dialler) as connections:
+            _Answer(database, taken, lease_ms, stop, connections).give()
 
 
 class _Answer:
     """One question in the hands of this worker."""
 
-    def __init__(self, database: Database, taken: Taken, lease_ms: int, stop: Stop) -> None:
+    def __init__(self, database: Database, taken: Taken, lease_ms: int, stop: Stop, connections: Connections) -> None:
         self._database = database
         self._taken = taken
         self._wanted = taken.wanted
         self._lease_ms = lease_ms
         self._stop = stop
+        self._connections = connections
         self._report = PlanReport(phase=Phase.RESOLVING)
-        self._told_at = time.monotonic()
+        #: why it is not to be answered, at least not by this worker
+        self._lost: AttemptEnded | None = None
+        self._ended = threading.Event()
 
-    def give(self, connections: Connections) -> None:
-        """Fenced if nobody wants to know any more."""
-        self._tell()
+    def give(self) -> None:
         reach("answering")
         try:
             if not self._is_blocked():
-                self._look(connections)
+                with self._kept():
+                    self._look()
+            self._complete()
         except Stopped:
             with self._database.writing() as session:
                 questions.hand_back(session, self._taken)
-        else:
-            self._report.complete = True
-            if self._report.phase is Phase.RESOLVING:
-                self._report.phase = None
-            self._tell()
-            log.info("question-answered %d", self._taken.id)
+        except Fenced:
+            log.info("question-dropped %d", self._taken.id)
 
-    def _look(self, connections: Connections) -> None:
+    def _look(self) -> None:
+        """Stopped, or Fenced if nobody wants to know any more."""
         try:
-            Preview(self._wanted, connections, self._report, self._alive).look()
+            Preview(self._wanted, self._connections, self._report, self._alive).look()
         except MoveFailure as failure:
+            self._alive()
             self._report.expect(failure.code, failure.reason)
             if isinstance(failure, HostUnreachable):
                 self._report.phase = Phase.BLOCKED
@@ -79,6 +90,14 @@ class _Answer:
         except Exception:
             log.exception("question-broke %d", self._taken.id)
             self._report.expect(InternalError.code, InternalError.sentence())
+
+    def _complete(self) -> None:
+        self._report.complete = True
+        if self._report.phase is Phase.RESOLVING:
+            self._report.phase = None
+        self._tell()
+        self._alive()
+        log.info("question-answered %d", self._taken.id)
 
     def _is_blocked(self) -> bool:
         """Whether the move would have to wait for one of its hosts."""
@@ -91,15 +110,33 @@ class _Answer:
             self._report.expect(block.code, block.reason)
         return block is not None
 
-    def _alive(self) -> None:
-        if self._stop.is_asked():
-            raise Stopped
-        if time.monotonic() >= self._told_at + TELL_SECONDS:
-            self._tell()
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Until the block ends it is told every second how far the answer is, whatever the hosts do; a host that does
+        nothing is not waited for once that is in vain."""
+        beat = threading.Thread(target=self._beat, name="question", daemon=True)
+        beat.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            beat.join()
+
+    def _beat(self) -> None:
+        while self._lost is None and not self._ended.wait(TELL_SECONDS):
+            if self._stop.is_asked():
+                self._lost = Stopped()
+            else:
+                with suppress(ServiceUnavailable):
+                    self._tell()
+        if self._lost is not None:
+            self._connections.abort()
 
     def _tell(self) -> None:
         with self._database.writing() as session:
-            wanted = questions.tell(session, self._taken, self._report, self._lease_ms)
-        if not wanted:
-            raise Fenced
-        self._told_at = time.monotonic()
+            if not questions.tell(session, self._taken, self._report, self._lease_ms):
+                self._lost = Fenced()
+
+    def _alive(self) -> None:
+        if self._lost is not None:
+            raise self._lost

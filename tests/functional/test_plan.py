@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,6 +114,11 @@ def seen(folder: Path) -> dict[str, Any]:
     return found
 
 
+def planned(proxy: ServerProxy, *arguments: Any) -> dict[str, Any]:
+    """The complete plan, however long it takes."""
+    return eventually(lambda: (plan := proxy.plan(*arguments))["complete"] and plan, "the plan is complete", 120)
+
+
 @dataclass(frozen=True)
 class Case:
     """A move, and what stands in its way."""
@@ -204,7 +210,7 @@ def test_the_plan_is_what_the_move_comes_to(stage, name, host, case):
     arguments = [source, f"sftp://{host}/{name}{case.destination}", case.options]
     before, jobs = seen(stage.disk / name) | seen(stage.vis / name), stage.count(Job)
 
-    plan = stage.proxy.plan(*arguments)
+    plan = planned(stage.proxy, *arguments)
 
     assert seen(stage.disk / name) | seen(stage.vis / name) == before
     assert stage.count(Job) == jobs
@@ -228,7 +234,7 @@ def test_what_stands_at_the_final_paths_is_counted(stage, name, host):
     for path in ("a.tif", "sub/b.csv"):
         written(path)(stage, name)
 
-    plan = stage.proxy.plan(f"local://disk/{name}", f"sftp://{host}/")
+    plan = planned(stage.proxy, f"local://disk/{name}", f"sftp://{host}/")
 
     assert (plan["files_total"], plan["files_existing"]) == (len(FILES), 2)
     assert "code" not in plan
@@ -239,7 +245,7 @@ def test_files_that_would_fail_are_told_by_name_and_counted(stage, name):
     for number in range(120):
         os.mkfifo(stage.disk / name / f"pipe {number}")
 
-    plan = stage.proxy.plan(f"local://disk/{name}", f"sftp://vis/{name}")
+    plan = planned(stage.proxy, f"local://disk/{name}", f"sftp://vis/{name}")
 
     assert (plan["files_failed"], len(plan["failures"])) == (120, 100)
     assert {each["code"] for each in plan["failures"]} == {"not-a-regular-file"}
@@ -250,8 +256,8 @@ def test_a_file_on_the_web_is_sized_and_not_read(stage, name):
     large = stage.disk / name / "large"
     large.write_bytes(bytes(5_000_000))
 
-    plan = stage.proxy.plan(f"{stage.web.url}{large}", f"sftp://vis/{name}/")
-    missing = stage.proxy.plan(f"{stage.web.url}{large}.missing", f"sftp://vis/{name}/")
+    plan = planned(stage.proxy, f"{stage.web.url}{large}", f"sftp://vis/{name}/")
+    missing = planned(stage.proxy, f"{stage.web.url}{large}.missing", f"sftp://vis/{name}/")
 
     assert (plan["path"], plan["files_total"], plan["bytes_total"]) == (f"/{name}/large", 1, 5_000_000)
     assert (missing["code"], missing["complete"]) == ("http-404", True)
@@ -260,7 +266,7 @@ def test_a_file_on_the_web_is_sized_and_not_read(stage, name):
 def test_what_takes_longer_than_a_call_waits_is_told_as_far_as_it_came_and_gone_on_with(stage, name):
     urls = [f"{stage.web.url}/slow/{number}" for number in range(6)]
     stage.web.faults |= {f"/slow/{number}": slowly for number in range(6)}
-    planned(stage, f"local://disk/{name}", f"sftp://vis/{name}/")  # a worker is awake
+    planned(stage.proxy, f"local://disk/{name}", f"sftp://vis/{name}/")  # a worker is awake
     asked_before = len(stage.web.requests)
 
     first = stage.proxy.plan(urls, f"sftp://vis/{name}/")
@@ -284,17 +290,12 @@ def test_a_large_folder_is_told_as_a_whole(stage, name):
         path.parent.mkdir(exist_ok=True)
         path.touch()
 
-    assert planned(stage, f"local://disk/{name}", f"sftp://vis/{name}/new")["files_total"] == 10_000 + len(FILES)
-
-
-def planned(stage: Stage, *arguments: Any) -> dict[str, Any]:
-    """The complete plan, however long it takes."""
-    return eventually(lambda: (plan := stage.proxy.plan(*arguments))["complete"] and plan, "the plan is complete", 120)
+    assert planned(stage.proxy, f"local://disk/{name}", f"sftp://vis/{name}/new")["files_total"] == 10_000 + len(FILES)
 
 
 def test_a_host_that_is_away_blocks_and_is_not_tried_for_each_plan(stage, name):
-    first = stage.proxy.plan(f"local://disk/{name}", f"sftp://moon/{name}")
-    second = stage.proxy.plan(f"local://disk/{name}/sub", f"sftp://moon/{name}")
+    first = planned(stage.proxy, f"local://disk/{name}", f"sftp://moon/{name}")
+    second = planned(stage.proxy, f"local://disk/{name}/sub", f"sftp://moon/{name}")
 
     for plan in (first, second):
         assert (plan["complete"], plan["phase"], plan["code"]) == (True, "blocked", "host-unreachable")
@@ -311,26 +312,41 @@ def test_a_plan_is_refused_where_the_move_would_be(stage):
 def test_a_worker_that_is_struck_leaves_the_question_to_another(stage, name, action):
     stage.order("answering", action)
 
-    plan = stage.proxy.plan(f"local://disk/{name}", f"sftp://vis/{name}/")
+    plan = planned(stage.proxy, f"local://disk/{name}", f"sftp://vis/{name}/")
 
-    assert (plan["complete"], plan["files_total"]) == (True, len(FILES))
+    assert plan["files_total"] == len(FILES)
     assert not (stage.directory / "orders" / "answering").exists()
 
 
 def test_several_who_ask_the_same_are_all_told(stage, name):
-    plans: list[dict[str, Any]] = []
-
-    def ask() -> None:
+    def ask(_: int) -> dict[str, Any]:
         with stage.service.proxy as proxy:
-            plans.append(proxy.plan(f"local://disk/{name}", f"sftp://vis/{name}/"))
+            return planned(proxy, f"local://disk/{name}", f"sftp://vis/{name}/")
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        assert [plan["files_total"] for plan in pool.map(ask, range(4))] == [len(FILES)] * 4
 
-    assert [(plan["complete"], plan["files_total"]) for plan in plans] == [(True, len(FILES))] * 4
+
+def test_a_worker_that_is_told_to_stop_leaves_the_question_to_another(stage, name):
+    """The host that it waits for answers nobody else meanwhile."""
+    asked = threading.Event()
+
+    def hangs_once(handler: Handler) -> None:
+        if not asked.is_set():
+            asked.set()
+            handler.server.web.ended.wait()
+        handler.answer(200, b"x")
+
+    stage.web.faults["/hangs"] = hangs_once
+    arguments = [f"{stage.web.url}/hangs", f"sftp://vis/{name}/"]
+    with ThreadPoolExecutor(1) as pool, stage.service.proxy as proxy:
+        plan = pool.submit(planned, proxy, *arguments)
+        eventually(asked.is_set, "the server was asked")
+        stage.service.stop(worker := stage.service.workers.pop())
+        stage.service.start_worker()
+
+        assert worker.returncode == 0
+        assert plan.result()["files_total"] == 1
 
 
 @pytest.fixture(scope="module")
@@ -354,7 +370,7 @@ def test_the_answer_comes_in_time_and_the_same_call_is_answered_later(idle):
         waited = time.monotonic() - begun
         idle.start_worker()
         idle.start_sweeper()
-        second = eventually(lambda: (plan := proxy.plan(*arguments))["complete"] and plan, "the plan is complete")
+        second = planned(proxy, *arguments)
 
     assert (first["complete"], first["phase"], first["files_total"]) == (False, "queued", 0)
     assert waited >= 9

@@ -117,6 +117,16 @@ def test_a_question_that_nobody_asks_any_more_is_given_up_and_forgotten(written,
     assert told(question) is None
 
 
+def test_nobody_hears_the_answer_to_another_question(written, told):
+    first = written(questions.ask, "ann", WANTED)
+    written(questions.forget, first)
+
+    second = written(questions.ask, "bob", WANTED)
+
+    assert second != first
+    assert told(first) is None
+
+
 def test_a_question_that_is_asked_is_not_forgotten(written, told):
     question = written(questions.ask, "ann", WANTED)
 

@@ -25,4 +25,5 @@ def upgrade() -> None:
         sa.Column("answered", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_questions"),
         sa.UniqueConstraint("caller", "digest", name="uq_questions_caller_digest"),
+        sqlite_autoincrement=True,
     )
