@@ -119,7 +119,7 @@ class Worker(ForkingWorker):
     def register_death(self) -> None:
         """On a connection of its own: a signal may have come between a request and its answer on the old one."""
         register: Callable[[], None] = super().register_death
-        self.connection.connection_pool.disconnect()
+        self.connection.connection_pool.disconnect(inuse_connections=False)  # the others are of threads
         with self._redis_may_be_away("its registration runs out by itself"):
             register()
 
