@@ -42,6 +42,10 @@ class Endpoint:
     def as_struct(self) -> dict[str, str]:
         return {"host": self.host, "path": self.path}
 
+    def as_shown(self) -> dict[str, str]:
+        """As a struct that may be shown to everybody."""
+        return {"host": self.host, "path": without_query(self.path)}
+
 
 @dataclass(frozen=True)
 class CatalogueItem:

@@ -41,6 +41,9 @@ class PlanReport:
     complete: bool = False
     #: queued until a worker has begun, resolving while one looks, blocked where the move would wait for a host
     phase: Phase | None = Phase.QUEUED
+    #: host and path of each source and of the destination, by the registry; without the queries of URLs
+    sources: list[dict[str, str]] = field(default_factory=list)
+    destination: dict[str, str] = field(default_factory=dict)
     #: where the file or the folder would go, or the directory that would receive several
     path: str | None = None
     files_total: int = 0
@@ -98,7 +101,11 @@ def told(session: Session, question: int) -> PlanReport | None:
     row = session.get(Question, question)
     if row is None:
         return None
-    return PlanReport() if row.report is None else _REPORT.validate_python(row.report)
+    report = PlanReport() if row.report is None else _REPORT.validate_python(row.report)
+    wanted = Wanted.from_struct(row.wanted)
+    report.sources = [source.as_shown() for source in wanted.sources]
+    report.destination = wanted.destination.as_struct()
+    return report
 
 
 def forget(session: Session, question: int) -> None:

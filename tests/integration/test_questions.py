@@ -21,6 +21,13 @@ WANTED = Wanted(
 )
 
 
+#: what is told of it; the query of a URL may be a secret
+ENDS = {
+    "sources": [{"host": "disk", "path": "/a"}, {"host": "web", "path": "https://example.org/b?…"}],
+    "destination": {"host": "vis", "path": "/b/"},
+}
+
+
 @pytest.fixture
 def told(database):
     def read(question):
@@ -53,7 +60,7 @@ def test_a_question_arrives_as_it_was_asked(written, told, waiting):
     question = written(questions.ask, "ann", WANTED)
 
     assert waiting()
-    assert told(question) == PlanReport()
+    assert told(question) == PlanReport(**ENDS)
     assert written(questions.take, LEASE_MS) == (question, 1, WANTED)
 
 
@@ -67,7 +74,7 @@ def test_the_same_question_is_one_and_that_of_another_caller_another(written):
 def test_an_answer_is_told_as_it_was_found(written, told, waiting):
     question = written(questions.ask, "ann", WANTED)
     taken = written(questions.take, LEASE_MS)
-    report = PlanReport(phase=Phase.RESOLVING, path="/b", files_total=3, bytes_total=None, bytes_free=2**60)
+    report = PlanReport(phase=Phase.RESOLVING, path="/b", files_total=3, bytes_total=None, bytes_free=2**60, **ENDS)
     report.failures.append(ExpectedFailure("a", "no-such-file", "There is none."))
     report.expect("no-such-file", "There is none.")
 
