@@ -1,7 +1,7 @@
 """A storm: clients submit moves while one random failure after another strikes; then a checker looks at everything.
 
-Run as `python -m tests.crash.storm --seconds 60 --seeds 50 [--first-seed N] [--database postgresql]`. What strikes, and
-when, follows from the seed; what it hits then depends on the machine.
+Run as `python -m tests.crash.storm --seconds 60 --seeds 50 [--first-seed N] [--database postgresql] [--folders 0.25]
+[--lists 0.1]`. What strikes, and when, follows from the seed; what it hits then depends on the machine.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from pathlib import Path
 from redis.exceptions import RedisError
 from sqlalchemy import select
 
+from data_mover.errors import ServiceUnavailable
 from data_mover.jobs.models import Job
 from tests.crash.cargo import Cargo
 from tests.crash.matrix import ACTIONS, FOLDER_POINTS, WEB_POINTS, WORKER_POINTS
@@ -34,10 +35,16 @@ from tests.servers.proxy import Fault
 CLIENTS = 3
 LARGEST_BYTES = 2_000_000
 LARGEST_OF_MANY_BYTES = 100_000
-#: of all moves
-FOLDERS, LISTS = 0.25, 0.1
 #: nothing waits so long, but a machine may be slow
 CALM_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How many of all moves are of something else than one file."""
+
+    folders: float = 0.25
+    lists: float = 0.1
 
 
 @dataclass
@@ -65,7 +72,9 @@ class Report:
         return "\n".join(lines)
 
 
-def storm(directory: Path, ssh: SshServer, database: str, seconds: float, seed: int) -> Report:
+def storm(
+    directory: Path, ssh: SshServer, database: str, seconds: float, seed: int, shares: Shares = Shares()
+) -> Report:
     """Storms for so many seconds, waits for calm, and reports."""
     with rough_world(directory, ssh, database, workers=3) as rough:
         rough.world.ready()
@@ -74,7 +83,7 @@ def storm(directory: Path, ssh: SshServer, database: str, seconds: float, seed: 
         #: what was ever asked for, by its key
         asked: dict[str, Cargo] = {}
         clients = [
-            threading.Thread(target=_submit, args=(rough, random.Random(f"{seed} {n}"), n, ended, asked))
+            threading.Thread(target=_submit, args=(rough, random.Random(f"{seed} {n}"), n, shares, ended, asked))
             for n in range(CLIENTS)
         ]
         for client in clients:
@@ -93,14 +102,19 @@ def storm(directory: Path, ssh: SshServer, database: str, seconds: float, seed: 
 
 
 def _submit(
-    rough: RoughWorld, chance: random.Random, client: int, ended: threading.Event, asked: dict[str, Cargo]
+    rough: RoughWorld,
+    chance: random.Random,
+    client: int,
+    shares: Shares,
+    ended: threading.Event,
+    asked: dict[str, Cargo],
 ) -> None:
     """What one client does: a move whose answer is lost is asked for again, with the same key; a few are cancelled."""
     number = 0
     while not ended.is_set():
         number += 1
         host = chance.choice(["vis", "shelf", "slow"])
-        cargo = _cargo(rough.world, chance, f"{client}-{number}", host)
+        cargo = _cargo(rough.world, chance, shares, f"{client}-{number}", host)
         asked[cargo.sources[0].name] = cargo
         if chance.random() < 0.05:
             _take_away(chance.choice(cargo.sources))
@@ -114,13 +128,13 @@ def _submit(
                 rough.world.cancel(job_id)
 
 
-def _cargo(world: World, chance: random.Random, name: str, host: str) -> Cargo:
+def _cargo(world: World, chance: random.Random, shares: Shares, name: str, host: str) -> Cargo:
     """A folder of small files, which is to appear at once or not; a list; or, mostly, a file."""
     kind = chance.random()
-    if kind < FOLDERS:
+    if kind < shares.folders:
         folder = world.folder(name, _sizes_bytes(chance, chance.randint(3, 12)), chance.random())
         return Cargo.of_folder(folder, world.destination(host, name), is_atomic=chance.random() < 0.5)
-    count = chance.randint(2, 4) if kind < FOLDERS + LISTS else 1
+    count = chance.randint(2, 4) if kind < shares.folders + shares.lists else 1
     sizes_bytes = _sizes_bytes(chance, count) if count > 1 else [int(LARGEST_BYTES ** chance.random())]
     sources = [world.source(f"{name}-{part}", size, chance.random()) for part, size in enumerate(sizes_bytes)]
     if count > 1:
@@ -237,9 +251,12 @@ def _calm(rough: RoughWorld) -> None:
 
 
 def _rests(rough: RoughWorld) -> bool:
-    with rough.world.database.reading() as session:
-        live = session.scalars(select(Job.id).where(Job.ended_ms.is_(None)).limit(1)).first()
-    return live is None and not rough.world.left_behind()
+    """While the database is still on its way back, nobody knows."""
+    with suppress(ServiceUnavailable):
+        with rough.world.database.reading() as session:
+            live = session.scalars(select(Job.id).where(Job.ended_ms.is_(None)).limit(1)).first()
+        return live is None and not rough.world.left_behind()
+    return False
 
 
 def _look(rough: RoughWorld, report: Report, asked: Mapping[str, Cargo]) -> None:
@@ -261,14 +278,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--folders", type=float, default=Shares.folders, help="of all moves")
+    parser.add_argument("--lists", type=float, default=Shares.lists, help="of all moves")
     arguments = parser.parse_args()
+    shares = Shares(arguments.folders, arguments.lists)
     harmed = []
     with ExitStack() as stack:
         base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="storm-", ignore_cleanup_errors=True)))
         base.chmod(0o711)
         ssh = stack.enter_context(openssh_server(base / "openssh"))
         for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-            report = storm(base / str(seed), ssh, arguments.database, arguments.seconds, seed)
+            report = storm(base / str(seed), ssh, arguments.database, arguments.seconds, seed, shares)
             print(report, flush=True)
             if report.violations:
                 harmed.append(seed)
