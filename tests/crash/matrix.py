@@ -19,6 +19,7 @@ WORKER_POINTS = {
     "heard": "bell heard by the work-horse",
     "claimed": "job claimed",
     "resolving": "phase `resolving` on record",
+    "opened": "source opened",
     "transferring": "final path resolved",
     "recorded": "temporary file on record, not opened",
     "sent-0": "temporary file opened",
@@ -38,10 +39,11 @@ WORKER_POINTS = {
 #: points of a work-horse while it builds a folder that is to appear at once
 FOLDER_POINTS = {
     "tree-recorded": "folder on record, not begun",
+    "tree-begun": "nothing taken over, not made",
     "tree-taken": "what a predecessor has built taken over, not on record",
     "tree-marked": "marked as about to appear",
     "tree-renamed": "the folder has appeared",
-    "tree-forgotten": "the temporary folder forgotten",
+    "tree-forgotten": "that is on record too",
 }
 
 #: the point of a worker that no job is in the hands of

@@ -112,15 +112,76 @@ def test_a_request_whose_answer_is_lost_has_made_no_job_or_a_whole_one(world, st
     assert world.violations() == []
 
 
+LATE = [("tree-begun", "vis"), ("tree-begun", "shelf"), ("opened", "vis"), ("opened", "shelf")]
+QUICK_LATE = ("tree-begun", "vis")
+
+
+@pytest.mark.parametrize(
+    ("point", "host"), [pytest.param(*each, marks=[] if each == QUICK_LATE else pytest.mark.soak) for each in LATE]
+)
+def test_who_wakes_when_nothing_is_on_record_any_more_leaves_nothing_behind(world, struck, point, host, time):
+    """It is about to make a directory of a folder that has appeared without it."""
+    world.ready()
+    cargo = hidden_folder(world, f"late-{point}-{next(_numbers)}", host)
+
+    struck(point, "stop")
+    job_id = world.submit_cargo(cargo, host)
+    eventually(lambda: world.struck(point), f"somebody reaches {point}")
+    asleep = world.asleep()
+    job = world.service.ended(job_id)
+    eventually(lambda: not world.left_behind(), "nothing is left behind")
+    woken(world, asleep)
+
+    assert job["status"] == "COMPLETED"
+    assert world.violations() == []
+
+
+@pytest.mark.parametrize("host", ["vis", pytest.param("shelf", marks=pytest.mark.soak)])
+def test_a_folder_that_has_appeared_is_not_taken_for_what_a_late_one_makes(world, struck, host, time):
+    """While one attempt has let the folder appear and cannot say so, an older one begins to build it."""
+    world.ready()
+    cargo = hidden_folder(world, f"twice-{next(_numbers)}", host)
+
+    struck("tree-begun", "stop")
+    job_id = world.submit_cargo(cargo, host)
+    eventually(lambda: world.struck("tree-begun"), "one is about to build")
+    older = world.asleep()
+    struck("tree-renamed", "stop")
+    eventually(lambda: world.struck("tree-renamed"), "another has let it appear")
+    both = eventually(lambda: len(world.asleep()) == 2 and world.asleep(), "both are asleep")
+    wake(older)
+    job = world.service.ended(job_id)
+    woken(world, both)
+
+    assert job["status"] == "COMPLETED"
+    eventually(lambda: not world.left_behind(), "nothing is left behind")
+    assert world.violations() == []
+
+
+def hidden_folder(world, name, host):
+    """One that is to appear at once."""
+    folder = world.folder(name, [1000, 70_000], name)
+    return Cargo.of_folder(folder, world.destination(host, name), is_atomic=True)
+
+
 def ended_though_struck(world, job_id, fault):
     """The job as it is at the end; whoever was stopped has woken since and is done."""
     eventually(lambda: world.struck(fault.point), f"somebody reaches {fault.point}")
     asleep = world.asleep() if fault.action == "stop" else []
     job = world.service.ended(job_id)
+    woken(world, asleep)
+    return job
+
+
+def woken(world, asleep):
+    """Returns once all have woken and are done."""
+    wake(asleep)
+    eventually(lambda: all(is_over(world, pid) for pid in asleep), "the woken ones have ended their shifts")
+
+
+def wake(asleep):
     for pid in asleep:
         strike(pid, signal.SIGCONT)
-    eventually(lambda: all(is_over(world, pid) for pid in asleep), "the woken one has ended its shift")
-    return job
 
 
 def is_over(world, pid):
