@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from posixpath import join
 
 from data_mover.errors import Exists, IsADirectory, MoveFailure, NoSuchFile, NotAtomic
+from data_mover.fault_points import reach
 from data_mover.jobs import plans
 from data_mover.jobs.plans import PlannedFile
 from data_mover.jobs.states import FileKind
@@ -35,9 +36,11 @@ class Plan:
             if len(batch) == AT_A_TIME:
                 self._record.write(plans.record_planned, path, number, batch)
                 number, batch = number + len(batch), []
+                reach("listed")
             batch.append(planned)
         self._require_what_was_named(found=number + len(batch) > 0)
         self._record.write(plans.record_plan, path, number, batch)
+        reach("planned")
         return path
 
     def _path_before(self) -> str | None:

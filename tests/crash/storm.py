@@ -129,17 +129,23 @@ def _submit(
 
 
 def _cargo(world: World, chance: random.Random, shares: Shares, name: str, host: str) -> Cargo:
-    """A folder of small files, which is to appear at once or not; a list; or, mostly, a file."""
-    kind = chance.random()
+    """A folder of small files or a list, each of which is to appear at once or not; or, mostly, a file."""
+    kind, is_atomic = chance.random(), chance.random() < 0.5
     if kind < shares.folders:
-        folder = world.folder(name, _sizes_bytes(chance, chance.randint(3, 12)), chance.random())
-        return Cargo.of_folder(folder, world.destination(host, name), is_atomic=chance.random() < 0.5)
-    count = chance.randint(2, 4) if kind < shares.folders + shares.lists else 1
-    sizes_bytes = _sizes_bytes(chance, count) if count > 1 else [int(LARGEST_BYTES ** chance.random())]
-    sources = [world.source(f"{name}-{part}", size, chance.random()) for part, size in enumerate(sizes_bytes)]
-    if count > 1:
-        return Cargo.of_list(sources, world.destination(host, ""))
-    return Cargo.of_file(sources[0], world.destination(host, sources[0].name))
+        return Cargo.of_folder(_folder(world, chance, name), world.destination(host, name), is_atomic)
+    if kind < shares.folders + shares.lists:
+        files = [world.source(f"{name}-{part}", size, name) for part, size in enumerate(_sizes_bytes(chance, 3))]
+        sources = [*files[: chance.randint(1, 3)], *([_folder(world, chance, f"{name}-folder")] * chance.randint(0, 1))]
+        chance.shuffle(sources)
+        is_atomic = is_atomic and len(sources) > 1  # a list of one goes where that one goes by itself
+        receiver = world.destination(host, name if is_atomic else "")
+        return Cargo.of_list(sources, receiver, is_atomic, from_web=files[: chance.randint(0, 1)])
+    source = world.source(name, int(LARGEST_BYTES ** chance.random()), name)
+    return Cargo.of_file(source, world.destination(host, name))
+
+
+def _folder(world: World, chance: random.Random, name: str) -> Path:
+    return world.folder(name, _sizes_bytes(chance, chance.randint(3, 12)), name)
 
 
 def _sizes_bytes(chance: random.Random, count: int) -> list[int]:

@@ -11,11 +11,11 @@ from data_mover.registry import Dataset
 from data_mover.rpc.methods import METHODS
 from data_mover.rpc.requests import Options
 from data_mover.settings import Settings
-from tests.crash.matrix import ERRAND_POINTS, FOLDER_POINTS, WEB_POINTS, WORKER_POINTS
+from tests.crash.matrix import ERRAND_POINTS, FOLDER_POINTS, LISTING_POINTS, WEB_POINTS, WORKER_POINTS
 
 MODELS = (LocalOptions, SshOptions, HttpOptions, S3Options, Dataset)
 DOCS = Path(__file__).parents[2] / "docs"
-POINTS = {**WORKER_POINTS, **FOLDER_POINTS, **ERRAND_POINTS, **WEB_POINTS}
+POINTS = {**WORKER_POINTS, **FOLDER_POINTS, **LISTING_POINTS, **ERRAND_POINTS, **WEB_POINTS}
 
 CODES_HEAD = """\
 # Why a move can fail
