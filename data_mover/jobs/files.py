@@ -46,11 +46,12 @@ class Figures:
 
 
 def figures(session: Session, held: Claim) -> Figures:
+    """PostgreSQL adds up to decimals."""
     arrived = case((JobFile.state.in_(ARRIVED), JobFile.size_bytes), else_=0)
     size, there = func.coalesce(func.sum(JobFile.size_bytes), 0), func.coalesce(func.sum(arrived), 0)
     files = (JobFile.job_id == held.job_id, JobFile.kind == FileKind.FILE)
     count, bytes_, arrived_bytes = session.execute(select(func.count(), size, there).where(*files)).one()
-    return Figures(count, arrived_bytes, bytes_ - arrived_bytes)
+    return Figures(count, int(arrived_bytes), int(bytes_ - arrived_bytes))
 
 
 def unsettled(session: Session, held: Claim) -> list[RecordedFile]:

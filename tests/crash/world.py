@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -183,7 +184,13 @@ class World:
             found += self.moves[job_id].violations(*told, self.publications, self.replaced, failures)
         cancelled = {job_id for job_id, job in jobs.items() if job.status == "CANCELLED"}
         found += [f"job {job_id} was cancelled and nobody asked for that" for job_id in cancelled - self.unwanted]
-        return found + self.left_behind()
+        return found + self.left_behind() + self.broken_threads()
+
+    def broken_threads(self) -> list[str]:
+        """What keeps a lease may end with it, and not otherwise."""
+        logs = [path.read_text(errors="replace") for path in self.service.directory.glob("*.log")]
+        broken = re.compile("^Exception in thread (?:lease|probe).*", re.MULTILINE)
+        return [found for log in logs for found in broken.findall(log)]
 
     def left_behind(self) -> list[str]:
         """Temporary files on the hosts and in the database."""
