@@ -54,6 +54,8 @@ class Report:
     seed: int
     statuses: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
+    #: why jobs have failed
+    codes: Counter[str] = field(default_factory=Counter)
     struck: Counter[str] = field(default_factory=Counter)
     most_attempts: int = 0
     #: from the last strike until everything rested
@@ -62,14 +64,17 @@ class Report:
 
     def __str__(self) -> str:
         told = " ".join(f"{status}={count}" for status, count in sorted(self.statuses.items()))
-        kinds = ", ".join(f"{count} {name}" for name, count in sorted(self.kinds.items()))
-        struck = ", ".join(f"{count} {name}" for name, count in sorted(self.struck.items()))
         lines = [
-            f"seed {self.seed}: {told} ({kinds}), {self.most_attempts} attempts at most, "
-            f"at rest after {self.calm_seconds:.0f} s; struck: {struck}",
+            f"seed {self.seed}: {told} ({_listed(self.kinds)}), failed with: {_listed(self.codes) or 'nothing'}, "
+            f"{self.most_attempts} attempts at most, at rest after {self.calm_seconds:.0f} s; "
+            f"struck: {_listed(self.struck)}",
             *(f"  VIOLATION {violation}" for violation in self.violations),
         ]
         return "\n".join(lines)
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
 
 
 def storm(
@@ -274,6 +279,7 @@ def _look(rough: RoughWorld, report: Report, asked: Mapping[str, Cargo]) -> None
         world.moves.setdefault(job.id, asked[str(job.key)])
     report.statuses.update(job.status for job in jobs)
     report.kinds.update(f"{world.moves[job.id].kind} {job.status}" for job in jobs)
+    report.codes.update(str(job.code) for job in jobs if job.status == "FAILED")
     report.most_attempts = max((job.attempt for job in jobs), default=0)
     report.violations = world.violations(failures={"poison", "unknown-outcome"})
 
