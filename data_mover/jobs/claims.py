@@ -27,7 +27,7 @@ from data_mover.errors import (
 from data_mover.jobs import hosts
 from data_mover.jobs.hosts import HostState
 from data_mover.jobs.models import Job, JobFile, Lane, TemporaryFile
-from data_mover.jobs.states import SETTLED, FileKind, FileState, Phase, Status
+from data_mover.jobs.states import ARRIVED, SETTLED, FileKind, FileState, Phase, Status
 from data_mover.jobs.wanted import Wanted
 from data_mover.locations import Endpoint, IfExists
 from data_mover.selection import Selection
@@ -246,9 +246,8 @@ def take_back_lost(session: Session, lease_ms: int, limit: int) -> list[Lost]:
     poison = [row.id for row in rows if row.losses >= SUSPECT_LOSSES and row.id not in cancelled]
     again = [row.id for row in rows if row.id not in cancelled and row.id not in poison]
     _end_all(session, cancelled, Status.CANCELLED)
-    _fail_all(session, poison, Poison())
     _take_back(session, again)
-    outcomes = dict.fromkeys(cancelled, Status.CANCELLED) | dict.fromkeys(poison, Status.FAILED)
+    outcomes = dict.fromkeys(cancelled, Status.CANCELLED) | _fail_all(session, poison, Poison())
     return [Lost(row.id, outcomes.get(row.id, Status.PENDING)) for row in rows]
 
 
@@ -292,13 +291,18 @@ def _marked() -> Select[int]:
     return select(JobFile.job_id).where(JobFile.state == FileState.VERIFIED)
 
 
-def _fail_all(session: Session, ids: Sequence[int], failure: MoveFailure) -> None:
-    """Fails locked jobs that are no longer worked on. Where an attempt was lost that was about to publish a job's only
-    file, or all files at once, nobody can say whether it did."""
+def _fail_all(session: Session, ids: Sequence[int], failure: MoveFailure) -> dict[int, Status]:
+    """Fails locked jobs that are no longer worked on; how each has ended. One of which everything has arrived is
+    COMPLETED. Where an attempt was lost that was about to publish a job's only file, or all files at once, nobody can
+    say whether it did."""
+    missing = select(JobFile.job_id).where(JobFile.job_id == Job.id, JobFile.state.not_in(ARRIVED))
+    arrived = set(session.scalars(select(Job.id).where(Job.id.in_(ids), Job.planned, ~missing.exists())))
     all_of_it = or_(Job.files_total == 1, JobFile.kind == FileKind.DIRECTORY)
     marked = set(session.scalars(_marked().join(Job).where(Job.id.in_(ids), all_of_it)))
-    for jobs, cause in (marked, UnknownOutcome()), (set(ids) - marked, failure):
+    _end_all(session, arrived, Status.COMPLETED, code=None, reason=None, bytes_done=Job.bytes_total)
+    for jobs, cause in (marked, UnknownOutcome()), (set(ids) - marked - arrived, failure):
         _end_all(session, jobs, Status.FAILED, code=cause.code, reason=cause.reason)
+    return {id_: Status.COMPLETED if id_ in arrived else Status.FAILED for id_ in ids}
 
 
 def _end_all(session: Session, ids: Collection[int], status: Status, **values: Any) -> None:

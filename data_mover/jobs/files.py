@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, case, func, select, update
+from sqlalchemy import case, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from data_mover.errors import AttemptEnded, FilesFailed, MoveFailure, PathBusy, Superseded
 from data_mover.jobs.claims import Claim, is_mine, renew, why_not
-from data_mover.jobs.leftovers import forget_leftover
+from data_mover.jobs.leftovers import forget_leftover, have_tree, top_directory
 from data_mover.jobs.models import UNSETTLED, Job, JobFile
 from data_mover.jobs.plans import bytes_total
 from data_mover.jobs.states import ARRIVED, SETTLED, FileKind, FileState, Phase
@@ -46,11 +46,12 @@ class Figures:
 
 
 def figures(session: Session, held: Claim) -> Figures:
+    """PostgreSQL adds up to decimals."""
     arrived = case((JobFile.state.in_(ARRIVED), JobFile.size_bytes), else_=0)
     size, there = func.coalesce(func.sum(JobFile.size_bytes), 0), func.coalesce(func.sum(arrived), 0)
     files = (JobFile.job_id == held.job_id, JobFile.kind == FileKind.FILE)
     count, bytes_, arrived_bytes = session.execute(select(func.count(), size, there).where(*files)).one()
-    return Figures(count, arrived_bytes, bytes_ - arrived_bytes)
+    return Figures(count, int(arrived_bytes), int(bytes_ - arrived_bytes))
 
 
 def unsettled(session: Session, held: Claim) -> list[RecordedFile]:
@@ -157,24 +158,24 @@ def record_tree_published(session: Session, held: Claim, tree: str) -> bool:
     """Records that all files have appeared. False if the job is no longer this attempt's."""
     mine = is_mine(session, held)
     if mine:
-        session.execute(update(JobFile).where(*_top(held)).values(state=FileState.PUBLISHED, held=False))
+        session.execute(update(JobFile).where(*top_directory(held)).values(state=FileState.PUBLISHED, held=False))
         forget_leftover(session, held.destination.host, tree)
     return mine
 
 
 def is_folder(session: Session, held: Claim) -> bool:
     """Whether there is a directory that all files of the job go into."""
-    return session.scalars(select(JobFile.number).where(*_top(held))).one_or_none() is not None
+    return session.scalars(select(JobFile.number).where(*top_directory(held))).one_or_none() is not None
 
 
 def is_tree_marked(session: Session, held: Claim) -> bool:
     """Whether an attempt was about to let all files appear at once, and nobody has found out yet whether it did."""
-    return session.scalars(select(JobFile.number).where(*_top(held), JobFile.state == FileState.VERIFIED)).first() == 0
+    return _is_tree(session, held, FileState.VERIFIED)
 
 
 def is_tree_published(session: Session, held: Claim) -> bool:
     """Whether an attempt has recorded that all files have appeared at once."""
-    return session.scalars(select(JobFile.number).where(*_top(held), JobFile.state == FileState.PUBLISHED)).first() == 0
+    return _is_tree(session, held, FileState.PUBLISHED)
 
 
 def mark_tree(session: Session, held: Claim, lease_ms: int) -> bool:
@@ -188,11 +189,13 @@ def unmark_tree(session: Session, held: Claim, lease_ms: int) -> bool:
 
 
 def begin_afresh(session: Session, held: Claim, lease_ms: int) -> bool:
-    """Records that nothing has arrived. False if the job is no longer this attempt's."""
+    """Records that nothing has arrived of a folder that is to appear at once. False if the job is no longer this
+    attempt's."""
     mine = renew(session, held, lease_ms, files_done=0, bytes_done=0)
     if mine:
         kept = (JobFile.job_id == held.job_id, JobFile.state != FileState.FAILED)
         session.execute(update(JobFile).where(*kept).values(state=FileState.PENDING, held=False))
+        have_tree(session, held)
     return mine
 
 
@@ -233,15 +236,15 @@ def _record_put_off(session: Session, claim: Claim, number: int, **values: objec
     return mine
 
 
-def _top(held: Claim) -> tuple[ColumnElement[bool], ...]:
-    """The directory that everything is in."""
-    return JobFile.job_id == held.job_id, JobFile.number == 0, JobFile.kind == FileKind.DIRECTORY
+def _is_tree(session: Session, held: Claim, state: FileState) -> bool:
+    top = select(JobFile.number).where(*top_directory(held), JobFile.state == state)
+    return session.scalars(top).one_or_none() is not None
 
 
 def _mark_tree(session: Session, held: Claim, state: FileState, phase: Phase, lease_ms: int) -> bool:
     mine = renew(session, held, lease_ms, phase=phase)
     if mine:
-        session.execute(update(JobFile).where(*_top(held)).values(state=state))
+        session.execute(update(JobFile).where(*top_directory(held)).values(state=state))
     return mine
 
 

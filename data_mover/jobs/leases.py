@@ -103,6 +103,10 @@ class Lease:
         self._moved_at = time.monotonic() + silent_seconds
         self._require_held()
 
+    def noticed(self) -> None:
+        """The transfer knows that it must end, and clears up behind itself: nothing ends its connections meanwhile."""
+        self._noticed.set()
+
     def excused(self) -> None:
         """Nothing moves at the moment, and no host is to blame. Raises nothing."""
         self._moved_at = max(self._moved_at, time.monotonic())

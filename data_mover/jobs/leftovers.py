@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from data_mover.db import now_ms
 from data_mover.jobs import hosts
 from data_mover.jobs.claims import Claim, renew
-from data_mover.jobs.models import Job, TemporaryFile
+from data_mover.jobs.models import Job, JobFile, TemporaryFile
 from data_mover.jobs.states import TERMINAL, FileKind
 
 
@@ -79,18 +79,34 @@ def leftovers_of(session: Session, held: Claim) -> list[RecordedLeftover]:
 
 
 def trees_of(session: Session, held: Claim) -> list[str]:
-    """Where earlier attempts may have built the folder of the job that shall appear at once, the newest first."""
+    """Where the folder of the job may be that shall appear at once, the newest place first. What is made by attempts
+    older than the one that has it, for they may only have been held up, is worth nothing."""
+    has_it = select(JobFile.attempt).where(*top_directory(held)).scalar_subquery()
     mine = (TemporaryFile.job_id == held.job_id, TemporaryFile.kind == FileKind.DIRECTORY)
-    return list(session.scalars(select(TemporaryFile.path).where(*mine).order_by(TemporaryFile.id.desc())))
+    trees = select(TemporaryFile.path).where(*mine, TemporaryFile.attempt >= has_it)
+    return list(session.scalars(trees.order_by(TemporaryFile.id.desc())))
 
 
-def move_tree(session: Session, held: Claim, tree: str, new_tree: str) -> None:
-    """The folder has a new name; what is on record within it has moved with it. All names that a folder ever has are of
-    the same length."""
-    within = (TemporaryFile.job_id == held.job_id, TemporaryFile.kind == FileKind.FILE)
-    moved = new_tree + func.substr(TemporaryFile.path, len(new_tree) + 1)
-    session.execute(update(TemporaryFile).where(*within).values(path=moved))
-    forget_leftover(session, held.destination.host, tree)
+def record_tree_taken(session: Session, held: Claim, tree: str, lease_ms: int) -> bool:
+    """Records that the folder has a new name; what is on record within it has moved with it. All names that a folder
+    ever has are of the same length, and stay on record. False if the job is no longer this attempt's."""
+    mine = renew(session, held, lease_ms)
+    if mine:
+        within = (TemporaryFile.job_id == held.job_id, TemporaryFile.kind == FileKind.FILE)
+        moved = tree + func.substr(TemporaryFile.path, len(tree) + 1)
+        session.execute(update(TemporaryFile).where(*within).values(path=moved))
+        have_tree(session, held)
+    return mine
+
+
+def have_tree(session: Session, held: Claim) -> None:
+    """From now on the folder is this attempt's."""
+    session.execute(update(JobFile).where(*top_directory(held)).values(attempt=held.attempt))
+
+
+def top_directory(held: Claim) -> tuple[ColumnElement[bool], ...]:
+    """The directory that all files of the job go into, if there is one."""
+    return JobFile.job_id == held.job_id, JobFile.number == 0, JobFile.kind == FileKind.DIRECTORY
 
 
 def take_leftovers(session: Session, limit: int, wait_ms: int) -> list[RecordedLeftover]:

@@ -169,7 +169,8 @@ class JobFile(Base):
     sha256: Mapped[str | None] = mapped_column(Text)
     #: how the digest at the destination was proven: sha256-remote, sha256-readback or size
     verified: Mapped[str | None] = mapped_column(Text)
-    #: the last attempt that came to an end with it and did not move it
+    #: the last attempt that came to an end with it and did not move it; of a folder that is to appear at once, the one
+    #: that has begun to build it or taken it over last
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     #: why it failed, or why that attempt did
     code: Mapped[str | None] = mapped_column(Text)

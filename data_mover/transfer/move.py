@@ -4,6 +4,7 @@ import time
 from posixpath import dirname
 
 from data_mover.errors import SourceChanged
+from data_mover.fault_points import reach
 from data_mover.protocols.base import Facts, Files, NewFile, Reader, Source, Writer
 from data_mover.transfer.checkpoints import Checkpoints
 from data_mover.transfer.copy import Copied, Throttle, copy, reread
@@ -33,6 +34,7 @@ def move_file(order: Order, source: Source, destination: Files, watch: Watch) ->
     draft = Draft(destination, watch, inheritance.begun)
     with draft.removed_if_useless():
         with source.open(order.source_path) as reader:
+            reach("opened")
             destination.make_directories(dirname(order.path))
             watch.placed(destination.place(order.path), reader.facts.size_bytes)
             if proof := proof_of_what_is_there(order, source, reader.facts, destination, watch):

@@ -7,11 +7,13 @@ from contextlib import suppress
 from data_mover.errors import (
     ConnectionLost,
     DataMoverError,
+    Fenced,
     HostUnreachable,
     MoveFailure,
     NoSpace,
     PathBusy,
     PermissionRefused,
+    ServiceUnavailable,
     Stalled,
     StateDirFull,
 )
@@ -54,6 +56,15 @@ class Execution:
         """Returns when everything is in its place. Raises what befell the attempt, or the first file that needs another
         one, or FilesFailed where no further attempt can help."""
         site = self._site(self._held.path if self._held.planned else None)
+        try:
+            self._run(site)
+        except Fenced:
+            self._record.lease.noticed()
+            with suppress(MoveFailure, ServiceUnavailable):
+                site.leave()
+            raise
+
+    def _run(self, site: Site) -> None:
         site.begin()
         self._look_back()
         while page := self._record.ask(files.unsettled, self._held):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from posixpath import join
 
 from data_mover.errors import Exists, IsADirectory, MoveFailure, NoSuchFile, NotAtomic
+from data_mover.fault_points import reach
 from data_mover.jobs import plans
 from data_mover.jobs.plans import PlannedFile
 from data_mover.jobs.states import FileKind
@@ -109,8 +110,10 @@ def put_on_record(record: Record, connections: Connections) -> str:
         if len(batch) == AT_A_TIME:
             record.write(plans.record_planned, path, number, batch)
             number, batch = number + len(batch), []
+            reach("listed")
         batch.append(planned)
     record.write(plans.record_plan, path, number, batch)
+    reach("planned")
     return path
 
 

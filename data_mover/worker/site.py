@@ -8,7 +8,8 @@ from data_mover.fault_points import reach
 from data_mover.jobs import files, leftovers
 from data_mover.jobs.files import RecordedFile
 from data_mover.jobs.states import FileKind
-from data_mover.protocols.base import Files
+from data_mover.protocols.base import Files, Kind
+from data_mover.transfer import Leftover, clear
 from data_mover.transfer.plan import TEMPORARY_PREFIX
 from data_mover.worker.file_watch import FileWatch, HiddenFileWatch
 from data_mover.worker.record import Record
@@ -32,6 +33,9 @@ class Site:
 
     def publish(self) -> None:
         """Lets everything appear that has not yet."""
+
+    def leave(self) -> None:
+        """Clears what nobody else would: this attempt is fenced."""
 
 
 class Tree(Site):
@@ -66,6 +70,7 @@ class Tree(Site):
             self._published()
         else:
             self._record.write(files.begin_afresh, self._record.lease_ms)
+            reach("tree-begun")
             self._destination.make_directories(self._tree)
 
     def inside(self, path: str) -> str:
@@ -99,6 +104,12 @@ class Tree(Site):
                 raise
         self._published()
 
+    def leave(self) -> None:
+        """An attempt that was held up may have made directories where its tree no longer was. What others may take over
+        stays."""
+        if self._tree not in self._record.ask(leftovers.trees_of, self._held):
+            clear(self._destination, Leftover(self._tree, Kind.DIRECTORY))
+
     def _take(self, tree: str) -> bool:
         """Whether it was there; whoever renames it first has it."""
         try:
@@ -106,7 +117,7 @@ class Tree(Site):
         except NoSuchFile:
             return False
         reach("tree-taken")
-        self._record.change(leftovers.move_tree, self._held, tree, self._tree)
+        self._record.write(leftovers.record_tree_taken, self._tree, self._record.lease_ms)
         return True
 
     def _require_complete(self) -> None:

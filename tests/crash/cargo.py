@@ -8,41 +8,48 @@ from data_mover.jobs.models import Job, JobFile
 from tests.crash.publications import Publications, seen_in, sha256
 from tests.servers.deployment import TERMINAL
 
+#: what is said of a source that was taken away
+NOT_THERE = ("no-such-file", "http-404")
+
 
 @dataclass(frozen=True)
 class Cargo:
-    """A file, several, or a folder."""
+    """A file, a folder, or a list of them."""
 
+    #: what a caller names
+    sources: Sequence[Path]
+    #: where it goes
+    final: Path
     #: where each file comes from, by its final path
     files: Mapping[Path, Path]
-    #: where the folder comes from that the files are in, and its final path
-    folder: tuple[Path, Path] | None = None
+    #: the same of each folder
+    folders: Mapping[Path, Path]
     is_atomic: bool = False
     is_list: bool = False
+    #: which sources are read from the web
+    from_web: Collection[Path] = ()
 
     @classmethod
     def of_file(cls, source: Path, final: Path) -> "Cargo":
-        return cls({final: source})
-
-    @classmethod
-    def of_list(cls, sources: Sequence[Path], receiver: Path) -> "Cargo":
-        return cls({receiver / source.name: source for source in sources}, is_list=True)
+        return cls([source], final, {final: source}, {})
 
     @classmethod
     def of_folder(cls, source: Path, final: Path, is_atomic: bool = False) -> "Cargo":
-        files = {final / file.relative_to(source): file for file in source.rglob("*") if file.is_file()}
-        return cls(files, (source, final), is_atomic)
+        return cls([source], final, _files(source, final), {final: source}, is_atomic)
+
+    @classmethod
+    def of_list(
+        cls, sources: Sequence[Path], receiver: Path, is_atomic: bool = False, from_web: Collection[Path] = ()
+    ) -> "Cargo":
+        placed = [(receiver / source.name, source) for source in sources]
+        files = {final: file for place, source in placed for final, file in _files(source, place).items()}
+        folders = {place: source for place, source in placed if source.is_dir()}
+        return cls(sources, receiver, files, folders, is_atomic, True, from_web)
 
     @property
     def kind(self) -> str:
-        if self.folder is not None:
-            return "folder at once" if self.is_atomic else "folder"
-        return "list" if self.is_list else "file"
-
-    @property
-    def sources(self) -> list[Path]:
-        """What a caller names."""
-        return [self.folder[0]] if self.folder else list(self.files.values())
+        of = "list" if self.is_list else "folder" if self.folders else "file"
+        return f"{of} at once" if self.is_atomic else of
 
     @property
     def is_whole(self) -> bool:
@@ -65,15 +72,17 @@ class Cargo:
             *self._of_the_files(job, came),
             *self._of_the_record(job, rows, came),
         ]
-        if self.folder is not None:
-            found += self._of_the_folder(job, publications.of(self.folder[1]))
+        for final, source in self.folders.items():
+            found += self._of_a_folder(job, source, final)
+        if self.is_atomic:
+            found += self._of_what_appears(job, publications.of(self.final))
         names = ", ".join(source.name for source in self.sources)
         return [f"job {job.id} {job.status} {job.code} {names} attempt {job.attempt}: {each}" for each in found]
 
     def _of_the_end(self, job: Job, failures: Collection[str]) -> Iterator[str]:
         if job.status not in TERMINAL:
             yield "has not ended"
-        explained = job.code in failures or (job.code == "no-such-file" and not self.is_whole)
+        explained = job.code in failures or (job.code in NOT_THERE and not self.is_whole)
         if job.status == "FAILED" and not explained:
             yield f"nothing explains that: {job.reason}"
 
@@ -105,12 +114,22 @@ class Cargo:
             if path in arrived and not came[final]:
                 yield f"{final.name} has arrived, as is told, and was never seen"
 
-    def _of_the_folder(self, job: Job, came: Sequence[str]) -> Iterator[str]:
-        source, final = self.folder or (Path(), Path())
-        expected = seen_in(source) if source.exists() else None
-        if job.status == "COMPLETED" and seen_in(final) != expected:
-            yield "the folder is another"
-        if self.is_atomic and (came not in ([], [expected]) or (final.exists() and seen_in(final) != expected)):
-            yield "a part of the folder was seen"
-        if self.is_atomic and (came or final.exists()) and job.status != "COMPLETED" and job.code != "unknown-outcome":
-            yield "the folder appeared all the same"
+    def _of_a_folder(self, job: Job, source: Path, final: Path) -> Iterator[str]:
+        has_come = job.status == "COMPLETED" or (self.is_atomic and final.exists())
+        if has_come and not (source.exists() and seen_in(final) == seen_in(source)):
+            yield f"{final.name} is another folder"
+
+    def _of_what_appears(self, job: Job, came: Sequence[str]) -> Iterator[str]:
+        """All at once, and then nothing changes any more."""
+        there = seen_in(self.final) if self.final.exists() else None
+        if came != ([] if there is None else [there]):
+            yield "a part was seen"
+        if there is not None and job.status != "COMPLETED" and job.code != "unknown-outcome":
+            yield "it appeared all the same"
+
+
+def _files(source: Path, final: Path) -> dict[Path, Path]:
+    """Where the file goes, or each of the folder's."""
+    if not source.is_dir():
+        return {final: source}
+    return {final / file.relative_to(source): file for file in source.rglob("*") if file.is_file()}

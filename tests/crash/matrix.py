@@ -19,6 +19,8 @@ WORKER_POINTS = {
     "heard": "bell heard by the work-horse",
     "claimed": "job claimed",
     "resolving": "phase `resolving` on record",
+    "planned": "all files on record",
+    "opened": "source opened",
     "transferring": "final path resolved",
     "recorded": "temporary file on record, not opened",
     "sent-0": "temporary file opened",
@@ -38,11 +40,18 @@ WORKER_POINTS = {
 #: points of a work-horse while it builds a folder that is to appear at once
 FOLDER_POINTS = {
     "tree-recorded": "folder on record, not begun",
+    "tree-begun": "nothing taken over, not made",
     "tree-taken": "what a predecessor has built taken over, not on record",
     "tree-marked": "marked as about to appear",
     "tree-renamed": "the folder has appeared",
-    "tree-forgotten": "the temporary folder forgotten",
+    "tree-forgotten": "that is on record too",
 }
+
+#: points at which a list, of which no two sources come from the same host, is not moved as a folder is
+LIST_POINTS = ("resolving", "planned", "opened", "recorded", "sent-1048576", "marked", "renamed", "moved", "finished")
+
+#: the point of a work-horse at which a part of many files is on record
+LISTING_POINTS = {"listed": "500 of more files on record"}
 
 #: the point of a worker that no job is in the hands of
 ERRAND_POINTS = {"probing": "host about to be tried again", "answering": "question of `plan` taken"}
@@ -61,27 +70,22 @@ class Fault(NamedTuple):
 
 #: what a run of the ordinary tests forces, and with which destination; the rest is marked `soak`
 QUICK = {
-    (Fault("inserted", "kill"), "shelf"),
     (Fault("committed", "kill"), "shelf"),
     (Fault("rung", "raise"), "shelf"),
     (Fault("popped", "kill"), "shelf"),
     (Fault("claimed", "kill"), "vis"),
-    (Fault("recorded", "raise"), "shelf"),
     (Fault("sent-1048576", "kill"), "vis"),
-    (Fault("sent-1048576", "stop"), "vis"),
-    (Fault("marked", "kill"), "vis"),
     (Fault("marked", "stop"), "shelf"),
     (Fault("renamed", "kill"), "vis"),
     (Fault("renamed", "raise"), "shelf"),
     (Fault("finished", "kill"), "shelf"),
 }
 
-#: the same of folders, and whether each is to appear at once
-QUICK_FOLDERS = {
-    (Fault("sent-1048576", "kill"), "vis", "plain"),
-    (Fault("renamed", "kill"), "vis", "plain"),
-    (Fault("recorded", "stop"), "shelf", "atomic"),
-    (Fault("marked", "kill"), "vis", "atomic"),
-    (Fault("tree-marked", "kill"), "vis", "atomic"),
-    (Fault("tree-renamed", "kill"), "shelf", "atomic"),
+#: the same of folders and lists
+QUICK_CARGOES = {
+    (Fault("sent-1048576", "kill"), "vis", "folder"),
+    (Fault("renamed", "kill"), "shelf", "list"),
+    (Fault("recorded", "stop"), "shelf", "folder-at-once"),
+    (Fault("tree-marked", "kill"), "vis", "folder-at-once"),
+    (Fault("tree-renamed", "kill"), "shelf", "list-at-once"),
 }

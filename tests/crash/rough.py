@@ -26,6 +26,9 @@ UNANSWERED = (OSError, HTTPException, Error, ExpatError)
 #: without TLS nothing but TCP's own checksum would notice these
 UNNOTICED = {("database", Fault.FLIP), ("web", Fault.FLIP)}
 
+#: PostgreSQL writes everything to its disk before it ends, and the machine may be busy
+STOPPED_SECONDS = 90
+
 
 @dataclass
 class RoughWorld:
@@ -41,7 +44,7 @@ class RoughWorld:
         self.servers.pause(name)
         process = self.servers.process(name)
         process.send_signal(number)
-        process.wait(timeout=20)
+        process.wait(timeout=STOPPED_SECONDS)
 
     def start_server(self, name: str) -> None:
         self.servers.resume(name)

@@ -1,7 +1,7 @@
 """A storm: clients submit moves while one random failure after another strikes; then a checker looks at everything.
 
-Run as `python -m tests.crash.storm --seconds 60 --seeds 50 [--first-seed N] [--database postgresql]`. What strikes, and
-when, follows from the seed; what it hits then depends on the machine.
+Run as `python -m tests.crash.storm --seconds 60 --seeds 50 [--first-seed N] [--database postgresql] [--folders 0.25]
+[--lists 0.1]`. What strikes, and when, follows from the seed; what it hits then depends on the machine.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from pathlib import Path
 from redis.exceptions import RedisError
 from sqlalchemy import select
 
+from data_mover.errors import ServiceUnavailable
 from data_mover.jobs.models import Job
 from tests.crash.cargo import Cargo
 from tests.crash.matrix import ACTIONS, FOLDER_POINTS, WEB_POINTS, WORKER_POINTS
@@ -34,10 +35,16 @@ from tests.servers.proxy import Fault
 CLIENTS = 3
 LARGEST_BYTES = 2_000_000
 LARGEST_OF_MANY_BYTES = 100_000
-#: of all moves
-FOLDERS, LISTS = 0.25, 0.1
 #: nothing waits so long, but a machine may be slow
 CALM_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How many of all moves are of something else than one file."""
+
+    folders: float = 0.25
+    lists: float = 0.1
 
 
 @dataclass
@@ -47,6 +54,8 @@ class Report:
     seed: int
     statuses: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
+    #: why jobs have failed
+    codes: Counter[str] = field(default_factory=Counter)
     struck: Counter[str] = field(default_factory=Counter)
     most_attempts: int = 0
     #: from the last strike until everything rested
@@ -55,17 +64,22 @@ class Report:
 
     def __str__(self) -> str:
         told = " ".join(f"{status}={count}" for status, count in sorted(self.statuses.items()))
-        kinds = ", ".join(f"{count} {name}" for name, count in sorted(self.kinds.items()))
-        struck = ", ".join(f"{count} {name}" for name, count in sorted(self.struck.items()))
         lines = [
-            f"seed {self.seed}: {told} ({kinds}), {self.most_attempts} attempts at most, "
-            f"at rest after {self.calm_seconds:.0f} s; struck: {struck}",
+            f"seed {self.seed}: {told} ({_listed(self.kinds)}), failed with: {_listed(self.codes) or 'nothing'}, "
+            f"{self.most_attempts} attempts at most, at rest after {self.calm_seconds:.0f} s; "
+            f"struck: {_listed(self.struck)}",
             *(f"  VIOLATION {violation}" for violation in self.violations),
         ]
         return "\n".join(lines)
 
 
-def storm(directory: Path, ssh: SshServer, database: str, seconds: float, seed: int) -> Report:
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+
+
+def storm(
+    directory: Path, ssh: SshServer, database: str, seconds: float, seed: int, shares: Shares = Shares()
+) -> Report:
     """Storms for so many seconds, waits for calm, and reports."""
     with rough_world(directory, ssh, database, workers=3) as rough:
         rough.world.ready()
@@ -74,7 +88,7 @@ def storm(directory: Path, ssh: SshServer, database: str, seconds: float, seed: 
         #: what was ever asked for, by its key
         asked: dict[str, Cargo] = {}
         clients = [
-            threading.Thread(target=_submit, args=(rough, random.Random(f"{seed} {n}"), n, ended, asked))
+            threading.Thread(target=_submit, args=(rough, random.Random(f"{seed} {n}"), n, shares, ended, asked))
             for n in range(CLIENTS)
         ]
         for client in clients:
@@ -93,14 +107,19 @@ def storm(directory: Path, ssh: SshServer, database: str, seconds: float, seed: 
 
 
 def _submit(
-    rough: RoughWorld, chance: random.Random, client: int, ended: threading.Event, asked: dict[str, Cargo]
+    rough: RoughWorld,
+    chance: random.Random,
+    client: int,
+    shares: Shares,
+    ended: threading.Event,
+    asked: dict[str, Cargo],
 ) -> None:
     """What one client does: a move whose answer is lost is asked for again, with the same key; a few are cancelled."""
     number = 0
     while not ended.is_set():
         number += 1
         host = chance.choice(["vis", "shelf", "slow"])
-        cargo = _cargo(rough.world, chance, f"{client}-{number}", host)
+        cargo = _cargo(rough.world, chance, shares, f"{client}-{number}", host)
         asked[cargo.sources[0].name] = cargo
         if chance.random() < 0.05:
             _take_away(chance.choice(cargo.sources))
@@ -114,18 +133,24 @@ def _submit(
                 rough.world.cancel(job_id)
 
 
-def _cargo(world: World, chance: random.Random, name: str, host: str) -> Cargo:
-    """A folder of small files, which is to appear at once or not; a list; or, mostly, a file."""
-    kind = chance.random()
-    if kind < FOLDERS:
-        folder = world.folder(name, _sizes_bytes(chance, chance.randint(3, 12)), chance.random())
-        return Cargo.of_folder(folder, world.destination(host, name), is_atomic=chance.random() < 0.5)
-    count = chance.randint(2, 4) if kind < FOLDERS + LISTS else 1
-    sizes_bytes = _sizes_bytes(chance, count) if count > 1 else [int(LARGEST_BYTES ** chance.random())]
-    sources = [world.source(f"{name}-{part}", size, chance.random()) for part, size in enumerate(sizes_bytes)]
-    if count > 1:
-        return Cargo.of_list(sources, world.destination(host, ""))
-    return Cargo.of_file(sources[0], world.destination(host, sources[0].name))
+def _cargo(world: World, chance: random.Random, shares: Shares, name: str, host: str) -> Cargo:
+    """A folder of small files or a list, each of which is to appear at once or not; or, mostly, a file."""
+    kind, is_atomic = chance.random(), chance.random() < 0.5
+    if kind < shares.folders:
+        return Cargo.of_folder(_folder(world, chance, name), world.destination(host, name), is_atomic)
+    if kind < shares.folders + shares.lists:
+        files = [world.source(f"{name}-{part}", size, name) for part, size in enumerate(_sizes_bytes(chance, 3))]
+        sources = [*files[: chance.randint(1, 3)], *([_folder(world, chance, f"{name}-folder")] * chance.randint(0, 1))]
+        chance.shuffle(sources)
+        is_atomic = is_atomic and len(sources) > 1  # a list of one goes where that one goes by itself
+        receiver = world.destination(host, name if is_atomic else "")
+        return Cargo.of_list(sources, receiver, is_atomic, from_web=files[: chance.randint(0, 1)])
+    source = world.source(name, int(LARGEST_BYTES ** chance.random()), name)
+    return Cargo.of_file(source, world.destination(host, name))
+
+
+def _folder(world: World, chance: random.Random, name: str) -> Path:
+    return world.folder(name, _sizes_bytes(chance, chance.randint(3, 12)), name)
 
 
 def _sizes_bytes(chance: random.Random, count: int) -> list[int]:
@@ -237,9 +262,12 @@ def _calm(rough: RoughWorld) -> None:
 
 
 def _rests(rough: RoughWorld) -> bool:
-    with rough.world.database.reading() as session:
-        live = session.scalars(select(Job.id).where(Job.ended_ms.is_(None)).limit(1)).first()
-    return live is None and not rough.world.left_behind()
+    """While the database is still on its way back, nobody knows."""
+    with suppress(ServiceUnavailable):
+        with rough.world.database.reading() as session:
+            live = session.scalars(select(Job.id).where(Job.ended_ms.is_(None)).limit(1)).first()
+        return live is None and not rough.world.left_behind()
+    return False
 
 
 def _look(rough: RoughWorld, report: Report, asked: Mapping[str, Cargo]) -> None:
@@ -251,6 +279,7 @@ def _look(rough: RoughWorld, report: Report, asked: Mapping[str, Cargo]) -> None
         world.moves.setdefault(job.id, asked[str(job.key)])
     report.statuses.update(job.status for job in jobs)
     report.kinds.update(f"{world.moves[job.id].kind} {job.status}" for job in jobs)
+    report.codes.update(str(job.code) for job in jobs if job.status == "FAILED")
     report.most_attempts = max((job.attempt for job in jobs), default=0)
     report.violations = world.violations(failures={"poison", "unknown-outcome"})
 
@@ -261,14 +290,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--folders", type=float, default=Shares.folders, help="of all moves")
+    parser.add_argument("--lists", type=float, default=Shares.lists, help="of all moves")
     arguments = parser.parse_args()
+    shares = Shares(arguments.folders, arguments.lists)
     harmed = []
     with ExitStack() as stack:
         base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="storm-", ignore_cleanup_errors=True)))
         base.chmod(0o711)
         ssh = stack.enter_context(openssh_server(base / "openssh"))
         for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-            report = storm(base / str(seed), ssh, arguments.database, arguments.seconds, seed)
+            report = storm(base / str(seed), ssh, arguments.database, arguments.seconds, seed, shares)
             print(report, flush=True)
             if report.violations:
                 harmed.append(seed)

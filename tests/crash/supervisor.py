@@ -14,7 +14,8 @@ Start = Callable[[], subprocess.Popen[bytes]]
 
 
 class Supervisor:
-    """Processes by name, each started again as soon as it has ended. Leaving the context wakes what is stopped."""
+    """Processes by name, each started again as soon as it has ended. Leaving the context wakes what is stopped, and
+    asks all to end."""
 
     def __init__(self, starts: dict[str, Start]) -> None:
         self._starts = starts
@@ -32,6 +33,8 @@ class Supervisor:
         self._ended.set()
         self._thread.join()
         self.wake()
+        for process in self._running.values():
+            process.terminate()
 
     def pid(self, name: str) -> int:
         return self._running[name].pid

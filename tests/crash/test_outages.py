@@ -160,9 +160,8 @@ def test_a_way_is_bad_for_a_while(rough, world, copying, way, fault, time):
     require_done_once_up(world, jobs.all)
 
 
-@pytest.mark.parametrize(
-    "fault", [Fault.CUT, *(pytest.param(fault, marks=pytest.mark.soak) for fault in Fault if fault is not Fault.CUT)]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("fault", list(Fault))
 def test_the_way_to_the_source_is_bad_for_a_while(rough, world, fault, time):
     number = next(_numbers)
     job_id = world.submit(world.source(f"far-{number}", 2_000_000, number), "shelf", origin="far")

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ from tests.crash.transitions import backward_steps, record_transitions
 from tests.servers.deployment import QUICK_PACE, TERMINAL, Deployment, deployment, host_table
 from tests.servers.openssh import SshServer
 from tests.servers.processes import answers, eventually
+from tests.servers.web import web_server
 
 LEASE_SECONDS = 1.5
 
@@ -44,7 +46,7 @@ OLD = b"what stood there before"
 @dataclass
 class World:
     """The hosts are `disk` (the source), `shelf` (a directory), `vis` (SFTP) and `slow`, the same with 1 MB/s; `far` is
-    what is on `disk`, by SFTP and with 1 MB/s."""
+    what is on `disk`, by SFTP and with 1 MB/s, and `web` the same by HTTP."""
 
     directory: Path
     service: Deployment
@@ -119,12 +121,18 @@ class World:
 
     def submit_cargo(self, cargo: Cargo, host: str, origin: str = "disk") -> int:
         """Moves what it consists of to the host, under the same names; the first is the job's key too."""
-        sources = [f"local://{origin}/{source.name}" for source in cargo.sources]
-        source = sources if cargo.is_list else sources[0]
-        destination = f"local://{host}/" if cargo.is_list else f"local://{host}/{cargo.sources[0].name}"
+        sources = [
+            {"host": "web" if source in cargo.from_web else origin, "path": f"/{source.name}"}
+            for source in cargo.sources
+        ]
+        receiver = "/".join(["", *cargo.final.relative_to(self.destination(host, "")).parts, ""])
         options = {"key": cargo.sources[0].name, **({"atomic": True} if cargo.is_atomic else {})}
         with ServerProxy(f"http://127.0.0.1:{self.port or self.service.port}/data_mover") as proxy:
-            answer = proxy.move(source, destination, options)
+            answer = proxy.move(
+                sources if cargo.is_list else sources[0],
+                {"host": host, "path": receiver if cargo.is_list else receiver.rstrip("/")},
+                options,
+            )
         self.moves[answer["id"]] = cargo
         return int(answer["id"])
 
@@ -176,7 +184,13 @@ class World:
             found += self.moves[job_id].violations(*told, self.publications, self.replaced, failures)
         cancelled = {job_id for job_id, job in jobs.items() if job.status == "CANCELLED"}
         found += [f"job {job_id} was cancelled and nobody asked for that" for job_id in cancelled - self.unwanted]
-        return found + self.left_behind()
+        return found + self.left_behind() + self.broken_threads()
+
+    def broken_threads(self) -> list[str]:
+        """What keeps a lease may end with it, and not otherwise."""
+        logs = [path.read_text(errors="replace") for path in self.service.directory.glob("*.log")]
+        broken = re.compile("^Exception in thread (?:lease|probe).*", re.MULTILINE)
+        return [found for log in logs for found in broken.findall(log)]
 
     def left_behind(self) -> list[str]:
         """Temporary files on the hosts and in the database."""
@@ -219,9 +233,17 @@ def crash_world(
         + host_table("slow", ssh.options(directory / "vis", bandwidth="1MB/s", **patience))
         + host_table("far", ssh.options(directory / "disk", bandwidth="1MB/s", **patience))
     )
-    with deployment(
-        directory / "service", redis_url, registry, database_url=database_url, extra=extra, pace=pace
-    ) as service:
+    with (
+        web_server(directory / "web") as web,
+        deployment(
+            directory / "service",
+            redis_url,
+            registry + host_table("web", web.options(directory / "disk", **patience)),
+            database_url=database_url,
+            extra=extra,
+            pace=pace,
+        ) as service,
+    ):
         service.environment["DATA_MOVER_FAULTS"] = str(directory / "orders")
         own_url = direct_database_url or database_url or f"sqlite:///{service.directory}/jobs.db"
         database = Database(make_url(own_url))

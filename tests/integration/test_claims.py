@@ -10,7 +10,7 @@ from data_mover.db import Database, now_ms
 from data_mover.errors import HostUnreachable, NoSuchFile
 from data_mover.jobs import claims, files, history, hosts, leftovers, plans
 from data_mover.jobs.models import Job
-from data_mover.jobs.states import FileKind, Phase, Priority, Status
+from data_mover.jobs.states import FileKind, FileState, Phase, Priority, Status
 from data_mover.locations import Endpoint
 from tests.integration.conftest import a_file, a_submission
 
@@ -253,6 +253,25 @@ def test_past_the_deadline_nobody_claims_to_know_what_a_lost_publication_did(sub
     written(claims.end_overdue, 100)
 
     assert report(job_id).code == "unknown-outcome"
+
+
+def test_a_job_of_which_everything_has_arrived_is_completed_though_its_worker_is_lost_for_the_last_time(
+    submit, claim, written, set_job, report
+):
+    overdue, poison = submit(), submit()
+    for path in ("/b", "/c"):
+        held = claim()
+        written(plans.record_plan, held, path, 0, [a_file(path, 7)])
+        written(files.record_arrived, held, 0, FileState.PUBLISHED, 7, "ab", "size", None)
+    set_job(overdue, lease_until_ms=1, deadline_ms=1)
+    set_job(poison, lease_until_ms=1, losses=claims.SUSPECT_LOSSES)
+
+    lost = written(claims.take_back_lost, LEASE_MS, 10)
+    written(claims.end_overdue, 10)
+
+    assert sorted(lost) == [(overdue, Status.PENDING), (poison, Status.COMPLETED)]
+    for told in report(overdue), report(poison):
+        assert (told.status, told.code, told.files_done, told.bytes_done) == (Status.COMPLETED, None, 1, 7)
 
 
 def test_a_checkpoint_belongs_to_one_temporary_file_and_goes_with_it_to_the_next_attempt(

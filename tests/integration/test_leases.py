@@ -10,9 +10,11 @@ from sqlalchemy.engine import make_url
 from data_mover import migrations
 from data_mover.db import Database
 from data_mover.errors import Cancelled, Fenced, Stalled
-from data_mover.jobs import claims, history
+from data_mover.jobs import claims, files, history, plans
 from data_mover.jobs.leases import Lease, LeaseTerms
 from data_mover.jobs.models import Job
+from data_mover.jobs.plans import PlannedFile
+from data_mover.jobs.states import FileKind, FileState
 from tests.integration.conftest import a_submission
 from tests.servers.postgresql import postgresql_server
 from tests.servers.processes import eventually
@@ -53,6 +55,26 @@ def test_a_transfer_that_moves_keeps_its_lease_and_its_progress_is_on_record(dat
         told = history.report(session, "ann", held.job_id)
     assert told.bytes_done > 40
     assert told.bytes_per_second > 0
+
+
+def test_what_earlier_attempts_have_brought_is_counted_and_keeps_the_lease(database, held, aborted):
+    planned = [PlannedFile(FileKind.FILE, 0, f"/{name}", name, f"/d/{name}", 100) for name in "ab"]
+    with database.writing() as session:
+        assert plans.record_plan(session, held, "/d", 0, planned)
+        assert files.record_arrived(session, held, 0, FileState.PUBLISHED, 100, "0" * 64, "size", None)
+        figures = files.figures(session, held)
+
+    with Lease(database, held, TERMS, aborted.set) as lease:
+        lease.settled(figures.arrived_bytes)
+        lease.moved(7)
+        eventually(lambda: bytes_done(database, held) == 107, "both files are counted")
+
+    assert (figures.missing_bytes, lease.lost) == (100, None)
+
+
+def bytes_done(database, held):
+    with database.reading() as session:
+        return history.report(session, "ann", held.job_id).bytes_done
 
 
 def test_a_transfer_in_which_nothing_moves_is_stalled_however_often_it_says_the_same(database, held, aborted):

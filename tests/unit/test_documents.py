@@ -11,10 +11,11 @@ from data_mover.registry import Dataset
 from data_mover.rpc.methods import METHODS
 from data_mover.rpc.requests import Options
 from data_mover.settings import Settings
-from tests.crash.matrix import ERRAND_POINTS, WEB_POINTS, WORKER_POINTS
+from tests.crash.matrix import ERRAND_POINTS, FOLDER_POINTS, LISTING_POINTS, WEB_POINTS, WORKER_POINTS
 
 MODELS = (LocalOptions, SshOptions, HttpOptions, S3Options, Dataset)
 DOCS = Path(__file__).parents[2] / "docs"
+POINTS = {**WORKER_POINTS, **FOLDER_POINTS, **LISTING_POINTS, **ERRAND_POINTS, **WEB_POINTS}
 
 CODES_HEAD = """\
 # Why a move can fail
@@ -67,17 +68,16 @@ def test_every_option_is_documented(option):
     assert row_of("xml-rpc.md", option)
 
 
-@pytest.mark.parametrize(("point", "sentence"), {**WORKER_POINTS, **ERRAND_POINTS, **WEB_POINTS}.items())
+@pytest.mark.parametrize(("point", "sentence"), POINTS.items())
 def test_every_point_of_the_kill_matrix_is_documented(point, sentence):
     assert row_of("reliability.md", point).split(" | ")[1] == sentence
 
 
 def test_every_fault_point_of_the_code_is_in_the_kill_matrix():
     sources = "".join(path.read_text() for path in (DOCS.parent / "data_mover").rglob("*.py"))
-    points = {*re.findall(r'reach\("(\w+)"\)', sources), "resolving", "transferring", "verifying"}
+    points = {*re.findall(r'reach\("([\w-]+)"\)', sources), "resolving", "transferring", "verifying"}
 
-    known = {**WORKER_POINTS, **ERRAND_POINTS, **WEB_POINTS}
-    assert points == {point for point in known if not point.startswith("sent-")}
+    assert points == {point for point in POINTS if not point.startswith("sent-")}
 
 
 def row_of(document, key):
