@@ -156,7 +156,7 @@ class Execution:
         still bring. It is asked once."""
         if self._missing_bytes is None:
             return None
-        others = self._record.ask(claims.promised_bytes, self._held)
+        others = self._record.change(claims.promise, self._held)
         following, self._missing_bytes = self._missing_bytes - (file.size_bytes or 0), None
         return following + others
 
