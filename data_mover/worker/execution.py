@@ -148,7 +148,7 @@ class Execution:
             promised_bytes=self._promised(file),
             checkpoint_bytes=self._settings.checkpoint_bytes,
             state_dir=self._settings.state_dir,
-            leftovers=tuple(self._leftovers[file.number]),
+            leftovers=tuple(self._leftovers.get(file.number, ())),
         )
 
     def _promised(self, file: RecordedFile) -> int | None:

