@@ -215,18 +215,22 @@ def end_cancelled(session: Session, held: Claim) -> bool:
     return True
 
 
-def promised_bytes(session: Session, held: Claim) -> int:
-    """What other running jobs have still to bring to the same host. Of two that begin at once, the younger one counts
-    the older."""
-    earlier = or_(Job.phase != Phase.RESOLVING, Job.id < held.job_id)
-    return bytes_promised_to(session, held.destination.host, earlier, Job.id != held.job_id)
+def promise(session: Session, held: Claim) -> int:
+    """Has the job bring what it has to its host, and returns what other running jobs have still to bring there, in
+    bytes. Of two that begin at once, the second one counts the first.
+
+    The phase stays what it is where the job is no longer this attempt's.
+    """
+    hosts.lock(session, [held.destination.host])
+    record_phase(session, held, Phase.TRANSFERRING)
+    return bytes_promised_to(session, held.destination.host, Job.id != held.job_id)
 
 
 def bytes_promised_to(session: Session, host: str, *which: ColumnElement[bool]) -> int:
-    """What running jobs have still to bring to the host."""
-    running = (Job.status == Status.IN_PROGRESS, Job.destination_host == host)
-    left = func.coalesce(func.sum(Job.bytes_total - Job.bytes_done), 0)
-    return int(session.scalars(select(left).where(*running, *which)).one() or 0)
+    """What running jobs have still to bring to the host, as far as they have found out."""
+    begun = (Job.status == Status.IN_PROGRESS, Job.phase != Phase.RESOLVING, Job.destination_host == host)
+    left = func.sum(Job.bytes_total - Job.bytes_done)
+    return int(session.scalars(select(left).where(*begun, *which)).one() or 0)
 
 
 def remaining_ms(session: Session, held: Claim) -> int:

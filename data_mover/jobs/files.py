@@ -140,7 +140,8 @@ def record_arrived(
     temporary_path: str | None,
 ) -> bool:
     """Records that the file is in its place, which is true whether it is still wanted or not, and has no longer the
-    temporary path. False if the job is no longer this attempt's."""
+    temporary path. A job that brings files to their places was not to blame for the workers that it lost. False if the
+    job is no longer this attempt's."""
     mine = is_mine(session, held)
     if mine:
         _set_size(session, held, number, size_bytes)
@@ -148,7 +149,7 @@ def record_arrived(
         proven = {"sha256": sha256, "verified": verified, "code": None, "reason": None}
         came = update(JobFile).where(*waiting).values(state=state, held=False, **proven)
         if session.scalars(came.returning(JobFile.number)).one_or_none() is not None:
-            session.execute(update(Job).where(Job.id == held.job_id).values(files_done=Job.files_done + 1))
+            session.execute(update(Job).where(Job.id == held.job_id).values(files_done=Job.files_done + 1, losses=0))
         if temporary_path is not None:
             forget_leftover(session, held.destination.host, temporary_path)
     return mine

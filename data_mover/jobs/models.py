@@ -108,7 +108,7 @@ class Job(Base):
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     #: how many attempts have failed for a reason of the job's own; this is what `max_attempts` bounds
     failures: Mapped[int] = mapped_column(Integer, default=0)
-    #: how many attempts have lost their lease
+    #: how many attempts have lost their lease since a file arrived
     losses: Mapped[int] = mapped_column(Integer, default=0)
     not_before_ms: Mapped[int] = mapped_column(BigInteger)
     lease_until_ms: Mapped[int | None] = mapped_column(BigInteger)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError, SSLError
+from urllib3.exceptions import HTTPError, InvalidHeader, ProtocolError, ReadTimeoutError, SSLError
 from urllib3.response import BaseHTTPResponse
 
 from data_mover.errors import CertificateRefused, ConnectionLost, HostFailed, HostUnreachable, NotAllowed, Stalled
@@ -116,7 +116,7 @@ def _told(name: str) -> Iterator[None]:
         raise ConnectionLost(name) from error
     except (ssl.SSLError, SSLError) as error:
         raise HostFailed(f"{name}: TLS fails") from error
-    except (http.client.HTTPException, ValueError) as error:
+    except (http.client.HTTPException, InvalidHeader, ValueError) as error:
         raise HostFailed(f"{name} does not speak HTTP") from error
     except (OSError, HTTPError) as error:
         raise ConnectionLost(name) from error

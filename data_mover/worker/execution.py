@@ -159,7 +159,7 @@ class Execution:
             promised_bytes=self._promised(file),
             checkpoint_bytes=self._settings.checkpoint_bytes,
             state_dir=self._settings.state_dir,
-            leftovers=tuple(self._leftovers[file.number]),
+            leftovers=tuple(self._leftovers.get(file.number, ())),
         )
 
     def _promised(self, file: RecordedFile) -> int | None:
@@ -167,7 +167,7 @@ class Execution:
         still bring. It is asked once."""
         if self._missing_bytes is None:
             return None
-        others = self._record.ask(claims.promised_bytes, self._held)
+        others = self._record.change(claims.promise, self._held)
         following, self._missing_bytes = self._missing_bytes - (file.size_bytes or 0), None
         return following + others
 

@@ -3,11 +3,11 @@
 import hashlib
 import os
 import unicodedata
-from pathlib import Path
 
 import pytest
 
 from tests.servers.deployment import TERMINAL
+from tests.servers.peaks import Peaks
 from tests.servers.processes import eventually
 
 DESTINATIONS = ["visualizer", "hpc", "archive"]
@@ -166,19 +166,6 @@ def test_fifty_moves_at_once_all_complete_and_are_told_of_truly_until_then(servi
     assert {sha256(path) for path in (roots.visualizer / "fifty").iterdir()} == {sha256(roots.disk / "one")}
 
 
-def children(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def peak_bytes(pid):
-    """The most memory that a process has used, or 0 once it is gone."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
-
-
 @pytest.mark.parametrize(
     "destination", [DESTINATIONS[0], *(pytest.param(each, marks=pytest.mark.soak) for each in DESTINATIONS[1:])]
 )
@@ -190,16 +177,17 @@ def test_a_sparse_file_of_five_gibibytes_arrives_with_a_small_worker(service, pr
         file.write(b"in the middle")
 
     job_id = proxy.move("local://disk/sparse", {"host": destination, "path": "/sparse"})["id"]
-    peaks = [0]
+    peaks = Peaks()
 
     def has_ended():
-        peaks.extend(peak_bytes(pid) for worker in service.workers for pid in children(worker.pid))
+        for worker in service.workers:
+            peaks.look(worker)
         return proxy.check(job_id)["status"] in TERMINAL
 
     eventually(has_ended, "5 GiB have arrived", timeout_seconds=600)
     arrived = getattr(roots, destination) / "sparse"
     assert_arrived(proxy.check(job_id), roots.disk / "sparse", arrived)
-    assert 0 < max(peaks) < 120 * 10**6
+    assert 0 < peaks.horse_bytes < 120 * 10**6
     arrived.unlink()
     (roots.disk / "sparse").unlink()
 

@@ -48,6 +48,7 @@ def stage(tmp_path_factory, openssh, redis_url):
         here = {"protocol": "local", "root": directory / "vis", "roles": ["destination"]}
         registry = (
             host_table("data", web.options(bearer="env:DATA_TOKEN"))
+            + host_table("impatient", web.options("/slow", idle_timeout_seconds=2))
             + host_table("visualizer", here)
             + host_table("vis", openssh.options(directory / "vis"))
             + host_table("scp", {**openssh.options(directory / "vis"), "protocol": "scp"})
@@ -121,6 +122,38 @@ def test_a_file_of_unknown_size_is_moved(stage, destination):
     assert (job["status"], job["bytes_done"], job["bytes_total"]) == ("COMPLETED", len(CONTENT), len(CONTENT))
     assert (stage.vis / "chunks").read_bytes() == CONTENT
     assert not [path for path in (stage.service.directory / "state").rglob("*") if path.is_file()]
+
+
+def test_a_stream_of_ten_kilobytes_a_second_survives_for_longer_than_it_may_stand_still(stage):
+    def drip(handler):
+        handler.answer(200, Content_Length=40_000)
+        for start in range(0, 40_000, 1000):
+            handler.wfile.write(CONTENT[start : start + 1000])
+            stage.web.ended.wait(0.1)
+
+    stage.web.faults["/slow/drip"] = drip
+
+    job = stage.moved(f"{stage.web.url}/slow/drip")
+
+    assert (job["status"], job["attempt"]) == ("COMPLETED", 1), job
+    assert (stage.vis / "d" / "drip").read_bytes() == CONTENT[:40_000]
+
+
+def test_another_file_of_the_same_size_is_not_mixed_with_what_was_there_before_though_no_version_is_told(stage):
+    other = CONTENT[::-1]
+    answers = iter([CONTENT] * 2)
+
+    def breaking(handler):
+        content = next(answers, other)
+        handler.answer(200, content[: -1000 if content is CONTENT else None], Content_Length=len(content))
+        handler.close_connection = True
+
+    stage.web.faults["/unversioned"] = breaking
+
+    job = stage.moved(f"{stage.web.url}/unversioned")
+
+    assert (job["status"], job["attempt"]) == ("COMPLETED", 3), job
+    assert (stage.vis / "d" / "unversioned").read_bytes() == other
 
 
 def test_a_copy_that_breaks_off_goes_on_with_the_same_version_and_not_with_another(stage):

@@ -380,3 +380,27 @@ def test_a_limit_holds_against_many_who_claim_at_once(submit, database_url):
 def submitted_left(database):
     with database.reading() as session:
         return claims.runnable(session)
+
+
+def test_what_running_jobs_have_still_to_bring_to_a_host_is_counted_once_they_have_begun(submit, claim, written):
+    submit(), submit(), submit(destination="hpc")
+    first, second, elsewhere = claim(), claim(), claim()
+    for held, size_bytes in ((first, 10), (second, 20), (elsewhere, 40)):
+        written(plans.record_plan, held, "/b", 0, [a_file("/b", size_bytes)])
+
+    assert [written(claims.promise, held) for held in (elsewhere, second, first)] == [0, 0, 20]
+    written(claims.renew, second, LEASE_MS, bytes_done=15)
+    assert written(claims.promise, first) == 5
+    written(claims.fail, second, *MISSING)
+    assert written(claims.promise, first) == 0
+
+
+def test_of_jobs_that_begin_at_once_each_counts_those_before_it_and_no_other(submit, claim, written):
+    running = [(submit(), claim())[1] for _ in range(4)]
+    for held in running:
+        written(plans.record_plan, held, "/b", 0, [a_file("/b", 10)])
+
+    with ThreadPoolExecutor(len(running)) as pool:
+        promised = pool.map(lambda held: written(claims.promise, held), running)
+
+    assert sorted(promised) == [0, 10, 20, 30]

@@ -265,6 +265,15 @@ def test_a_job_that_is_lost_while_it_runs_alone_is_poison(submit, claim, written
     assert (told.status, told.code, told.who_can_fix) == (Status.FAILED, "poison", "operator")
 
 
+def test_a_job_whose_files_arrive_is_not_to_blame_for_the_workers_that_it_lost(submit, claim, written, lose):
+    job_id = submit()
+    written(plans.record_plan, claim(), "/b", 0, [a_file(f"/b/{number}") for number in range(5)])
+    lose()
+    for number in range(5):
+        written(files.record_arrived, claim(), number, FileState.PUBLISHED, 1, "ab", "size", None)
+        assert lose() == [(job_id, Status.PENDING)]
+
+
 def test_a_job_that_was_handed_back_is_not_suspected(submit, claim, written, lose, database):
     job_id = submit()
     for _ in range(5):

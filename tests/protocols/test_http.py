@@ -93,7 +93,7 @@ def lead_in_a_circle(handler):
 
 
 def compress(handler):
-    handler.answer(200, gzip.compress(bytes(10**8), 1), Content_Encoding="gzip")
+    handler.answer(200, gzip.compress(bytes(10**7), 1), Content_Encoding="gzip")
 
 
 def compress_on_the_way(handler):
@@ -102,6 +102,15 @@ def compress_on_the_way(handler):
 
 def speak_of_other_lengths(handler):
     handler.answer(200, CONTENT, Content_Length=f"{len(CONTENT)}x")
+
+
+def speak_of_two_lengths(handler):
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 6\r\n\r\nabcdef")
+    handler.close_connection = True
+
+
+def speak_of_less_than_nothing(handler):
+    handler.answer(200, CONTENT, Content_Length=-1)
 
 
 def send_endless_fields(handler):
@@ -154,6 +163,8 @@ def status(number):
         (compress, Encoded, "encoded"),
         (compress_on_the_way, Encoded, "encoded"),
         (speak_of_other_lengths, HostFailed, "host-failed"),
+        (speak_of_two_lengths, HostFailed, "host-failed"),
+        (speak_of_less_than_nothing, HostFailed, "host-failed"),
         (send_endless_fields, HostFailed, "host-failed"),
         (send_an_endless_field, HostFailed, "host-failed"),
         (send_no_http, HostFailed, "host-failed"),
@@ -384,8 +395,9 @@ def _lead(location, handler):
 def test_a_certificate_is_verified(tls_server, tmp_path):
     with pytest.raises(CertificateRefused):
         source(tls_server, ca_file=None)
-    with web_server(tmp_path, tls=True, named="other.example.org") as other, pytest.raises(CertificateRefused):
-        source(other)
+    for mistake in ({"named": "other.example.org"}, {"ends_in_days": -1}):
+        with web_server(tmp_path, tls=True, **mistake) as other, pytest.raises(CertificateRefused):
+            source(other)
 
 
 def test_a_server_that_is_not_there_is_unreachable(server):

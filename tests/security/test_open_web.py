@@ -1,6 +1,7 @@
 """Nothing but the public internet is read where the web is open: no connection is attempted to what is not public."""
 
 import socket
+import sys
 from contextlib import ExitStack
 
 import pytest
@@ -18,7 +19,30 @@ NAMES = {
     "metadata.example.org": ["169.254.169.254"],
     "both.example.org": ["192.0.2.1", "127.0.0.1"],
     "mapped.example.org": ["::ffff:127.0.0.1"],
+    "translated.example.org": ["64:ff9b::a9fe:a9fe"],
 }
+
+
+@pytest.fixture(scope="module")
+def all_attempts():
+    """Where this process has begun to connect to, as the interpreter tells, which forgets no hook."""
+    attempts = []
+    sys.addaudithook(lambda event, told: attempts.append(told[1]) if event == "socket.connect" else None)
+    return attempts
+
+
+@pytest.fixture
+def attempts(all_attempts):
+    """Where the test has begun to connect to."""
+    all_attempts.clear()
+    return all_attempts
+
+
+@pytest.fixture
+def nowhere(attempts):
+    """Nothing is connected to."""
+    yield
+    assert attempts == []
 
 
 @pytest.fixture
@@ -75,45 +99,101 @@ def read(registry, url):
         "0x7f.1",
         "017700000001",
         "0177.0.0.1",
+        "0000000177.0.1",
+        "0x7F.0.0x0.01",
         "127.0.0.1.",
+        "127.0.0.1..",
+        "%31%32%37.0.0.1",
+        "127%2e0%2E0%2e1",
+        "\uff11\uff12\uff17.\uff10.\uff10.\uff11",
+        "127\u30020\u30020\u30021",
+        "\u2460\u2461\u2466.0.0.1",
+        "1%EF%BC%92%EF%BC%97.0.0.1",
         "0.0.0.0",
         "0",
         "localhost",
         "LOCALHOST.",
+        "loc%61lhost",
+        "\uff4c\uff4fcalhost",
         "[::1]",
         "[::]",
         "[::ffff:127.0.0.1]",
         "[::ffff:7f00:1]",
+        "[0:0:0:0:0:FFFF:7F00:0001]",
+        "[::ffff:0:127.0.0.1]",
         "[::127.0.0.1]",
         "[64:ff9b::127.0.0.1]",
+        "[64:ff9b:1::127.0.0.1]",
         "[2002:7f00:1::1]",
+        "[2001:0:7f00:1::1]",
         "10.0.0.1",
+        "167772161",
+        "012.1",
+        "172.16.0.1",
+        "172.31.255.254",
+        "192.168.1.1",
+        "0xc0.0xa8.0x101",
+        "100.64.0.1",
+        "100.100.100.200",
+        "[::ffff:10.0.0.1]",
+        "[64:ff9b::a00:1]",
+        "[2002:a00:1::1]",
+        "[fc00::1]",
+        "169.254.0.1",
         "169.254.169.254",
+        "169.254.169.254.",
         "2852039166",
         "0xa9fea9fe",
+        "0xa9.0xfe.0xa9.0xfe",
+        "0251.0376.0251.0376",
+        "169.254.43518",
+        "169.0xfea9fe",
+        "%3169.254.169.254",
+        "\uff11\uff16\uff19.254.169.254",
         "[::ffff:169.254.169.254]",
+        "[::ffff:a9fe:a9fe]",
+        "[64:ff9b::169.254.169.254]",
+        "[2002:a9fe:a9fe::1]",
+        "[fe80::1]",
         "[fe80::1%25lo]",
         "[fd00:ec2::254]",
+        "224.0.0.1",
+        "255.255.255.255",
         "inside.example.org",
         "inside.example.org.",
         "metadata.example.org",
         "both.example.org",
         "mapped.example.org",
+        "translated.example.org",
+        "public.example.org@127.0.0.1",
+        "127.0.0.1#@public.example.org",
+        "127.0.0.1\\@public.example.org",
     ],
+    ids=ascii,
 )
-def test_what_is_not_public_is_not_connected_to(registry, listener, name_server, host):
+def test_what_is_not_public_is_not_connected_to(registry, listener, name_server, nowhere, host):
     with pytest.raises((NotAllowed, Refusal, HostUnreachable)):
         read(registry, f"http://{host}:{listener}/latest/meta-data/")
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://h/a", "gopher://h/a", "FILE:///etc/passwd", "dict://h/a"])
-def test_other_schemes_are_refused_when_they_are_asked_for(registry, url):
+def test_other_schemes_are_refused_when_they_are_asked_for(registry, nowhere, url):
     scheme = url.partition(":")[0].lower()
 
     with pytest.raises(Refusal, match=f"^Unknown source URL scheme '{scheme}'$"):
         registry.resolve_sources((parse_source(url),))
     with pytest.raises(Refusal, match=f"^Unknown source URL scheme '{scheme}'$"):
         parse_source({"type": "url", "url": url})
+
+
+@pytest.mark.parametrize(
+    "text", ["file:/etc/passwd", "file:", "gopher:h", "http:127.0.0.1", "http:/127.0.0.1/a", "data:,a"]
+)
+def test_what_is_hardly_a_url_is_none(nowhere, text):
+    with pytest.raises(Refusal):
+        parse_source(text)
+    with pytest.raises(Refusal):
+        parse_source({"type": "url", "url": text})
 
 
 def test_a_web_that_is_not_open_has_only_the_servers_of_the_registry(tmp_path):
@@ -174,17 +254,33 @@ class Rebinding:
     "location",
     [
         "http://127.0.0.2:{port}/a",
+        "http://2130706434:{port}/a",
+        "http://0x7f.2:{port}/a",
+        "http://127.0.0.2.:{port}/a",
+        "http://%31%32%37.0.0.2:{port}/a",
         "http://[::1]:{port}/a",
+        "http://[::ffff:127.0.0.1]:{port}/a",
+        "http://[64:ff9b::127.0.0.1]:{port}/a",
+        "http://[2002:7f00:1::1]:{port}/a",
+        "http://metadata.example.org:{port}/a",
         "http://169.254.169.254/",
+        "//2852039166/",
         "//10.0.0.1/",
         "file:///etc/passwd",
+        "ftp://127.0.0.1/a",
+        "gopher://127.0.0.1/a",
     ],
+    ids=ascii,
 )
-def test_a_redirect_to_what_is_not_public_is_not_followed(registry, server, listener, public_loopback, location):
+def test_a_redirect_to_what_is_not_public_is_not_followed(
+    registry, server, listener, name_server, public_loopback, attempts, location
+):
     server.faults["/led"] = lambda handler: handler.answer(302, Location=location.format(port=listener))
 
     with pytest.raises(NotAllowed):
         read(registry, f"http://127.0.0.1:{server.port}/led")
+
+    assert attempts == [("127.0.0.1", server.port)]
 
 
 def test_what_is_public_is_read_and_what_fails_there_counts(registry, server, public_loopback):

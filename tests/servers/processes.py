@@ -25,14 +25,14 @@ def free_port(address: str = LOOPBACK) -> int:
         return probe.getsockname()[1]
 
 
-def eventually(look: Callable[[], T], what: str, timeout_seconds: float = 30) -> T:
+def eventually(look: Callable[[], T], what: str, timeout_seconds: float = 30, every_seconds: float = 0.02) -> T:
     """The first true answer of `look`; fails with `what` if there is none in time."""
     deadline = time.monotonic() + timeout_seconds
     while time.monotonic() < deadline:
         answer = look()
         if answer:
             return answer
-        time.sleep(0.02)
+        time.sleep(every_seconds)
     pytest.fail(f"not in {timeout_seconds:g} s: {what}")
 
 

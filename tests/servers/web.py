@@ -115,13 +115,13 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def web_server(directory: Path, tls: bool = False, named: str = LOOPBACK) -> Iterator[WebServer]:
+def web_server(directory: Path, tls: bool = False, named: str = LOOPBACK, ends_in_days: int = 1) -> Iterator[WebServer]:
     """A server on a free port of the loopback address, with a certificate for `named` from an authority of its own."""
     directory.mkdir(parents=True, exist_ok=True)
     with _Server((LOOPBACK, 0), Handler) as server:
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(make_certificates(directory, named))
+            context.load_cert_chain(make_certificates(directory, named, ends_in_days))
             server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         server.web = WebServer(server.server_address[1], directory / "ca.pem" if tls else None)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -134,11 +134,11 @@ def web_server(directory: Path, tls: bool = False, named: str = LOOPBACK) -> Ite
             thread.join()
 
 
-def make_certificates(directory: Path, named: str) -> Path:
+def make_certificates(directory: Path, named: str, ends_in_days: int) -> Path:
     """An authority's certificate in `ca.pem`; a key and its certificate for the name in the file that is returned."""
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    authority = _certificate("tests", authority_key.public_key(), "tests", authority_key, None)
-    certificate = _certificate(named, key.public_key(), "tests", authority_key, named)
+    authority = _certificate("tests", authority_key.public_key(), "tests", authority_key, None, 1)
+    certificate = _certificate(named, key.public_key(), "tests", authority_key, named, ends_in_days)
     pem = serialization.Encoding.PEM
     (directory / "ca.pem").write_bytes(authority.public_bytes(pem))
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -146,7 +146,7 @@ def make_certificates(directory: Path, named: str) -> Path:
     return directory / "server.pem"
 
 
-def _certificate(subject, public_key, issuer, issuer_key, named):
+def _certificate(subject, public_key, issuer, issuer_key, named, ends_in_days):
     now = datetime.datetime.now(datetime.UTC)
     builder = (
         x509.CertificateBuilder()
@@ -154,8 +154,8 @@ def _certificate(subject, public_key, issuer, issuer_key, named):
         .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - datetime.timedelta(days=2))
+        .not_valid_after(now + datetime.timedelta(days=ends_in_days))
         .add_extension(x509.BasicConstraints(ca=named is None, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
