@@ -39,7 +39,7 @@ class HttpConnection:
         self.name = name
         self._connection = connection
         self._socket = connection.sock
-        self._response: BaseHTTPResponse | None = None
+        self._response: BaseHTTPResponse | http.client.HTTPResponse | None = None
 
     @classmethod
     def open(cls, url: Url, terms: Terms, name: str) -> "HttpConnection":
@@ -65,15 +65,40 @@ class HttpConnection:
                 return cls(connection, name)
         raise HostUnreachable(f"{name}: {url.authority}") from refused
 
-    def ask(self, url: Url, headers: dict[str, str]) -> BaseHTTPResponse:
-        """The beginning of the answer to GET. ConnectionLost, Stalled, HostFailed."""
-        fields = {"Host": url.authority, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
+    def ask(
+        self, url: Url, headers: dict[str, str], method: str = "GET", body: bytes | None = None
+    ) -> BaseHTTPResponse:
+        """The beginning of the answer. ConnectionLost, Stalled, HostFailed."""
+        fields = {**_fields(url), **headers}
         with _told(self.name):
             self._connection.request(
-                "GET", url.target, headers={**fields, **headers}, preload_content=False, decode_content=False
+                method, url.target, body, headers=fields, preload_content=False, decode_content=False
             )
-            self._response = self._connection.getresponse()
-        return self._response
+            self._response = response = self._connection.getresponse()
+        return response
+
+    def begin(self, url: Url, headers: dict[str, str], method: str) -> None:
+        """Sends the head of a request whose body comes by `send`, before `answer`."""
+        with _told(self.name):
+            self._connection.putrequest(method, url.target, skip_host=True, skip_accept_encoding=True)
+            for name, value in {**_fields(url), **headers}.items():
+                self._connection.putheader(name, value)
+            self._connection.endheaders()
+
+    def send(self, block: bytes | memoryview) -> None:
+        """Returns once the system has taken the bytes."""
+        with _told(self.name):
+            self._connection.send(block)
+
+    def answer(self, patience_seconds: float) -> http.client.HTTPResponse:
+        """The beginning of the answer to what was begun; the server may work on it for so long without a word.
+
+        urllib3's own `getresponse` knows only what urllib3's `request` has sent.
+        """
+        with _told(self.name):
+            self._socket.settimeout(patience_seconds)
+            self._response = response = http.client.HTTPConnection.getresponse(self._connection)
+        return response
 
     def read(self, count: int) -> bytes:
         """The next bytes of the answer as they come, so many at most; none at its end, which the server has told."""
@@ -94,6 +119,10 @@ class HttpConnection:
         with suppress(OSError):
             self._connection.close()
             self._socket.close()
+
+
+def _fields(url: Url) -> dict[str, str]:
+    return {"Host": url.authority, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
 
 
 def _connection(url: Url, address: str, timeout_seconds: float, ca_file: Path | None) -> HTTPConnection:
