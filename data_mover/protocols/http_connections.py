@@ -90,13 +90,9 @@ class HttpConnection:
         with _told(self.name):
             self._connection.send(block)
 
-    def answer(self, patience_seconds: float) -> http.client.HTTPResponse:
-        """The beginning of the answer to what was begun; the server may work on it for so long without a word.
-
-        urllib3's own `getresponse` knows only what urllib3's `request` has sent.
-        """
+    def answer(self) -> http.client.HTTPResponse:
+        """The beginning of the answer to what was begun: urllib3's `getresponse` knows only what its `request` sent."""
         with _told(self.name):
-            self._socket.settimeout(patience_seconds)
             self._response = response = http.client.HTTPConnection.getresponse(self._connection)
         return response
 
@@ -106,6 +102,23 @@ class HttpConnection:
             return b""
         with _told(self.name):
             return self._response.read1(count)
+
+    def wait_for(self, seconds: float) -> None:
+        """How long the server may be silent from now on."""
+        self._socket.settimeout(seconds)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the answer to what was asked has been read to its end, and another one can be asked for."""
+        return self._response is not None and self._response.closed and self._connection.is_connected
+
+    def hang_up(self, seconds: float) -> None:
+        """Sends no more of a body that was begun, and waits until the server has noticed, for so long at most."""
+        with suppress(OSError):
+            self._socket.settimeout(seconds)
+            socket.socket.shutdown(self._socket, socket.SHUT_WR)
+            while socket.socket.recv(self._socket, 4096):
+                pass
 
     def abort(self) -> None:
         """Ends what blocks in another thread; what encrypts the connection is not touched."""

@@ -236,6 +236,7 @@ class _WebdavWriter(Writer):
             "If-None-Match": "*",
             "X-OC-MTime": str(max(0, int(modified_at))),
         }
+        self._is_complete = False
         self._connection = client.begin("PUT", path, headers)
 
     def write(self, block: Block) -> None:
@@ -260,10 +261,15 @@ class _WebdavWriter(Writer):
         self._require_consent()
 
     def close(self) -> None:
+        """What was not committed is gone when the server has noticed, and not before."""
+        if not self._is_complete:
+            self._connection.hang_up(self._client.options.connect_timeout_seconds)
         self._client.release(self._connection)
 
     def _require_consent(self) -> None:
-        status = self._connection.answer(self._client.options.patience_seconds(self._size_bytes)).status
+        self._is_complete = True
+        self._connection.wait_for(self._client.options.patience_seconds(self._size_bytes))
+        status = self._connection.answer().status
         if status == 412:
             raise PermissionRefused(f"{self._name} is there already")
         if status not in DONE:

@@ -1,5 +1,6 @@
-"""The requests of WebDAV that a backend is made of, each over a connection of its own."""
+"""The requests of WebDAV that a backend is made of."""
 
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from urllib.parse import quote
@@ -22,10 +23,17 @@ from data_mover.protocols.webdav_answers import QUESTION, Multistatus, Resource,
 from data_mover.urls import Url
 
 _REDIRECTS = (301, 302, 307, 308)
+#: servers keep a connection for a few seconds that nobody uses
+_FRESH_SECONDS = 2
+#: of an answer that says only what has become of a request
+_MOST_BYTES = 2**16
 
 
 class WebdavClient:
-    """A registered server. Paths are below the root; those of directories may end in a slash."""
+    """A registered server. Paths are below the root; those of directories may end in a slash.
+
+    A connection whose answer was read to the end is used again, if that is soon.
+    """
 
     def __init__(self, host: str, options: WebdavOptions, login: dict[str, str]) -> None:
         self.host = host
@@ -33,6 +41,8 @@ class WebdavClient:
         self.root = options.root.rstrip("/")
         self._login = login
         self._open: set[HttpConnection] = set()
+        self._idle: HttpConnection | None = None
+        self._idle_since = 0.0
         self._aborted = False
 
     @classmethod
@@ -59,7 +69,8 @@ class WebdavClient:
         with self.asked("PROPFIND", path, {"Depth": "0"}, QUESTION) as (connection, response):
             status = response.status
             if status == 207:
-                return next(self._resources(path, connection), None)
+                told = list(self._resources(path, connection))
+                return told[0] if told else None
         if status in _REDIRECTS and not path.endswith("/"):
             return self.resource(f"{path}/")
         if status == 404:
@@ -75,20 +86,20 @@ class WebdavClient:
 
     def do(self, method: str, path: str, headers: dict[str, str], patience_seconds: float = 0) -> int:
         """The status of the answer, for which the server may take longer than the idle time-out."""
-        connection = self.begin(method, path, headers)
-        try:
-            return connection.answer(max(patience_seconds, self.options.idle_timeout_seconds)).status
-        finally:
-            self.release(connection)
+        with self.asked(method, path, headers, None, patience_seconds) as (connection, response):
+            connection.read(_MOST_BYTES)
+            return response.status
 
     @contextmanager
     def asked(
-        self, method: str, path: str, headers: dict[str, str], body: bytes | None = None
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None = None, patience_seconds: float = 0
     ) -> Iterator[tuple[HttpConnection, BaseHTTPResponse]]:
         """The connection and the beginning of the answer, until the end of the block."""
-        url, connection = self.url(path), self._dial(path)
+        url, connection = self.url(path), self._connection(path)
         try:
-            yield connection, connection.ask(url, {**headers, **self._login}, method, body)
+            connection.wait_for(max(patience_seconds, self.options.idle_timeout_seconds))
+            fields = {"Connection": "keep-alive", **headers, **self._login}
+            yield connection, connection.ask(url, fields, method, body)
         finally:
             self.release(connection)
 
@@ -103,8 +114,11 @@ class WebdavClient:
         return connection
 
     def release(self, connection: HttpConnection) -> None:
-        self._open.discard(connection)
-        connection.close()
+        if connection in self._open and self._idle is None and connection.is_idle:
+            self._idle, self._idle_since = connection, time.monotonic()
+        elif connection is not self._idle:
+            self._open.discard(connection)
+            connection.close()
 
     def abort(self) -> None:
         self._aborted = True
@@ -112,8 +126,22 @@ class WebdavClient:
             connection.abort()
 
     def close(self) -> None:
+        self._idle = None
         for connection in tuple(self._open):
-            self.release(connection)
+            self._open.discard(connection)
+            connection.close()
+
+    def _connection(self, path: str) -> HttpConnection:
+        """The one that is idle, or a new one."""
+        idle, self._idle = self._idle, None
+        if idle is None:
+            return self._dial(path)
+        if self._aborted or not idle.is_idle or time.monotonic() - self._idle_since > _FRESH_SECONDS:
+            self._open.discard(idle)
+            idle.close()
+            return self._dial(path)
+        idle.name = f"{self.host}:{path}"
+        return idle
 
     def _dial(self, path: str) -> HttpConnection:
         options = self.options
