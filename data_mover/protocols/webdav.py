@@ -175,8 +175,8 @@ class WebdavFiles(Files):
             return
         if self.facts(path) is None:
             raise NoSuchFile(self.named(path))
-        if status == 412:
-            raise taken(self.named(free_path))
+        if status == 412 or self.facts(free_path) is not None:
+            raise taken(f"{self.named(free_path)} is there already")
         raise failure_of(status, self.named(free_path))
 
     def _delete(self, path: str) -> None:

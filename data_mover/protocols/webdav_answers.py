@@ -130,6 +130,8 @@ class Multistatus:
     def feed(self, piece: bytes, is_last: bool = False) -> list[Resource]:
         """Those whose end is in the piece. ValueError where the answer is none."""
         self._bytes += len(piece)
+        if self._bytes > _MOST_BYTES:
+            raise ValueError("more than there is to tell of a resource")
         try:
             self._parser.Parse(piece, is_last)
         except expat.ExpatError as error:
@@ -137,8 +139,6 @@ class Multistatus:
         found, self._found = self._found, []
         if found:
             self._bytes = 0
-        if self._bytes > _MOST_BYTES:
-            raise ValueError("more than there is to tell of a resource")
         return found
 
     def _begin(self, name: str, _: Any) -> None:

@@ -23,6 +23,7 @@ from data_mover.protocols.webdav_answers import QUESTION, Multistatus, Resource,
 from data_mover.urls import Url
 
 _REDIRECTS = (301, 302, 307, 308)
+_SAFE = ("GET", "PROPFIND")
 #: servers keep a connection for a few seconds that nobody uses
 _FRESH_SECONDS = 2
 #: of an answer that says only what has become of a request
@@ -94,12 +95,24 @@ class WebdavClient:
     def asked(
         self, method: str, path: str, headers: dict[str, str], body: bytes | None = None, patience_seconds: float = 0
     ) -> Iterator[tuple[HttpConnection, BaseHTTPResponse]]:
-        """The connection and the beginning of the answer, until the end of the block."""
-        url, connection = self.url(path), self._connection(path)
+        """The connection and the beginning of the answer, until the end of the block.
+
+        A server may close a connection that nobody uses: what changes nothing there is asked once more then.
+        """
+        url, seconds = self.url(path), max(patience_seconds, self.options.idle_timeout_seconds)
+        fields = {"Connection": "keep-alive", **headers, **self._login}
+        connection, is_new = self._connection(path)
         try:
-            connection.wait_for(max(patience_seconds, self.options.idle_timeout_seconds))
-            fields = {"Connection": "keep-alive", **headers, **self._login}
-            yield connection, connection.ask(url, fields, method, body)
+            connection.wait_for(seconds)
+            try:
+                response = connection.ask(url, fields, method, body)
+            except ConnectionLost:
+                if is_new or method not in _SAFE:
+                    raise
+                self.release(connection)
+                connection = self._dial(path)
+                response = connection.ask(url, fields, method, body)
+            yield connection, response
         finally:
             self.release(connection)
 
@@ -131,17 +144,16 @@ class WebdavClient:
             self._open.discard(connection)
             connection.close()
 
-    def _connection(self, path: str) -> HttpConnection:
-        """The one that is idle, or a new one."""
+    def _connection(self, path: str) -> tuple[HttpConnection, bool]:
+        """The one that is idle, or a new one; and whether it is new."""
         idle, self._idle = self._idle, None
-        if idle is None:
-            return self._dial(path)
-        if self._aborted or not idle.is_idle or time.monotonic() - self._idle_since > _FRESH_SECONDS:
+        if idle is not None and idle.is_idle and time.monotonic() - self._idle_since < _FRESH_SECONDS:
+            idle.name = f"{self.host}:{path}"
+            return idle, False
+        if idle is not None:
             self._open.discard(idle)
             idle.close()
-            return self._dial(path)
-        idle.name = f"{self.host}:{path}"
-        return idle
+        return self._dial(path), True
 
     def _dial(self, path: str) -> HttpConnection:
         options = self.options
