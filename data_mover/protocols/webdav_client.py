@@ -55,7 +55,11 @@ class WebdavClient:
         try:
             client.resource("/")
         except (ConnectionLost, Stalled) as failure:
+            client.close()
             raise HostUnreachable(host) from failure
+        except BaseException:
+            client.close()
+            raise
         return client
 
     def url(self, path: str) -> Url:
@@ -72,6 +76,7 @@ class WebdavClient:
             if status == 207:
                 told = list(self._resources(path, connection))
                 return told[0] if told else None
+            connection.read(_MOST_BYTES)
         if status in _REDIRECTS and not path.endswith("/"):
             return self.resource(f"{path}/")
         if status == 404:
@@ -158,12 +163,20 @@ class WebdavClient:
     def _dial(self, path: str) -> HttpConnection:
         options = self.options
         terms = Terms(options.connect_timeout_seconds, options.idle_timeout_seconds, options.ca_file, False)
+        self._require_wanted()
         connection = HttpConnection.open(self.url("/"), terms, f"{self.host}:{path}")
         self._open.add(connection)
-        if self._aborted:
+        try:
+            self._require_wanted()
+        except ConnectionLost:
             self.release(connection)
-            raise ConnectionLost(self.host)
+            raise
         return connection
+
+    def _require_wanted(self) -> None:
+        """ConnectionLost if another thread has given everything up."""
+        if self._aborted:
+            raise ConnectionLost(self.host)
 
     def _resources(self, path: str, connection: HttpConnection) -> Iterator[Resource]:
         """HostFailed where the answer is none, whatever has been told by then."""

@@ -21,7 +21,7 @@ from tests.servers.rclone import rclone_server
 from tests.servers.s3 import Bucket
 from tests.servers.same_view import same_view
 from tests.servers.web import web_server
-from tests.servers.webdav import apache_server, rclone_webdav_server
+from tests.servers.webdav import rclone_webdav_server
 
 _BARE = """
 ForceCommand internal-sftp -P posix-rename,fsync,statvfs,fstatvfs,limits
@@ -154,7 +154,6 @@ asyncssh = _session_server(asyncssh_server)
 dropbear = _session_server(dropbear_server)
 proftpd = _session_server(proftpd_server)
 rclone = _session_server(rclone_server)
-apache = _session_server(apache_server)
 rclone_webdav = _session_server(rclone_webdav_server)
 web = _session_server(web_server)
 tls_web = _session_server(web_server, tls=True)
