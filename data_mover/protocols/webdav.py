@@ -163,7 +163,10 @@ class WebdavFiles(Files):
             raise failure_of(status, self.named(path))
 
     def _move(self, path: str, free_path: str, taken: type[MoveFailure]) -> None:
-        """NoSuchFile where somebody else has moved it meanwhile: servers tell that as a failure of their own, too."""
+        """NoSuchFile where somebody else has moved it meanwhile: servers tell that as a failure of their own, too.
+
+        Where it went is looked at: there are servers that read some names wrongly in this request alone.
+        """
         facts = self.facts(path)
         if facts is None:
             raise NoSuchFile(self.named(path))
@@ -171,11 +174,14 @@ class WebdavFiles(Files):
         headers = {"Destination": self._client.url(f"{free_path}{slash}").full, "Overwrite": "F"}
         patience_seconds = self.options.patience_seconds(facts.size_bytes or 0)
         status = self._client.do("MOVE", f"{path}{slash}", headers, patience_seconds)
+        there = self.facts(free_path)
         if status in DONE:
+            if there is None:
+                raise HostFailed(f"{self.named(free_path)} is not where it was moved to")
             return
         if self.facts(path) is None:
             raise NoSuchFile(self.named(path))
-        if status == 412 or self.facts(free_path) is not None:
+        if status == 412 or there is not None:
             raise taken(f"{self.named(free_path)} is there already")
         raise failure_of(status, self.named(free_path))
 

@@ -45,10 +45,15 @@ def continues(response: BaseHTTPResponse, facts: Facts, offset_bytes: int, name:
     if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         raise Encoded(name)
     size_bytes = _told_size(response, offset_bytes, name)
-    version = response.headers.get("ETag", "").removeprefix("W/")
+    version = _bare(response.headers.get("ETag", ""))
     modified_at = time_of(response.headers.get("Last-Modified"))
     told = (version or facts.version, modified_at or facts.modified_at)
     return told == (facts.version, facts.modified_at) and size_bytes in (None, facts.size_bytes)
+
+
+def _bare(etag: str) -> str:
+    """Some servers tell the same one weak and strong, others with its quotes and without."""
+    return etag.removeprefix("W/").strip('"')
 
 
 def _told_size(response: BaseHTTPResponse, offset_bytes: int, name: str) -> int | None:
@@ -100,7 +105,7 @@ class _Response:
         path = unquote(urlsplit(self.href).path, errors="surrogateescape")
         if not path.startswith("/"):
             raise ValueError("a resource without a path")
-        size, version = self.told.get(_SIZE), self.told.get(_VERSION, "").removeprefix("W/") or None
+        size, version = self.told.get(_SIZE), _bare(self.told.get(_VERSION, "")) or None
         time = time_of(self.told.get(_TIME))
         if _COLLECTION in self.told:
             return Resource(path.rstrip("/") or "/", Facts(Kind.DIRECTORY, 0, time or 0))

@@ -377,6 +377,26 @@ def test_a_server_that_gives_no_ranges_is_read_from_its_beginning(liar, told):
     assert b"".join(reader.blocks(290_000)) == content(300_000)[290_000:]
 
 
+def test_a_move_that_leads_elsewhere_is_told(liar, told):
+    """WsgiDAV takes a `?` in the new name for the beginning of a query, and says that all is well."""
+    files = told(a=(207, listing(response(b"/a"))))
+    tell = liar.faults["/a"]
+    liar.faults["/a"] = lambda handler: say(201, b"", handler) if handler.command == "MOVE" else tell(handler)
+
+    with pytest.raises(HostFailed, match="cloud:/b is not where it was moved to"):
+        files.replace("/a", "/b")
+
+
+@pytest.mark.parametrize(("told_of_it", "told_with_it"), [('W/"1"', '"1"'), ("1", '"1"'), ('"1"', 'W/"1"')])
+def test_a_version_is_the_same_however_it_is_spelt(liar, told, told_of_it, told_with_it):
+    properties = f"<D:getcontentlength>4</D:getcontentlength><D:getetag>{told_of_it}</D:getetag>"
+    files = told(a=(207, listing(response(b"/a", properties.encode()))))
+    reader = files.open("/a")
+    liar.faults["/a"] = lambda handler: handler.answer(200, b"mine", ETag=told_with_it)
+
+    assert b"".join(reader.blocks()) == b"mine"
+
+
 def test_a_modification_time_is_sent_along(liar, told):
     """As Nextcloud and ownCloud keep it; others do not look at it."""
     files = told(a=(201, b""))

@@ -71,6 +71,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         self.do_GET()
 
+    def do_MOVE(self) -> None:
+        self.do_GET()
+
     def answer(self, status: int, body: bytes = b"", **fields: object) -> None:
         """With underscores for dashes; a Content-Length of None is left out."""
         fields = {"Content_Length": len(body), **fields}
