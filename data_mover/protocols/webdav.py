@@ -70,10 +70,14 @@ class WebdavFiles(Files):
     def entries(self, path: str) -> Generator[Entry, None, None]:
         if not self._is_directory(path):
             raise NoSuchFile(f"{self.named(path)} is no directory")
-        itself = f"{self._client.root}{path}".rstrip("/")
+        itself, is_told = f"{self._client.root}{path}".rstrip("/"), False
         for each in self._client.members(path):
-            if each.path.rstrip("/") != itself:
+            if each.path.rstrip("/") == itself:
+                is_told = True
+            else:
                 yield _entry(each.path, f"{itself}/", each.facts)
+        if not is_told:
+            raise HostFailed(f"{self.named(path)}: the server tells of another directory")
 
     def create(self, path: str, new_file: NewFile) -> Writer:
         """Whether the directory is there is asked first: a server may tell only when it has got all of the file."""

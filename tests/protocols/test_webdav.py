@@ -335,6 +335,15 @@ def test_names_that_lead_elsewhere_lead_nowhere(told):
     assert {kind for name, kind in told_entries.items() if name not in ("b", "c", "\udcff")} == {Kind.OTHER}
 
 
+def test_a_listing_of_another_directory_is_not_taken_for_an_empty_one(told):
+    """A proxy may give a server another path than the one that it tells of."""
+    elsewhere = listing(response(b"/dav/a/", DIRECTORY))
+    files = told(a=(207, listing(response(b"/a", DIRECTORY))), **{"a/": (207, elsewhere)})
+
+    with pytest.raises(HostFailed, match="cloud:/a: the server tells of another directory"):
+        list(files.entries("/a"))
+
+
 def test_what_is_said_to_be_missing_is_missing(told):
     missing = b"<D:response><D:href>/a</D:href><D:status>HTTP/1.1 404 Not Found</D:status></D:response>"
     unknown = response(b"/b", status=b"404 Not Found")
