@@ -17,7 +17,7 @@ from data_mover.urls import DEFAULT_PORTS, Url, without_query
 MAX_SEGMENT_BYTES = 255
 MAX_PATH_BYTES = 4096
 #: URL schemes that name a registered host; its entry decides the protocol
-HOST_SCHEMES = ("sftp", "scp", "local", "s3")
+HOST_SCHEMES = ("sftp", "scp", "local", "s3", "webdav")
 
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")

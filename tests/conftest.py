@@ -12,6 +12,7 @@ from tests.servers.openssh import openssh_server
 from tests.servers.postgresql import postgresql_server
 from tests.servers.redis import redis_server
 from tests.servers.s3 import s3_server
+from tests.servers.webdav import apache_server
 
 _numbers = itertools.count(1)
 
@@ -45,6 +46,13 @@ def openssh(tmp_path_factory):
 def ceph(tmp_path_factory):
     """An object store."""
     with s3_server(tmp_path_factory.mktemp("ceph")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def apache(tmp_path_factory):
+    """A server that speaks WebDAV."""
+    with apache_server(tmp_path_factory.mktemp("apache")) as server:
         yield server
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from data_mover.errors import NotAllowed
 from data_mover.protocols.base import Files, Source
-from data_mover.protocols.options import HostOptions, HttpOptions, LocalOptions, S3Options, SshOptions
+from data_mover.protocols.options import HostOptions, HttpOptions, LocalOptions, S3Options, SshOptions, WebdavOptions
 
 
 class Protocol(NamedTuple):
@@ -33,6 +33,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "http": Protocol(HttpOptions, ("data_mover.protocols.http", "HttpSource")),
     "https": Protocol(HttpOptions, ("data_mover.protocols.http", "HttpSource")),
     "s3": Protocol(S3Options, ("data_mover.protocols.s3", "S3Files"), needs=("botocore", "s3")),
+    "webdav": Protocol(WebdavOptions, ("data_mover.protocols.webdav", "WebdavFiles")),
 }
 
 

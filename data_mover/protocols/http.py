@@ -2,7 +2,6 @@
 
 import math
 import time
-from base64 import b64encode
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Self
@@ -14,7 +13,6 @@ from data_mover.errors import (
     ConnectionLost,
     HttpMissing,
     HttpRefused,
-    LoginRefused,
     NotAllowed,
     SourceChanged,
     TooLarge,
@@ -23,9 +21,9 @@ from data_mover.errors import (
 from data_mover.protocols.base import BLOCK_BYTES, Block, Facts, Reader, Source
 from data_mover.protocols.http_answers import continues, facts_of, name_of, range_of
 from data_mover.protocols.http_connections import HttpConnection, Terms
+from data_mover.protocols.http_logins import authorization, field_of
 from data_mover.protocols.options import HostOptions, HttpOptions, WebOptions
 from data_mover.protocols.web import holds, url_below
-from data_mover.secrets import SecretReference
 from data_mover.urls import Url, safe_name
 
 MAX_REDIRECTS = 5
@@ -219,22 +217,7 @@ def _led(url: Url, location: str, name: str) -> Url:
 
 def _login_fields(host: str, options: HttpOptions) -> dict[str, str]:
     """The fields that let a request in. LoginRefused if a secret is not where the registry says."""
-    fields = {name: _secret(host, reference) for name, reference in options.headers.items()}
-    if options.bearer:
-        fields["Authorization"] = f"Bearer {_secret(host, options.bearer)}"
-    if options.password:
-        login = f"{options.username}:{_secret(host, options.password)}"
-        fields["Authorization"] = f"Basic {b64encode(login.encode()).decode()}"
+    fields = {name: field_of(host, reference) for name, reference in options.headers.items()}
     if options.cookie:
-        fields["Cookie"] = _secret(host, options.cookie)
-    return fields
-
-
-def _secret(host: str, reference: SecretReference) -> str:
-    try:
-        secret = reference.read()
-    except LookupError as error:
-        raise LoginRefused(f"{host}: {error}") from error
-    if not (secret.isascii() and secret.isprintable()):
-        raise LoginRefused(f"{host}: {reference} holds what no field of a request can carry")
-    return secret
+        fields["Cookie"] = field_of(host, options.cookie)
+    return fields | authorization(host, options)

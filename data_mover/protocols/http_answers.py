@@ -79,13 +79,13 @@ def _length(response: BaseHTTPResponse, name: str) -> int | None:
 
 
 def _facts(response: BaseHTTPResponse, size_bytes: int | None) -> Facts:
-    return Facts(Kind.FILE, size_bytes, _modified_at(response), response.headers.get("ETag"))
+    return Facts(Kind.FILE, size_bytes, time_of(response.headers.get("Last-Modified")), response.headers.get("ETag"))
 
 
-def _modified_at(response: BaseHTTPResponse) -> float | None:
+def time_of(date: str | None) -> float | None:
     """None where it is not told, or is one that not every destination can give a file."""
     try:
-        told = parsedate_to_datetime(response.headers["Last-Modified"]).timestamp()
-    except (KeyError, ValueError, OverflowError):
+        told = parsedate_to_datetime(date or "").timestamp()
+    except (ValueError, OverflowError):
         return None
     return told if 0 <= told < _END_OF_TIME else None

@@ -39,7 +39,7 @@ class HttpConnection:
         self.name = name
         self._connection = connection
         self._socket = connection.sock
-        self._response: BaseHTTPResponse | None = None
+        self._response: BaseHTTPResponse | http.client.HTTPResponse | None = None
 
     @classmethod
     def open(cls, url: Url, terms: Terms, name: str) -> "HttpConnection":
@@ -65,15 +65,36 @@ class HttpConnection:
                 return cls(connection, name)
         raise HostUnreachable(f"{name}: {url.authority}") from refused
 
-    def ask(self, url: Url, headers: dict[str, str]) -> BaseHTTPResponse:
-        """The beginning of the answer to GET. ConnectionLost, Stalled, HostFailed."""
-        fields = {"Host": url.authority, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
+    def ask(
+        self, url: Url, headers: dict[str, str], method: str = "GET", body: bytes | None = None
+    ) -> BaseHTTPResponse:
+        """The beginning of the answer. ConnectionLost, Stalled, HostFailed."""
+        fields = {**_fields(url), **headers}
         with _told(self.name):
             self._connection.request(
-                "GET", url.target, headers={**fields, **headers}, preload_content=False, decode_content=False
+                method, url.target, body, headers=fields, preload_content=False, decode_content=False
             )
-            self._response = self._connection.getresponse()
-        return self._response
+            self._response = response = self._connection.getresponse()
+        return response
+
+    def begin(self, url: Url, headers: dict[str, str], method: str) -> None:
+        """Sends the head of a request whose body comes by `send`, before `answer`."""
+        with _told(self.name):
+            self._connection.putrequest(method, url.target, skip_host=True, skip_accept_encoding=True)
+            for name, value in {**_fields(url), **headers}.items():
+                self._connection.putheader(name, value)
+            self._connection.endheaders()
+
+    def send(self, block: bytes | memoryview) -> None:
+        """Returns once the system has taken the bytes."""
+        with _told(self.name):
+            self._connection.send(block)
+
+    def answer(self) -> http.client.HTTPResponse:
+        """The beginning of the answer to what was begun: urllib3's `getresponse` knows only what its `request` sent."""
+        with _told(self.name):
+            self._response = response = http.client.HTTPConnection.getresponse(self._connection)
+        return response
 
     def read(self, count: int) -> bytes:
         """The next bytes of the answer as they come, so many at most; none at its end, which the server has told."""
@@ -81,6 +102,23 @@ class HttpConnection:
             return b""
         with _told(self.name):
             return self._response.read1(count)
+
+    def wait_for(self, seconds: float) -> None:
+        """How long the server may be silent from now on."""
+        self._socket.settimeout(seconds)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the answer to what was asked has been read to its end, and another one can be asked for."""
+        return self._response is not None and self._response.closed and self._connection.is_connected
+
+    def hang_up(self, seconds: float) -> None:
+        """Sends no more of a body that was begun, and waits until the server has noticed, for so long at most."""
+        with suppress(OSError):
+            self._socket.settimeout(seconds)
+            socket.socket.shutdown(self._socket, socket.SHUT_WR)
+            while socket.socket.recv(self._socket, 4096):
+                pass
 
     def abort(self) -> None:
         """Ends what blocks in another thread; what encrypts the connection is not touched."""
@@ -94,6 +132,10 @@ class HttpConnection:
         with suppress(OSError):
             self._connection.close()
             self._socket.close()
+
+
+def _fields(url: Url) -> dict[str, str]:
+    return {"Host": url.authority, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
 
 
 def _connection(url: Url, address: str, timeout_seconds: float, ca_file: Path | None) -> HTTPConnection:

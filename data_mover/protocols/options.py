@@ -129,7 +129,7 @@ def _store_url(value: str) -> str:
     parts = urlsplit(value)
     plain = f"{parts.scheme}://{parts.netloc}"
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in value or value.rstrip("/") != plain:
-        raise ValueError('must be a URL like "https://s3.example.org", without a path or a user')
+        raise ValueError('must be a URL like "https://store.example.org", without a path or a user')
     return value.rstrip("/")
 
 
@@ -258,6 +258,43 @@ class S3Options(HostOptions):
     ca_file: ReadablePath | None = None
 
 
+class HttpLogin(BaseModel):
+    """Who asks for something over HTTP: nobody, or whoever the registry names in one of two ways."""
+
+    bearer: Secret | None = None
+    username: str | None = None
+    password: Secret | None = None
+
+    @model_validator(mode="after")
+    def _one_login(self) -> Self:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password need each other")
+        if self.bearer and self.password:
+            raise ValueError("takes bearer, or username and password, but not both")
+        return self
+
+
+class WebdavOptions(HttpLogin, HostOptions):
+    """A server that speaks WebDAV; `root` is the path of a collection there."""
+
+    protocol: Literal["webdav"]
+    endpoint: StoreUrl
+    #: certificates to trust in the place of those that the system does
+    ca_file: ReadablePath | None = None
+
+    @model_validator(mode="after")
+    def _keeps_the_login_secret(self) -> Self:
+        if self.endpoint.startswith("http://") and (self.bearer or self.password):
+            raise ValueError("sends no secret without TLS; take https")
+        Url.parse(self.endpoint)
+        return self
+
+    @property
+    def origin(self) -> str:
+        """The endpoint in the one spelling of a Url."""
+        return Url.parse(self.endpoint).origin
+
+
 class WebOptions(HostOptions):
     """How the web is read. A web server is a source alone, and needs no login."""
 
@@ -286,12 +323,9 @@ class WebOptions(HostOptions):
         return options
 
 
-class HttpOptions(WebOptions, NetworkAddress):
+class HttpOptions(HttpLogin, WebOptions, NetworkAddress):
     """A web server. Its login is sent to it alone, and never in clear."""
 
-    bearer: Secret | None = None
-    username: str | None = None
-    password: Secret | None = None
     cookie: Secret | None = None
     #: further fields of each request, by their names
     headers: dict[str, Secret] = Field(default_factory=dict)
@@ -304,11 +338,7 @@ class HttpOptions(WebOptions, NetworkAddress):
         return data
 
     @model_validator(mode="after")
-    def _can_log_in(self) -> Self:
-        if (self.username is None) != (self.password is None):
-            raise ValueError("username and password need each other")
-        if self.bearer and self.password:
-            raise ValueError("takes bearer, or username and password, but not both")
+    def _keeps_the_login_secret(self) -> Self:
         if self.protocol == "http" and (self.bearer or self.password or self.cookie or self.headers):
             raise ValueError("sends no secret without TLS; take https")
         return self

@@ -25,7 +25,15 @@ from data_mover.errors import (
 from data_mover.protocols import connect, writable
 from data_mover.protocols.base import Files, Kind, NewFile, Source
 from data_mover.protocols.host_keys import PinnedKeys, algorithms, public_line
-from data_mover.protocols.options import HOST_KEY_TYPES, HostOptions, HttpOptions, S3Options, SshAddress, SshOptions
+from data_mover.protocols.options import (
+    HOST_KEY_TYPES,
+    HostOptions,
+    HttpOptions,
+    S3Options,
+    SshAddress,
+    SshOptions,
+    WebdavOptions,
+)
 from data_mover.protocols.ssh import SshConnection, shown_key
 from data_mover.registry import HostEntry
 from data_mover.scripts.findings import Finding, Lacking, Step, advised, find, in_turn
@@ -142,24 +150,33 @@ def _login(host: str, options: HostOptions) -> Callable[[], str] | None:
     """None where nobody has to log in."""
     if isinstance(options, SshOptions):
         return partial(_log_in, host, options)
-    return partial(_sign_in, host, options) if isinstance(options, S3Options) else None
+    return partial(_sign_in, host, options) if isinstance(options, S3Options | WebdavOptions) else None
 
 
-def _sign_in(host: str, options: S3Options) -> str:
+def _sign_in(host: str, options: S3Options | WebdavOptions) -> str:
+    login = "`bearer`, or `username` and `password` are right"
+    if isinstance(options, S3Options):
+        login = "`access_key`, `secret_key` and `region` are right, and the clock of this machine"
     with (
-        advised(
-            LoginRefused, "See that `access_key`, `secret_key` and `region` are right, and the clock of this machine."
-        ),
+        advised(LoginRefused, f"See that {login}."),
         advised(
             CertificateRefused, "See that `endpoint` has the name in the certificate, or name its authority: `ca_file`."
         ),
         advised(
             HostUnreachable,
-            f"See that the store is up, that {options.endpoint} is right, and that no firewall is in the way.",
+            f"See that the server is up, that {options.endpoint} is right, and that no firewall is in the way.",
         ),
     ):
         connect(host, options).close()
-    return f"at {options.endpoint}, with the key from {options.access_key}"
+    return f"at {options.endpoint}, {_identity(options)}"
+
+
+def _identity(options: S3Options | WebdavOptions) -> str:
+    if isinstance(options, S3Options):
+        return f"with the key from {options.access_key}"
+    if options.password:
+        return f"as {options.username}, with the password from {options.password}"
+    return f"with the token from {options.bearer}" if options.bearer else "without a login"
 
 
 def _log_in(host: str, options: SshOptions) -> str:

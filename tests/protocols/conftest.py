@@ -21,6 +21,7 @@ from tests.servers.rclone import rclone_server
 from tests.servers.s3 import Bucket
 from tests.servers.same_view import same_view
 from tests.servers.web import web_server
+from tests.servers.webdav import rclone_webdav_server
 
 _BARE = """
 ForceCommand internal-sftp -P posix-rename,fsync,statvfs,fstatvfs,limits
@@ -35,6 +36,9 @@ _LACKS_OF_A_CLOUD = frozenset(
 
 #: of a host whose files are objects
 _LACKS_OF_A_STORE = _LACKS_OF_A_CLOUD - {"control characters"} | {"directories", "checkpoints", "replacing links"}
+
+#: of a host that speaks WebDAV, whatever stands behind it
+_LACKS_OF_WEBDAV = _LACKS_OF_A_CLOUD - {"control characters"} | {"replacing", "checkpoints", "file times"}
 
 _bucket_numbers = itertools.count(1)
 
@@ -88,7 +92,9 @@ class Kind:
     #: `replacing` what is there atomically; `replacing links` instead of what they lead to, or only `replacing links to
     #: directories`; telling the `free space`; computing a `digest`; `modes`; showing `links` and pipes; names with
     #: `control characters`; `exclusive` creation; writing at `offsets` of a file that is there; telling
-    #: at `checkpoints` what is on disk; `directories` with nothing in them; setting `directory times`
+    #: at `checkpoints` what is on disk; `directories` with nothing in them; setting `file times`
+    #: and `directory times`; telling in time of a directory with `many entries`; telling
+    #: `pipes` from empty files
     lacks: frozenset[str] = frozenset()
 
     def root(self, request, tmp_path):
@@ -119,6 +125,8 @@ KINDS = {
     "scp-openssh": Kind("openssh", "scp"),
     "scp-dropbear": Kind("dropbear", "scp"),
     "scp-busybox": Kind("openssh_busybox", "scp", lacks=frozenset({"replacing links to directories"})),
+    "webdav-apache": Kind("apache", "webdav", lacks=_LACKS_OF_WEBDAV | {"pipes"}),
+    "webdav-rclone": Kind("rclone_webdav", "webdav", lacks=_LACKS_OF_WEBDAV | {"control characters", "many entries"}),
     "s3-ceph": Kind("ceph", "s3", lacks=_LACKS_OF_A_STORE),
 }
 #: those that can be read, and nothing else
@@ -146,6 +154,7 @@ asyncssh = _session_server(asyncssh_server)
 dropbear = _session_server(dropbear_server)
 proftpd = _session_server(proftpd_server)
 rclone = _session_server(rclone_server)
+rclone_webdav = _session_server(rclone_webdav_server)
 web = _session_server(web_server)
 tls_web = _session_server(web_server, tls=True)
 

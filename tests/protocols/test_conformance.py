@@ -216,6 +216,7 @@ def test_a_directory_name_is_taken_literally(files, host, name):
 def test_a_new_file_has_the_mode_and_time_that_were_asked_for(files, host):
     put(files, "/a", b"mine", mode=0o604)
 
+    host.needs("file times")
     assert (host.root / "a").stat().st_mtime == files.facts("/a").modified_at == MODIFIED
     host.needs("modes")
     assert stat.S_IMODE((host.root / "a").stat().st_mode) == 0o604
@@ -350,6 +351,7 @@ def test_what_cannot_be_read_is_refused_by_its_kind(files, host):
 
 def test_a_pipe_is_not_read(files, host):
     host.needs("directories")
+    host.needs("pipes")
     os.mkfifo(host.root / "pipe")
 
     with pytest.raises(NoSuchFile if "links" in host.lacks else NotARegularFile, match="/pipe"):
@@ -461,12 +463,12 @@ def test_replacing_a_link_to_a_directory_replaces_the_link_itself_or_is_refused(
     (host.root / "link").symlink_to("directory")
     put(files, "/mine", b"mine")
 
-    if host.lacks & {"replacing", "replacing links", "replacing links to directories"}:
-        with pytest.raises((CannotReplace, IsADirectory)):
-            files.replace("/mine", "/link")
+    try:
+        files.replace("/mine", "/link")
+    except (CannotReplace, IsADirectory):
+        assert host.lacks & {"replacing", "replacing links", "replacing links to directories"}
         assert (host.root / "mine").read_bytes() == b"mine"
     else:
-        files.replace("/mine", "/link")
         assert (host.root / "link").read_bytes() == b"mine"
     assert os.listdir(host.root / "directory") == []
 
@@ -572,7 +574,7 @@ def test_many_files_one_after_another_leave_nothing_open(files, host):
     with files.create("/abandoned", NewFile(1000, 0o644, MODIFIED)) as writer:
         writer.write(b"x")
 
-    assert len(host.names()) == (8 if "checkpoints" in host.lacks else 9)
+    assert sorted({*host.names()} - {"abandoned"}) == [str(number) for number in range(8)]
 
 
 def test_connections_leave_no_thread_and_no_descriptor(host):

@@ -129,6 +129,7 @@ def test_links_and_pipes_are_told_for_what_they_are(files, host, tmp_path):
 
 
 def test_many_entries_are_told_once_each(files, host):
+    host.needs("many entries")
     names = {f"{number:05} of many entries with a name that is rather long": b"" for number in range(MANY)}
     host.fill({f"directory/{name}": text for name, text in names.items()})
 
@@ -221,6 +222,7 @@ def test_a_directory_that_may_not_be_read_is_told(files, host, mode):
 
 
 def test_between_two_entries_the_connection_does_other_things(files, host):
+    host.needs("many entries")
     host.fill({f"directory/{number}": content(number) for number in range(300)})
     told = {}
 
@@ -234,6 +236,7 @@ def test_between_two_entries_the_connection_does_other_things(files, host):
 
 
 def test_stopping_early_leaves_nothing_open(files, host):
+    host.needs("many entries")
     host.fill({f"directory/{number}": b"" for number in range(MANY)})
     before = len(os.listdir("/proc/self/fd")), threading.active_count()
 

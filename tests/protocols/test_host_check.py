@@ -96,6 +96,30 @@ def test_a_bucket_that_cannot_be_used_is_told_with_what_to_mend(check, ceph, mon
     assert advice in sentence
 
 
+def test_all_is_well_on_a_server_that_speaks_webdav(check, apache, root):
+    findings = check(apache.options(root, replace="swap"))
+
+    assert holding(findings) == ["login", *BELOW_THE_ROOT]
+    assert "as mover, with the password from file:" in findings["login"].sentence
+    assert "sha256-readback" in findings["verify"].sentence
+    assert left_in(root) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "step", "advice"),
+    [
+        ({"username": "somebody"}, "login", "`username` and `password`"),
+        ({"endpoint": "https://127.0.0.1:1"}, "login", "https://127.0.0.1:1"),
+        ({"root": "/not/there"}, "root", "/not/there is a directory"),
+    ],
+)
+def test_a_webdav_server_that_cannot_be_used_is_told_with_what_to_mend(check, apache, root, wrong, step, advice):
+    found, sentence = lacking(check(apache.options(root, replace="swap") | wrong))
+
+    assert found == step
+    assert advice in sentence
+
+
 def test_all_is_well_in_a_directory_of_this_machine(check, root):
     findings = check({"protocol": "local", "root": root, "roles": ["source", "destination"]})
 

@@ -64,6 +64,16 @@ class Handler(BaseHTTPRequestHandler):
         with suppress(ConnectionError, TimeoutError):
             self.server.web.faults.get(path, show_file)(self)
 
+    def do_PROPFIND(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+    def do_PUT(self) -> None:
+        self.do_GET()
+
+    def do_MOVE(self) -> None:
+        self.do_GET()
+
     def answer(self, status: int, body: bytes = b"", **fields: object) -> None:
         """With underscores for dashes; a Content-Length of None is left out."""
         fields = {"Content_Length": len(body), **fields}

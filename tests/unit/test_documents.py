@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from data_mover.errors import FAILURES
-from data_mover.protocols.options import HttpOptions, LocalOptions, S3Options, SshOptions
+from data_mover.protocols.options import HttpOptions, LocalOptions, S3Options, SshOptions, WebdavOptions
 from data_mover.registry import Dataset
 from data_mover.rpc.methods import METHODS
 from data_mover.rpc.requests import Options
 from data_mover.settings import Settings
 from tests.crash.matrix import ERRAND_POINTS, FOLDER_POINTS, LISTING_POINTS, WEB_POINTS, WORKER_POINTS
 
-MODELS = (LocalOptions, SshOptions, HttpOptions, S3Options, Dataset)
+MODELS = (LocalOptions, SshOptions, HttpOptions, S3Options, WebdavOptions, Dataset)
 DOCS = Path(__file__).parents[2] / "docs"
 POINTS = {**WORKER_POINTS, **FOLDER_POINTS, **LISTING_POINTS, **ERRAND_POINTS, **WEB_POINTS}
 

@@ -260,3 +260,43 @@ def test_a_mistake_in_a_store_names_its_key_and_no_secret(tmp_path, key, value):
 
     if key.endswith("_key"):
         assert value not in str(refused.value)
+
+
+CLOUD = """
+[hosts.cloud]
+protocol = "webdav"
+endpoint = "https://cloud.example.org"
+username = "mover"
+password = "env:PASSWORD"
+root = "/remote.php/dav/files/mover"
+roles = ["source", "destination"]
+"""
+
+
+def test_a_webdav_server_needs_no_login(tmp_path):
+    lines = [line for line in CLOUD.splitlines() if not line.startswith(("username", "password"))]
+    (tmp_path / "registry.toml").write_text("\n".join(lines))
+
+    cloud = load_registry(tmp_path / "registry.toml", open_web=False).hosts["cloud"]
+
+    assert (cloud.origin, cloud.password) == ("https://cloud.example.org", None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("endpoint", "http://cloud.example.org", "sends no secret without TLS"),
+        ("endpoint", "https://cloud.example.org/remote.php", "without a path"),
+        ("password", "correct-horse", "never the secret itself"),
+        ("bearer", "env:TOKEN", "but not both"),
+        ("root", "remote.php", "absolute path"),
+    ],
+)
+def test_a_mistake_in_a_webdav_server_is_told(tmp_path, key, value, sentence):
+    lines = [line for line in CLOUD.splitlines() if not line.startswith(f"{key} =")]
+    (tmp_path / "registry.toml").write_text("\n".join([*lines, f'{key} = "{value}"']))
+
+    with pytest.raises(ConfigurationError, match=sentence) as refused:
+        load_registry(tmp_path / "registry.toml", open_web=False)
+
+    assert "correct-horse" not in str(refused.value)
