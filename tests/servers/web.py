@@ -144,7 +144,7 @@ def web_server(directory: Path, tls: bool = False, named: str = LOOPBACK, ends_i
             thread.join()
 
 
-def make_certificates(directory: Path, named: str, ends_in_days: int) -> Path:
+def make_certificates(directory: Path, named: str, ends_in_days: int = 1) -> Path:
     """An authority's certificate in `ca.pem`; a key and its certificate for the name in the file that is returned."""
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = _certificate("tests", authority_key.public_key(), "tests", authority_key, None, 1)
