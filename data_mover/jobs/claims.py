@@ -189,15 +189,17 @@ def hand_back(session: Session, held: Claim, cause: DataMoverError, wait_ms: int
 def cancel(session: Session, job_id: int) -> None:
     """CANCELLED where the job waits; where a worker is at it, that one is told with its next sign of life.
 
-    A job that has ended, or is about to publish all it has, or of which nobody knows whether it did, stays what it is.
+    A job that has ended, or is about to publish all it has, or has done so, or of which nobody knows whether it did,
+    stays what it is.
     """
     unmarked = ~_marked().where(JobFile.job_id == job_id).exists()
     #: one of many files is no reason to go on with the others
     in_part = Job.files_total > 1
     running = (Job.id == job_id, Job.status == Status.IN_PROGRESS, Job.phase != Phase.PUBLISHING, unmarked | in_part)
     session.execute(update(Job).where(*running).values(phase=Phase.CANCELLING))
-    waiting = select(Job.id).where(Job.id == job_id, Job.status == Status.PENDING, unmarked).with_for_update()
-    if session.scalars(waiting).one_or_none() is not None:
+    waiting = (Job.id == job_id, Job.status == Status.PENDING, unmarked, ~_has_arrived())
+    waiting_job = select(Job.id).where(*waiting).with_for_update()
+    if session.scalars(waiting_job).one_or_none() is not None:
         _end_all(session, [job_id], Status.CANCELLED)
 
 
@@ -295,12 +297,17 @@ def _marked() -> Select[int]:
     return select(JobFile.job_id).where(JobFile.state == FileState.VERIFIED)
 
 
+def _has_arrived() -> ColumnElement[bool]:
+    """Whether all that a job consists of is in its place, whoever was to say so."""
+    missing = select(JobFile.job_id).where(JobFile.job_id == Job.id, JobFile.state.not_in(ARRIVED))
+    return Job.planned & ~missing.exists()
+
+
 def _fail_all(session: Session, ids: Sequence[int], failure: MoveFailure) -> dict[int, Status]:
     """Fails locked jobs that are no longer worked on; how each has ended. One of which everything has arrived is
     COMPLETED. Where an attempt was lost that was about to publish a job's only file, or all files at once, nobody can
     say whether it did."""
-    missing = select(JobFile.job_id).where(JobFile.job_id == Job.id, JobFile.state.not_in(ARRIVED))
-    arrived = set(session.scalars(select(Job.id).where(Job.id.in_(ids), Job.planned, ~missing.exists())))
+    arrived = set(session.scalars(select(Job.id).where(Job.id.in_(ids), _has_arrived())))
     all_of_it = or_(Job.files_total == 1, JobFile.kind == FileKind.DIRECTORY)
     marked = set(session.scalars(_marked().join(Job).where(Job.id.in_(ids), all_of_it)))
     _end_all(session, arrived, Status.COMPLETED, code=None, reason=None, bytes_done=Job.bytes_total)

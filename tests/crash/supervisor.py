@@ -1,6 +1,7 @@
 """What restarts a deployment's processes when they die, as an operator's supervisor does."""
 
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -8,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from tests.servers.processes import descendants
+from tests.servers.processes import descendants, eventually
 
 Start = Callable[[], subprocess.Popen[bytes]]
 
@@ -77,6 +78,22 @@ def strike(pid: int, number: int) -> None:
     """Sends the signal; one who is no longer there is fine."""
     with suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+def go_on_a_little(pid: int) -> None:
+    """Lets a stopped process run until it has had its turn at least once, and stops it again."""
+    before = _turns(pid)
+    strike(pid, signal.SIGCONT)
+    eventually(lambda: _turns(pid) != before, f"{pid} has had its turn")
+    strike(pid, signal.SIGSTOP)
+
+
+def _turns(pid: int) -> int:
+    """How often its threads have been taken off a processor; 0 if it is no longer there."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        told = [(task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+        return sum(int(count) for each in told for count in re.findall(r"ctxt_switches:\s+(\d+)", each))
+    return 0
 
 
 def _children(pid: int) -> list[int]:

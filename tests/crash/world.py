@@ -3,7 +3,6 @@
 import os
 import random
 import re
-import signal
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from data_mover.jobs.models import Job, JobFile, TemporaryFile
 from data_mover.transfer.plan import TEMPORARY_PREFIX
 from tests.crash.cargo import Cargo
 from tests.crash.publications import Publications
-from tests.crash.supervisor import Supervisor, strike
+from tests.crash.supervisor import Supervisor, go_on_a_little
 from tests.crash.transitions import backward_steps, record_transitions
 from tests.servers.deployment import QUICK_PACE, TERMINAL, Deployment, deployment, host_table
 from tests.servers.openssh import SshServer
@@ -59,6 +58,8 @@ class World:
     unwanted: set[int] = field(default_factory=set)
     #: final names under which something stood before
     replaced: set[Path] = field(default_factory=set)
+    #: violations that have been told of
+    told: set[str] = field(default_factory=set)
     #: where callers ask, if they do not reach the service itself
     port: int | None = None
 
@@ -84,9 +85,8 @@ class World:
         everybody from writing: it goes on a little."""
         stopped = eventually(self.supervisor.stopped, "a process is stopped")
         while self._is_locked():
-            for number in (signal.SIGCONT, signal.SIGSTOP):
-                for pid in stopped:
-                    strike(pid, number)
+            for pid in stopped:
+                go_on_a_little(pid)
         return stopped
 
     def source(self, name: str, size_bytes: int, seed: object) -> Path:
@@ -171,7 +171,8 @@ class World:
             return session.scalars(statement).one()
 
     def violations(self, failures: Collection[str] = ()) -> list[str]:
-        """What is not as it must be once all is quiet. `failures` are the codes that what happened explains."""
+        """What is not as it must be once all is quiet, and was not told before: each case answers for itself alone.
+        `failures` are the codes that what happened explains."""
         self.publications.catch_up()
         found = self.publications.harm()
         with self.database.reading() as session:
@@ -184,7 +185,10 @@ class World:
             found += self.moves[job_id].violations(*told, self.publications, self.replaced, failures)
         cancelled = {job_id for job_id, job in jobs.items() if job.status == "CANCELLED"}
         found += [f"job {job_id} was cancelled and nobody asked for that" for job_id in cancelled - self.unwanted]
-        return found + self.left_behind() + self.broken_threads()
+        found += self.left_behind() + self.broken_threads()
+        fresh = [each for each in found if each not in self.told]
+        self.told.update(fresh)
+        return fresh
 
     def broken_threads(self) -> list[str]:
         """What keeps a lease may end with it, and not otherwise."""

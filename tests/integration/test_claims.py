@@ -255,16 +255,24 @@ def test_past_the_deadline_nobody_claims_to_know_what_a_lost_publication_did(sub
     assert report(job_id).code == "unknown-outcome"
 
 
-def test_a_job_of_which_everything_has_arrived_is_completed_though_its_worker_is_lost_for_the_last_time(
-    submit, claim, written, set_job, report
-):
-    overdue, poison = submit(), submit()
-    for path in ("/b", "/c"):
-        held = claim()
+@pytest.fixture
+def all_arrived(submit, claim, written, set_job):
+    """A job whose worker is lost before it can say that all is in its place; its id."""
+
+    def lose(path, **changes):
+        job_id, held = submit(), claim()
         written(plans.record_plan, held, path, 0, [a_file(path, 7)])
         written(files.record_arrived, held, 0, FileState.PUBLISHED, 7, "ab", "size", None)
-    set_job(overdue, lease_until_ms=1, deadline_ms=1)
-    set_job(poison, lease_until_ms=1, losses=claims.SUSPECT_LOSSES)
+        set_job(job_id, lease_until_ms=1, **changes)
+        return job_id
+
+    return lose
+
+
+def test_a_job_of_which_everything_has_arrived_is_completed_though_its_worker_is_lost_for_the_last_time(
+    all_arrived, written, report
+):
+    overdue, poison = all_arrived("/b", deadline_ms=1), all_arrived("/c", losses=claims.SUSPECT_LOSSES)
 
     lost = written(claims.take_back_lost, LEASE_MS, 10)
     written(claims.end_overdue, 10)
@@ -272,6 +280,15 @@ def test_a_job_of_which_everything_has_arrived_is_completed_though_its_worker_is
     assert sorted(lost) == [(overdue, Status.PENDING), (poison, Status.COMPLETED)]
     for told in report(overdue), report(poison):
         assert (told.status, told.code, told.files_done, told.bytes_done) == (Status.COMPLETED, None, 1, 7)
+
+
+def test_it_is_too_late_to_cancel_a_job_of_which_everything_has_arrived(all_arrived, written, report):
+    job_id = all_arrived("/b")
+    written(claims.take_back_lost, LEASE_MS, 10)
+
+    written(claims.cancel, job_id)
+
+    assert report(job_id).status is Status.PENDING
 
 
 def test_a_checkpoint_belongs_to_one_temporary_file_and_goes_with_it_to_the_next_attempt(
