@@ -385,6 +385,19 @@ def test_a_folder_that_something_came_before_leaves_nothing_of_itself(stage, tre
     eventually(lambda: not stage.left_behind(), "nothing is left behind")
 
 
+def test_a_folder_is_transferring_while_its_first_file_is_copied(stage):
+    (stage.disk / "two").mkdir()
+    for name in ("a", "b"):
+        (stage.disk / "two" / name).write_bytes(os.urandom(600_000))
+
+    job_id = stage.move("local://disk/two", "sftp://slow/two")
+    eventually(lambda: stage.proxy.check(job_id)["bytes_done"] > 0, "bytes have moved")
+
+    job = stage.proxy.check(job_id)
+    assert (job["phase"], job["files_done"]) == ("transferring", 0)
+    assert stage.service.ended(job_id)["status"] == "COMPLETED"
+
+
 def test_a_folder_that_is_cancelled_leaves_what_has_arrived_and_nothing_else(stage, tree):
     for number in range(10):
         (tree / f"{number}.bin").write_bytes(os.urandom(200_000))

@@ -55,7 +55,7 @@ def service(tmp_path, redis_url) -> Iterator[Deployment]:
     )
     for name in ("disk", "shelf"):
         (tmp_path / name).mkdir()
-    with deployment(tmp_path / "service", redis_url, registry) as service:
+    with deployment(tmp_path / "service", redis_url, registry, pace="") as service:
         service.start_web()
         service.start_worker()
         service.start_sweeper()
