@@ -94,10 +94,10 @@ class Execution:
         self._arrived(figures.arrived_bytes)
 
     def _move(self, file: RecordedFile, site: Site) -> None:
-        source = self._connections.source(self._held.sources[file.source_number].host)
+        source, destination = self._connections.source(self._held.sources[file.source_number].host), self._destination
         watch = site.watch(file, self._is_alone)
         try:
-            move_file(self._order(file, site), source, self._destination, watch)
+            move_file(self._order(file, site), source, destination, watch)
         except (PathBusy, MoveFailure) as failure:
             if self._is_alone:
                 raise

@@ -97,7 +97,9 @@ def fail(world, count):
 
 
 def held(world):
-    """What this process and the web process hold, and what the servers hold for them."""
+    """What this process and the web process hold, and what the servers hold for them; connections that the pool keeps
+    for later are none of it."""
+    world.database.engine.dispose()
     with world.database.reading() as session:
         rows = session.scalars(select(func.count()).select_from(TemporaryFile)).one()
         live = session.scalars(select(func.count()).where(Job.ended_ms.is_(None))).one()

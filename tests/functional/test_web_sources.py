@@ -152,7 +152,8 @@ def test_another_file_of_the_same_size_is_not_mixed_with_what_was_there_before_t
 
     job = stage.moved(f"{stage.web.url}/unversioned")
 
-    assert (job["status"], job["attempt"]) == ("COMPLETED", 3), job
+    assert job["status"] == "COMPLETED", job
+    assert job["attempt"] >= 3
     assert (stage.vis / "d" / "unversioned").read_bytes() == other
 
 
