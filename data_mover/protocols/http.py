@@ -161,7 +161,7 @@ class HttpReader(Reader):
 
     def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
         """Gathered from what comes in small pieces, unless it comes slowly."""
-        if self.facts.size_bytes is not None and offset_bytes >= self.facts.size_bytes:
+        if 0 < (self.facts.size_bytes or 0) <= offset_bytes:
             return
         if offset_bytes or time.monotonic() - self._began > _FRESH_SECONDS:
             self._ask_again(offset_bytes)

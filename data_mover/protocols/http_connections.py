@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, InvalidHeader, ProtocolError, ReadTimeoutError, SSLError
@@ -18,6 +19,9 @@ from data_mover.protocols.addresses import resolved
 from data_mover.protocols.options import NetworkAddress
 from data_mover.protocols.web import is_public
 from data_mover.urls import Url
+
+#: how long a server that was asked to hang up after its answer may take to do so
+_HANGING_UP_SECONDS = 1
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class HttpConnection:
     ) -> BaseHTTPResponse:
         """The beginning of the answer. ConnectionLost, Stalled, HostFailed."""
         fields = {**_fields(url), **headers}
+        if fields["Connection"] == "close":
+            self._connection.response_class = _LastAnswer
         with _told(self.name):
             self._connection.request(
                 method, url.target, body, headers=fields, preload_content=False, decode_content=False
@@ -134,6 +140,33 @@ class HttpConnection:
             self._socket.close()
 
 
+class _MoreCame(Exception):
+    """An answer is longer than its Content-Length."""
+
+
+class _LastAnswer(http.client.HTTPResponse):
+    """One after which the server hangs up, read beyond the end that was announced to see that nothing follows."""
+
+    def __init__(self, connected: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(connected, *args, **kwargs)
+        self._connected = connected
+
+    def begin(self) -> None:
+        super().begin()
+        if self.length is not None:
+            self.length += 1
+
+    def read1(self, n: int = -1) -> bytes:
+        piece = super().read1(n) if self.length != 1 else b""
+        if self.length == 1:
+            self._connected.settimeout(_HANGING_UP_SECONDS)
+            with suppress(OSError):
+                super().read1(1)
+        if self.length == 0:
+            raise _MoreCame
+        return piece
+
+
 def _fields(url: Url) -> dict[str, str]:
     return {"Host": url.authority, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
 
@@ -150,8 +183,10 @@ def _told(name: str) -> Iterator[None]:
     """What the library raises becomes a failure; what a server wrote is never repeated."""
     try:
         yield
-    except (ssl.SSLCertVerificationError, ssl.CertificateError) as error:
-        raise CertificateRefused(name) from error
+    except _MoreCame as error:
+        raise HostFailed(f"{name}: more came than the server had announced") from error
+    except ssl.SSLCertVerificationError as error:
+        raise CertificateRefused(f"{name}: {error.verify_message}") from error
     except (TimeoutError, ReadTimeoutError) as error:
         raise Stalled(name) from error
     except (ConnectionError, http.client.IncompleteRead, ProtocolError) as error:

@@ -481,6 +481,11 @@ def web_cuts(stage: Stage) -> int:
     return from_the_web(stage, cut)
 
 
+@forces("host-failed", "the web server sends more than it has announced, and again")
+def web_overflows(stage: Stage) -> int:
+    return from_the_web(stage, lambda answer: answer.answer(200, b"more than that", Content_Length=4))
+
+
 @forces("stalled", "the web server stops in the middle, and again")
 def web_stalls(stage: Stage) -> int:
     def stall(answer):

@@ -109,6 +109,20 @@ def speak_of_two_lengths(handler):
     handler.close_connection = True
 
 
+def send_more_than_it_says(handler):
+    handler.answer(200, CONTENT, Content_Length=len(CONTENT) - 1)
+
+
+def send_more_than_it_says_in_the_end(handler):
+    handler.answer(200, CONTENT)
+    handler.server.web.ended.wait(0.2)
+    handler.wfile.write(b"and more")
+
+
+def send_more_than_nothing(handler):
+    handler.answer(200, b"a page", Content_Length=0)
+
+
 def speak_of_less_than_nothing(handler):
     handler.answer(200, CONTENT, Content_Length=-1)
 
@@ -164,6 +178,9 @@ def status(number):
         (compress_on_the_way, Encoded, "encoded"),
         (speak_of_other_lengths, HostFailed, "host-failed"),
         (speak_of_two_lengths, HostFailed, "host-failed"),
+        (send_more_than_it_says, HostFailed, "host-failed"),
+        (send_more_than_it_says_in_the_end, HostFailed, "host-failed"),
+        (send_more_than_nothing, HostFailed, "host-failed"),
         (speak_of_less_than_nothing, HostFailed, "host-failed"),
         (send_endless_fields, HostFailed, "host-failed"),
         (send_an_endless_field, HostFailed, "host-failed"),
@@ -214,6 +231,17 @@ def test_chunks_are_a_whole_file_of_unknown_size(server):
         assert reader.facts.size_bytes is None
         assert b"".join(reader.blocks()) == b"abcde"
         assert connected.facts("/chunks") == reader.facts
+
+
+@pytest.mark.parametrize("content", [b"", CONTENT], ids=["nothing", "something"])
+def test_a_server_that_does_not_hang_up_is_not_waited_for_long(server, content):
+    def stay(handler):
+        handler.answer(200, content)
+        handler.server.web.ended.wait(30)
+
+    server.faults["/stays"] = stay
+
+    assert read(server, "/stays", idle_timeout_seconds=20, total_timeout_seconds=10) == content
 
 
 @pytest.mark.parametrize("time", ["Fri, 01 Jan 1960 00:00:00 GMT", "Fri, 01 Jan 2200 00:00:00 GMT", "yesterday"])
@@ -393,10 +421,10 @@ def _lead(location, handler):
 
 
 def test_a_certificate_is_verified(tls_server, tmp_path):
-    with pytest.raises(CertificateRefused):
+    with pytest.raises(CertificateRefused, match="unable to get local issuer certificate"):
         source(tls_server, ca_file=None)
-    for mistake in ({"named": "other.example.org"}, {"ends_in_days": -1}):
-        with web_server(tmp_path, tls=True, **mistake) as other, pytest.raises(CertificateRefused):
+    for mistake, reason in (({"named": "other.example.org"}, "mismatch"), ({"ends_in_days": -1}, "has expired")):
+        with web_server(tmp_path, tls=True, **mistake) as other, pytest.raises(CertificateRefused, match=reason):
             source(other)
 
 

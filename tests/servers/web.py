@@ -21,6 +21,18 @@ from cryptography.x509.oid import NameOID
 from tests.servers.processes import LOOPBACK
 
 PIECE_BYTES = 64 * 1024
+#: newer Pythons trust no authority that does not say so
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 @dataclass
@@ -170,7 +182,9 @@ def _certificate(subject, public_key, issuer, issuer_key, named, ends_in_days):
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )
-    if named is not None:
+    if named is None:
+        builder = builder.add_extension(_SIGNS_CERTIFICATES, critical=True)
+    else:
         builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(named)]), critical=False)
     return builder.sign(issuer_key, hashes.SHA256())
 
