@@ -18,7 +18,7 @@ from data_mover.jobs.questions import ExpectedFailure, PlanReport
 from data_mover.jobs.states import FileKind
 from data_mover.jobs.wanted import Wanted
 from data_mover.locations import IfExists
-from data_mover.protocols.base import Facts, Kind
+from data_mover.protocols.base import Kind
 from data_mover.worker.connections import Connections
 from data_mover.worker.planning import Plan
 
@@ -39,7 +39,7 @@ class Preview:
         self._destination = connections.destination(wanted.destination.host)
         self._report = report
         self._alive = alive
-        #: directories of which it is known that they, and so all that would come into them, are not there
+        #: directories that are not there, and so nothing that would come into them is; not those within one of them
         self._absent = set[str]()
         #: the final paths of the sources themselves
         self._taken = set[str]()
@@ -86,7 +86,9 @@ class Preview:
 
     def _look_at_directory(self, planned: PlannedFile) -> None:
         path = planned.path or "/"
-        facts = self._facts(path)
+        if self._is_absent(path):
+            return
+        facts = self._destination.facts(path)
         if facts is None:
             self._absent.add(path)
         elif facts.kind is not Kind.DIRECTORY:
@@ -120,7 +122,7 @@ class Preview:
         self._report.bytes_total = None if total is None or size_bytes is None else total + size_bytes
 
     def _require_place(self, path: str, size_bytes: int | None) -> None:
-        there = self._facts(path)
+        there = None if self._is_absent(path) else self._destination.facts(path)
         if there is None:
             return
         self._report.files_existing += 1
@@ -130,12 +132,12 @@ class Preview:
         if self._wanted.if_exists is IfExists.REFUSE or (self._wanted.if_exists is IfExists.VERIFY and differs):
             raise Exists(self._destination.named(path))
 
-    def _facts(self, path: str) -> Facts | None:
-        """What stands at the final path. Nobody asks what is in a directory that is not there."""
+    def _is_absent(self, path: str) -> bool:
+        """Whether a directory above the path is known not to be there."""
         above = dirname(path)
         while above != "/" and above not in self._absent:
             above = dirname(above)
-        return None if above in self._absent else self._destination.facts(path)
+        return above in self._absent
 
     def _require_room(self) -> None:
         free, total, promised = self._report.bytes_free, self._report.bytes_total, self._report.bytes_promised
