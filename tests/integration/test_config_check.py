@@ -1,7 +1,5 @@
 """`check-config`: every mistake at once, and what is out of reach."""
 
-import os
-
 import pytest
 
 from data_mover import migrations
@@ -107,7 +105,7 @@ def test_secrets_that_cannot_be_read_are_told_with_their_host(ini, tmp_path, ope
     assert "hosts.vis.password: the environment variable VIS_PASSWORD is not set" in told
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.ordinary_user
 def test_a_state_directory_that_cannot_be_made(ini, tmp_path):
     (tmp_path / "jobs.db").touch()
     tmp_path.chmod(0o555)

@@ -206,11 +206,10 @@ def test_a_read_only_disk_may_not_be_written(protocol, tmp_path, openssh):
             assert files.may_write("/") is False
 
 
+@pytest.mark.ordinary_user
 @pytest.mark.parametrize("mode", [0o000, 0o400, 0o100], ids=oct)
 def test_a_directory_that_may_not_be_read_is_told(files, host, mode):
     """One whose names may be read, but not what stands under them, is not told as empty."""
-    if os.geteuid() == 0:
-        pytest.skip("root may do everything; .ci/run runs this as an ordinary user")
     host.needs("modes")
     host.fill({"closed/a": b"mine"})
     (host.root / "closed").chmod(mode)

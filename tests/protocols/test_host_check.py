@@ -215,7 +215,7 @@ def test_a_host_that_lets_nobody_write(check, root, tmp_path):
     assert "verify" not in findings
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.ordinary_user
 @pytest.mark.parametrize("protocol", ["sftp", "scp"])
 def test_a_root_that_may_not_be_written(check, openssh, root, protocol):
     root.chmod(0o555)
