@@ -286,19 +286,19 @@ class Files(Source):
     def remove(self, path: str) -> None:
         """Removes a file or a link; one that is not there is fine."""
 
-    @abstractmethod
     def sha256(self, path: str, first_bytes: int | None = None) -> str | None:
         """The SHA-256 of the file or of its first bytes, in hexadecimal, computed on the host, or None where the host
         does not compute it.
 
         A hint that can confirm: a chroot may show the command another file, so that a difference proves nothing.
         """
+        return None
 
-    @abstractmethod
     def may_write(self, path: str) -> bool | None:
         """Whether this user may make files in the directory, found out without making one; None where the host does not
         tell. A hint: a chroot may show a command another directory."""
+        return None
 
-    @abstractmethod
     def free_bytes(self, path: str) -> int | None:
         """How much this user may still write in the directory, or None where the host does not tell."""
+        return None

@@ -147,9 +147,6 @@ class LocalFiles(Files):
         with self._told(path), suppress(FileNotFoundError):
             os.unlink(self._beside(path))
 
-    def sha256(self, path: str, first_bytes: int | None = None) -> str | None:
-        return None
-
     def may_write(self, path: str) -> bool | None:
         with self._told(path):
             return os.access(self._inside(path), os.W_OK | os.X_OK, effective_ids=True)

@@ -129,15 +129,6 @@ class S3Files(Files):
             self._client.abort_upload(path, self._key(path), upload)
         self._delete(path)
 
-    def sha256(self, path: str, first_bytes: int | None = None) -> str | None:
-        return None
-
-    def may_write(self, path: str) -> bool | None:
-        return None
-
-    def free_bytes(self, path: str) -> int | None:
-        return None
-
     def abort(self) -> None:
         self._client.abort()
 

@@ -144,15 +144,6 @@ class WebdavFiles(Files):
             raise IsADirectory(self.named(path))
         self._delete(path)
 
-    def sha256(self, path: str, first_bytes: int | None = None) -> str | None:
-        return None
-
-    def may_write(self, path: str) -> bool | None:
-        return None
-
-    def free_bytes(self, path: str) -> int | None:
-        return None
-
     def abort(self) -> None:
         self._client.abort()
 
