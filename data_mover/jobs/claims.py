@@ -26,7 +26,7 @@ from data_mover.errors import (
 )
 from data_mover.jobs import hosts
 from data_mover.jobs.hosts import HostState
-from data_mover.jobs.models import Job, JobFile, Lane, TemporaryFile
+from data_mover.jobs.models import EXPECTED_BYTES, Job, JobFile, Lane, TemporaryFile
 from data_mover.jobs.states import ARRIVED, SETTLED, FileKind, FileState, Phase, Status
 from data_mover.jobs.wanted import Wanted
 from data_mover.locations import Endpoint, IfExists
@@ -155,13 +155,7 @@ def record_phase(session: Session, held: Claim, phase: Phase, **values: Any) -> 
 
 def complete(session: Session, held: Claim) -> bool:
     """COMPLETED, all files in their places. False if the job is no longer this attempt's."""
-    arrived = session.execute(
-        select(func.count(), func.coalesce(func.sum(JobFile.size_bytes), 0)).where(
-            JobFile.job_id == held.job_id, JobFile.kind == FileKind.FILE
-        )
-    ).one()
-    figures = {"files_done": arrived[0], "bytes_done": arrived[1], "bytes_total": arrived[1]}
-    return _end(session, held, Status.COMPLETED, code=None, reason=None, **figures)
+    return _end(session, held, Status.COMPLETED, code=None, reason=None)
 
 
 def fail(session: Session, held: Claim, code: str, reason: str) -> bool:
@@ -170,8 +164,10 @@ def fail(session: Session, held: Claim, code: str, reason: str) -> bool:
     Of many files it is told, too, how many have not arrived.
     """
     job = session.get_one(Job, held.job_id, populate_existing=True)
-    missing = f"{job.files_total - job.files_done} of {job.files_total} files have not arrived. "
-    return _end(session, held, Status.FAILED, code=code, reason=missing + reason if job.files_total > 1 else reason)
+    missing = job.files_total if job.selection["atomic"] else job.files_total - job.files_done
+    if missing and job.files_total > 1:
+        reason = f"{missing} of {job.files_total} files have not arrived. {reason}"
+    return _end(session, held, Status.FAILED, code=code, reason=reason)
 
 
 def put_back(session: Session, held: Claim, failure: MoveFailure, wait_ms: int) -> bool:
@@ -231,8 +227,9 @@ def promise(session: Session, held: Claim) -> int:
 def bytes_promised_to(session: Session, host: str, *which: ColumnElement[bool]) -> int:
     """What running jobs have still to bring to the host, as far as they have found out."""
     begun = (Job.status == Status.IN_PROGRESS, Job.phase != Phase.RESOLVING, Job.destination_host == host)
-    left = func.sum(Job.bytes_total - Job.bytes_done)
-    return int(session.scalars(select(left).where(*begun, *which)).one() or 0)
+    expected = select(func.coalesce(func.sum(EXPECTED_BYTES), 0)).where(JobFile.job_id == Job.id)
+    left = expected.scalar_subquery() - Job.bytes_done
+    return sum(max(0, int(each)) for each in session.scalars(select(left).where(*begun, *which)))
 
 
 def remaining_ms(session: Session, held: Claim) -> int:
@@ -310,7 +307,7 @@ def _fail_all(session: Session, ids: Sequence[int], failure: MoveFailure) -> dic
     arrived = set(session.scalars(select(Job.id).where(Job.id.in_(ids), _has_arrived())))
     all_of_it = or_(Job.files_total == 1, JobFile.kind == FileKind.DIRECTORY)
     marked = set(session.scalars(_marked().join(Job).where(Job.id.in_(ids), all_of_it)))
-    _end_all(session, arrived, Status.COMPLETED, code=None, reason=None, bytes_done=Job.bytes_total)
+    _end_all(session, arrived, Status.COMPLETED, code=None, reason=None)
     for jobs, cause in (marked, UnknownOutcome()), (set(ids) - marked - arrived, failure):
         _end_all(session, jobs, Status.FAILED, code=cause.code, reason=cause.reason)
     return {id_: Status.COMPLETED if id_ in arrived else Status.FAILED for id_ in ids}
@@ -328,17 +325,31 @@ def _end_all(session: Session, ids: Collection[int], status: Status, **values: A
 
 def _end_files(session: Session, ids: Collection[int], status: Status, cause: Mapping[str, Any]) -> None:
     """What has not arrived by the end of its job has failed with it, for a reason of its own if it has one, or is left
-    alone where nobody wants it any more. Of what was about to be published nobody can say whether it has arrived."""
+    alone where nobody wants it any more. Of what was about to be published nobody can say whether it has arrived. What
+    the job has come to follows from its files."""
     of_jobs = update(JobFile).where(JobFile.job_id.in_(ids))
+    if status is not Status.COMPLETED:
+        unseen = of_jobs.where(JobFile.job_id.in_(_not_appeared(ids)), JobFile.state.in_(ARRIVED))
+        session.execute(unseen.values(state=FileState.PENDING).execution_options(synchronize_session=False))
     unknown = {"state": FileState.FAILED, "code": UnknownOutcome.code, "reason": UnknownOutcome().reason}
     session.execute(of_jobs.where(JobFile.state == FileState.VERIFIED).values(unknown))
-    unsettled = of_jobs.where(JobFile.state.not_in(SETTLED), JobFile.kind == FileKind.FILE)
+    unsettled = of_jobs.where(JobFile.state.not_in(SETTLED))
     if status is Status.FAILED:
         told = {name: func.coalesce(getattr(JobFile, name), cause[name]) for name in ("code", "reason")}
         session.execute(unsettled.values(state=FileState.FAILED, **told))
     else:
         session.execute(unsettled.values(state=FileState.PENDING))
     session.execute(of_jobs.where(JobFile.held).values(held=False))
+    there = (JobFile.job_id == Job.id, JobFile.kind == FileKind.FILE, JobFile.state.in_(ARRIVED))
+    count = select(func.count()).select_from(JobFile).where(*there).scalar_subquery()
+    size = select(func.coalesce(func.sum(JobFile.size_bytes), 0)).where(*there).scalar_subquery()
+    session.execute(update(Job).where(Job.id.in_(ids)).values(files_done=count, bytes_done=size))
+
+
+def _not_appeared(ids: Collection[int]) -> Select[int]:
+    """Those of which a folder was to appear at once, and it is not on record that it has."""
+    top = (JobFile.number == 0, JobFile.kind == FileKind.DIRECTORY, JobFile.state != FileState.PUBLISHED)
+    return select(JobFile.job_id).join(Job).where(Job.id.in_(ids), Job.selection["atomic"].as_boolean(), *top)
 
 
 def _take_back(session: Session, ids: Collection[int]) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from data_mover.errors import AttemptEnded, FilesFailed, MoveFailure, PathBusy, Superseded
 from data_mover.jobs.claims import Claim, is_mine, renew, why_not
 from data_mover.jobs.leftovers import forget_leftover, have_tree, top_directory
-from data_mover.jobs.models import UNSETTLED, Job, JobFile
+from data_mover.jobs.models import EXPECTED_BYTES, UNSETTLED, Job, JobFile
 from data_mover.jobs.plans import bytes_total
 from data_mover.jobs.states import ARRIVED, SETTLED, FileKind, FileState, Phase
 
@@ -33,12 +33,14 @@ class RecordedFile:
     marked: bool
     sha256: str | None
     verified: str | None
+    source_modified_at: float | None
+    source_version: str | None
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What a job has come to so far: how many files it has, and the bytes of those that have arrived and of all others,
-    as far as their sizes are known."""
+    """What a job has come to so far: how many files it has, and the bytes of those that have arrived and of those that
+    are to come, as far as their sizes are known."""
 
     files_total: int
     arrived_bytes: int
@@ -48,7 +50,7 @@ class Figures:
 def figures(session: Session, held: Claim) -> Figures:
     """PostgreSQL adds up to decimals."""
     arrived = case((JobFile.state.in_(ARRIVED), JobFile.size_bytes), else_=0)
-    size, there = func.coalesce(func.sum(JobFile.size_bytes), 0), func.coalesce(func.sum(arrived), 0)
+    size, there = func.coalesce(func.sum(EXPECTED_BYTES), 0), func.coalesce(func.sum(arrived), 0)
     files = (JobFile.job_id == held.job_id, JobFile.kind == FileKind.FILE)
     count, bytes_, arrived_bytes = session.execute(select(func.count(), size, there).where(*files)).one()
     return Figures(count, int(arrived_bytes), int(bytes_ - arrived_bytes))
@@ -108,13 +110,22 @@ def take_place(
 
 
 def mark_publishing(
-    session: Session, held: Claim, number: int, size_bytes: int, sha256: str, verified: str, phase: Phase, lease_ms: int
+    session: Session,
+    held: Claim,
+    number: int,
+    size_bytes: int,
+    sha256: str,
+    verified: str,
+    phase: Phase,
+    lease_ms: int,
+    **source: object,
 ) -> bool:
-    """Marks that the file is proven and about to get its final name. False if the job is no longer this attempt's."""
+    """Marks that the file is proven and about to get its final name. `source` is as for `record_arrived`. False if the
+    job is no longer this attempt's."""
     mine = renew(session, held, lease_ms, phase=phase)
     if mine:
         _set_size(session, held, number, size_bytes)
-        _set(session, held, number, sha256=sha256, verified=verified, state=FileState.VERIFIED)
+        _set(session, held, number, sha256=sha256, verified=verified, state=FileState.VERIFIED, **source)
     return mine
 
 
@@ -138,15 +149,17 @@ def record_arrived(
     sha256: str,
     verified: str,
     temporary_path: str | None,
+    **source: object,
 ) -> bool:
     """Records that the file is in its place, which is true whether it is still wanted or not, and has no longer the
-    temporary path. A job that brings files to their places was not to blame for the workers that it lost. False if the
-    job is no longer this attempt's."""
+    temporary path. `source` is what its host tells of the source: `source_modified_at`, `source_version`. A job that
+    brings files to their places was not to blame for the workers that it lost. False if the job is no longer this
+    attempt's."""
     mine = is_mine(session, held)
     if mine:
         _set_size(session, held, number, size_bytes)
         waiting = (JobFile.job_id == held.job_id, JobFile.number == number, JobFile.state.not_in(ARRIVED))
-        proven = {"sha256": sha256, "verified": verified, "code": None, "reason": None}
+        proven = {"sha256": sha256, "verified": verified, "code": None, "reason": None, **source}
         came = update(JobFile).where(*waiting).values(state=state, held=False, **proven)
         if session.scalars(came.returning(JobFile.number)).one_or_none() is not None:
             session.execute(update(Job).where(Job.id == held.job_id).values(files_done=Job.files_done + 1, losses=0))
@@ -274,4 +287,6 @@ def _recorded(row: JobFile) -> RecordedFile:
         marked=row.state == FileState.VERIFIED,
         sha256=row.sha256,
         verified=row.verified,
+        source_modified_at=row.source_modified_at,
+        source_version=row.source_version,
     )

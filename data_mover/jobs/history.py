@@ -185,7 +185,7 @@ def files(session: Session, job_id: int, state: FileState | None, after: int, li
     Of a folder that appears at once, nothing is published before all of it is.
     """
     job = session.get_one(Job, job_id)
-    unseen = job.selection["atomic"] and job.status != Status.COMPLETED
+    unseen = job.selection["atomic"] and job.status not in TERMINAL
     statement = select(JobFile).where(JobFile.job_id == job_id, JobFile.number > after)
     if state is not None:
         kept = (
@@ -246,7 +246,7 @@ def _report(job: Job, lane: Lane, file: JobFile | None, blocks: Mapping[str, Blo
         seconds_left=_seconds_left(job),
         files_done=job.files_done,
         files_total=job.files_total,
-        files_completed=_files_completed(job) if status is Status.FAILED else None,
+        files_completed=job.files_done if status is Status.FAILED else None,
         sha256=proven.sha256 if proven else None,
         verified=proven.verified if proven else None,
         submitted_at=_instant(job.submitted_ms),
@@ -273,11 +273,6 @@ def _file_report(file: JobFile, unseen: bool) -> FileReport:
         retryable=failure.retryable if failure else None,
         who_can_fix=failure.who_can_fix if failure else None,
     )
-
-
-def _files_completed(job: Job) -> int:
-    """Nothing of a folder that was to appear at once has."""
-    return 0 if job.selection["atomic"] else job.files_done
 
 
 def _block(lane: Lane, blocks: Mapping[str, Block]) -> Block | None:

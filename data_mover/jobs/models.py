@@ -12,11 +12,13 @@ from sqlalchemy import (
     Integer,
     Text,
     UniqueConstraint,
+    case,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
 from data_mover.db import Base
+from data_mover.jobs.states import FileState
 
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
@@ -169,12 +171,24 @@ class JobFile(Base):
     sha256: Mapped[str | None] = mapped_column(Text)
     #: how the digest at the destination was proven: sha256-remote, sha256-readback or size
     verified: Mapped[str | None] = mapped_column(Text)
+    #: what the source's host told of the source that was proven to be there
+    source_modified_at: Mapped[float | None] = mapped_column(Float)
+    source_version: Mapped[str | None] = mapped_column(Text)
     #: the last attempt that came to an end with it and did not move it; of a folder that is to appear at once, the one
     #: that has begun to build it or taken it over last
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     #: why it failed, or why that attempt did
     code: Mapped[str | None] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
+
+
+#: what a file of a job brings or has brought to its host, in bytes; None where it is not known. What has failed brings
+#: nothing, nor does what an earlier job has brought there, as long as that is not found to be wrong
+EXPECTED_BYTES = case(
+    (JobFile.state == FileState.FAILED, 0),
+    ((JobFile.state == FileState.PENDING) & JobFile.sha256.is_not(None), 0),
+    else_=JobFile.size_bytes,
+)
 
 
 class TemporaryFile(Base):

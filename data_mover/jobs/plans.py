@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import ScalarSelect, case, delete, func, insert, select, update
+from sqlalchemy import ScalarSelect, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -79,9 +79,10 @@ def path_of(session: Session, job_id: int, like: Claim) -> str | None:
 
 
 def bytes_total(held: Claim) -> ScalarSelect[int | None]:
-    """What all files of the job have together, as far as every one of them tells its size."""
+    """What all files of the job have together, if every one tells its size that has not failed before it could."""
     known = case((func.count() == func.count(JobFile.size_bytes), func.coalesce(func.sum(JobFile.size_bytes), 0)))
-    files = (JobFile.job_id == held.job_id, JobFile.kind == FileKind.FILE)
+    tells = or_(JobFile.state != FileState.FAILED, JobFile.size_bytes.is_not(None))
+    files = (JobFile.job_id == held.job_id, JobFile.kind == FileKind.FILE, tells)
     return select(known).where(*files).scalar_subquery()
 
 
@@ -89,7 +90,8 @@ def _take_proofs_over(session: Session, held: Claim, job_id: int) -> None:
     """Whether what was proven then is there still, and still right, is for the attempt to find out."""
     before = aliased(JobFile)
     same = (before.job_id == job_id, before.path == JobFile.path, before.state.in_(ARRIVED))
-    proofs = {name: select(getattr(before, name)).where(*same).scalar_subquery() for name in ("sha256", "verified")}
+    names = ("sha256", "verified", "source_modified_at", "source_version")
+    proofs = {name: select(getattr(before, name)).where(*same).scalar_subquery() for name in names}
     files = (JobFile.job_id == held.job_id, JobFile.kind == FileKind.FILE, JobFile.state == FileState.PENDING)
     session.execute(update(JobFile).where(*files).values(proofs))
 

@@ -226,6 +226,11 @@ class Files(Source):
     #: whether a directory can be renamed with all that is in it; NotAtomic if it cannot
     renames_directories: ClassVar[bool] = True
 
+    @property
+    def replaces(self) -> bool:
+        """Whether a file may be put in the place of another one; where this is False, CannotReplace is sure."""
+        return True
+
     @abstractmethod
     def create(self, path: str, new_file: NewFile) -> Writer:
         """Creates a file that must not exist, without following links. Its directory must exist."""

@@ -98,6 +98,10 @@ class SftpFiles(SshFiles):
         with self._session.told(path):
             return self._placed(self._beside(path))
 
+    @property
+    def replaces(self) -> bool:
+        return self._session.replaces
+
     def replace(self, path: str, final_path: str) -> None:
         self._known.forget(final_path)
         with self._making(final_path) as final:

@@ -37,6 +37,7 @@ class WebdavFiles(Files):
     """`sha256` is left to reading back, free space to being told that there is none."""
 
     needs_size = True
+    replaces = False
 
     def __init__(self, host: str, options: HostOptions, client: WebdavClient) -> None:
         self.host = host

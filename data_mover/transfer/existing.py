@@ -1,11 +1,13 @@
 """What stands at the destination already, and need not be moved again."""
 
+from dataclasses import replace
+
 from data_mover.errors import Exists
 from data_mover.locations import IfExists
 from data_mover.protocols.base import Facts, Files, Source
 from data_mover.transfer.order import Order, Proof
 from data_mover.transfer.plan import require_checksum
-from data_mover.transfer.verify import read_digest
+from data_mover.transfer.verify import has_digest, read_digest
 from data_mover.transfer.watch import Watch
 
 
@@ -21,23 +23,29 @@ def proof_of_what_is_there(
     there = destination.facts(order.path)
     if there is None:
         return None
-    if order.proof is not None and _is_untouched(order.proof, source_facts, there):
-        return order.proof
+    may_be_it = source_facts.size_bytes in (None, there.size_bytes)
+    if order.proof is not None and may_be_it and _holds(order.proof, order, source, source_facts, destination, watch):
+        return replace(order.proof, size_bytes=there.size_bytes or 0)
     if order.if_exists is IfExists.REPLACE:
         return None
-    if order.if_exists is IfExists.REFUSE or source_facts.size_bytes not in (None, there.size_bytes):
+    if order.if_exists is IfExists.REFUSE or not may_be_it:
         raise Exists(destination.named(order.path))
     watch.phase("verifying")
     sha256 = read_digest(source, order.source_path, watch)
     require_checksum(order, sha256)
     if read_digest(destination, order.path, watch) != sha256:
         raise Exists(f"{destination.named(order.path)} has other bytes")
-    return Proof(there.size_bytes or 0, sha256, "sha256-readback")
+    return Proof.of(source_facts, there.size_bytes or 0, sha256, "sha256-readback")
 
 
-def _is_untouched(proof: Proof, source: Facts, there: Facts) -> bool:
-    """Whether source and destination are what they were when an earlier job proved it, as far as their hosts tell."""
-    if source.modified_at is None or there.modified_at is None:
-        return False
-    sizes = {proof.size_bytes, source.size_bytes, there.size_bytes}
-    return len(sizes) == 1 and int(source.modified_at) == int(there.modified_at)
+def _holds(proof: Proof, order: Order, source: Source, source_facts: Facts, destination: Files, watch: Watch) -> bool:
+    """Whether source and destination, of one size as far as that is known, are what an earlier job has proven. The
+    source is read where its host does not tell what it was like then."""
+    watch.phase("verifying")
+    if proof.tells_source:
+        is_same = proof.is_of(source_facts)
+    else:
+        is_same = read_digest(source, order.source_path, watch) == proof.sha256
+    if destination.options.verify == "size" and source_facts.size_bytes is not None:
+        return is_same
+    return is_same and has_digest(destination, order.path, proof.sha256, watch)

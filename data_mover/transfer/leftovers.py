@@ -1,9 +1,9 @@
 """Files beside the final one: out of the way again, and off the record."""
 
-from contextlib import closing
+from contextlib import closing, suppress
 from posixpath import join
 
-from data_mover.errors import ConnectionLost, MoveFailure, Stalled
+from data_mover.errors import ConnectionLost, MoveFailure, PermissionRefused, Stalled
 from data_mover.protocols.base import Files, Kind
 from data_mover.transfer.order import Leftover
 from data_mover.transfer.watch import Watch
@@ -21,9 +21,11 @@ def clear(files: Files, leftover: Leftover) -> None:
 
 
 def _remove_tree(files: Files, path: str) -> None:
-    """A directory that is not there is fine."""
+    """A directory that is not there is fine. It may have the mode of one that nobody may write to."""
     if files.facts(path) is None:
         return
+    with suppress(PermissionRefused):
+        files.finish_directory(path, 0o700, None)
     with closing(files.entries(path)) as entries:
         for entry in entries:
             if entry.kind is Kind.DIRECTORY:

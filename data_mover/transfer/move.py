@@ -48,7 +48,8 @@ def move_file(order: Order, source: Source, destination: Files, watch: Watch) ->
         require_checksum(order, copied.sha256)
         watch.phase("verifying")
         verified = verify(destination, draft.leftover.path, copied, watch)
-    publish(order, destination, draft.leftover, Proof(copied.size_bytes, copied.sha256, verified), watch)
+    proof = Proof.of(reader.facts, copied.size_bytes, copied.sha256, verified)
+    publish(order, destination, draft.leftover, proof, watch)
 
 
 def _copy(order: Order, source: Source, reader: Reader, destination: Files, draft: Draft, watch: Watch) -> Copied:

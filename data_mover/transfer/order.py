@@ -38,6 +38,22 @@ class Proof:
     sha256: str
     #: `sha256-remote`, `sha256-readback` or `size`
     verified: str
+    #: what the source's host told of the source
+    source_modified_at: float | None
+    source_version: str | None
+
+    @classmethod
+    def of(cls, source: Facts, size_bytes: int, sha256: str, verified: str) -> Self:
+        return cls(size_bytes, sha256, verified, source.modified_at, source.version)
+
+    @property
+    def tells_source(self) -> bool:
+        """Whether it can be seen without reading the source that this is what it was."""
+        return self.source_modified_at is not None or self.source_version is not None
+
+    def is_of(self, source: Facts) -> bool:
+        """Whether the source is what it was, as far as its host tells."""
+        return (self.source_modified_at, self.source_version) == (source.modified_at, source.version)
 
 
 @dataclass(frozen=True)

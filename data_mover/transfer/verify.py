@@ -36,7 +36,12 @@ def has_prefix(destination: Files, path: str, checkpoint: Checkpoint, watch: Wat
 
 def has_digest(destination: Files, path: str, sha256: str, watch: Watch) -> bool:
     """Whether there is a file at the path, and its bytes have the digest."""
-    return destination.facts(path) is not None and read_digest(destination, path, watch) == sha256
+    facts = destination.facts(path)
+    if facts is None:
+        return False
+    return _is_confirmed(destination, path, facts.size_bytes or 0, sha256, watch) or (
+        read_digest(destination, path, watch) == sha256
+    )
 
 
 def read_digest(files: Source, path: str, watch: Watch, first_bytes: int | None = None) -> str:

@@ -20,17 +20,19 @@ from data_mover.errors import (
 from data_mover.jobs import claims, files, leftovers
 from data_mover.jobs.files import RecordedFile
 from data_mover.jobs.leftovers import RecordedLeftover
-from data_mover.jobs.states import FileKind
+from data_mover.jobs.states import FileKind, FileState
 from data_mover.protocols.base import Files, Kind
 from data_mover.settings import Settings
-from data_mover.transfer import Checkpoint, Leftover, Order, Proof, move_file
+from data_mover.transfer import Checkpoint, Leftover, Order, move_file
 from data_mover.worker.connections import Connections
+from data_mover.worker.file_watch import proof_of
 from data_mover.worker.planning import put_on_record
 from data_mover.worker.record import Record
 from data_mover.worker.site import Site, Tree
 
 log = logging.getLogger(__name__)
 
+_OWNER_WRITES = 0o300
 #: after these no other file of the attempt would fare better
 _OF_ALL_FILES = (ConnectionLost, HostUnreachable, NoSpace, Stalled, StateDirFull)
 
@@ -47,8 +49,10 @@ class Execution:
         self._leftovers: dict[int | None, list[Leftover]] = defaultdict(list)
         #: why a further attempt is needed
         self._setback: MoveFailure | PathBusy | None = None
-        #: what has still to arrive, until the destination was asked whether it has room for it
-        self._missing_bytes: int | None = None
+        #: what has still to arrive, and what other moves have still to bring to the same host
+        self._missing_bytes = 0
+        self._others_bytes: int | None = None
+        self._was_asked_for_room = False
         self._is_alone = True
         self._arrived_bytes = 0
 
@@ -70,10 +74,11 @@ class Execution:
         while page := self._record.ask(files.unsettled, self._held):
             for file in page:
                 self._move(file, site)
-        if self._setback is not None:
+        if isinstance(self._setback, PathBusy):
             raise self._setback
-        self._finish_directories(site)
-        if failed := self._record.ask(files.first_failure, self._held):
+        failed = self._setback or self._record.ask(files.first_failure, self._held)
+        self._finish_directories(site, is_complete=failed is None)
+        if failed is not None:
             raise failed
         site.publish()
 
@@ -96,13 +101,16 @@ class Execution:
     def _move(self, file: RecordedFile, site: Site) -> None:
         source, destination = self._connections.source(self._held.sources[file.source_number].host), self._destination
         watch = site.watch(file, self._is_alone)
+        order = self._order(file, site)
+        self._missing_bytes -= _expected_bytes(file)
         try:
-            move_file(self._order(file, site), source, destination, watch)
+            move_file(order, source, destination, watch)
         except (PathBusy, MoveFailure) as failure:
             if self._is_alone:
                 raise
             self._put_off(file, self._record.lease.lost or failure)
         else:
+            self._was_asked_for_room |= watch.outcome is FileState.PUBLISHED and not order.leftovers
             self._arrived(watch.proof.size_bytes)
 
     def _put_off(self, file: RecordedFile, failure: DataMoverError) -> None:
@@ -125,25 +133,27 @@ class Execution:
         self._arrived_bytes += count
         self._record.lease.settled(self._arrived_bytes)
 
-    def _finish_directories(self, site: Site) -> None:
-        """From the innermost to the outermost, since whatever comes into a directory changes its time."""
+    def _finish_directories(self, site: Site, is_complete: bool) -> None:
+        """From the innermost to the outermost, since whatever comes into a directory changes its time. As long as files
+        are missing, their owner may write into all of them."""
         before = None
         while page := self._record.ask(files.directories, self._held, before):
             for directory in page:
-                self._finish_directory(directory, site.inside(directory.path))
+                mode = directory.mode if is_complete or directory.mode is None else directory.mode | _OWNER_WRITES
+                self._finish_directory(site.inside(directory.path), mode, directory.modified_at)
             before = page[-1].number
-        self._record.write(files.record_directories)
+        if self._setback is None:
+            self._record.write(files.record_directories)
 
-    def _finish_directory(self, directory: RecordedFile, path: str) -> None:
+    def _finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
         """One that was there before may belong to somebody else, who has said how it is to be."""
         self._destination.make_directories(path)
         if path != "/":
             with suppress(PermissionRefused):
-                self._destination.finish_directory(path, directory.mode, directory.modified_at)
+                self._destination.finish_directory(path, mode, modified_at)
         self._record.lease.alive()
 
     def _order(self, file: RecordedFile, site: Site) -> Order:
-        proven = file.sha256 is not None and file.verified is not None and not file.marked
         source = self._held.sources[file.source_number]
         return Order(
             job_id=self._held.job_id,
@@ -154,7 +164,7 @@ class Execution:
             checksum=self._held.checksum or self._held.selection.checksums.get(file.name),
             if_exists=self._held.if_exists,
             keeps_mode=file.source_path.rstrip("/") != source.path.rstrip("/"),
-            proof=Proof(file.size_bytes or 0, file.sha256 or "", file.verified or "") if proven else None,
+            proof=proof_of(file) if _is_proven(file) else None,
             publishing_sha256=file.sha256 if file.marked else None,
             promised_bytes=self._promised(file),
             checkpoint_bytes=self._settings.checkpoint_bytes,
@@ -163,17 +173,26 @@ class Execution:
         )
 
     def _promised(self, file: RecordedFile) -> int | None:
-        """What the destination must have room for besides the first file: for what follows it, and for what other moves
-        still bring. It is asked once."""
-        if self._missing_bytes is None:
+        """What the destination must have room for besides the file: for what follows it, and for what other moves still
+        bring. It is asked by the first file that is copied from its first byte."""
+        if self._was_asked_for_room:
             return None
-        others = self._record.change(claims.promise, self._held)
-        following, self._missing_bytes = self._missing_bytes - (file.size_bytes or 0), None
-        return following + others
+        if self._others_bytes is None:
+            self._others_bytes = self._record.change(claims.promise, self._held)
+        return self._missing_bytes - _expected_bytes(file) + self._others_bytes
 
     @property
     def _destination(self) -> Files:
         return self._connections.destination(self._held.destination.host)
+
+
+def _is_proven(file: RecordedFile) -> bool:
+    """Whether an earlier job has brought it to its place."""
+    return file.sha256 is not None and file.verified is not None and not file.marked
+
+
+def _expected_bytes(file: RecordedFile) -> int:
+    return 0 if _is_proven(file) else file.size_bytes or 0
 
 
 def _leftover(recorded: RecordedLeftover) -> Leftover:

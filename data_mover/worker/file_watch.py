@@ -23,7 +23,9 @@ class FileWatch:
         self._file = file
         self._is_alone = is_alone
         #: of a predecessor, unless this attempt has one of its own
-        self.proof = Proof(file.size_bytes or 0, file.sha256 or "", file.verified or "")
+        self.proof = proof_of(file)
+        #: what has become of the file, once it is in its place
+        self.outcome: FileState | None = None
 
     def phase(self, name: str) -> None:
         if self._is_alone:
@@ -105,9 +107,21 @@ class FileWatch:
         )
 
     def _arrived(self, state: FileState, temporary_path: str | None) -> None:
+        self.outcome = state
         self._record.write(
             files.record_arrived, self._file.number, state, **asdict(self.proof), temporary_path=temporary_path
         )
+
+
+def proof_of(file: RecordedFile) -> Proof:
+    """What the record has of it, which means something only if the file is marked or was proven by an earlier job."""
+    return Proof(
+        size_bytes=file.size_bytes or 0,
+        sha256=file.sha256 or "",
+        verified=file.verified or "",
+        source_modified_at=file.source_modified_at,
+        source_version=file.source_version,
+    )
 
 
 class HiddenFileWatch(FileWatch):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from posixpath import join
 
-from data_mover.errors import Exists, IsADirectory, MoveFailure, NoSuchFile, NotAtomic
+from data_mover.errors import Exists, HostUnreachable, IsADirectory, MoveFailure, NoSuchFile, NotAtomic
 from data_mover.fault_points import reach
 from data_mover.jobs import plans
 from data_mover.jobs.plans import PlannedFile
@@ -66,15 +66,18 @@ class Plan:
         return len(self._sources) > 1 or (facts is not None and facts.kind is Kind.DIRECTORY)
 
     def _items(self) -> Iterator[tuple[int, Item]]:
-        """Those of each source, by its number. Of several, one that cannot be moved keeps no other from it."""
+        """Those of each source, by its number. Of several, one that cannot be moved keeps no other from it, nor does
+        one that can only be a file, and of which nothing can be found out now.
+        """
         for number, (source, path) in enumerate(self._sources):
             try:
                 for item in list_source(source, path, self._selection):
                     yield number, item
             except MoveFailure as failure:
-                if failure.retryable or len(self._sources) == 1:
+                is_open = failure.retryable and not isinstance(failure, HostUnreachable) and not source.has_directories
+                if len(self._sources) == 1 or (failure.retryable and not is_open):
                     raise
-                yield number, Item(Kind.FILE, path, source.name(path), failure=failure)
+                yield number, Item(Kind.FILE, path, source.name(path), failure=None if is_open else failure)
 
     def _placed(self, number: int, item: Item, path: str) -> PlannedFile:
         """The item, with its final path; below what the source is called, if there are several."""

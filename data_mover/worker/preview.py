@@ -4,6 +4,7 @@ from collections.abc import Callable
 from posixpath import dirname
 
 from data_mover.errors import (
+    CannotReplace,
     Exists,
     IsADirectory,
     MoveFailure,
@@ -128,9 +129,14 @@ class Preview:
         self._report.files_existing += 1
         if there.kind is Kind.DIRECTORY:
             raise IsADirectory(self._destination.named(path))
+        if self._wanted.if_exists is IfExists.REPLACE and not self._may_replace():
+            raise CannotReplace(self._destination.named(path))
         differs = size_bytes not in (None, there.size_bytes)
         if self._wanted.if_exists is IfExists.REFUSE or (self._wanted.if_exists is IfExists.VERIFY and differs):
             raise Exists(self._destination.named(path))
+
+    def _may_replace(self) -> bool:
+        return self._destination.replaces or self._destination.options.replace == "swap"
 
     def _is_absent(self, path: str) -> bool:
         """Whether a directory above the path is known not to be there."""

@@ -307,6 +307,60 @@ def test_a_retry_moves_again_what_is_no_longer_as_it_was(stage, tree):
     assert stage.states(second["id"])["sub/secret.txt"] == "skipped"
 
 
+@pytest.mark.parametrize("place", ["source", "destination"])
+def test_a_retry_looks_at_the_bytes_and_not_at_times_alone(stage, tree, place):
+    """Those of a source within the same second, those of the destination put back."""
+    os.utime(tree / "sub" / "run.sh", ns=(0, 1_000_200_000_000))
+    os.mkfifo(tree / "pipe")
+    first = stage.moved(f"local://disk/{tree.name}", f"sftp://vis/{tree.name}")
+    changed = (tree if place == "source" else stage.vis / tree.name) / "sub" / "run.sh"
+    changed.write_text("#!/bin/no\n")
+    os.utime(changed, ns=(0, 1_000_700_000_000 if place == "source" else 1_000_000_000_000))
+    (tree / "pipe").unlink()
+
+    second = stage.service.ended(stage.proxy.retry(first["id"])["id"])
+
+    assert (first["status"], second["status"]) == ("FAILED", "COMPLETED")
+    assert (stage.vis / tree.name / "sub" / "run.sh").read_text() == (tree / "sub" / "run.sh").read_text()
+    assert stage.states(second["id"])["sub/run.sh"] == "published"
+    assert stage.states(second["id"])["sub/secret.txt"] == "skipped"
+
+
+def test_the_figures_of_a_job_that_ended_add_up_from_its_files(stage, tree):
+    os.mkfifo(tree / "pipe")
+
+    part, whole = (
+        stage.moved(f"local://disk/{tree.name}", f"sftp://vis/figures-{atomic}", atomic=atomic)
+        for atomic in (False, True)
+    )
+    files = [file for file in stage.files(part["id"]) if file["kind"] == "file"]
+    there = [file for file in files if file["state"] == "published"]
+
+    assert (part["status"], part["files_total"], part["files_done"]) == ("FAILED", len(files), len(files) - 1)
+    assert part["bytes_done"] == part["bytes_total"] == sum(file["size_bytes"] for file in there) > 0
+    assert part["reason"].startswith(f"1 of {len(files)} files have not arrived. ")
+    assert (whole["status"], whole["files_done"], whole["bytes_done"]) == ("FAILED", 0, 0)
+    assert whole["reason"].startswith(f"{len(files)} of {len(files)} files have not arrived. ")
+    assert set(stage.states(whole["id"]).values()) == {"failed"}
+
+
+def test_while_files_are_missing_their_owner_may_write_into_all_directories(stage, tree, host):
+    closed, target = tree / "sub", stage.vis / f"closed-{host}"
+    os.mkfifo(closed / "pipe")
+    closed.chmod(0o555)
+
+    first = stage.moved(f"local://disk/{tree.name}", f"sftp://{host}/{target.name}")
+    open_mode = stat.S_IMODE((target / "sub").stat().st_mode)
+    (closed / "pipe").unlink()
+    (closed / "pipe").write_text("no pipe")
+    second = stage.service.ended(stage.proxy.retry(first["id"])["id"])
+
+    assert (first["status"], second["status"]) == ("FAILED", "COMPLETED")
+    assert oct(open_mode) == oct(0o755)
+    assert oct(stat.S_IMODE((target / "sub").stat().st_mode)) == oct(0o555)
+    closed.chmod(0o755)
+
+
 def test_checksums_are_those_of_the_files(stage, tree):
     right = f"sha256:{hashlib.sha256((tree / 'sub' / 'run.sh').read_bytes()).hexdigest()}"
 

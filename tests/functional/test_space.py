@@ -33,13 +33,17 @@ class Stage:
     proxy: ServerProxy
 
     @property
+    def disk(self) -> Path:
+        return self.directory / "disk"
+
+    @property
     def tiny(self) -> Path:
         return self.directory / "tiny"
 
     def submit(self, name: str, size_bytes: int) -> int:
         """Moves a new file, or the folder that it is in."""
-        (self.directory / "disk" / name).parent.mkdir(exist_ok=True)
-        (self.directory / "disk" / name).write_bytes(bytes(size_bytes))
+        (self.disk / name).parent.mkdir(exist_ok=True)
+        (self.disk / name).write_bytes(bytes(size_bytes))
         asked = name.partition("/")[0]
         return int(self.proxy.move(f"local://disk/{asked}", f"sftp://tiny/{asked}")["id"])
 
@@ -105,6 +109,50 @@ def test_what_fits_beside_a_move_that_runs_arrives_too(stage):
     second = stage.submit("second", ROOM_BYTES)
 
     assert {stage.service.ended(job_id)["status"] for job_id in (first, second)} == {"COMPLETED"}
+
+
+def test_a_folder_counts_whatever_else_of_it_has_failed(stage):
+    (stage.disk / "mixed").mkdir()
+    os.mkfifo(stage.disk / "mixed" / "pipe")
+    first = stage.submit("mixed/first", FILE_BYTES)
+    eventually(lambda: stage.proxy.check(first)["bytes_done"] > 0, "bytes have moved")
+
+    refused = stage.service.ended(stage.submit("beside", FILE_BYTES))
+
+    assert (refused["status"], refused["code"], refused["bytes_done"]) == ("FAILED", "no-space", 0), refused
+    assert stage.service.ended(first)["files_completed"] == 1
+
+
+def test_what_is_there_already_keeps_nobody_from_asking_for_room_for_the_rest(stage):
+    source, target = stage.disk / "known", stage.tiny / "known"
+    for folder in (source, target):
+        folder.mkdir()
+        for number in range(20):
+            (folder / f"small-{number}").write_bytes(b"known")
+    for number in range(2):
+        (source / f"large-{number}").write_bytes(bytes(FILE_BYTES))
+
+    job_id = stage.proxy.move("local://disk/known", "sftp://tiny/known", {"if_exists": "verify"})["id"]
+    refused = stage.service.ended(job_id)
+
+    assert (refused["status"], refused["code"]) == ("FAILED", "no-space"), refused
+    assert not [name for name in files_in(stage.tiny) if name.startswith("large")]
+
+
+def test_a_retry_needs_room_for_what_is_missing_alone(stage):
+    source = stage.disk / "again"
+    source.mkdir()
+    for number in range(2):
+        (source / f"{number}").write_bytes(bytes(ROOM_BYTES))
+    os.mkfifo(source / "missing")
+    first = stage.service.ended(stage.proxy.move("local://disk/again", "sftp://tiny/again")["id"])
+    (source / "missing").unlink()
+    (source / "missing").write_bytes(bytes(ROOM_BYTES))
+    (stage.tiny / "filler").write_bytes(bytes(shutil.disk_usage(stage.tiny).free - ROOM_BYTES * 3 // 2))
+
+    second = stage.service.ended(stage.proxy.retry(first["id"])["id"])
+
+    assert (first["status"], second["status"]) == ("FAILED", "COMPLETED"), second
 
 
 def files_in(directory: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """Files on the web, moved by a whole service."""
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +31,12 @@ class Stage:
 
     service: Deployment
     web: WebServer
+    disk: Path
     vis: Path
 
-    def moved(self, source: Any, destination: Any = "sftp://vis/d/") -> dict[str, Any]:
+    def moved(self, source: Any, destination: Any = "sftp://vis/d/", **options: Any) -> dict[str, Any]:
         with self.service.proxy as proxy:
-            answer = proxy.move(source, destination)
+            answer = proxy.move(source, destination, options)
             assert "id" in answer, answer
             return self.service.ended(answer["id"])
 
@@ -42,13 +44,15 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory, openssh, redis_url):
     directory = tmp_path_factory.mktemp("web-sources")
-    (directory / "vis").mkdir()
+    for name in ("disk", "vis"):
+        (directory / name).mkdir()
     with ExitStack() as stack:
         web = stack.enter_context(web_server(directory / "web", tls=True))
         here = {"protocol": "local", "root": directory / "vis", "roles": ["destination"]}
         registry = (
             host_table("data", web.options(bearer="env:DATA_TOKEN"))
             + host_table("impatient", web.options("/slow", idle_timeout_seconds=2))
+            + host_table("disk", {"protocol": "local", "root": directory / "disk", "roles": ["source"]})
             + host_table("visualizer", here)
             + host_table("vis", openssh.options(directory / "vis"))
             + host_table("scp", {**openssh.options(directory / "vis"), "protocol": "scp"})
@@ -59,7 +63,7 @@ def stage(tmp_path_factory, openssh, redis_url):
         service.start_web()
         service.start_worker()
         service.start_sweeper()
-        yield Stage(service, web, directory / "vis")
+        yield Stage(service, web, directory / "disk", directory / "vis")
 
 
 def test_a_url_is_moved_under_its_own_name_and_its_query_is_told_to_the_server_alone(stage):
@@ -87,6 +91,48 @@ def test_a_retry_asks_for_the_same_url_with_its_query(stage):
 
     assert job["status"] == "COMPLETED"
     assert (stage.vis / "d" / "later.csv").read_text() == f"/later.csv?{QUERY}"
+
+
+@pytest.mark.parametrize("if_exists", ["replace", "refuse", "verify"])
+def test_a_retry_moves_what_is_missing_alone_where_no_server_tells_a_time(stage, if_exists):
+    paths = [f"/{if_exists}/{name}" for name in ("tagged", "plain", "missing")]
+    stage.web.faults[paths[0]] = lambda handler: handler.answer(200, b"tagged", ETag='"1"')
+    stage.web.faults[paths[1]] = lambda handler: handler.answer(200, b"plain")
+    stage.web.faults[paths[2]] = lambda handler: handler.answer(404)
+    urls = [f"{stage.web.url}{path}" for path in paths]
+    first = stage.moved(urls, f"local://visualizer/{if_exists}/", if_exists=if_exists)
+    stage.web.faults[paths[2]] = lambda handler: handler.answer(200, b"missing")
+    inodes = {name: (stage.vis / if_exists / name).stat().st_ino for name in ("tagged", "plain")}
+
+    with stage.service.proxy as proxy:
+        second = stage.service.ended(proxy.retry(first["id"])["id"])
+        states = {file["name"]: file["state"] for file in proxy.files(second["id"]) if file["kind"] == "file"}
+
+    assert (first["status"], second["status"]) == ("FAILED", "COMPLETED"), second
+    assert states == {"tagged": "skipped", "plain": "skipped", "missing": "published"}
+    assert {name: (stage.vis / if_exists / name).stat().st_ino for name in inodes} == inodes
+    assert second["bytes_done"] == second["bytes_total"] == len("tagged" + "plain" + "missing")
+
+
+def test_a_file_that_cannot_be_had_keeps_nothing_else_from_its_place(stage):
+    stage.web.faults["/never"] = lambda handler: handler.answer(503)
+    empty = stage.disk / "folder" / "empty"
+    empty.mkdir(parents=True)
+    (stage.disk / "folder" / "file").write_bytes(b"mine")
+    os.utime(empty, (1_500_000_000,) * 2)
+
+    job = stage.moved([f"{stage.web.url}/never", "local://disk/folder"], "sftp://vis/beside/")
+
+    assert (job["status"], job["code"]) == ("FAILED", "http-503")
+    assert (stage.vis / "beside" / "folder" / "file").read_bytes() == b"mine"
+    assert (stage.vis / "beside" / "folder" / "empty").stat().st_mtime == 1_500_000_000
+    with stage.service.proxy as proxy:
+        files = proxy.files(job["id"])
+    assert {file["name"]: file["state"] for file in files if file["kind"] == "file"} == {
+        "never": "failed",
+        "folder/file": "published",
+    }
+    assert {file["state"] for file in files if file["kind"] == "directory"} == {"failed"}
 
 
 def test_the_catalogue_leads_to_the_web(stage):

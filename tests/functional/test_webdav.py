@@ -90,6 +90,34 @@ def test_a_file_that_is_there_is_replaced_only_where_the_registry_says_so(world,
     assert [name for name in os.listdir(world.swap) if name.startswith(".")] == []
 
 
+def test_a_plan_tells_that_a_file_cannot_be_replaced(world):
+    (world.disk / "planned").write_bytes(b"new")
+    for directory in (world.cloud, world.swap):
+        (directory / "planned").write_bytes(b"old")
+
+    with world.service.proxy as proxy:
+        plans = [proxy.plan("local://disk/planned", f"webdav://{host}/planned") for host in ("cloud", "swap")]
+
+    assert [(plan["complete"], plan.get("code")) for plan in plans] == [(True, "cannot-replace"), (True, None)]
+
+
+def test_a_retry_leaves_what_has_arrived(world, move):
+    folder = world.disk / "partly"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"a")
+    os.mkfifo(folder / "b")
+    first = move("local://disk/partly", "webdav://cloud/partly")
+    (folder / "b").unlink()
+    (folder / "b").write_bytes(b"b")
+
+    with world.service.proxy as proxy:
+        second = world.service.ended(proxy.retry(first["id"])["id"])
+        states = {file["name"]: file["state"] for file in proxy.files(second["id"]) if file["kind"] == "file"}
+
+    assert (first["status"], second["status"]) == ("FAILED", "COMPLETED"), second
+    assert states == {"a": "skipped", "b": "published"}
+
+
 @pytest.mark.parametrize("point", ["marked", "renamed"])
 def test_a_worker_that_is_killed_while_it_publishes_has_published_once(world, point):
     """The file that has the name is the very one that got it first."""

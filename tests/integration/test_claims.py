@@ -188,6 +188,7 @@ def test_what_ended_stays_as_it_is(submit, claim, written, report):
     held = claim()
     written(plans.record_plan, held, "/b", 0, [a_file("/b", 10)])
     written(files.mark_publishing, held, 0, 10, "ab", "sha256-readback", Phase.PUBLISHING, LEASE_MS)
+    written(files.record_arrived, held, 0, FileState.PUBLISHED, 10, "ab", "sha256-readback", None)
 
     assert written(claims.complete, held)
     once = report(job_id)

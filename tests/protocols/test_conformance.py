@@ -425,6 +425,7 @@ def test_replacing_puts_the_new_file_in_the_place_of_the_old_or_of_nothing(files
     assert (host.root / "fresh").read_bytes() == b"two"
 
     host.needs("replacing")
+    assert files.replaces
     files.replace("/one", "/old")
     assert (host.root / "old").read_bytes() == b"one"
     assert sorted(host.names()) == ["fresh", "old"]
@@ -436,6 +437,7 @@ def test_a_host_that_cannot_replace_says_so_and_loses_nothing(files, host):
     (host.root / "old").write_bytes(b"old")
     put(files, "/one", b"one")
 
+    assert not files.replaces
     with pytest.raises(CannotReplace):
         files.replace("/one", "/old")
 

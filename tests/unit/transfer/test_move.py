@@ -21,6 +21,7 @@ from data_mover.errors import (
     UnknownOutcome,
     VerifyFailed,
 )
+from data_mover.protocols.base import Kind
 from data_mover.protocols.local import LocalFiles
 from data_mover.protocols.options import LocalOptions
 from data_mover.transfer import Leftover, Order, clear, move_file
@@ -306,6 +307,18 @@ def test_a_connection_that_breaks_within_a_swap_leaves_on_record_what_gives_the_
 
     for leftover in diary.on_record:
         clear(files(root), leftover)
+
+    assert contents(root) == {"b": OLD}
+
+
+@pytest.mark.ordinary_user
+def test_a_folder_is_cleared_whatever_the_modes_of_its_directories(root):
+    (root / ".tree" / "closed").mkdir(parents=True)
+    (root / ".tree" / "closed" / "file").write_bytes(NEW)
+    for directory in (root / ".tree" / "closed", root / ".tree"):
+        directory.chmod(0o555)
+
+    clear(files(root), Leftover("/.tree", Kind.DIRECTORY))
 
     assert contents(root) == {"b": OLD}
 
