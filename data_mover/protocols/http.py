@@ -19,7 +19,7 @@ from data_mover.errors import (
     TooSlow,
 )
 from data_mover.protocols.base import BLOCK_BYTES, Block, Facts, Reader, Source
-from data_mover.protocols.http_answers import continues, facts_of, name_of, range_of
+from data_mover.protocols.http_answers import continues, facts_of, has_parts, name_of, range_of
 from data_mover.protocols.http_connections import HttpConnection, Terms
 from data_mover.protocols.http_logins import authorization, field_of
 from data_mover.protocols.options import HostOptions, HttpOptions, WebOptions
@@ -120,12 +120,13 @@ class HttpSource(Source):
             raise NotAllowed(f"{self.named(path)}: {mistake}") from None
 
     def _dial(self, url: Url, name: str) -> HttpConnection:
-        connection = HttpConnection.open(url, self._terms(url, name), name)
-        self._open.add(connection)
-        if self._aborted:
+        if not self._aborted:
+            connection = HttpConnection.open(url, self._terms(url, name), name)
+            self._open.add(connection)
+            if not self._aborted:
+                return connection
             self.release(connection)
-            raise ConnectionLost(name)
-        return connection
+        raise ConnectionLost(name)
 
     def _terms(self, url: Url, name: str) -> Terms:
         """NotAllowed where the URL leads to what nobody has named, unless the web is open."""
@@ -165,10 +166,8 @@ class HttpReader(Reader):
             return
         if offset_bytes or time.monotonic() - self._began > _FRESH_SECONDS:
             self._ask_again(offset_bytes)
-        received, block, since = offset_bytes, bytearray(), time.monotonic()
-        while piece := self._connection.read(BLOCK_BYTES):
-            received += len(piece)
-            self._require_limits(received)
+        block, since = bytearray(), time.monotonic()
+        for piece in self._pieces(offset_bytes):
             block += piece
             if len(block) >= BLOCK_BYTES or time.monotonic() - since >= _GATHERING_SECONDS:
                 yield bytes(block)
@@ -178,6 +177,23 @@ class HttpReader(Reader):
 
     def close(self) -> None:
         self._source.release(self._connection)
+
+    def _pieces(self, offset_bytes: int) -> Iterator[bytes]:
+        """As they come. A connection that breaks is followed by another one if it has brought a block or more, and the
+        server tells versions apart so exactly that parts of one fit together."""
+        received_bytes = offset_bytes
+        while True:
+            begun_bytes = received_bytes
+            try:
+                while piece := self._connection.read(BLOCK_BYTES):
+                    received_bytes += len(piece)
+                    self._require_limits(received_bytes)
+                    yield piece
+                return
+            except ConnectionLost:
+                if received_bytes - begun_bytes < BLOCK_BYTES or not has_parts(self.facts):
+                    raise
+            self._ask_again(received_bytes)
 
     def _ask_again(self, offset_bytes: int) -> None:
         """For the bytes from the offset on, of the same version; what a server sends before them is dropped."""

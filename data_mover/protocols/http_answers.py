@@ -12,6 +12,7 @@ from data_mover.protocols.base import Facts, Kind
 
 #: of SFTP
 _END_OF_TIME = 2**32
+_STRONG_ETAG = re.compile(r'"[!#-~]+"')
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
@@ -29,9 +30,13 @@ def range_of(facts: Facts, offset_bytes: int) -> dict[str, str]:
     """The fields of a request for the bytes from the offset on, if the file is still the same."""
     if offset_bytes == 0:
         return {}
-    weak = facts.version is None or facts.version.startswith("W/")
-    condition = {} if weak or facts.version is None else {"If-Range": facts.version}
-    return {"Range": f"bytes={offset_bytes}-", **condition}
+    version = _exact_version(facts)
+    return {"Range": f"bytes={offset_bytes}-", **({"If-Range": version} if version else {})}
+
+
+def has_parts(facts: Facts) -> bool:
+    """Whether parts that were asked for one after the other are sure to be of one and the same file."""
+    return facts.size_bytes is not None and _exact_version(facts) is not None
 
 
 def continues(response: BaseHTTPResponse, facts: Facts, offset_bytes: int, name: str) -> bool:
@@ -76,6 +81,11 @@ def _length(response: BaseHTTPResponse, name: str) -> int | None:
     if len(told) > 1 or not all(re.fullmatch(r"\d{1,18}", each) for each in told):
         raise HostFailed(f"{name}: its Content-Length is no number")
     return int(told.pop()) if told else None
+
+
+def _exact_version(facts: Facts) -> str | None:
+    """None where the server tells no version, or says that files which differ may have the same."""
+    return facts.version if _STRONG_ETAG.fullmatch(facts.version or "") else None
 
 
 def _facts(response: BaseHTTPResponse, size_bytes: int | None) -> Facts:

@@ -3,6 +3,7 @@
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count, repeat
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ def test_another_file_of_the_same_size_is_not_mixed_with_what_was_there_before_t
 
 
 def test_a_copy_that_breaks_off_goes_on_with_the_same_version_and_not_with_another(stage):
-    versions = iter(['"one"'] * 2 + ['"two"'] * 10)
+    versions = iter(['W/"one"'] * 2 + ['W/"two"'] * 10)
     cut = iter([True, False, False, False, False])
 
     def breaking(handler):
@@ -221,6 +222,46 @@ def test_a_copy_that_breaks_off_goes_on_with_the_same_version_and_not_with_anoth
 
     assert (job["status"], job["attempt"]) == ("COMPLETED", 3), job
     assert (stage.vis / "d" / "breaking").read_bytes() == CONTENT
+
+
+def hanging_up_after_three_megabytes(versions):
+    """Of seven, and honest about ranges of the version that it has when it is asked."""
+    content = os.urandom(7 * 10**6)
+
+    def answer(handler):
+        version, wanted = next(versions), handler.headers.get("Range")
+        offset = int(wanted[6:-1]) if wanted and handler.headers.get("If-Range") == version else 0
+        rest = f"bytes {offset}-{len(content) - 1}/{len(content)}" if offset else None
+        length = len(content) - offset
+        handler.answer(206 if offset else 200, Content_Length=length, ETag=version, Content_Range=rest)
+        handler.wfile.write(content[offset : offset + 3 * 10**6])
+        handler.close_connection = True
+
+    return answer
+
+
+def test_a_server_that_hangs_up_again_and_again_costs_no_attempt(stage):
+    stage.web.faults["/parts"] = hanging_up_after_three_megabytes(repeat('"one"'))
+    stage.web.requests.clear()
+
+    job = stage.moved(f"{stage.web.url}/parts")
+
+    assert (job["status"], job["attempt"], job["bytes_done"]) == ("COMPLETED", 1, 7 * 10**6), job
+    asked = [fields["Range"] for _, fields in stage.web.requests if "Range" in fields]
+    assert asked == ["bytes=3000000-", "bytes=6000000-"]
+
+
+@pytest.mark.parametrize(
+    ("versions", "code"),
+    [((f'"{number}"' for number in count()), "source-changed"), (repeat(None), "connection-lost")],
+    ids=["always another version", "no version"],
+)
+def test_a_server_that_hangs_up_has_to_tell_that_the_file_is_still_the_same(stage, versions, code):
+    stage.web.faults["/parts"] = hanging_up_after_three_megabytes(versions)
+
+    job = stage.moved(f"{stage.web.url}/parts")
+
+    assert (job["status"], job["code"]) == ("FAILED", code)
 
 
 def test_a_password_in_a_url_is_refused_and_kept_nowhere(stage):

@@ -2,8 +2,10 @@
 
 import gzip
 import os
+import socket
 import threading
 from functools import partial
+from itertools import chain, repeat
 
 import pytest
 
@@ -304,6 +306,80 @@ def test_another_range_than_was_asked_for_is_not_taken(server, status, content_r
         read(server, "/ranging", 1000)
 
 
+LARGE = os.urandom(3 * 2**20)
+
+
+def hanging_up_after(count, versions, has_ranges=True, pause_seconds=0):
+    """Sends so many bytes with each answer, of a file that has the next version each time it is asked for."""
+
+    def answer(handler):
+        version, wanted = next(versions), handler.headers.get("Range")
+        offset = int(wanted[6:-1]) if wanted and has_ranges and handler.headers.get("If-Range") == version else 0
+        rest = f"bytes {offset}-{len(LARGE) - 1}/{len(LARGE)}" if offset else None
+        handler.answer(206 if offset else 200, Content_Length=len(LARGE) - offset, ETag=version, Content_Range=rest)
+        handler.wfile.write(LARGE[offset : offset + count])
+        handler.server.web.ended.wait(pause_seconds)
+        handler.close_connection = True
+
+    return answer
+
+
+def ranges(server):
+    return [fields.get("Range") for _, fields in server.requests]
+
+
+def test_a_connection_that_breaks_is_followed_by_one_for_the_rest_of_the_same_version(server):
+    server.faults["/parts"] = hanging_up_after(2**20, repeat('"one"'))
+    server.requests.clear()
+
+    assert read(server, "/parts") == LARGE
+
+    assert ranges(server) == [None, "bytes=1048576-", "bytes=2097152-"]
+    assert {fields.get("If-Range") for _, fields in server.requests[1:]} == {'"one"'}
+
+
+def test_a_server_without_ranges_begins_anew_and_what_is_there_already_is_dropped(server):
+    counts = chain([2**20], repeat(len(LARGE)))
+    server.faults["/whole"] = lambda handler: hanging_up_after(next(counts), repeat('"one"'), has_ranges=False)(handler)
+
+    assert read(server, "/whole") == LARGE
+
+
+def test_a_server_without_ranges_that_never_comes_further_is_given_up(server):
+    server.faults["/whole"] = hanging_up_after(2**20, repeat('"one"'), has_ranges=False)
+
+    with pytest.raises(ConnectionLost):
+        read(server, "/whole")
+
+
+def test_parts_of_two_versions_are_not_put_together(server):
+    server.faults["/parts"] = hanging_up_after(2**20, iter(['"one"', '"one"', '"two"']))
+
+    with pytest.raises(SourceChanged):
+        read(server, "/parts")
+
+
+@pytest.mark.parametrize(
+    ("count", "version"),
+    [(2**20, None), (2**20, 'W/"weak"'), (2**20, '""'), (2**20, '"a", "b"'), (1000, '"one"'), (0, '"one"')],
+)
+def test_a_connection_is_lost_that_brings_too_little_or_of_a_version_that_is_not_exact(server, count, version):
+    server.faults["/parts"] = hanging_up_after(count, repeat(version))
+    server.requests.clear()
+
+    with pytest.raises(ConnectionLost):
+        read(server, "/parts")
+
+    assert ranges(server) == [None]
+
+
+def test_a_server_that_hangs_up_has_no_more_time_for_a_file_than_another(server):
+    server.faults["/parts"] = hanging_up_after(2**20, repeat('"one"'), pause_seconds=0.4)
+
+    with pytest.raises(TooSlow):
+        read(server, "/parts", total_timeout_seconds=0.6)
+
+
 def test_a_file_has_the_last_name_of_its_url_unless_the_server_may_name_it(server):
     named = partial(_answer, Content_Disposition="attachment; filename*=UTF-8''..%2Fnam%C3%A9d.csv")
     for path in ("/a/é b.csv", "/a/", "/line\nbreak"):
@@ -470,6 +546,25 @@ def test_abort_ends_what_waits_for_the_server(server):
             connected.open("/stalled")
 
     assert [type(failure) for failure in failures] == [ConnectionLost]
+
+
+def test_what_is_aborted_connects_to_nothing_any_more(server, monkeypatch):
+    def stall_after_a_while(handler):
+        handler.answer(200, LARGE[: 2**20], Content_Length=len(LARGE), ETag='"one"')
+        handler.server.web.ended.wait(10)
+
+    server.faults["/stalled"] = stall_after_a_while
+    with source(server, idle_timeout_seconds=60) as connected, connected.open("/stalled") as reader:
+        blocks = reader.blocks()
+        next(blocks)
+        looked_up, look_up = [], socket.getaddrinfo
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: looked_up.append(a) or look_up(*a, **k))
+        threading.Timer(0.5, connected.abort).start()
+
+        with pytest.raises(ConnectionLost):
+            list(blocks)
+
+    assert looked_up == []
 
 
 def test_connections_leave_no_descriptor(server):
