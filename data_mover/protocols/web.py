@@ -13,6 +13,9 @@ from data_mover.urls import Url
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 #: all that has been given out for use between networks (RFC 4291)
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+#: what Python, or an older release of it, takes for global: where Azure answers its machines, protocols of the IETF and
+#: in their midst Oracle's metadata, relays of 6to4, and documentation
+_RESERVED = tuple(map(ipaddress.ip_network, ("168.63.129.16", "192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
 
 
 class Site(Protocol):
@@ -61,15 +64,15 @@ def is_public(address: str) -> bool:
     """Whether an IP address is one of the public internet, through whichever of its spellings and tunnels."""
     number = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(number, ipaddress.IPv4Address):
-        return _is_public_ipv4(number)
+        return _is_global(number)
     if number.ipv4_mapped is not None:
-        return _is_public_ipv4(number.ipv4_mapped)
+        return _is_global(number.ipv4_mapped)
     if number in _NAT64:
-        return _is_public_ipv4(ipaddress.IPv4Address(int(number) & 0xFFFFFFFF))
+        return _is_global(ipaddress.IPv4Address(int(number) & 0xFFFFFFFF))
     if number.sixtofour is not None:
-        return _is_public_ipv4(number.sixtofour)
-    return number in _GLOBAL_UNICAST and number.is_global
+        return _is_global(number.sixtofour)
+    return number in _GLOBAL_UNICAST and _is_global(number)
 
 
-def _is_public_ipv4(number: ipaddress.IPv4Address) -> bool:
-    return number.is_global and not number.is_multicast
+def _is_global(number: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return number.is_global and not number.is_multicast and not any(number in network for network in _RESERVED)
