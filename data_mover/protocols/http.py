@@ -19,7 +19,7 @@ from data_mover.errors import (
     TooSlow,
 )
 from data_mover.protocols.base import BLOCK_BYTES, Block, Facts, Reader, Source
-from data_mover.protocols.http_answers import continues, facts_of, has_parts, name_of, range_of
+from data_mover.protocols.http_answers import continues, facts_of, has_parts, name_of, range_of, text_of
 from data_mover.protocols.http_connections import HttpConnection, Terms
 from data_mover.protocols.http_logins import authorization, field_of
 from data_mover.protocols.options import HostOptions, HttpOptions, WebOptions
@@ -91,7 +91,7 @@ class HttpSource(Source):
             connection = self._dial(url, name)
             try:
                 response = connection.ask(url, {**headers, **self._login(url)})
-                location = response.headers.get("Location")
+                location = text_of(response, "Location")
                 if response.status not in _REDIRECTS or location is None:
                     return connection, response
                 url = _led(url, location, name)

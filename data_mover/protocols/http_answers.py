@@ -60,9 +60,18 @@ def continues(response: BaseHTTPResponse, facts: Facts, offset_bytes: int, name:
 def name_of(response: BaseHTTPResponse) -> str | None:
     """The name that the server gives the file, without a directory."""
     message = Message()
-    message["Content-Disposition"] = response.headers.get("Content-Disposition", "")
+    message["Content-Disposition"] = text_of(response, "Content-Disposition") or ""
     name = message.get_filename()
     return re.split(r"[/\\]", name)[-1] if name else None
+
+
+def text_of(response: BaseHTTPResponse, field: str) -> str | None:
+    """The value of a field: the library reads bytes as ISO 8859-1, whatever they are, and servers send UTF-8."""
+    value = response.headers.get(field)
+    try:
+        return value and value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
 
 
 def _require_status(response: BaseHTTPResponse, name: str, wanted: HTTPStatus) -> None:

@@ -397,6 +397,40 @@ def test_a_file_has_the_last_name_of_its_url_unless_the_server_may_name_it(serve
     assert name(f"{server.url}/a/", content_disposition=True) == "naméd.csv"
 
 
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ('filename="été.csv"'.encode(), "été.csv"),
+        ('filename="à été.csv"'.encode(), "à été.csv"),
+        ('filename="été.csv"'.encode("latin-1"), "été.csv"),
+        (b"filename*=UTF-8''%C3%A9t%C3%A9.csv", "été.csv"),
+        ("filename=\"été.csv\"; filename*=UTF-8''%C3%A9t%C3%A9.csv".encode(), "été.csv"),
+    ],
+)
+def test_a_name_is_read_as_utf_8_where_it_is_that(server, disposition, name):
+    server.faults["/named"] = partial(_write, b"200 OK\r\nContent-Disposition: attachment; " + disposition)
+
+    with source(server, content_disposition=True) as connected, connected.open("/named") as reader:
+        assert reader.name == name
+
+
+@pytest.mark.parametrize(
+    ("location", "path"),
+    [("/été.csv?à".encode(), "/%C3%A9t%C3%A9.csv?%C3%A0"), ("/été".encode("latin-1"), "/%C3%A9t%C3%A9")],
+)
+def test_a_redirect_is_read_as_utf_8_where_it_is_that(server, location, path):
+    server.faults["/led"] = partial(_write, b"302 Found\r\nLocation: " + location)
+    server.faults["/été.csv"] = server.faults["/été"] = lambda handler: handler.answer(200, CONTENT)
+
+    assert read(server, "/led") == CONTENT
+    assert server.requests[-1][0] == path
+
+
+def _write(head, handler):
+    handler.wfile.write(b"HTTP/1.1 " + head + b"\r\nContent-Length: 0\r\n\r\n")
+    handler.close_connection = True
+
+
 def _answer(handler, **fields):
     handler.answer(200, CONTENT, **fields)
 
