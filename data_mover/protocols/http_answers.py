@@ -83,10 +83,10 @@ def _require_status(response: BaseHTTPResponse, name: str, wanted: HTTPStatus) -
 
 
 def _length(response: BaseHTTPResponse, name: str) -> int | None:
-    """None where it is not told. HostFailed where it is told in more than one way."""
-    if response.chunked:
-        return None
+    """None where it is not told. HostFailed where it is told in more than one way, of which chunks are one."""
     told = set(response.headers.getlist("Content-Length"))
+    if told and response.chunked:
+        raise HostFailed(f"{name}: it has a Content-Length, and comes in chunks")
     if len(told) > 1 or not all(re.fullmatch(r"\d{1,18}", each) for each in told):
         raise HostFailed(f"{name}: its Content-Length is no number")
     return int(told.pop()) if told else None

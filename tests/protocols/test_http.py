@@ -111,6 +111,10 @@ def speak_of_two_lengths(handler):
     handler.close_connection = True
 
 
+def speak_of_a_length_and_send_chunks(handler):
+    handler.answer(200, b"5\r\nabcde\r\n0\r\n\r\n", Content_Length=5, Transfer_Encoding="chunked")
+
+
 def send_more_than_it_says(handler):
     handler.answer(200, CONTENT, Content_Length=len(CONTENT) - 1)
 
@@ -180,6 +184,7 @@ def status(number):
         (compress_on_the_way, Encoded, "encoded"),
         (speak_of_other_lengths, HostFailed, "host-failed"),
         (speak_of_two_lengths, HostFailed, "host-failed"),
+        (speak_of_a_length_and_send_chunks, HostFailed, "host-failed"),
         (send_more_than_it_says, HostFailed, "host-failed"),
         (send_more_than_it_says_in_the_end, HostFailed, "host-failed"),
         (send_more_than_nothing, HostFailed, "host-failed"),
