@@ -53,6 +53,8 @@ class Url:
         path = parts.path or "/"
         if not host:
             raise ValueError("the URL names no host")
+        if parts.port == 0:
+            raise ValueError("no server can have port 0")
         if b".." in unquote_to_bytes(path).split(b"/"):
             raise ValueError("must not contain '..'")
         return cls(parts.scheme, host, parts.port or DEFAULT_PORTS[parts.scheme], path, parts.query)

@@ -35,6 +35,8 @@ def test_a_url_has_one_spelling(written, full):
         (f"https://h/a/%2e%2e/{SECRET}", "'..'"),
         (f"https://h:{SECRET}/a", "cannot be read"),
         (f"https://h:99999/{SECRET}", "cannot be read"),
+        (f"https://h:0/{SECRET}", "port 0"),
+        (f"https://[::1]:00000/{SECRET}", "port 0"),
         (f"https:///{SECRET}", "no host"),
         (f"https://./{SECRET}", "no host"),
         (f"https://\uff11\uff12\uff17.0.0.1/{SECRET}", "cannot be read"),
