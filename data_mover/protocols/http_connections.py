@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -147,12 +148,18 @@ class _MoreCame(Exception):
 class _LastAnswer(http.client.HTTPResponse):
     """One after which the server hangs up, read beyond the end that was announced to see that nothing follows."""
 
+    #: None lets another answer begin
+    headers: Any
+
     def __init__(self, connected: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(connected, *args, **kwargs)
         self._connected = connected
 
     def begin(self) -> None:
         super().begin()
+        while HTTPStatus.SWITCHING_PROTOCOLS < self.status < HTTPStatus.OK:  # told ahead of the answer
+            self.headers = None
+            super().begin()
         if self.length is not None:
             self.length += 1
 

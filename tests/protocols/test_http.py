@@ -166,6 +166,7 @@ def status(number):
         (status(404), HttpMissing, "http-404"),
         (status(410), HttpMissing, "http-410"),
         (status(401), HttpRefused, "http-401"),
+        (status(101), HttpRefused, "http-101"),
         (status(204), HttpRefused, "http-204"),
         (status(206), HttpRefused, "http-206"),
         (status(300), HttpRefused, "http-300"),
@@ -238,6 +239,19 @@ def test_chunks_are_a_whole_file_of_unknown_size(server):
         assert reader.facts.size_bytes is None
         assert b"".join(reader.blocks()) == b"abcde"
         assert connected.facts("/chunks") == reader.facts
+
+
+def test_what_is_told_ahead_of_an_answer_is_passed_over(server):
+    def hint(handler):
+        handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        handler.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\nETag: x\r\n\r\n" * 2)
+        handler.answer(200, CONTENT)
+
+    server.faults["/hinted"] = hint
+
+    with source(server) as connected, connected.open("/hinted") as reader:
+        assert (reader.facts.size_bytes, reader.facts.version) == (len(CONTENT), None)
+        assert b"".join(reader.blocks()) == CONTENT
 
 
 @pytest.mark.parametrize("content", [b"", CONTENT], ids=["nothing", "something"])
