@@ -7,7 +7,7 @@ import pytest
 
 from data_mover.errors import FAILURES
 from data_mover.protocols.options import HttpOptions, LocalOptions, S3Options, SshOptions, WebdavOptions
-from data_mover.registry import Dataset
+from data_mover.registry import OPEN_WEB, Dataset, load_registry
 from data_mover.rpc.methods import METHODS
 from data_mover.rpc.requests import Options
 from data_mover.settings import Settings
@@ -51,6 +51,13 @@ def test_every_setting_is_documented_with_its_default(field):
 
     if field.default not in (None, ...) and not field.is_required():
         assert f"| {field.default} |" in row
+
+
+def test_how_many_transfers_may_run_with_the_open_web_is_documented(tmp_path):
+    (tmp_path / "registry.toml").touch()
+    web = load_registry(tmp_path / "registry.toml", open_web=True).every_host[OPEN_WEB]
+
+    assert f"no more than {web.max_transfers} transfers" in row_of("configuration.md", "data_mover.open_web")
 
 
 @pytest.mark.parametrize("key", sorted({key for model in MODELS for key in model.model_fields}))
