@@ -1,15 +1,14 @@
 """Which files a move of folders takes, what they must be, and how they appear."""
 
-from collections.abc import Mapping
+import fnmatch
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from itertools import accumulate
+from operator import or_
 from typing import Any, Self
-
-from wcmatch import glob
-
-#: `*` and `?` do not cross a slash, `**` does; hidden files are files, and names are compared letter by letter
-_FLAGS = glob.GLOBSTAR | glob.DOTGLOB | glob.FORCEUNIX | glob.CASE
 
 
 class Links(StrEnum):
@@ -49,8 +48,35 @@ class Selection:
 
     def takes(self, name: str) -> bool:
         """Whether a file of this name is wanted."""
-        return not self.match or bool(self._matcher.match(name))
+        segments = name.split("/")
+        return not self.match or any(pattern.takes(segments) for pattern in self._patterns)
 
     @cached_property
-    def _matcher(self) -> glob.WcMatcher[str]:
-        return glob.compile(list(self.match), flags=_FLAGS)
+    def _patterns(self) -> list["_Pattern"]:
+        return [_Pattern(text) for text in self.match]
+
+
+class _Pattern:
+    """`*` and `?` do not cross a slash, `**` between slashes stands for any number of segments, at the end for one at
+    least; hidden files are files, and case counts.
+
+    Each segment of a name is held against each of the pattern once at most: callers write the patterns, and what tries
+    all ways of dividing a name among several `**` does not end.
+    """
+
+    def __init__(self, text: str) -> None:
+        segments = text.split("/")
+        if segments[-1] == "**":
+            segments.append("*")
+        self._segments = [None if each == "**" else re.compile(fnmatch.translate(each)) for each in segments]
+
+    def takes(self, name: Sequence[str]) -> bool:
+        # whether the pattern, as far as it has been read, stands for the first 0, 1, 2, ... segments of the name
+        taken = [True, *(False for _ in name)]
+        for segment in self._segments:
+            if segment is None:
+                taken = list(accumulate(taken, or_))
+            else:
+                one_more = zip(taken[:-1], name, strict=True)
+                taken = [False, *(before and bool(segment.match(each)) for before, each in one_more)]
+        return taken[-1]
