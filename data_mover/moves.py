@@ -221,8 +221,8 @@ class Moves:
             destination = registry.default_destination(sources) or self._settings.default_destination
         if destination is None:
             raise missing("destination")
-        if options.checksum is not None and len(endpoints) > 1:
-            raise invalid("options.checksum", "is of one file; name those of several in options.checksums")
+        if options.checksum is not None:
+            _require_one_file(options.checksum, options.selection, endpoints)
         return Submission(
             caller=caller.name,
             sources=sources,
@@ -247,6 +247,13 @@ class Moves:
         if not history.is_same_request(job, submission):
             raise invalid("options.key", f"job {job.id} has this key and is another request; take another key")
         return Accepted(job.id, Status(job.status))
+
+
+def _require_one_file(checksum: str, selection: Selection, endpoints: Sequence[Endpoint]) -> None:
+    if len(endpoints) > 1:
+        raise invalid("options.checksum", "is of one file; name those of several in options.checksums")
+    if any(each != checksum for each in selection.checksums.values()):
+        raise invalid("options.checksums", "says another than options.checksum, which is of the only file")
 
 
 def no_such_job() -> Refusal:

@@ -84,10 +84,10 @@ class Plan:
         source, source_path = self._sources[number]
         above = source.name(source_path) if len(self._sources) > 1 else ""
         is_the_source = item.source_path == source_path
-        if is_the_source and item.kind is Kind.DIRECTORY and self._wanted.checksum is not None:
-            raise IsADirectory(f"{self._wanted.sources[number]}; options.checksum is of one file")
         below = "" if is_the_source else item.name
         name = item.name if is_the_source and item.kind is Kind.FILE else join(above, below).rstrip("/")
+        if item.kind is Kind.DIRECTORY:
+            self._require_no_checksum(source.named(item.source_path), name, is_the_source)
         self._unseen.discard(name)
         return PlannedFile(
             kind=FileKind(item.kind.value),
@@ -101,6 +101,12 @@ class Plan:
             code=item.failure.code if item.failure else None,
             reason=item.failure.reason if item.failure else None,
         )
+
+    def _require_no_checksum(self, directory: str, name: str, is_the_source: bool) -> None:
+        if is_the_source and self._wanted.checksum is not None:
+            raise IsADirectory(f"{directory}; options.checksum is of one file")
+        if name in self._selection.checksums:
+            raise IsADirectory(f"{directory}; options.checksums is of files")
 
 
 def put_on_record(record: Record, connections: Connections) -> str:

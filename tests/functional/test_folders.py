@@ -375,6 +375,20 @@ def test_checksums_are_those_of_the_files(stage, tree):
     assert "sub/nothing" in unknown["reason"]
 
 
+def test_a_checksum_of_a_directory_fails_the_move(stage, tree):
+    digest = f"sha256:{'0' * 64}"
+
+    moves = [
+        stage.moved(f"local://disk/{tree.name}", "sftp://vis/proven", checksums={"sub/empty": digest}),
+        stage.moved(f"local://disk/{tree.name}", "sftp://vis/proven", checksum=digest),
+        stage.moved([f"local://disk/{tree.name}"], "sftp://vis/proven", checksums={"": digest}),
+    ]
+
+    assert [(job["status"], job["code"]) for job in moves] == [("FAILED", "is-a-directory")] * 3
+    assert f"/{tree.name}/sub/empty; options.checksums is of files" in moves[0]["reason"]
+    assert not (stage.vis / "proven").exists()
+
+
 def test_a_folder_appears_at_once(stage, tree, host):
     target = stage.vis / f"whole-{host}"
 

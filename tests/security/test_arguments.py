@@ -247,6 +247,10 @@ def options_of_folders():
         ("move", [[SOURCE, SOURCE], DESTINATION, {"checksum": "sha256:" + "0" * 64}]),
         invalid("options.checksum", "is of one file; name those of several in options.checksums"),
     )
+    yield (
+        option(checksum="sha256:" + "0" * 64, checksums={"a": "sha256:" + "1" * 64}),
+        invalid("options.checksums", "says another than options.checksum, which is of the only file"),
+    )
     for value in ["sha256:" + "0" * 64, True, 7, [], Binary(b"")]:
         yield option(checksums=value), invalid("options.checksums", "Input should be a valid dictionary")
     for value in ["", True, 7, {}, [7], [""], [[]], Binary(b"*")]:
