@@ -16,7 +16,7 @@ from data_mover.errors import (
 from data_mover.locations import MAX_PATH_BYTES, MAX_SEGMENT_BYTES
 from data_mover.protocols.base import Entry, Facts, Files, Kind, Source
 from data_mover.selection import Links, Selection
-from data_mover.transfer.plan import TEMPORARY_PREFIX
+from data_mover.transfer.plan import is_temporary
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _walk(source: Source, path: str, facts: Facts, selection: Selection) -> Iter
 def _children(source: Source, directory: _Directory, selection: Selection) -> Iterator[tuple[Item, frozenset[str]]]:
     """What a directory holds, without the temporary files of other moves; directories with their real paths."""
     for entry in source.entries(directory.item.source_path):
-        if entry.name.startswith(TEMPORARY_PREFIX):
+        if is_temporary(entry.name):
             continue
         name, path = join(directory.item.name, entry.name), join(directory.item.source_path, entry.name)
         if entry.kind is Kind.LINK and selection.links is Links.SKIP:

@@ -1,5 +1,6 @@
 """What stands beside a file while it is moved, and what must hold for it."""
 
+import re
 import secrets
 from posixpath import dirname, join
 
@@ -8,6 +9,11 @@ from data_mover.protocols.base import Files
 from data_mover.transfer.order import Order
 
 TEMPORARY_PREFIX = ".data_mover-"
+#: a new file, an old one aside, a folder that is being built, and the mark of an object store beside a new file
+_TEMPORARY_NAME = re.compile(
+    re.escape(TEMPORARY_PREFIX)
+    + "([0-9]+-[0-9]+-[0-9]+-([0-9a-f]{16}|old)|[0-9]+-tree-[0-9a-f]{16}|to-[0-9a-f]{16}-[0-9a-f]{16})"
+)
 
 
 def temporary_path(path: str, job_id: int, file_number: int, attempt: int) -> str:
@@ -19,6 +25,16 @@ def temporary_path(path: str, job_id: int, file_number: int, attempt: int) -> st
 def aside_path(path: str, job_id: int, file_number: int, attempt: int) -> str:
     """Where the old file waits while a host that cannot replace atomically swaps."""
     return join(dirname(path), f"{TEMPORARY_PREFIX}{job_id}-{file_number}-{attempt}-old")
+
+
+def tree_path(path: str, job_id: int) -> str:
+    """Where a folder is built that is to appear at once."""
+    return join(dirname(path), f"{TEMPORARY_PREFIX}{job_id}-tree-{secrets.token_hex(8)}")
+
+
+def is_temporary(name: str) -> bool:
+    """Whether the name has the form of one that is given here, by whatever job. Others may begin alike."""
+    return _TEMPORARY_NAME.fullmatch(name) is not None
 
 
 def require_space(order: Order, destination: Files, size_bytes: int | None) -> None:

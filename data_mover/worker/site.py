@@ -1,8 +1,5 @@
 """Where the files of a job are put together: at their final paths, or beside them until all can appear at once."""
 
-import secrets
-from posixpath import dirname, join
-
 from data_mover.errors import ConnectionLost, Exists, MoveFailure, NoSuchFile, Stalled, UnknownOutcome
 from data_mover.fault_points import reach
 from data_mover.jobs import files, leftovers
@@ -10,7 +7,7 @@ from data_mover.jobs.files import RecordedFile
 from data_mover.jobs.states import FileKind
 from data_mover.protocols.base import Files, Kind
 from data_mover.transfer import Leftover, clear
-from data_mover.transfer.plan import TEMPORARY_PREFIX
+from data_mover.transfer.plan import tree_path
 from data_mover.worker.file_watch import FileWatch, HiddenFileWatch
 from data_mover.worker.record import Record
 
@@ -46,7 +43,7 @@ class Tree(Site):
         self._held = record.held
         self._destination = destination
         self._path = path
-        self._tree = join(dirname(path), f"{TEMPORARY_PREFIX}{record.held.job_id}-tree-{secrets.token_hex(8)}")
+        self._tree = tree_path(path, record.held.job_id)
         self._is_published = False
 
     def begin(self) -> None:

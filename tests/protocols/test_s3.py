@@ -23,6 +23,8 @@ from data_mover.protocols import connect
 from data_mover.protocols.base import Kind, NewFile
 from data_mover.protocols.options import S3Options
 from data_mover.protocols.s3 import PART_BYTES, RANGE_BYTES, S3Files
+from data_mover.selection import Selection
+from data_mover.transfer import list_source
 from tests.protocols.test_conformance import MODIFIED, content, get, put
 from tests.servers.processes import LOOPBACK, free_port
 from tests.servers.proxy import Fault, proxy
@@ -175,6 +177,16 @@ def test_nothing_is_left_of_a_publication_that_was_given_up(connected, bucket, o
 
     assert set(bucket.names()) <= {"final"}
     assert bucket.uploads() == []
+
+
+def test_of_a_folder_that_is_moved_the_marks_of_publications_are_no_part(connected):
+    dead, files = stopping(connected(), "put_object"), connected()
+    put(files, "/.tmp", b"a")
+    with pytest.raises(Stopped):
+        dead.replace("/.tmp", "/final")
+
+    assert len(list(files.entries("/"))) == 2
+    assert [item.name for item in list_source(files, "/", Selection())] == ["", ".tmp"]
 
 
 def test_of_many_attempts_to_move_a_file_one_succeeds_at_most(connected, bucket):
