@@ -105,8 +105,6 @@ def _walk(source: Source, path: str, facts: Facts, selection: Selection) -> Iter
     waiting = [top]
     while waiting:
         directory = waiting.pop()
-        if not selection.match:
-            yield from directory.untold()
         try:
             for item, real_paths in _children(source, directory, selection):
                 if item.kind is Kind.DIRECTORY and item.failure is None:
@@ -117,8 +115,11 @@ def _walk(source: Source, path: str, facts: Facts, selection: Selection) -> Iter
         except MoveFailure as failure:
             if directory is top or failure.retryable:
                 raise
+            directory.item, directory.told = replace(directory.item, failure=failure), False
             yield from directory.untold()
-            yield replace(directory.item, failure=failure)
+        else:
+            if not selection.match:
+                yield from directory.untold()
 
 
 def _children(source: Source, directory: _Directory, selection: Selection) -> Iterator[tuple[Item, frozenset[str]]]:

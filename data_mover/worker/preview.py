@@ -57,6 +57,10 @@ class Preview:
         for planned in plan.files(path):
             self._require_name_of_its_own(planned)
             if planned.kind is FileKind.FILE:
+                self._report.files_total += 1
+            if planned.code is not None:
+                self._expect_of_file(planned.name, planned.code, planned.reason or "")
+            elif planned.kind is FileKind.FILE:
                 self._look_at_file(planned)
             else:
                 self._look_at_directory(planned)
@@ -99,9 +103,6 @@ class Preview:
             self._expect(PermissionRefused(self._destination.named(path)))
 
     def _look_at_file(self, planned: PlannedFile) -> None:
-        self._report.files_total += 1
-        if planned.code is not None:
-            return self._expect_of_file(planned.name, planned.code, planned.reason or "")
         try:
             size_bytes = self._size_bytes(planned)
             self._count(size_bytes)

@@ -18,6 +18,7 @@ from sqlalchemy.engine import make_url
 from data_mover.db import Database
 from data_mover.jobs.models import Job, Question
 from tests.servers.deployment import Deployment, deployment, host_table
+from tests.servers.faulty_sftp import Fault, FaultyServer, faulty_server
 from tests.servers.processes import eventually, free_port
 from tests.servers.small_disk import small_disk
 from tests.servers.web import Handler, WebServer, web_server
@@ -38,6 +39,8 @@ class Stage:
     service: Deployment
     proxy: ServerProxy
     web: WebServer
+    #: the host `faulty`, another way to the disk
+    faulty: FaultyServer
     #: what a case has done and has to be undone
     undo: ExitStack = field(default_factory=ExitStack)
 
@@ -70,12 +73,15 @@ def stage(tmp_path_factory, openssh, redis_url) -> Iterator[Stage]:
     ssh = openssh.options(directory / "vis", idle_timeout_seconds=10)
     with ExitStack() as stack:
         web = stack.enter_context(web_server(directory / "web"))
+        (directory / "faulty").mkdir()
+        faulty = stack.enter_context(faulty_server(directory / "faulty"))
         registry = (
             host_table("disk", {**local, "root": directory / "disk"})
             + host_table("shelf", {**local, "root": directory / "vis"})
             + host_table("vis", ssh)
             + host_table("scp", {**ssh, "protocol": "scp"})
             + host_table("moon", {**ssh, "port": free_port(), "connect_timeout_seconds": 2})
+            + host_table("faulty", faulty.server.options(directory / "disk", idle_timeout_seconds=10))
             + host_table("web", web.options())
         )
         service = stack.enter_context(deployment(directory / "service", redis_url, registry, extra=SETTINGS))
@@ -84,7 +90,7 @@ def stage(tmp_path_factory, openssh, redis_url) -> Iterator[Stage]:
         service.start_worker()
         service.start_sweeper()
         proxy = stack.enter_context(service.proxy)
-        yield Stage(directory, service, proxy, web)
+        yield Stage(directory, service, proxy, web, faulty)
 
 
 @pytest.fixture
@@ -250,6 +256,21 @@ def test_files_that_would_fail_are_told_by_name_and_counted(stage, name):
     assert (plan["files_failed"], len(plan["failures"])) == (120, 100)
     assert {each["code"] for each in plan["failures"]} == {"not-a-regular-file"}
     assert plan["failures"][0]["name"].startswith("pipe ")
+
+
+@pytest.mark.parametrize("match", [[], ["**/c"]], ids=["everything", "patterns"])
+def test_a_directory_that_cannot_be_read_is_told_as_the_move_tells_it(stage, name, match):
+    stage.faulty.fault = Fault("opendir", "is denied", number=2)
+    arguments = [f"sftp://faulty/{name}/sub", f"local://shelf/{name}/new", {"match": match}]
+
+    plan = planned(stage.proxy, *arguments)
+
+    job = stage.service.ended(stage.proxy.move(*arguments)["id"])
+    files = {file["name"]: file for file in stage.proxy.files(job["id"], {"state": "failed"})}
+    assert (plan["code"], plan["files_failed"], job["code"]) == ("permission", 1, "permission")
+    assert plan["failures"] == [{key: files["deeper"][key] for key in ("name", "code", "reason")}]
+    names = [file["name"] for file in stage.proxy.files(job["id"])]
+    assert names == (["", "deeper"] if match else ["", "b.csv", "deeper"])
 
 
 def test_a_file_on_the_web_is_sized_and_not_read(stage, name):
