@@ -68,9 +68,10 @@ class Dataset(BaseModel):
 
 def _with_id(written: _Written, item_id: str) -> _Written:
     """In a URL the id is escaped; in a path it stands as it is."""
+    in_url = quoted_for_url(item_id)
     if isinstance(written, str):
-        return written.replace("{id}", quoted_for_url(item_id) if "://" in written else item_id)
-    return {key: value.replace("{id}", item_id) for key, value in written.items()}
+        return written.replace("{id}", in_url if "://" in written else item_id)
+    return {key: value.replace("{id}", in_url if key == "url" else item_id) for key, value in written.items()}
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,25 @@ def test_a_data_type_leads_to_the_path_of_the_id(registry):
     assert registry.resolve_sources((CatalogueItem("layers", "rain"),)) == (Endpoint("disk", "/layers/rain"),)
 
 
+@pytest.mark.parametrize(
+    ("source", "path"),
+    [
+        ('"https://data.example.org/{id}.csv"', "https://data.example.org/a%2Fb%3Fx%3D1%23%26.csv"),
+        (
+            '{ type = "url", url = "https://data.example.org/{id}.csv" }',
+            "https://data.example.org/a%2Fb%3Fx%3D1%23%26.csv",
+        ),
+        ('{ type = "url", url = "local://disk/{id}.csv" }', "/a/b?x=1#&.csv"),
+        ('{ host = "disk", path = "/{id}.csv" }', "/a/b?x=1#&.csv"),
+    ],
+)
+def test_an_id_is_escaped_in_a_url_however_the_url_is_written(registry_path, source, path):
+    registry_path.write_text(f"{GOOD}\n[datasets.odd]\nsource = {source}\nid_pattern = '.+'\n")
+    registry = load_registry(registry_path, open_web=True)
+
+    assert [each.path for each in registry.resolve_sources((CatalogueItem("odd", "a/b?x=1#&"),))] == [path]
+
+
 @pytest.mark.parametrize("item_id", ["../etc", "a/b", "", "-x", "a%2fb", "x" * 200])
 def test_an_id_that_could_lead_elsewhere_is_refused(registry, item_id):
     with pytest.raises(Refusal) as refused:
