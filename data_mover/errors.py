@@ -157,7 +157,7 @@ class NameConflict(MoveFailure, code="name-conflict", retryable=False, who_can_f
 
 
 class BadName(MoveFailure, code="bad-name", retryable=False, who_can_fix="caller"):
-    """The name cannot be used: it is not UTF-8, too long or no name at all."""
+    """The name cannot be used: it is not UTF-8, too long, no name at all, or the host cannot tell it."""
 
 
 class NotARegularFile(MoveFailure, code="not-a-regular-file", retryable=False, who_can_fix="caller"):

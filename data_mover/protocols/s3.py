@@ -110,7 +110,9 @@ class S3Files(Files):
         """A store has none."""
 
     def place(self, path: str) -> str:
-        return f"s3:{self._client.address}/{self._client.bucket}/{self._key(path)}"
+        key = self._key(path)
+        self._client.require_name(path, key)
+        return f"s3:{self._client.address}/{self._client.bucket}/{key}"
 
     def replace(self, path: str, final_path: str) -> None:
         if self._is_directory(final_path):

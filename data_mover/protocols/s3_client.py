@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import ssl
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from botocore.exceptions import (
 from urllib3.exceptions import HTTPError as HttpError
 
 from data_mover.errors import (
+    BadName,
     CertificateRefused,
     ConnectionLost,
     HostFailed,
@@ -37,6 +39,8 @@ from data_mover.protocols.options import HostOptions, S3Options
 
 # It tells at this level which answers it takes for errors, with the names of keys.
 logging.getLogger("botocore").setLevel(logging.ERROR)
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _FAILURES: dict[str, type[MoveFailure]] = {
     "InvalidAccessKeyId": LoginRefused,
@@ -86,6 +90,12 @@ class S3Client:
             opened.close()
             raise
         return opened
+
+    def require_name(self, path: str, key: str) -> None:
+        """BadName where XML, which a store answers in, cannot carry the key. An object that has it may be read; nothing
+        that is answered with the key may be asked."""
+        if _NOT_XML.search(key):
+            raise BadName(f"{self.host}:{path}")
 
     def has_bucket(self) -> bool:
         """Asked in a way in which a store tells why it refuses."""
@@ -205,6 +215,7 @@ class S3Client:
         return self._call("list_objects_v2", path, Prefix=prefix, Delimiter="/", **more)
 
     def _call(self, operation: str, path: str, **arguments: Any) -> dict[str, Any]:
+        self.require_name(path, arguments.get("Prefix", ""))
         with self._told(path):
             answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self.bucket, **arguments)
         return answer

@@ -93,6 +93,22 @@ def unclear(world):
     return temporary + [each["Key"] for each in world.bucket.uploads()], count
 
 
+def test_files_whose_names_a_store_cannot_tell_fail_at_once_and_the_others_arrive(world, move):
+    names = ["good", "a\x01b", "\ufffe"]
+    (world.disk / "untold").mkdir()
+    for name in names:
+        (world.disk / "untold" / name).write_text(name)
+
+    job = move("local://disk/untold", "s3://archive/untold")
+
+    with world.service.proxy as proxy:
+        files = proxy.files(job["id"], {"state": "failed"})
+    assert (job["status"], job["code"], job["attempt"], job["files_completed"]) == ("FAILED", "bad-name", 1, 1)
+    assert [file["code"] for file in files] == ["bad-name"] * 2
+    assert all("archive:/untold/" in file["reason"] for file in files)
+    assert (world.bucket / "data/untold/good").read_bytes() == b"good"
+
+
 def begun(world, source, destination, **options):
     """The id of a job that is in mid copy."""
     with world.service.proxy as proxy:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from data_mover.errors import (
+    BadName,
     CertificateRefused,
     ConnectionLost,
     HostUnreachable,
@@ -226,6 +227,28 @@ def test_another_s_object_with_a_longer_name_is_left_alone(files, bucket):
     files.remove("/a")
 
     assert sorted(bucket.names()) == [".data_mover-to-b", "a-to-b", "a.txt"]
+
+
+@pytest.mark.parametrize("name", ["a\x01b", "a\x1f", "\ufffe", "d\uffff/a"])
+def test_a_new_name_that_a_store_cannot_tell_is_refused_as_soon_as_it_is_met(files, bucket, name):
+    put(files, "/.tmp", b"a")
+
+    for meet in (files.facts, files.make_directories, files.place, lambda path: list(files.entries(path))):
+        with pytest.raises(BadName, match=f"store:/{name}$"):
+            meet(f"/{name}")
+    for move in (files.replace, files.rename):
+        with pytest.raises(BadName, match=f"store:/{name}$"):
+            move("/.tmp", f"/{name}")
+
+    assert bucket.names() == [".tmp"]
+    assert bucket.uploads() == []
+
+
+def test_an_object_of_another_s_whose_name_the_store_cannot_tell_is_read(files, bucket):
+    (bucket / "directory/a\x01b").write_bytes(b"theirs")
+
+    assert [entry.name for entry in files.entries("/directory")] == ["a\x01b"]
+    assert get(files, "/directory/a\x01b") == b"theirs"
 
 
 def test_an_object_that_is_replaced_between_two_ranges_is_not_read_on(files, bucket):
