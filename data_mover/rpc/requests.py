@@ -27,6 +27,8 @@ M = TypeVar("M", bound=BaseModel)
 _SHA256 = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _LARGEST_ID = 2**63 - 1
 _MOST_PATTERNS, _LONGEST_PATTERN = 100, 1000
+#: in no name below a folder there is a slash at either end, or a segment `.` or `..`
+_NEVER_IN_A_NAME = re.compile(r"^/|/$|(^|/)\.\.?(/|$)")
 
 
 def _sha256(value: Any) -> Any:
@@ -40,8 +42,12 @@ def _patterns(value: Any) -> Any:
     patterns = [value] if isinstance(value, str) else value
     if not isinstance(patterns, list) or not all(isinstance(each, str) and each for each in patterns):
         raise ValueError("must be a pattern like *.tif or **/*.csv, or a list of them")
-    if len(patterns) > _MOST_PATTERNS or max(map(len, patterns), default=0) > _LONGEST_PATTERN:
+    if not patterns:
+        raise ValueError("the list is empty; without this option every file is taken")
+    if len(patterns) > _MOST_PATTERNS or max(map(len, patterns)) > _LONGEST_PATTERN:
         raise ValueError(f"takes {_MOST_PATTERNS} patterns of {_LONGEST_PATTERN} characters at most")
+    if futile := [each for each in patterns if _NEVER_IN_A_NAME.search(each)]:
+        raise ValueError(f"'{futile[0]}' can match no file; names are seen from the folder, like a.tif or maps/a.tif")
     return patterns
 
 

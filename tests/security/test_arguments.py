@@ -258,6 +258,11 @@ def options_of_folders():
         yield option(match=value), invalid("options.match", mistake)
     for value in ["x" * 1001, ["x"] * 101]:
         yield option(match=value), invalid("options.match", "takes 100 patterns of 1000 characters at most")
+    yield option(match=[]), invalid("options.match", "the list is empty; without this option every file is taken")
+    for value in ["/a.tif", "/**/*.csv", "./a.tif", "../a.tif", "maps/./a.tif", "maps/../a.tif", "maps/", "..", "."]:
+        mistake = f"'{value}' can match no file; names are seen from the folder, like a.tif or maps/a.tif"
+        yield option(match=value), invalid("options.match", mistake)
+        yield option(match=["*.tif", value]), invalid("options.match", mistake)
     for value in ["", "Skip", True, 7, [], {}]:
         yield option(links=value), invalid("options.links", "Input should be 'skip', 'follow' or 'refuse'")
     for value in ["", "true", 7, [], {}]:
