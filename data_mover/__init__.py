@@ -4,12 +4,13 @@ from typing import Any
 
 
 def main(global_config: dict[str, str], **settings: str) -> Any:
-    """The WSGI application of an ini's `[app:main]`. Raises ConfigurationError, listing every mistake."""
+    """The WSGI application of an ini's `[app:main]`. Ends the process with every mistake that is in it."""
     from pyramid.config import Configurator
 
+    from data_mover.mistakes import ending_the_process
     from data_mover.settings import Settings
 
-    with Configurator(settings=settings) as config:
+    with ending_the_process(), Configurator(settings=settings) as config:
         config.registry.data_mover_settings = Settings.from_mapping(
             settings, global_config.get("__file__", "[app:main]")
         )

@@ -1,8 +1,20 @@
-"""What pydantic found wrong, as sentences that name the key and never show the value: it may be a secret."""
+"""What somebody wrote wrong, as sentences that name the key and never show the value: it may be a secret."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pydantic import ValidationError
 
-from data_mover.errors import Mistake
+from data_mover.errors import ConfigurationError, Mistake
+
+
+@contextmanager
+def ending_the_process() -> Iterator[None]:
+    """Mistakes of an operator end a process that cannot begin its work: they are told in full, without a traceback."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise SystemExit(str(error)) from error
 
 
 def mistakes_of(error: ValidationError, prefix: str = "") -> list[Mistake]:

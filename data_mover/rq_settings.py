@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import plaster
 
 from data_mover.job_queue import QUEUE, WORKER_CLASS
+from data_mover.mistakes import ending_the_process
 from data_mover.settings import Settings
 
 
@@ -18,8 +19,9 @@ def _read_settings() -> Settings:
     ini = os.environ.get("DATA_MOVER_INI")
     if not ini:
         sys.exit("DATA_MOVER_INI is not set; run: DATA_MOVER_INI=production.ini rq worker -c data_mover.rq_settings")
+    settings = Settings.from_ini(ini)
     plaster.setup_logging(ini)
-    return Settings.from_ini(ini)
+    return settings
 
 
 def _url_with_password(settings: Settings) -> str:
@@ -38,5 +40,6 @@ def _choose_worker_class() -> None:
 
 
 _choose_worker_class()
-REDIS_URL = _url_with_password(_read_settings())
+with ending_the_process():
+    REDIS_URL = _url_with_password(_read_settings())
 QUEUES = [QUEUE]

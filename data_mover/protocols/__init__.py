@@ -23,7 +23,8 @@ class Protocol(NamedTuple):
         """A sentence if what it needs is not installed, else None."""
         if self.needs is None or find_spec(self.needs[0]) is not None:
             return None
-        return f"needs more than is installed; run: pip install 'data_mover[{self.needs[1]}]'"
+        library, extra = self.needs
+        return f"needs {library}; run: pip install 'data_mover[{extra}]', or where buildout installs: ./bin/buildout"
 
 
 PROTOCOLS: dict[str, Protocol] = {

@@ -22,6 +22,7 @@ from data_mover import migrations
 from data_mover.db import Database
 from data_mover.fault_points import open_to_orders, reach
 from data_mover.job_queue import Bell, BellJob, bell_queue, redis_connection
+from data_mover.mistakes import ending_the_process
 from data_mover.protocols import load_backends
 from data_mover.registry import RegistryFile
 from data_mover.settings import Settings
@@ -91,7 +92,8 @@ class Worker(ForkingWorker):
             "default_worker_ttl": None,
         }
         load_backends()
-        _require_deployment()
+        with ending_the_process():
+            _require_deployment()
         super().__init__([bell_queue(connection)], name, connection=connection, **options)
 
     def execute_job(self, job: Job, queue: Queue) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import plaster
 import pytest
+from packaging.requirements import Requirement
 
+from data_mover.protocols import PROTOCOLS
 from data_mover.registry import load_registry
 from data_mover.scripts.demo_directory import SUPERVISOR
 from data_mover.settings import Settings
@@ -30,6 +32,14 @@ def test_the_production_ini_and_the_example_of_a_registry_have_no_mistakes():
     registry = load_registry(PROJECT / "registry.example.toml", open_web=False)
 
     assert settings.default_destination.host in registry.hosts
+
+
+def test_the_classic_way_installs_what_each_protocol_needs():
+    buildout = RawConfigParser()
+    buildout.read(PROJECT / "buildout.cfg")
+    extras = Requirement(buildout["data_mover"]["eggs"]).extras
+
+    assert {protocol.needs[1] for protocol in PROTOCOLS.values() if protocol.needs} <= extras
 
 
 @pytest.mark.parametrize("name", ["development.ini", "production.ini"])
