@@ -44,6 +44,8 @@ class SecretReference:
             return private_text(self._path()).rstrip("\r\n")
         except OSError as error:
             raise LookupError(f"{self}: {error.strerror}") from error
+        except UnicodeDecodeError:
+            raise LookupError(f"{self}: is no text in UTF-8") from None
 
     def mistake(self) -> str | None:
         """What keeps an existing file from being a place for secrets; one that is missing is told by `read`."""

@@ -5,7 +5,7 @@ These models are read by every process, so nothing here imports a backend or par
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -44,6 +44,8 @@ _OWN_FIELDS = (
     "range",
 )
 _FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+#: how the files begin that are for others: one line as in authorized_keys, or several in another format
+_PUBLIC_KEYS = (b"ssh-", b"ecdsa-", b"sk-", b"---- BEGIN SSH2 PUBLIC KEY", b"-----BEGIN PUBLIC KEY")
 HOST_KEY_TYPES = ("ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
 
 
@@ -97,11 +99,24 @@ def _beside_the_registry(value: Path, info: ValidationInfo) -> Path:
     return directory / value.expanduser()
 
 
-def _private_file(value: Path) -> Path:
+def _private_key_file(value: Path) -> Path:
+    if _is_public_key(value):
+        raise ValueError(
+            f"{value} is a public key; name the file of the private one, which ssh-keygen leaves beside it"
+        )
     mistake = privacy_mistake(value)
     if mistake:
         raise ValueError(mistake)
     return value
+
+
+def _is_public_key(path: Path) -> bool:
+    """A file that cannot be read is left to who has to read it."""
+    try:
+        beginning = path.read_bytes() if path.is_file() else b""
+    except OSError:
+        return False
+    return beginning.startswith(_PUBLIC_KEYS)
 
 
 def _absolute_root(value: str) -> str:
@@ -152,7 +167,7 @@ Secret = Annotated[SecretReference, BeforeValidator(_secret)]
 Root = Annotated[str, AfterValidator(_absolute_root)]
 HostKeys = Annotated[tuple[str, ...], BeforeValidator(_host_keys)]
 SiblingPath = Annotated[Path, AfterValidator(_beside_the_registry)]
-PrivatePath = Annotated[Path, AfterValidator(_beside_the_registry), AfterValidator(_private_file)]
+PrivateKeyPath = Annotated[Path, AfterValidator(_beside_the_registry), AfterValidator(_private_key_file)]
 ReadablePath = Annotated[Path, AfterValidator(_beside_the_registry), AfterValidator(_readable_file)]
 StoreUrl = Annotated[str, AfterValidator(_store_url)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -182,6 +197,13 @@ class HostOptions(BaseModel):
     directory_mode: FileMode = 0o755
     #: what to do where a host cannot replace a file atomically: fail, or put the old file aside meanwhile
     replace: Literal["atomic", "swap"] = "atomic"
+
+    def secrets(self) -> Iterator[tuple[str, SecretReference]]:
+        """Where its secrets are, each with its key in the registry: `password`, `headers.X-Api-Key`."""
+        for key, value in self:
+            for name, secret in value.items() if isinstance(value, dict) else [("", value)]:
+                if isinstance(secret, SecretReference):
+                    yield f"{key}.{name}".rstrip("."), secret
 
     def patience_seconds(self, size_bytes: int) -> float:
         """How long the host may be silent while it brings so many bytes to disk, or computes their digest."""
@@ -224,7 +246,7 @@ class SshOptions(SshAddress, HostOptions):
 
     protocol: Literal["sftp", "scp"]
     username: str = Field(min_length=1)
-    key_file: PrivatePath | None = None
+    key_file: PrivateKeyPath | None = None
     key_passphrase: Secret | None = None
     password: Secret | None = None
     #: offer the keys of the user's ssh-agent

@@ -17,7 +17,7 @@ from data_mover.db import Database
 from data_mover.errors import ConfigurationError, Refusal
 from data_mover.job_queue import redis_connection
 from data_mover.locations import Endpoint
-from data_mover.protocols.options import SshOptions
+from data_mover.protocols.options import HostOptions, SshOptions
 from data_mover.registry import Registry, load_registry
 from data_mover.scripts.findings import Finding, Lacking, find
 from data_mover.settings import Settings, read_ini
@@ -61,7 +61,7 @@ def _check_registry(path: Path, settings: Settings | None) -> Iterator[Finding]:
     if settings is not None and settings.default_destination is not None:
         yield find("destination", partial(_look_at_default_destination, settings.default_destination, registry))
     for name, options in registry.hosts.items():
-        if isinstance(options, SshOptions):
+        if isinstance(options, SshOptions) or any(options.secrets()):
             yield find("login", partial(_look_at_login, name, options))
 
 
@@ -81,17 +81,22 @@ def _look_at_default_destination(destination: Endpoint, registry: Registry) -> s
     return f"{destination}, where moves go that name none"
 
 
-def _look_at_login(host: str, options: SshOptions) -> str:
+def _look_at_login(host: str, options: HostOptions) -> str:
     """What the worker needs to log in there, as far as it is on this machine."""
-    if options.key_file and not os.access(options.key_file, os.R_OK):
-        raise Lacking(f"hosts.{host}.key_file: the user {getuser()} cannot read {options.key_file}")
-    for key, secret in (("key_passphrase", options.key_passphrase), ("password", options.password)):
-        try:
-            if secret is not None:
-                secret.read()
-        except LookupError as error:
-            raise Lacking(f"hosts.{host}.{key}: {error}") from error
+    out_of_reach = [f"hosts.{host}.{key}: {why}" for key, why in _out_of_reach(options)]
+    if out_of_reach:
+        raise Lacking("\n".join(out_of_reach))
     return f"{host}: what it takes can be read; `hosts check {host}` tries it"
+
+
+def _out_of_reach(options: HostOptions) -> Iterator[tuple[str, str]]:
+    if isinstance(options, SshOptions) and options.key_file and not os.access(options.key_file, os.R_OK):
+        yield "key_file", f"the user {getuser()} cannot read {options.key_file}"
+    for key, secret in options.secrets():
+        try:
+            secret.read()
+        except LookupError as error:
+            yield key, str(error)
 
 
 def _look_at_state_dir(path: Path) -> str:

@@ -105,6 +105,42 @@ def test_secrets_that_cannot_be_read_are_told_with_their_host(ini, tmp_path, ope
     assert "hosts.vis.password: the environment variable VIS_PASSWORD is not set" in told
 
 
+def test_the_secrets_of_every_protocol_are_read(ini, tmp_path, monkeypatch):
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    (tmp_path / "binary").chmod(0o600)
+    monkeypatch.setenv("HERE", "hunter2")
+    for name in ("A", "B", "C", "D", "E"):
+        monkeypatch.delenv(f"SECRET_{name}", raising=False)
+    store = {"protocol": "s3", "endpoint": "https://store.example.org", "bucket": "climate", "root": "/"}
+    cloud = {"protocol": "webdav", "endpoint": "https://cloud.example.org", "root": "/", "roles": ["source"]}
+    web = host_table("web", {"protocol": "https", "address": "web.example.org", "cookie": "env:SECRET_E"})
+    (tmp_path / "registry.toml").write_text(
+        REGISTRY
+        + host_table(
+            "store", {**store, "access_key": "env:SECRET_A", "secret_key": "env:SECRET_B", "roles": ["source"]}
+        )
+        + host_table("cloud", {**cloud, "username": "mover", "password": f"file:{tmp_path}/lost"})
+        + host_table("share", {**cloud, "bearer": f"file:{tmp_path}/binary"})
+        + host_table("open", {**cloud, "bearer": "env:HERE"})
+        + web.rstrip()
+        + '\nheaders = { X-Api-Key = "env:SECRET_C", X-Other = "env:HERE", X-Token = "env:SECRET_D" }\n'
+    )
+
+    told = "\n".join(mistakes(ini)).splitlines()
+
+    absent = "the environment variable SECRET_{} is not set".format
+    assert [line for line in told if line.startswith("hosts.")] == [
+        f"hosts.store.access_key: {absent('A')}",
+        f"hosts.store.secret_key: {absent('B')}",
+        f"hosts.cloud.password: file:{tmp_path}/lost: No such file or directory",
+        f"hosts.share.bearer: file:{tmp_path}/binary: is no text in UTF-8",
+        f"hosts.web.cookie: {absent('E')}",
+        f"hosts.web.headers.X-Api-Key: {absent('C')}",
+        f"hosts.web.headers.X-Token: {absent('D')}",
+    ]
+    assert "hunter2" not in "\n".join(told)
+
+
 @pytest.mark.ordinary_user
 def test_a_state_directory_that_cannot_be_made(ini, tmp_path):
     (tmp_path / "jobs.db").touch()

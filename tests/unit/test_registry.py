@@ -132,6 +132,14 @@ def test_a_host_without_a_pinned_key_is_refused(mistakes):
     assert "host_key or known_hosts" in found["hosts.visualizer"]
 
 
+def test_a_public_key_in_the_place_of_the_private_one_is_told(mistakes, tmp_path):
+    (tmp_path / "vis.pub").write_text(f"{KEY} mover\n")
+
+    found = mistakes(GOOD.replace('password = "env:VIS_PASSWORD"', 'key_file = "vis.pub"'))
+
+    assert found["hosts.visualizer.key_file"].startswith(f"{tmp_path / 'vis.pub'} is a public key; ")
+
+
 def test_a_section_that_is_no_table_is_told(mistakes):
     found = mistakes('hosts = 5\n[datasets.x]\nsource = "local://disk/{id}"')
 
