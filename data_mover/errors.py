@@ -149,7 +149,7 @@ class IsADirectory(MoveFailure, code="is-a-directory", retryable=False, who_can_
 
 
 class NotADirectory(MoveFailure, code="not-a-directory", retryable=False, who_can_fix="caller"):
-    """Several files need a directory at the destination, and there is none of that name."""
+    """Several files need a directory, and there is none of that name; end the path with / to have it made."""
 
 
 class NameConflict(MoveFailure, code="name-conflict", retryable=False, who_can_fix="caller"):
@@ -238,9 +238,15 @@ class HttpRefused(MoveFailure, code="http-<status>", retryable=False, who_can_fi
     @classmethod
     def of(cls, status: int) -> "type[HttpRefused]":
         """What a status means that is not that of a file."""
+        if status == 401:
+            return HttpLoginRefused
         if status in (404, 410):
             return HttpMissing
         return HttpFailed if status in (408, 425, 429) or status >= 500 else HttpRefused
+
+
+class HttpLoginRefused(HttpRefused, code="http-401", retryable=False, who_can_fix="operator"):
+    """The web server refuses the registered login, or wants one where none is registered."""
 
 
 class HttpMissing(HttpRefused, code="http-404", retryable=False, who_can_fix="caller"):

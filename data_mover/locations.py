@@ -6,6 +6,8 @@ POSIX text, absolute below the host's root.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -24,6 +26,9 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
 _QUERY_OR_FRAGMENT = re.compile("[?#]")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+#: how the ends of a move are written
+SOURCE_FORMS = "{'host': 'hpc', 'path': '/a.tif'}, {'type': 'species', 'id': 12} or a URL like sftp://hpc/a.tif"
+_DESTINATION_FORMS = "{'host': 'hpc', 'path': '/maps/'} or a URL like sftp://hpc/maps/"
 
 
 @dataclass(frozen=True)
@@ -73,9 +78,10 @@ class IfExists(StrEnum):
     VERIFY = "verify"
 
 
-def missing(field: str) -> Refusal:
+def missing(field: str, way_out: str = "") -> Refusal:
     """The refusal of an argument that is not there, or of the wrong type."""
-    return Refusal(f"Missing or incorrect parameter '{field}'", code="missing-parameter", field=field)
+    reason = f"Missing or incorrect parameter '{field}'"
+    return Refusal(f"{reason}: {way_out}" if way_out else reason, code="missing-parameter", field=field)
 
 
 def invalid(field: str, mistake: str) -> Refusal:
@@ -89,10 +95,14 @@ def parse_sources(value: Any) -> Locations:
     if not isinstance(value, list):
         return (parse_source(value),)
     if not value:
-        raise missing("source")
+        raise missing("source", "the list of sources is empty")
     if any(isinstance(each, list) for each in value):
         raise invalid("source", "a list of sources holds no further list")
-    return tuple(_numbered(number, each) for number, each in enumerate(value))
+    sources = []
+    for number, each in enumerate(value):
+        with in_list(number):
+            sources.append(parse_source(each))
+    return tuple(sources)
 
 
 def sources_as_json(sources: Locations) -> Any:
@@ -109,12 +119,12 @@ def parse_source(value: Any) -> Location:
         return CatalogueItem(_text(value["type"], "source.type"), catalogue_id(value.get("id"), "source.id"))
     if isinstance(value, str) and "://" in value:
         return _source_from_url(value, "source")
-    return _parse_endpoint(value, "source")
+    return _parse_endpoint(value, "source", SOURCE_FORMS)
 
 
 def parse_destination(value: Any) -> Endpoint:
     """The endpoint that a caller wrote as a destination. Raises Refusal, naming the field."""
-    return _parse_endpoint(value, "destination")
+    return _parse_endpoint(value, "destination", _DESTINATION_FORMS)
 
 
 def parse_short_endpoint(text: str, field: str) -> Endpoint:
@@ -156,21 +166,22 @@ def quoted_for_url(text: str) -> str:
     return quote(text, safe="")
 
 
-def _numbered(number: int, value: Any) -> Location:
-    """The location of a list; what is wrong with it is told with its place there: `source[2].path`."""
+@contextmanager
+def in_list(number: int) -> Iterator[None]:
+    """What is wrong with a source of a list is told with its place there: `source[2].path`."""
     try:
-        return parse_source(value)
+        yield
     except Refusal as refusal:
         field = refusal.field.replace("source", f"source[{number}]", 1)
         reason = refusal.reason.replace(f"'{refusal.field}'", f"'{field}'", 1)
         raise Refusal(reason, code=refusal.code, field=field) from None
 
 
-def _parse_endpoint(value: Any, field: str) -> Endpoint:
+def _parse_endpoint(value: Any, field: str, forms: str) -> Endpoint:
     if isinstance(value, str) and "://" in value:
         return _endpoint_from_url(value, field, field)
     if not isinstance(value, dict):
-        raise missing(field)
+        raise missing(field, f"the text is no URL; write {forms}" if isinstance(value, str) else f"write {forms}")
     host = _text(value.get("host"), f"{field}.host")
     path = _text(value.get("path"), f"{field}.path")
     return Endpoint(host, checked_path(path, f"{field}.path"))

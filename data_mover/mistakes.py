@@ -34,4 +34,6 @@ def _sentence(kind: str, message: str) -> str:
         return "unknown key"
     if kind == "missing":
         return "is missing"
+    if kind in ("too_short", "string_too_short"):
+        return "must not be empty"
     return message.removeprefix("Value error, ")

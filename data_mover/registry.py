@@ -3,8 +3,9 @@
 import logging
 import re
 import tomllib
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from data_mover.locations import (
     Endpoint,
     Location,
     Locations,
+    in_list,
     invalid,
     parse_destination,
     parse_short_endpoint,
@@ -33,6 +35,7 @@ log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SECTIONS = ("hosts", "datasets")
 _SAMPLE_ID = "1"
+_MOST_NAMES_TOLD = 20
 #: the host of what is read from web servers that the registry does not name; no registered host can have this name
 OPEN_WEB = "(web)"
 
@@ -90,7 +93,13 @@ class Registry:
 
     def resolve_sources(self, sources: Locations) -> tuple[Endpoint, ...]:
         """The hosts and paths that the sources stand for. Raises Refusal, naming the field."""
-        return tuple(endpoint for source in sources for endpoint in self._resolve_source(source))
+        if len(sources) == 1:
+            return tuple(self._resolve_source(sources[0]))
+        endpoints = []
+        for number, source in enumerate(sources):
+            with in_list(number):
+                endpoints += self._resolve_source(source)
+        return tuple(endpoints)
 
     def default_destination(self, sources: Locations) -> Endpoint | None:
         """Where the registry says that an item of the catalogue goes. Raises Refusal, naming the field."""
@@ -110,9 +119,12 @@ class Registry:
         ]
 
     def _on_the_web(self, url: Url) -> Endpoint:
-        host = web_of(self.hosts).host_of(url) or (OPEN_WEB if self.open_web else None)
+        web = web_of(self.hosts)
+        host = web.host_of(url) or (OPEN_WEB if self.open_web else None)
         if host is None:
             way_out = "name it in the registry, with a root that holds the file, or set data_mover.open_web"
+            if roots := [site.root for site in web.sites.values() if site.origin == url.origin]:
+                way_out = f"the registry names it for what is below {' or '.join(roots)} alone"
             raise Refusal(f"Unknown source '{url.origin}': {way_out}", code="unknown-source", field="source.url")
         return Endpoint(host, url.full)
 
@@ -126,7 +138,7 @@ class Registry:
         """Refusal where there is no such type, or no such id."""
         dataset = self.datasets.get(item.type)
         if dataset is None:
-            raise Refusal(f"Unknown source type '{item.type}'", code="unknown-type", field="source.type")
+            raise _unknown("source type", item.type, self.datasets, code="unknown-type", field="source.type")
         if not dataset.id_pattern.fullmatch(item.id):
             raise invalid("source.id", f"an id of '{item.type}' must match {dataset.id_pattern.pattern}")
         return dataset
@@ -134,10 +146,17 @@ class Registry:
     def _with_role(self, endpoint: Endpoint, role: Role) -> Endpoint:
         options = self.hosts.get(endpoint.host)
         if options is None:
-            raise Refusal(f"Unknown {role} '{endpoint.host}'", code=f"unknown-{role}", field=f"{role}.host")
+            known = [name for name, host in self.hosts.items() if role in host.roles]
+            raise _unknown(role, endpoint.host, known, code=f"unknown-{role}", field=f"{role}.host")
         if role not in options.roles:
             raise invalid(f"{role}.host", f"the registry does not allow '{endpoint.host}' as a {role}")
         return endpoint
+
+
+def _unknown(kind: str, name: str, known: Collection[str], *, code: str, field: str) -> Refusal:
+    """The refusal of a name, with those that there are; `hosts` and `datasets` tell more of them."""
+    names = [*islice(known, _MOST_NAMES_TOLD), *(["…"] if len(known) > _MOST_NAMES_TOLD else [])]
+    return Refusal(f"Unknown {kind} '{name}'; known: {', '.join(names) or 'none'}", code=code, field=field)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from data_mover.errors import Refusal
 from data_mover.jobs.states import FileState, Priority
 from data_mover.locations import (
+    SOURCE_FORMS,
     CatalogueItem,
     Endpoint,
     IfExists,
@@ -75,10 +77,22 @@ def move_request(source: Any, destination: Any, options: Any) -> tuple[Locations
     """What `move` was called with. A source without `://` is a data type, and the second argument is its id."""
     if source is None:
         raise missing("source")
-    parsed_options = _options(options)
     if isinstance(source, str) and source and "://" not in source:
-        return (CatalogueItem(source, catalogue_id(destination, "id")),), None, parsed_options
+        return (CatalogueItem(source, _following_id(destination, options)),), None, _options(options)
+    parsed_options = _options(options)
     return parse_sources(source), parse_destination(destination), parsed_options
+
+
+def _following_id(value: Any, options: Any) -> str:
+    """The id behind a data type; who has meant something else is told how that is written."""
+    if isinstance(options, dict) and "host" in options:
+        raise invalid("options.host", "unknown option; with a destination a source is one argument: " + SOURCE_FORMS)
+    try:
+        return catalogue_id(value, "id")
+    except Refusal:
+        raise missing(
+            "id", f"text without :// is a data type, which an id must follow; else write {SOURCE_FORMS}"
+        ) from None
 
 
 def job_id(value: Any) -> int:

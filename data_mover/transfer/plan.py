@@ -7,6 +7,7 @@ from posixpath import dirname, join
 from data_mover.errors import ChecksumMismatch, NoSpace
 from data_mover.protocols.base import Files
 from data_mover.transfer.order import Order
+from data_mover.urls import without_query
 
 TEMPORARY_PREFIX = ".data_mover-"
 #: a new file, an old one aside, a folder that is being built, and the mark of an object store beside a new file
@@ -50,4 +51,4 @@ def require_space(order: Order, destination: Files, size_bytes: int | None) -> N
 def require_checksum(order: Order, sha256: str) -> None:
     """ChecksumMismatch if the source that was read is not the one that was meant."""
     if order.checksum is not None and order.checksum != sha256:
-        raise ChecksumMismatch(f"asked for {order.checksum}, read {sha256}")
+        raise ChecksumMismatch(f"{without_query(order.source_path)}: asked for {order.checksum}, read {sha256}")

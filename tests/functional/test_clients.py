@@ -32,7 +32,7 @@ def test_a_client_of_another_language_moves_a_file_and_reads_every_answer(servic
     assert (told["job"]["path"], told["job"]["label"]) == (f"/é-{language}.txt", "é <&> ]]>")
     assert float(told["job"]["bytes_done"]) == len("from elsewhere")
     assert (roots.archive / f"é-{language}.txt").read_text() == "from elsewhere"
-    assert told["refusal"]["reason"] == "Unknown source type 'birds'"
+    assert told["refusal"]["reason"].startswith("Unknown source type 'birds'")
     assert told["fault"] == -32601
     assert told["batch"] == ["Hash", "String"]
 
@@ -128,14 +128,14 @@ DIALECTS = {
 def test_every_dialect_is_understood(service, body):
     encoded = body if isinstance(body, bytes) else body.encode()
 
-    assert text_of(answered(service.port, call_request(encoded))) == "Unknown source type 'é<'"
+    assert text_of(answered(service.port, call_request(encoded))).startswith("Unknown source type 'é<'")
 
 
 def test_a_string_without_text_is_empty_and_whitespace_is_text(service):
     empty, blank = (answered(service.port, call_request(move_of(text).encode())) for text in ("<string/>", " "))
 
-    assert text_of(empty) == "Missing or incorrect parameter 'source'"
-    assert text_of(blank) == "Unknown source type ' '"
+    assert text_of(empty).startswith("Missing or incorrect parameter 'source'")
+    assert text_of(blank).startswith("Unknown source type ' '")
 
 
 CHUNKS = b"".join(b"%x;a=b\r\n%s\r\n" % (len(piece), piece) for piece in (CHECK[:1], CHECK[1:50], CHECK[50:]))

@@ -462,6 +462,11 @@ def web_refused(stage: Stage) -> int:
     return from_the_web(stage, lambda answer: answer.answer(403))
 
 
+@forces("http-401", "the web server refuses the login")
+def web_login_refused(stage: Stage) -> int:
+    return from_the_web(stage, lambda answer: answer.answer(401))
+
+
 @forces("http-302", "the web server leads in a circle")
 def web_circle(stage: Stage) -> int:
     return from_the_web(stage, lambda answer: answer.answer(302, Location=answer.path))

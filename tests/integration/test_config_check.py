@@ -87,7 +87,8 @@ def test_a_database_or_redis_that_does_not_answer(ini, redis_url):
 def test_a_default_destination_that_the_registry_does_not_have(ini, tmp_path):
     (tmp_path / "registry.toml").write_text(REGISTRY.replace("visualizer", "archive"))
 
-    assert "data_mover.default_destination: Unknown destination 'visualizer'" in mistakes(ini)
+    [told] = [sentence for sentence in mistakes(ini) if sentence.startswith("data_mover.default_destination: ")]
+    assert "Unknown destination 'visualizer'; known: archive" in told
 
 
 def test_secrets_that_cannot_be_read_are_told_with_their_host(ini, tmp_path, openssh, monkeypatch):

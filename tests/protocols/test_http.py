@@ -16,6 +16,7 @@ from data_mover.errors import (
     HostFailed,
     HostUnreachable,
     HttpFailed,
+    HttpLoginRefused,
     HttpMissing,
     HttpRefused,
     LoginRefused,
@@ -165,7 +166,7 @@ def status(number):
     [
         (status(404), HttpMissing, "http-404"),
         (status(410), HttpMissing, "http-410"),
-        (status(401), HttpRefused, "http-401"),
+        (status(401), HttpLoginRefused, "http-401"),
         (status(101), HttpRefused, "http-101"),
         (status(204), HttpRefused, "http-204"),
         (status(206), HttpRefused, "http-206"),

@@ -55,8 +55,19 @@ def value_of(answer):
     return loads(answer.body)[0][0]
 
 
-def missing(field):
-    return ("missing-parameter", field, f"Missing or incorrect parameter '{field}'")
+SOURCE_FORMS = "{'host': 'hpc', 'path': '/a.tif'}, {'type': 'species', 'id': 12} or a URL like sftp://hpc/a.tif"
+FORMS = {"source": SOURCE_FORMS, "destination": "{'host': 'hpc', 'path': '/maps/'} or a URL like sftp://hpc/maps/"}
+
+
+def missing(field, way_out=""):
+    reason = f"Missing or incorrect parameter '{field}'"
+    return ("missing-parameter", field, f"{reason}: {way_out}" if way_out else reason)
+
+
+def not_an_end(role, value, field=None):
+    """The refusal of what is neither a struct nor a URL."""
+    how = f"write {FORMS[role]}"
+    return missing(field or role, f"the text is no URL; {how}" if isinstance(value, str) else how)
 
 
 def invalid(field, mistake):
@@ -142,12 +153,15 @@ def web():
         yield destination(f"{scheme}://web.example.org/a"), scheme_refusal
 
 
+KNOWN = {"source": "disk, archive", "destination": "archive, inbox"}
+
+
 def ends():
     """The rows that source and destination share."""
     for role, call, host in [("source", source, "disk"), ("destination", destination, "inbox")]:
         for value in ["", "a", "/a", *WRONG_TYPES[:-1]]:
             if (role, value) != ("source", "a") and (role, value) != ("source", "/a"):  # these are data types
-                yield call(value), missing(role)
+                yield call(value), missing(role) if (role, value) == ("source", None) else not_an_end(role, value)
         for value in ["", *WRONG_TYPES, {}]:
             yield call({"host": value, "path": "/a"}), missing(f"{role}.host")
         yield call({}), missing(f"{role}.host")
@@ -160,7 +174,7 @@ def ends():
         for url, mistake in URLS:
             yield call(url.replace("{host}", host)), invalid(role, mistake)
         for unknown in ["moon", "DISK", "disk ", " inbox", "127.0.0.1", "..", "*", "\N{SNOWMAN}"]:
-            refusal = (f"unknown-{role}", f"{role}.host", f"Unknown {role} '{unknown}'")
+            refusal = (f"unknown-{role}", f"{role}.host", f"Unknown {role} '{unknown}'; known: {KNOWN[role]}")
             yield call({"host": unknown, "path": "/a"}), refusal
         for scheme in ["gopher", "file", "ftp", "javascript", ""]:
             refusal = ("unknown-scheme", role, f"Unknown {role} URL scheme '{scheme}'")
@@ -183,26 +197,36 @@ def ends():
 def sources():
     """The rows of what only a source can be."""
     yield ("move", []), missing("source")
-    yield ("move", [SOURCE]), missing("destination")
-    yield ("move", ["local://disk/a"]), missing("destination")
-    yield source([]), missing("source")
+    yield ("move", [SOURCE]), not_an_end("destination", None)
+    yield ("move", ["local://disk/a"]), not_an_end("destination", None)
+    yield source([]), missing("source", "the list of sources is empty")
     yield source([[SOURCE]]), invalid("source", "a list of sources holds no further list")
-    yield source([SOURCE, 7]), missing("source[1]")
+    yield source([SOURCE, 7]), not_an_end("source", 7, "source[1]")
+    yield source([SOURCE, "/a"]), not_an_end("source", "/a", "source[1]")
     yield source([SOURCE, {"host": "disk"}]), missing("source[1].path")
     yield source([{"host": "disk", "path": "a"}, SOURCE]), invalid("source[0].path", "must be absolute")
-    yield source([SOURCE, {"host": "moon", "path": "/a"}]), ("unknown-source", "source.host", "Unknown source 'moon'")
+    moon = ("unknown-source", "source[1].host", f"Unknown source 'moon'; known: {KNOWN['source']}")
+    yield source([SOURCE, {"host": "moon", "path": "/a"}]), moon
+    sink = invalid("source[2].host", "the registry does not allow 'inbox' as a source")
+    yield source([SOURCE, SOURCE, "local://inbox/a"]), sink
     for value in ["", *WRONG_TYPES]:
         yield source({"type": "url", "url": value}), missing("source.url")
         yield source({"type": value, "id": 12}), missing("source.type")
     yield source({"type": "url"}), missing("source.url")
+    no_id = f"text without :// is a data type, which an id must follow; else write {SOURCE_FORMS}"
     for value in ["", None, True, 1.5, Binary(b"12"), DateTime("20260101T00:00:00"), [], {}]:
         yield source({"type": "species", "id": value}), missing("source.id")
-        yield ("move", ["species", value]), missing("id")
+        yield ("move", ["species", value]), missing("id", no_id)
     yield source({"type": "species"}), missing("source.id")
-    yield ("move", ["species"]), missing("id")
+    yield ("move", ["species"]), missing("id", no_id)
+    for text in ["archive:/x", "/x"]:
+        yield ("move", [text, DESTINATION]), missing("id", no_id)
+    one_argument = f"unknown option; with a destination a source is one argument: {SOURCE_FORMS}"
+    yield ("move", ["species", 12, DESTINATION]), invalid("options.host", one_argument)
     for kind in ["birds", "Species", "a", "/a", "species/12"]:
-        yield ("move", [kind, 12]), ("unknown-type", "source.type", f"Unknown source type '{kind}'")
-        yield source({"type": kind, "id": 12}), ("unknown-type", "source.type", f"Unknown source type '{kind}'")
+        refusal = ("unknown-type", "source.type", f"Unknown source type '{kind}'; known: species, scans")
+        yield ("move", [kind, 12]), refusal
+        yield source({"type": kind, "id": 12}), refusal
     known = "an id of 'species' must match [A-Za-z0-9][A-Za-z0-9._-]{0,127}"
     for value in [-1, "../1", "..", "a/b", "12\n", " 12", "a b", "x" * 129, 10**200, "\N{SNOWMAN}"]:
         yield source({"type": "species", "id": value}), invalid("source.id", known)
@@ -222,7 +246,7 @@ def options():
     for value in [True, 7, 1.5, [], {}, Binary(b"x"), DateTime("20260101T00:00:00")]:
         yield option(key=value), invalid("options.key", text)
         yield option(label=value), invalid("options.label", text)
-    yield option(key=""), invalid("options.key", "String should have at least 1 character")
+    yield option(key=""), invalid("options.key", "must not be empty")
     yield option(key="x" * 256), invalid("options.key", "String should have at most 255 characters")
     yield option(label="x" * 256), invalid("options.label", "String should have at most 255 characters")
     for value in ["", "urgent", "HIGH", " high", True, 7, 1.5, [], {}, Binary(b"high")]:

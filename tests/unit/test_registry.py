@@ -104,7 +104,7 @@ def test_every_mistake_is_told_at_once_with_its_key(mistakes):
     assert set(found) >= {"hosts.b.root", "hosts.b.username", "hosts.b.roles.0", "hosts.b.port", "hosts.c d"}
     assert "0644" in found["hosts.b.file_mode"]
     assert "20MB/s" in found["hosts.b.bandwidth"]
-    assert found["datasets.x.source"] == "Unknown source 'nowhere'"
+    assert found["datasets.x.source"] == "Unknown source 'nowhere'; known: none"
     assert "datasets.y.source" in found
 
 
@@ -183,14 +183,30 @@ def test_an_id_that_could_lead_elsewhere_is_refused(registry, item_id):
 
 
 def test_unknown_names_and_wrong_roles_are_refused_in_the_known_words(registry):
-    with pytest.raises(Refusal, match=r"^Unknown source type 'birds'$"):
+    with pytest.raises(Refusal, match=r"^Unknown source type 'birds'; known: species, layers$"):
         registry.resolve_sources((CatalogueItem("birds", "1"),))
-    with pytest.raises(Refusal, match=r"^Unknown source 'moon'$"):
+    with pytest.raises(Refusal, match=r"^Unknown source 'moon'; known: disk$"):
         registry.resolve_sources((Endpoint("moon", "/a"),))
-    with pytest.raises(Refusal, match=r"^Unknown destination 'moon'$"):
+    with pytest.raises(Refusal, match=r"^Unknown destination 'moon'; known: visualizer$"):
         registry.resolve_destination(Endpoint("moon", "/a"))
     with pytest.raises(Refusal, match="does not allow 'disk' as a destination"):
         registry.resolve_destination(Endpoint("disk", "/a"))
+
+
+def test_of_many_names_the_first_are_told(registry_path):
+    registry_path.write_text(
+        "".join(GOOD.replace("[hosts.disk]", f"[hosts.disk{n}]").split("[hosts.v")[0] for n in range(21))
+    )
+    registry = load_registry(registry_path, open_web=False)
+
+    with pytest.raises(Refusal, match=r"known: disk0, disk1, .*disk19, …$"):
+        registry.resolve_sources((Endpoint("moon", "/a"),))
+
+
+def test_a_registry_says_of_an_empty_list_that_it_is_empty(mistakes):
+    found = mistakes(GOOD.replace('roles = ["source"]', "roles = []"))
+
+    assert found["hosts.disk.roles"] == "must not be empty"
 
 
 def test_a_changed_registry_is_read_again_and_one_with_mistakes_is_not(registry_path, caplog):
@@ -240,6 +256,17 @@ def test_a_web_server_is_a_source_by_its_urls_and_by_its_paths(registry_path):
     assert registry.resolve_sources((parse_source(path),)) == (Endpoint("data", "/a b?c"),)
     with pytest.raises(Refusal, match="does not allow 'data' as a destination"):
         registry.resolve_destination(Endpoint("data", "/a"))
+
+
+def test_what_is_outside_the_root_of_a_registered_web_server_is_told_apart_from_an_unknown_one(registry_path):
+    registry_path.write_text('[hosts.data]\nprotocol = "https"\naddress = "data.example.org"\nroot = "/pub"\n')
+    registry = load_registry(registry_path, open_web=False)
+
+    with pytest.raises(Refusal) as refused:
+        registry.resolve_sources((parse_source("https://data.example.org/private/a"),))
+
+    alone = "the registry names it for what is below /pub alone"
+    assert refused.value.reason == f"Unknown source 'https://data.example.org': {alone}"
 
 
 STORE = """

@@ -25,6 +25,7 @@ from data_mover.protocols.base import Kind
 from data_mover.protocols.local import LocalFiles
 from data_mover.protocols.options import LocalOptions
 from data_mover.transfer import Leftover, Order, clear, move_file
+from data_mover.transfer.plan import require_checksum
 from tests.unit.transfer.diary import Diary, files
 
 OLD, NEW = b"old", b"new content"
@@ -151,6 +152,15 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(source, root, order, fa
 
     assert contents(root) == {"b": OLD}
     assert contents(root / "directory") == {}
+
+
+def test_a_checksum_that_is_another_is_told_with_the_file_and_without_a_query():
+    order = replace(ORDER, source_path="https://data.example.org/a?signature=c0ffee", checksum="0" * 64)
+
+    with pytest.raises(ChecksumMismatch) as failed:
+        require_checksum(order, NEW_SHA256)
+
+    assert failed.value.detail == f"https://data.example.org/a?…: asked for {'0' * 64}, read {NEW_SHA256}"
 
 
 def test_a_source_that_changes_meanwhile_is_not_published(source, root, tmp_path):
