@@ -18,6 +18,7 @@ from data_mover.errors import (
     CertificateRefused,
     HostKeyMismatch,
     HostUnreachable,
+    HttpLoginRefused,
     LoginRefused,
     MoveFailure,
     PermissionRefused,
@@ -65,7 +66,9 @@ def check_host(entry: HostEntry) -> Iterator[Finding]:
         steps = ("address", partial(_reach, address)), ("host key", partial(_recognise, entry, address))
         if not (yield from in_turn(*steps)):
             return
-    if entry.options is not None:
+    if isinstance(entry.options, HttpOptions):
+        yield from _check_web(entry.name, entry.options)
+    elif entry.options is not None:
         yield from _check_files(entry.name, entry.options)
 
 
@@ -123,20 +126,57 @@ def _pinned(entry: HostEntry) -> PinnedKeys | None:
         return None
 
 
+def _check_web(host: str, options: HttpOptions) -> Iterator[Finding]:
+    steps: list[Step] = [("connection", partial(_meet, host, options))]
+    if any(options.secrets()):
+        steps.append(("login", partial(_show_login, host, options)))
+    yield from in_turn(*steps, ("source", partial(_look_up_on_the_web, host, options)))
+
+
+def _meet(host: str, options: HttpOptions) -> str:
+    trusting = f"{options.ca_file or 'this machine'} trusts"
+    with (
+        advised(
+            MoveFailure, f"See that {options.origin} answers, with a certificate that {trusting}, or mend `ca_file`."
+        ),
+        advised(LoginRefused, f"See that the user {getuser()} can read what the registry names for the login."),
+    ):
+        connect(host, options).close()
+    return f"{options.origin} answers" + (
+        f", with a certificate that {trusting}" if options.protocol == "https" else ""
+    )
+
+
+def _show_login(host: str, options: HttpOptions) -> str:
+    """An answer that is no file says nothing against a login; 403 need not, where directories are shown to nobody."""
+    keys = ", ".join(f"`{key}`" for key, _ in options.secrets())
+    with advised(HttpLoginRefused, f"See that {keys} of the registry is what the server wants."):
+        try:
+            with connect(host, options) as source:
+                source.facts("/")
+        except MoveFailure as failure:
+            if failure.retryable or isinstance(failure, HttpLoginRefused):
+                raise
+            if failure.code == "http-403":
+                return "403 at the root: the server lists no directories, or does not let this login in"
+    return f"with {keys}, which is not refused at the root"
+
+
+def _look_up_on_the_web(host: str, options: HttpOptions) -> str:
+    with connect(host, options) as source:
+        return _look_up(source)
+
+
 def _check_files(host: str, options: HostOptions) -> Iterator[Finding]:
     login = _login(host, options)
     if login is not None and not (yield from in_turn(("login", login))):
         return
     try:
-        connected = connect(host, options)
+        connected = writable(connect(host, options))
     except MoveFailure as failure:
-        step, advice = _connection_advice(options)
-        yield Finding(step, False, f"{failure.reason}.\n{advice}")
+        yield Finding("root", False, f"{failure.reason}.\n{_root_advice(options)}")
         return
     with connected:
-        if not isinstance(connected, Files):
-            yield find("source", partial(_look_up, connected))
-            return
         if not (yield from in_turn(("root", partial(_find_root, connected)))):
             return
         if "source" in options.roles:
@@ -193,16 +233,6 @@ def _log_in(host: str, options: SshOptions) -> str:
         "password": f"the password from {options.password}",
     }
     return f"as {options.username}, with {ways[connection.login]}"
-
-
-def _connection_advice(options: HostOptions) -> tuple[str, str]:
-    """What is behind a connection that fails at last, and what may mend it."""
-    if isinstance(options, HttpOptions):
-        advice = (
-            f"See that {options.origin} answers, and that its certificate is one that this machine or `ca_file` trusts."
-        )
-        return "connection", advice
-    return "root", _root_advice(options)
 
 
 def _root_advice(options: HostOptions) -> str:

@@ -332,7 +332,9 @@ class TestTheCommand:
 
 def test_a_web_server_is_asked_for_a_file_that_nobody_has(check, tmp_path):
     with web_server(tmp_path / "web", tls=True) as server:
-        assert holding(check(server.options())) == ["source"]
+        findings = check(server.options())
+        assert holding(findings) == ["connection", "source"]
+        assert f"{server.url} answers, with a certificate that" in findings["connection"].sentence
 
         step, sentence = lacking(check({**server.options(), "port": free_port()}))
         assert step == "connection"
@@ -341,3 +343,30 @@ def test_a_web_server_is_asked_for_a_file_that_nobody_has(check, tmp_path):
         table = server.options()
         del table["ca_file"]
         assert "`ca_file`" in lacking(check(table))[1]
+
+
+@pytest.mark.parametrize(
+    ("status", "holds"), [(200, True), (404, True), (204, True), (403, True), (401, False), (503, False)]
+)
+def test_what_a_web_server_says_to_the_login_at_its_root_is_told(check, tmp_path, monkeypatch, status, holds):
+    monkeypatch.setenv("TOKEN", "hunter2")
+    with web_server(tmp_path / "web", tls=True) as server:
+        server.faults[f"{tmp_path}/"] = lambda answer: answer.answer(status)
+        findings = check(server.options(tmp_path, bearer="env:TOKEN"))
+        [(_, fields), *_] = server.requests
+
+    assert fields["Authorization"] == "Bearer hunter2"
+    assert list(findings) == ["connection", "login", *(["source"] if holds else [])]
+    assert findings["login"].holds == holds
+    assert ("403" in findings["login"].sentence) == (status == 403)
+    assert ("`bearer`" in findings["login"].sentence) == (status in (200, 204, 401, 404))
+
+
+def test_a_login_of_a_web_server_that_cannot_be_read_is_told(check, tmp_path, monkeypatch):
+    monkeypatch.delenv("TOKEN", raising=False)
+    with web_server(tmp_path / "web", tls=True) as server:
+        step, sentence = lacking(check(server.options(bearer="env:TOKEN")))
+
+    assert step == "connection"
+    assert "TOKEN is not set" in sentence
+    assert "can read what the registry names" in sentence
