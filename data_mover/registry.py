@@ -3,13 +3,13 @@
 import logging
 import re
 import tomllib
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from data_mover.errors import ConfigurationError, Mistake, Refusal
 from data_mover.locations import (
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SECTIONS = ("hosts", "datasets")
 _SAMPLE_ID = "1"
+_BRACES = re.compile(r"\{\w*\}")
 _MOST_NAMES_TOLD = 20
 #: the host of what is read from web servers that the registry does not name; no registered host can have this name
 OPEN_WEB = "(web)"
@@ -55,6 +56,14 @@ class Dataset(BaseModel):
     #: the ids that are taken, as a regular expression for the whole id
     id_pattern: re.Pattern[str] = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
+    @field_validator("source", "destination")
+    @classmethod
+    def _holds_only_the_id(cls, written: _Written | list[_Written] | None) -> _Written | list[_Written] | None:
+        others = [name for text in _texts(written) for name in _BRACES.findall(text) if name != "{id}"]
+        if others:
+            raise ValueError(f"{others[0]} stands for nothing; the id is written {{id}}")
+        return written
+
     def locations(self, item_id: str) -> Locations:
         """Where the item is, in one place or in several. Raises Refusal if the source is not one."""
         if isinstance(self.source, list):
@@ -67,6 +76,12 @@ class Dataset(BaseModel):
             return None
         written = _with_id(self.destination, item_id)
         return parse_short_endpoint(written, "destination") if isinstance(written, str) else parse_destination(written)
+
+
+def _texts(written: _Written | list[_Written] | None) -> Iterator[str]:
+    for each in written if isinstance(written, list) else [written]:
+        if each is not None:
+            yield from [each] if isinstance(each, str) else each.values()
 
 
 def _with_id(written: _Written, item_id: str) -> _Written:
@@ -299,10 +314,13 @@ def _dataset_mistakes(registry: Registry, named_hosts: Set[str]) -> list[Mistake
     blameless = named_hosts - registry.hosts.keys()
     for name, dataset in registry.datasets.items():
         try:
-            for location in dataset.locations(_SAMPLE_ID):
+            locations, endpoint = dataset.locations(_SAMPLE_ID), dataset.endpoint(_SAMPLE_ID)
+            for location in locations:
                 _require_known(registry, location, blameless)
-            if (endpoint := dataset.endpoint(_SAMPLE_ID)) and endpoint.host not in blameless:
+            if endpoint and endpoint.host not in blameless:
                 registry.resolve_destination(endpoint)
+            if endpoint and len(locations) > 1 and not endpoint.path.endswith("/"):
+                raise invalid("destination", "several sources need a directory; end the path with /")
         except Refusal as refusal:
             mistakes.append(Mistake(f"datasets.{name}.{refusal.field.partition('.')[0]}", refusal.reason))
     return mistakes

@@ -146,6 +146,41 @@ def test_a_section_that_is_no_table_is_told(mistakes):
     assert set(found) == {"hosts", "datasets.x.source"}
 
 
+@pytest.mark.parametrize(
+    ("keys", "key", "sentence"),
+    [
+        ('source = "local://disk/{ID}.csv"', "source", "{ID} stands for nothing; the id is written {id}"),
+        ('source = ["local://disk/{id}", { host = "disk", path = "/{}" }]', "source", "{} stands for nothing"),
+        ('source = { host = "disk", path = "/{id}/{name}" }', "source", "{name} stands for nothing"),
+        ('source = "local://disk/{id}"\ndestination = "visualizer:/{item}/"', "destination", "{item} stands for"),
+        (
+            'source = ["local://disk/{id}.csv", "local://disk/{id}.txt"]\ndestination = "visualizer:/pairs"',
+            "destination",
+            "several sources need a directory; end the path with /",
+        ),
+    ],
+)
+def test_a_data_type_that_can_serve_no_item_is_refused(mistakes, keys, key, sentence):
+    found = mistakes(f"{GOOD}\n[datasets.x]\n{keys}\n")
+
+    assert list(found) == [f"datasets.x.{key}"]
+    assert sentence in found[f"datasets.x.{key}"]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        'source = "local://disk/always-the-same.csv"',
+        'source = ["local://disk/{id}.csv", "local://disk/{id}.txt"]\ndestination = "visualizer:/pairs/"',
+        'source = ["local://disk/{id}.csv"]\ndestination = "visualizer:/pairs"',
+    ],
+)
+def test_a_data_type_may_be_of_one_file_alone_and_of_a_list_that_goes_into_a_directory(registry_path, keys):
+    registry_path.write_text(f"{GOOD}\n[datasets.x]\n{keys}\n")
+
+    assert "x" in load_registry(registry_path, open_web=False).datasets
+
+
 def test_text_that_is_not_toml_is_told_with_its_place(mistakes):
     assert "line 2" in mistakes("# a comment\n[hosts =")["file"]
 
