@@ -144,6 +144,10 @@ class NoSuchFile(MoveFailure, code="no-such-file", retryable=False, who_can_fix=
     """There is no such file."""
 
 
+class NoRoot(NoSuchFile, code="no-root", retryable=False, who_can_fix="operator"):
+    """There is no directory at the registered root."""
+
+
 class IsADirectory(MoveFailure, code="is-a-directory", retryable=False, who_can_fix="caller"):
     """A directory stands where a file is expected."""
 

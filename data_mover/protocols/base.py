@@ -246,7 +246,7 @@ class Files(Source):
     def make_directories(self, path: str) -> None:
         """Creates the directory and the missing ones above it, with `directory_mode`; one that exists is fine.
 
-        The root itself is not created: where it is missing, NoSuchFile. What was found or made once may be believed to
+        The root itself is not created: where it is missing, NoRoot. What was found or made once may be believed to
         be there, until the host refuses something in it.
         """
 

@@ -12,6 +12,7 @@ from data_mover.errors import (
     HostFailed,
     IsADirectory,
     MoveFailure,
+    NoRoot,
     NoSpace,
     NoSuchFile,
     NotAllowed,
@@ -96,8 +97,9 @@ class LocalFiles(Files):
 
     def make_directories(self, path: str) -> None:
         """Looks upwards: in a tree, what is above is mostly there."""
-        with self._told("/"):
-            os.stat(self._root)
+        root = self.facts("/")
+        if root is None or root.kind is not Kind.DIRECTORY:
+            raise NoRoot(self.host)
         missing = []
         while path != "/" and not self._is_directory(path):
             missing.append(path)

@@ -12,6 +12,7 @@ from data_mover.errors import (
     HostFailed,
     IsADirectory,
     MoveFailure,
+    NoRoot,
     NoSuchFile,
     NotAllowed,
     NotARegularFile,
@@ -194,7 +195,7 @@ class ScpFiles(SshFiles):
     def _real_root(self) -> str:
         output = self._run(f"cd -P -- {quote(self.options.root)} || exit {_MISSING}; pwd -P")
         if output.status == _MISSING:
-            raise NoSuchFile(f"{self.host}: the root directory of the registry")
+            raise NoRoot(self.host)
         if output.status != 0:
             raise HostFailed(f"{self.host}: the root directory of the registry cannot be looked up")
         return _real_path(output.text, self.host).rstrip("/") or "/"

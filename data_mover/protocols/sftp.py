@@ -10,6 +10,7 @@ from data_mover.errors import (
     HostFailed,
     IsADirectory,
     MoveFailure,
+    NoRoot,
     NoSuchFile,
     NotAllowed,
     NotARegularFile,
@@ -31,8 +32,11 @@ class SftpFiles(SshFiles):
     def __init__(self, host: str, options: SshOptions, connection: SshConnection) -> None:
         super().__init__(host, options, connection)
         self._session = SftpSession(connection)
-        with self._session.told("/"):
-            self._root = self._session.real_path(options.root)
+        try:
+            with self._session.told("/"):
+                self._root = self._session.real_path(options.root)
+        except NoSuchFile as failure:
+            raise NoRoot(host) from failure
 
     def facts(self, path: str) -> Facts | None:
         try:

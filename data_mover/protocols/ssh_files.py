@@ -4,7 +4,7 @@ from abc import abstractmethod
 from posixpath import basename, dirname
 from typing import Self
 
-from data_mover.errors import NoSuchFile
+from data_mover.errors import NoRoot, NoSuchFile
 from data_mover.protocols.base import Files, Kind
 from data_mover.protocols.known_directories import KnownDirectories
 from data_mover.protocols.options import HostOptions, SshOptions
@@ -55,14 +55,14 @@ class SshFiles(Files):
         """The real path of a directory on the host, links followed. NotAllowed where it leads out of the root."""
 
     def _is_there(self, path: str) -> bool:
-        """Whether there is such a directory; NoSuchFile if something else stands there, or if the root is missing."""
+        """Whether the directory is there; NoSuchFile if something else stands there, NoRoot if there is no root."""
         if self._known.is_there(path):
             return True
         facts = self.facts(path)
         if facts is None and path != "/":
             return False
         if facts is None or facts.kind is not Kind.DIRECTORY:
-            raise NoSuchFile(f"{self._name(path)} is no directory")
+            raise NoRoot(self.host) if path == "/" else NoSuchFile(f"{self._name(path)} is no directory")
         self._known.remember_there(path)
         return True
 

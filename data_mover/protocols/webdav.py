@@ -15,6 +15,7 @@ from data_mover.errors import (
     HostFailed,
     IsADirectory,
     MoveFailure,
+    NoRoot,
     NoSuchFile,
     NotARegularFile,
     PermissionRefused,
@@ -101,7 +102,7 @@ class WebdavFiles(Files):
             self.make_directories(dirname(path))
             self._make_directory(path)
         elif facts is None or facts.kind is not Kind.DIRECTORY:
-            raise NoSuchFile(f"{self.named(path)} is no directory")
+            raise NoRoot(self.host) if path == "/" else NoSuchFile(f"{self.named(path)} is no directory")
         self._known.remember_there(path)
 
     def finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:

@@ -293,7 +293,7 @@ def cannot_replace(stage: Stage) -> int:
 # the destination
 
 
-@forces("no-such-file", "its root is missing")
+@forces("no-root", "its root is missing")
 def rootless(stage: Stage) -> int:
     return stage.move("rootless")
 

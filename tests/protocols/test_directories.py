@@ -11,6 +11,7 @@ import pytest
 from data_mover.errors import (
     HostFailed,
     MoveFailure,
+    NoRoot,
     NoSuchFile,
     NotAllowed,
     NotAtomic,
@@ -368,6 +369,19 @@ def test_a_directory_never_takes_the_place_of_another(files, host):
     assert (host.root / "file").read_bytes() == b"theirs"
     assert os.listdir(host.root / "theirs") == ["b"]
     assert os.listdir(host.root / "empty") == []
+
+
+@pytest.mark.parametrize("path", ["/", "/a", "/a/b"])
+def test_below_a_root_that_is_missing_nothing_is_made(host, path):
+    host.needs("directories")
+
+    with (
+        pytest.raises(NoRoot, match=rf"^There is no directory at the registered root: {host.name}$"),
+        host.changed(root=f"{host.options.root}/lost").connect() as files,
+    ):
+        files.make_directories(path)
+
+    assert host.names() == []
 
 
 def test_a_directory_that_is_not_there_is_not_renamed(files, host):
