@@ -134,17 +134,16 @@ def _check_web(host: str, options: HttpOptions) -> Iterator[Finding]:
 
 
 def _meet(host: str, options: HttpOptions) -> str:
-    trusting = f"{options.ca_file or 'this machine'} trusts"
+    is_proven = options.protocol == "https"
+    answers = f"{options.origin} answers"
+    if is_proven:
+        answers += f", with a certificate that {options.ca_file or 'this machine'} trusts"
     with (
-        advised(
-            MoveFailure, f"See that {options.origin} answers, with a certificate that {trusting}, or mend `ca_file`."
-        ),
+        advised(MoveFailure, f"See that {answers}" + (", or mend `ca_file`." if is_proven else ".")),
         advised(LoginRefused, f"See that the user {getuser()} can read what the registry names for the login."),
     ):
         connect(host, options).close()
-    return f"{options.origin} answers" + (
-        f", with a certificate that {trusting}" if options.protocol == "https" else ""
-    )
+    return answers
 
 
 def _show_login(host: str, options: HttpOptions) -> str:
