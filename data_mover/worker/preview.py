@@ -9,6 +9,7 @@ from data_mover.errors import (
     IsADirectory,
     MoveFailure,
     NameConflict,
+    NoRoot,
     NoSpace,
     NoSuchFile,
     NotADirectory,
@@ -73,9 +74,11 @@ class Preview:
             path = dirname(path)
             while (facts := self._destination.facts(path)) is None and path != "/":
                 path = dirname(path)
-        if facts is None or facts.kind is not Kind.DIRECTORY:
-            raise NoSuchFile(f"{self._destination.named(path)} is no directory")
-        return path
+        if facts is not None and facts.kind is Kind.DIRECTORY:
+            return path
+        if path == "/":
+            raise NoRoot(self._destination.host)
+        raise NoSuchFile(f"{self._destination.named(path)} is no directory")
 
     def _require_name_of_its_own(self, planned: PlannedFile) -> None:
         if planned.path is None or not self._is_source(planned):

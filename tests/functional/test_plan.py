@@ -83,6 +83,8 @@ def stage(tmp_path_factory, openssh, redis_url) -> Iterator[Stage]:
             + host_table("moon", {**ssh, "port": free_port(), "connect_timeout_seconds": 2})
             + host_table("faulty", faulty.server.options(directory / "disk", idle_timeout_seconds=10))
             + host_table("web", web.options())
+            + host_table("rootless-local", {**local, "root": directory / "nowhere"})
+            + host_table("rootless-sftp", {**ssh, "root": directory / "nowhere"})
         )
         service = stack.enter_context(deployment(directory / "service", redis_url, registry, extra=SETTINGS))
         service.environment["DATA_MOVER_FAULTS"] = str(directory / "orders")
@@ -258,10 +260,10 @@ def test_files_that_would_fail_are_told_by_name_and_counted(stage, name):
     assert plan["failures"][0]["name"].startswith("pipe ")
 
 
-@pytest.mark.parametrize("match", [[], ["**/c"]], ids=["everything", "patterns"])
-def test_a_directory_that_cannot_be_read_is_told_as_the_move_tells_it(stage, name, match):
+@pytest.mark.parametrize("options", [{}, {"match": "**/c"}], ids=["everything", "patterns"])
+def test_a_directory_that_cannot_be_read_is_told_as_the_move_tells_it(stage, name, options):
     stage.faulty.fault = Fault("opendir", "is denied", number=2)
-    arguments = [f"sftp://faulty/{name}/sub", f"local://shelf/{name}/new", {"match": match}]
+    arguments = [f"sftp://faulty/{name}/sub", f"local://shelf/{name}/new", options]
 
     plan = planned(stage.proxy, *arguments)
 
@@ -270,7 +272,17 @@ def test_a_directory_that_cannot_be_read_is_told_as_the_move_tells_it(stage, nam
     assert (plan["code"], plan["files_failed"], job["code"]) == ("permission", 1, "permission")
     assert plan["failures"] == [{key: files["deeper"][key] for key in ("name", "code", "reason")}]
     names = [file["name"] for file in stage.proxy.files(job["id"])]
-    assert names == (["", "deeper"] if match else ["", "b.csv", "deeper"])
+    assert names == (["", "deeper"] if options else ["", "b.csv", "deeper"])
+
+
+@pytest.mark.parametrize("rootless", ["rootless-sftp", "rootless-local"])
+def test_a_root_that_is_not_there_is_told_as_the_move_tells_it(stage, name, rootless):
+    arguments = [f"local://disk/{name}/a.tif", f"sftp://{rootless}/new/"]
+
+    plan = planned(stage.proxy, *arguments)
+
+    job = stage.service.ended(stage.proxy.move(*arguments)["id"])
+    assert (plan["code"], plan["reason"]) == (job["code"], job["reason"]) == ("no-root", job["reason"])
 
 
 def test_a_file_on_the_web_is_sized_and_not_read(stage, name):
