@@ -38,7 +38,7 @@ class ScpReader(Reader):
         self._connection = connection
         self._path = path
         self._channel = connection.start(f"LC_ALL=C scp -f {quote(real)}")
-        with connection.told(path):
+        with connection.ending_refused(self._channel), connection.told(path):
             self._channel.sendall(b"\0")
             announced = self._announced_bytes()
             self._channel.sendall(b"\0")
@@ -158,7 +158,7 @@ class ScpWriter(ScpUpload):
 
     def __init__(self, files: Files, connection: SshConnection, path: str, real: str, new_file: NewFile) -> None:
         super().__init__(files, connection, path, real, new_file, f"LC_ALL=C scp -p -t {quote(real)}")
-        with connection.told(path):
+        with connection.ending_refused(self._channel), connection.told(path):
             self._require_consent()
             self._say(f"T{self._modified_at} 0 {self._modified_at} 0\n")
             self._say(f"C{new_file.mode:04o} {self._size_bytes} file\n")

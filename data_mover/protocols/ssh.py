@@ -121,6 +121,15 @@ class SshConnection:
         with suppress(OSError, EOFError, SSHException):
             channel.close()
 
+    @contextmanager
+    def ending_refused(self, channel: paramiko.Channel) -> Iterator[None]:
+        """Ends the channel of a command that does not begin what it was started for."""
+        try:
+            yield
+        except BaseException:
+            self.end(channel)
+            raise
+
     def sha256(self, path: str, size_bytes: int, first_bytes: int | None) -> str | None:
         """The SHA-256 of the file at the path on the host, or of its first bytes, or None.
 

@@ -359,6 +359,21 @@ def test_a_pipe_is_not_read(files, host):
 
 
 @pytest.mark.ordinary_user
+def test_a_connection_goes_on_after_what_was_not_permitted(files, host):
+    host.needs("modes")
+    (host.root / "secret").write_bytes(b"x")
+    (host.root / "secret").chmod(0)
+
+    (host.root / "closed").mkdir(mode=0o500)
+
+    for _ in range(20):
+        with pytest.raises(PermissionRefused):
+            files.open("/secret")
+        with pytest.raises(PermissionRefused):
+            files.create("/closed/a", NewFile(1, 0o644, MODIFIED))
+
+
+@pytest.mark.ordinary_user
 def test_what_is_not_permitted_is_told(files, host):
     host.needs("modes")
     (host.root / "secret").write_bytes(b"x")
