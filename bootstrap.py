@@ -32,7 +32,7 @@ CHECKS = {
     "ruff format": ["ruff", "format", "--check", "."],
     "mypy": ["mypy"],
     "lint-imports": ["lint-imports"],
-    "pytest": ["pytest", "--cov", "--cov-report=term:skip-covered"],
+    "pytest": ["pytest"],
 }
 
 
