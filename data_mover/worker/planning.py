@@ -74,10 +74,11 @@ class Plan:
                 for item in list_source(source, path, self._selection):
                     yield number, item
             except MoveFailure as failure:
-                is_open = failure.retryable and not isinstance(failure, HostUnreachable) and not source.has_directories
-                if len(self._sources) == 1 or (failure.retryable and not is_open):
+                is_for_all = failure.retryable and (source.has_directories or isinstance(failure, HostUnreachable))
+                if is_for_all or len(self._sources) == 1:
                     raise
-                yield number, Item(Kind.FILE, path, source.name(path), failure=None if is_open else failure)
+                told = None if failure.retryable else failure
+                yield number, Item(Kind.FILE, path, source.name(path), failure=told)
 
     def _placed(self, number: int, item: Item, path: str) -> PlannedFile:
         """The item, with its final path; below what the source is called, if there are several."""

@@ -358,14 +358,18 @@ def test_a_pipe_is_not_read(files, host):
         files.open("/pipe")
 
 
-@pytest.mark.ordinary_user
-def test_a_connection_goes_on_after_what_was_not_permitted(files, host):
+@pytest.fixture
+def guarded(host):
+    """A file that may not be read, and a directory that may not be written."""
     host.needs("modes")
     (host.root / "secret").write_bytes(b"x")
     (host.root / "secret").chmod(0)
-
     (host.root / "closed").mkdir(mode=0o500)
 
+
+@pytest.mark.ordinary_user
+@pytest.mark.usefixtures("guarded")
+def test_a_connection_goes_on_after_what_was_not_permitted(files):
     for _ in range(20):
         with pytest.raises(PermissionRefused):
             files.open("/secret")
@@ -374,12 +378,8 @@ def test_a_connection_goes_on_after_what_was_not_permitted(files, host):
 
 
 @pytest.mark.ordinary_user
-def test_what_is_not_permitted_is_told(files, host):
-    host.needs("modes")
-    (host.root / "secret").write_bytes(b"x")
-    (host.root / "secret").chmod(0)
-    (host.root / "closed").mkdir(mode=0o500)
-
+@pytest.mark.usefixtures("guarded")
+def test_what_is_not_permitted_is_told(files):
     assert files.may_write("/closed") is not True
     with pytest.raises(PermissionRefused):
         files.open("/secret")
