@@ -7,13 +7,13 @@ def main(global_config: dict[str, str], **settings: str) -> Any:
     """The WSGI application of an ini's `[app:main]`. Ends the process with every mistake that is in it."""
     from pyramid.config import Configurator
 
-    from data_mover.mistakes import ending_the_process
-    from data_mover.settings import Settings
+    from data_mover.config.settings import Settings
+    from data_mover.domain.problems import ending_the_process
 
     with ending_the_process(), Configurator(settings=settings) as config:
         config.registry.data_mover_settings = Settings.from_mapping(
             settings, global_config.get("__file__", "[app:main]")
         )
-        config.include("data_mover.rpc")
+        config.include("data_mover.web.xmlrpc")
         config.include("data_mover.web")  # the last, so that its access rule is the first that a request meets
     return config.make_wsgi_app()

@@ -10,9 +10,9 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import plaster
 
-from data_mover.job_queue import QUEUE, WORKER_CLASS
-from data_mover.mistakes import ending_the_process
-from data_mover.settings import Settings
+from data_mover.config.settings import Settings
+from data_mover.domain.problems import ending_the_process
+from data_mover.doorbell import QUEUE, WORKER_CLASS
 
 
 def _read_settings() -> Settings:

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from data_mover import migrations
-from data_mover.db import Database
+from data_mover.store import migrations
+from data_mover.store.database import Database
 from tests.servers.openssh import openssh_server
 from tests.servers.postgresql import postgresql_server
 from tests.servers.redis import redis_server

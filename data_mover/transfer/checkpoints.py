@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable
 
-from data_mover.protocols.base import Facts, Writer
+from data_mover.backends.api import Facts, Writer
 from data_mover.transfer.hashing import Hashed
-from data_mover.transfer.order import Checkpoint
+from data_mover.transfer.tasks import Checkpoint
 
 #: on a slow way one is made before there are bytes enough
 CHECKPOINT_SECONDS = 10

@@ -3,11 +3,11 @@
 import time
 from dataclasses import dataclass
 
-from data_mover.fault_points import passing
-from data_mover.protocols.base import Writer
+from data_mover.backends.api import Writer
+from data_mover.domain.fault_points import passing
 from data_mover.transfer.checkpoints import Checkpoints
 from data_mover.transfer.hashing import Hashed
-from data_mover.transfer.watch import Watch
+from data_mover.transfer.recorder import Watch
 
 LONGEST_SLEEP_SECONDS = 0.5
 

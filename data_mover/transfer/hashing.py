@@ -4,7 +4,7 @@ import hashlib
 import sys
 from collections.abc import Iterator
 
-from data_mover.protocols.base import Block
+from data_mover.backends.api import Block
 
 
 class Hashed:

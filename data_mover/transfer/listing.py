@@ -5,18 +5,11 @@ from dataclasses import dataclass, field, replace
 from posixpath import join
 from typing import Self
 
-from data_mover.errors import (
-    BadName,
-    IsADirectory,
-    MoveFailure,
-    NoSuchFile,
-    NotADirectory,
-    NotARegularFile,
-)
-from data_mover.locations import MAX_PATH_BYTES, MAX_SEGMENT_BYTES
-from data_mover.protocols.base import Entry, Facts, Files, Kind, Source
-from data_mover.selection import Links, Selection
-from data_mover.transfer.plan import is_temporary
+from data_mover.backends.api import Entry, Facts, Files, Kind, Source
+from data_mover.domain.errors import BadName, IsADirectory, MoveFailure, NoSuchFile, NotADirectory, NotARegularFile
+from data_mover.domain.locations import MAX_PATH_BYTES, MAX_SEGMENT_BYTES
+from data_mover.domain.selection import Links, Selection
+from data_mover.transfer.names import is_temporary
 
 
 @dataclass(frozen=True)

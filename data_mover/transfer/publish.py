@@ -2,15 +2,15 @@
 
 from contextlib import suppress
 
-from data_mover.errors import CannotReplace, ConnectionLost, Exists, MoveFailure, Stalled
-from data_mover.fault_points import reach
-from data_mover.locations import IfExists
-from data_mover.protocols.base import Files
-from data_mover.transfer.leftovers import settle
-from data_mover.transfer.order import Leftover, Order, Proof
-from data_mover.transfer.plan import aside_path
+from data_mover.backends.api import Files
+from data_mover.domain.errors import CannotReplace, ConnectionLost, Exists, MoveFailure, Stalled
+from data_mover.domain.fault_points import reach
+from data_mover.domain.locations import IfExists
+from data_mover.transfer.cleanup import settle
+from data_mover.transfer.names import aside_path
+from data_mover.transfer.recorder import Watch
+from data_mover.transfer.tasks import Leftover, Order, Proof
 from data_mover.transfer.verify import has_digest
-from data_mover.transfer.watch import Watch
 
 
 def publish(order: Order, destination: Files, temporary: Leftover, proof: Proof, watch: Watch) -> None:

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from data_mover.errors import StateDirFull
-from data_mover.protocols.base import BLOCK_BYTES, Block, Facts, Files, Reader
+from data_mover.backends.api import BLOCK_BYTES, Block, Facts, Files, Reader
+from data_mover.domain.errors import StateDirFull
 from data_mover.transfer.copy import Throttle
-from data_mover.transfer.watch import Watch
+from data_mover.transfer.recorder import Watch
 
 #: what is left of the disk to whatever else is there, the database among it
 SPARE_BYTES = 100 * 10**6

@@ -1,11 +1,11 @@
 """Proving that what stands at the destination is what was read at the source."""
 
-from data_mover.errors import VerifyFailed
-from data_mover.protocols.base import Files, Source
+from data_mover.backends.api import Files, Source
+from data_mover.domain.errors import VerifyFailed
 from data_mover.transfer.copy import Copied
 from data_mover.transfer.hashing import Hashed
-from data_mover.transfer.order import Checkpoint
-from data_mover.transfer.watch import Watch
+from data_mover.transfer.recorder import Watch
+from data_mover.transfer.tasks import Checkpoint
 
 #: From this size on a command on the host is asked first; starting one costs about as much as reading 8 MiB back.
 REMOTE_DIGEST_BYTES = 8 * 2**20

@@ -3,13 +3,14 @@
 from pyramid.config import Configurator
 from pyramid.request import Request
 
-from data_mover import callers, migrations
-from data_mover.db import Database
-from data_mover.fault_points import open_to_orders
-from data_mover.job_queue import Bell, redis_connection
-from data_mover.moves import Moves
-from data_mover.registry import RegistryFile
-from data_mover.settings import Settings
+from data_mover.config.registry import RegistryFile
+from data_mover.config.settings import Settings
+from data_mover.domain.fault_points import open_to_orders
+from data_mover.doorbell import Bell, redis_connection
+from data_mover.services.access import LOCAL, Caller
+from data_mover.services.moves import Moves
+from data_mover.store import migrations
+from data_mover.store.database import Database
 
 
 def includeme(config: Configurator) -> None:
@@ -23,15 +24,15 @@ def includeme(config: Configurator) -> None:
         settings,
         database,
         RegistryFile(settings.registry, settings.open_web),
-        Bell(redis_connection(settings)),
+        Bell(redis_connection(settings.redis_url, settings.redis_secret())),
     )
     config.add_request_method(lambda request: moves, "moves", property=True)
     config.add_request_method(_caller, "caller", reify=True)
     config.add_tween("data_mover.web.access.access_tween")
     config.include("pyramid_jinja2")
     config.add_jinja2_renderer(".html")
-    config.include("data_mover.web.pages")
+    config.include("data_mover.web.ui.pages")
 
 
-def _caller(request: Request) -> callers.Caller:
-    return callers.LOCAL
+def _caller(request: Request) -> Caller:
+    return LOCAL

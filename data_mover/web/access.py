@@ -7,7 +7,7 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
 
-from data_mover.callers import is_from_this_machine
+from data_mover.services.access import is_from_this_machine
 
 Handler = Callable[[Request], Response]
 

@@ -18,16 +18,16 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker import Worker as ForkingWorker
 
-from data_mover import migrations
-from data_mover.db import Database
-from data_mover.fault_points import open_to_orders, reach
-from data_mover.job_queue import Bell, BellJob, bell_queue, redis_connection
-from data_mover.mistakes import ending_the_process
-from data_mover.protocols import load_backends
-from data_mover.registry import RegistryFile
-from data_mover.settings import Settings
-from data_mover.worker.shift import Shift
-from data_mover.worker.stop import Stop
+from data_mover.backends import load_backends
+from data_mover.config.registry import RegistryFile
+from data_mover.config.settings import Settings
+from data_mover.domain.fault_points import open_to_orders, reach
+from data_mover.domain.problems import ending_the_process
+from data_mover.doorbell import Bell, BellJob, bell_queue, redis_connection
+from data_mover.execution.stop import Stop
+from data_mover.store import migrations
+from data_mover.store.database import Database
+from data_mover.worker.loop import Shift
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,9 @@ def answer_bell() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.ask())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     try:
-        Shift(settings, database, registry, Bell(redis_connection(settings)), stop).work()
+        Shift(
+            settings, database, registry, Bell(redis_connection(settings.redis_url, settings.redis_secret())), stop
+        ).work()
     finally:
         database.close()
 

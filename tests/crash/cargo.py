@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_mover.jobs.models import Job, JobFile
+from data_mover.store.models import Job, JobFile
 from tests.crash.publications import Publications, seen_in, sha256
 from tests.servers.deployment import TERMINAL
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from data_mover.transfer.plan import TEMPORARY_PREFIX
+from data_mover.transfer.names import TEMPORARY_PREFIX
 from tests.servers.processes import eventually
 
 # <sys/inotify.h>

@@ -22,8 +22,8 @@ from pathlib import Path
 from redis.exceptions import RedisError
 from sqlalchemy import select
 
-from data_mover.errors import ServiceUnavailable
-from data_mover.jobs.models import Job
+from data_mover.domain.errors import ServiceUnavailable
+from data_mover.store.models import Job
 from tests.crash.cargo import Cargo
 from tests.crash.matrix import ACTIONS, FOLDER_POINTS, WEB_POINTS, WORKER_POINTS
 from tests.crash.rough import UNANSWERED, UNNOTICED, RoughWorld, rough_world

@@ -6,7 +6,7 @@ import time as clock_time
 import pytest
 from sqlalchemy import select
 
-from data_mover.db import now_ms
+from data_mover.store.database import now_ms
 from tests.crash.world import crash_world
 from tests.servers.clocks import Clock
 from tests.servers.postgresql import postgresql_server

@@ -17,9 +17,9 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
-from data_mover.db import Database
-from data_mover.jobs.models import Job
-from data_mover.jobs.states import Status
+from data_mover.domain.states import Status
+from data_mover.store.database import Database
+from data_mover.store.models import Job
 from tests.servers.deployment import deployment, host_table
 from tests.servers.openssh import openssh_server
 from tests.servers.postgresql import postgresql_server

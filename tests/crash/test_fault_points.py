@@ -9,7 +9,7 @@ from xmlrpc.client import Error
 
 import pytest
 
-from data_mover.worker.planning import AT_A_TIME
+from data_mover.execution.file_list import AT_A_TIME
 from tests.crash.cargo import Cargo
 from tests.crash.matrix import (
     ACTIONS,

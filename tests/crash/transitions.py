@@ -3,7 +3,7 @@
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from data_mover.db import Database
+from data_mover.store.database import Database
 
 ALLOWED = {
     ("PENDING", "IN_PROGRESS"),

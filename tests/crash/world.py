@@ -12,10 +12,10 @@ from xmlrpc.client import ServerProxy
 from sqlalchemy import func, select, text
 from sqlalchemy.engine import make_url
 
-from data_mover.db import Database
-from data_mover.errors import ServiceUnavailable
-from data_mover.jobs.models import Job, JobFile, TemporaryFile
-from data_mover.transfer.plan import TEMPORARY_PREFIX
+from data_mover.domain.errors import ServiceUnavailable
+from data_mover.store.database import Database
+from data_mover.store.models import Job, JobFile, TemporaryFile
+from data_mover.transfer.names import TEMPORARY_PREFIX
 from tests.crash.cargo import Cargo
 from tests.crash.publications import Publications
 from tests.crash.supervisor import Supervisor, go_on_a_little

@@ -22,10 +22,10 @@ from redis import Redis
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
-from data_mover.db import Database
-from data_mover.errors import FAILURES, failure_of
-from data_mover.jobs.models import TemporaryFile
-from data_mover.transfer.plan import TEMPORARY_PREFIX
+from data_mover.domain.errors import FAILURES, failure_of
+from data_mover.store.database import Database
+from data_mover.store.models import TemporaryFile
+from data_mover.transfer.names import TEMPORARY_PREFIX
 from tests.servers.deployment import Deployment, deployment, host_table
 from tests.servers.faulty_sftp import Fault, FaultyServer, faulty_server
 from tests.servers.openssh import make_keys

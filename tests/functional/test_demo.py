@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from data_mover.scripts.environment import environment
-from data_mover.scripts.redis_server import NoRedisServer, find_redis_server
+from data_mover.demo.redis_server import NoRedisServer, find_redis_server
+from data_mover.domain.child_environment import environment
 from tests.servers.processes import absent, eventually
 
 pytest.importorskip("asyncssh", reason="the SFTP server of the demo comes with the extra `demo`")
 
-DEMO = [sys.executable, "-m", "data_mover.scripts.command", "demo", "--mebibytes", "4", "--directory", "demo"]
+DEMO = [sys.executable, "-m", "data_mover.cli.main", "demo", "--mebibytes", "4", "--directory", "demo"]
 
 
 @pytest.fixture(autouse=True)

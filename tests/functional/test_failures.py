@@ -16,8 +16,8 @@ from rq import Queue
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
-from data_mover.db import Database
-from data_mover.jobs.models import TemporaryFile
+from data_mover.store.database import Database
+from data_mover.store.models import TemporaryFile
 from tests.servers.deployment import deployment, host_table
 from tests.servers.openssh import openssh_server
 from tests.servers.postgresql import postgresql_server

@@ -11,7 +11,7 @@ from xmlrpc.client import ServerProxy
 
 import pytest
 
-from data_mover.transfer.plan import TEMPORARY_PREFIX
+from data_mover.transfer.names import TEMPORARY_PREFIX
 from tests.servers.deployment import Deployment, deployment, host_table
 from tests.servers.processes import eventually
 

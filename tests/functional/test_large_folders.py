@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from data_mover.transfer.plan import TEMPORARY_PREFIX
+from data_mover.transfer.names import TEMPORARY_PREFIX
 from tests.crash.publications import Publications
 from tests.functional.odd_tree import make_odd_tree
 from tests.servers.deployment import TERMINAL, Deployment, deployment, host_table

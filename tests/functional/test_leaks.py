@@ -9,13 +9,13 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import func, select
 
-from data_mover.db import Database
-from data_mover.job_queue import Bell, redis_connection
-from data_mover.jobs.models import Job, TemporaryFile
-from data_mover.registry import RegistryFile
-from data_mover.settings import Settings
-from data_mover.worker.shift import Shift
-from data_mover.worker.stop import Stop
+from data_mover.config.registry import RegistryFile
+from data_mover.config.settings import Settings
+from data_mover.doorbell import Bell, redis_connection
+from data_mover.execution.stop import Stop
+from data_mover.store.database import Database
+from data_mover.store.models import Job, TemporaryFile
+from data_mover.worker.loop import Shift
 from tests.servers.deployment import deployment, host_table
 from tests.servers.faulty_sftp import Fault, faulty_server
 from tests.servers.openssh import make_keys
@@ -77,7 +77,7 @@ def world(tmp_path, openssh, redis_url):
         settings = Settings.from_ini(str(service.ini))
         database = Database(settings.database_url())
         stack.callback(database.close)
-        connection = stack.enter_context(redis_connection(settings))
+        connection = stack.enter_context(redis_connection(settings.redis_url, settings.redis_secret()))
         shift = Shift(
             settings, database, RegistryFile(settings.registry, settings.open_web), Bell(connection), Stop(60)
         )

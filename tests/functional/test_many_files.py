@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from data_mover.db import Database
+from data_mover.store.database import Database
 from tests.servers.deployment import TERMINAL, Deployment, deployment, host_table
 from tests.servers.peaks import Peaks
 from tests.servers.processes import eventually

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
-from data_mover.db import Database
-from data_mover.jobs.models import TemporaryFile
+from data_mover.store.database import Database
+from data_mover.store.models import TemporaryFile
 from tests.servers.deployment import deployment, host_table
 from tests.servers.processes import LOOPBACK, eventually, free_port
 from tests.servers.proxy import Fault, proxy

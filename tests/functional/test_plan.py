@@ -15,8 +15,8 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
-from data_mover.db import Database
-from data_mover.jobs.models import Job, Question
+from data_mover.store.database import Database
+from data_mover.store.models import Job, Question
 from tests.servers.deployment import Deployment, deployment, host_table
 from tests.servers.faulty_sftp import Fault, FaultyServer, faulty_server
 from tests.servers.processes import eventually, free_port

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from data_mover.scripts.demo_directory import SUPERVISOR
+from data_mover.demo.deployment import SUPERVISOR
 from tests.servers.deployment import Deployment, deployment, host_table
 from tests.servers.processes import answers, descendants, eventually, free_port, program, running
 

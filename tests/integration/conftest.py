@@ -2,10 +2,10 @@
 
 import pytest
 
-from data_mover.jobs.history import Submission
-from data_mover.jobs.plans import PlannedFile
-from data_mover.jobs.states import FileKind, Priority
-from data_mover.locations import Endpoint
+from data_mover.domain.locations import Endpoint
+from data_mover.domain.states import FileKind, Priority
+from data_mover.store.file_lists import PlannedFile
+from data_mover.store.reports import Submission
 
 
 def a_submission(**changes):

@@ -2,15 +2,15 @@
 
 import pytest
 
-from data_mover.job_queue import Bell, redis_connection
-from data_mover.jobs import claims, files, history, plans
-from data_mover.jobs.retries import Backoff
-from data_mover.jobs.states import Phase, Status
-from data_mover.registry import Registry
-from data_mover.settings import Settings
-from data_mover.worker.attempt import Attempt
-from data_mover.worker.dialler import Dialler
-from data_mover.worker.stop import Stop
+from data_mover.config.registry import Registry
+from data_mover.config.settings import Settings
+from data_mover.domain.backoff import Backoff
+from data_mover.domain.states import Phase, Status
+from data_mover.doorbell import Bell, redis_connection
+from data_mover.execution.attempt import Attempt
+from data_mover.execution.connector import Dialler
+from data_mover.execution.stop import Stop
+from data_mover.store import claims, file_lists, files, reports
 from tests.integration.conftest import a_file, a_submission
 
 NO_HOSTS = Registry(hosts={}, datasets={})
@@ -34,14 +34,14 @@ def settings(tmp_path):
 
 @pytest.fixture
 def dialler(settings, database):
-    return Dialler(database, Backoff(1, 1), Bell(redis_connection(settings)))
+    return Dialler(database, Backoff(1, 1), Bell(redis_connection(settings.redis_url, settings.redis_secret())))
 
 
 @pytest.fixture
 def held(database):
     """A job that has just been claimed."""
     with database.writing() as session:
-        history.add(session, a_submission())
+        reports.add(session, a_submission())
         [head] = claims.heads(session, WORKER, PLACES)
         return claims.take(session, head, WORKER, PLACES, LEASE_MS)
 
@@ -50,7 +50,7 @@ def held(database):
 def report(database, held):
     def read():
         with database.reading() as session:
-            return history.report(session, "ann", held.job_id)
+            return reports.report(session, "ann", held.job_id)
 
     return read
 
@@ -63,7 +63,7 @@ def test_a_failure_that_a_retry_cannot_help_ends_the_job(settings, database, dia
 
 def test_while_nobody_knows_whether_it_was_published_no_failure_ends_the_job(settings, database, dialler, held, report):
     with database.writing() as session:
-        plans.record_plan(session, held, "/b", 0, [a_file("/b", 1)])
+        file_lists.record_plan(session, held, "/b", 0, [a_file("/b", 1)])
         files.mark_publishing(session, held, 0, 1, "ab", "size", Phase.PUBLISHING, LEASE_MS)
 
     Attempt(settings, database, NO_HOSTS, dialler, held, Stop(patience_seconds=5)).run()

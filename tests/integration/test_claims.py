@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import select, update
 
-from data_mover.db import Database, now_ms
-from data_mover.errors import HostUnreachable, NoSuchFile
-from data_mover.jobs import claims, files, history, hosts, leftovers, plans
-from data_mover.jobs.models import Job
-from data_mover.jobs.states import FileKind, FileState, Phase, Priority, Status
-from data_mover.locations import Endpoint
+from data_mover.domain.errors import HostUnreachable, NoSuchFile
+from data_mover.domain.locations import Endpoint
+from data_mover.domain.states import FileKind, FileState, Phase, Priority, Status
+from data_mover.store import claims, file_lists, files, host_health, reports, temporary_files
+from data_mover.store.database import Database, now_ms
+from data_mover.store.models import Job
 from tests.integration.conftest import a_file, a_submission
 
 PLACES = {"disk": 100, "vis": 4, "hpc": 4}
@@ -27,9 +27,9 @@ def submit(database):
 
     def add(destination="vis", **changes):
         with database.writing() as session:
-            job_id = history.add(session, a_submission(destination=Endpoint(destination, "/b"), **changes))
+            job_id = reports.add(session, a_submission(destination=Endpoint(destination, "/b"), **changes))
             for name in ("disk", destination):
-                hosts.record_reached(session, name)
+                host_health.record_reached(session, name)
             return job_id
 
     return add
@@ -67,7 +67,7 @@ def set_job(database):
 def report(database):
     def read(job_id, caller="ann"):
         with database.reading() as session:
-            return history.report(session, caller, job_id)
+            return reports.report(session, caller, job_id)
 
     return read
 
@@ -156,8 +156,8 @@ def test_a_lease_that_ran_out_gives_the_job_to_the_next_and_fences_the_first(sub
     assert not written(claims.record_phase, first, Phase.VERIFYING)
     assert not written(files.mark_publishing, first, 0, 10, "ab", "size", Phase.PUBLISHING, LEASE_MS)
     assert not written(files.unmark_publishing, first, 0, LEASE_MS)
-    assert not written(leftovers.record_leftover, first, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
-    assert not written(leftovers.record_checkpoint, first, "/x", CHECKPOINT, LEASE_MS)
+    assert not written(temporary_files.record_leftover, first, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
+    assert not written(temporary_files.record_checkpoint, first, "/x", CHECKPOINT, LEASE_MS)
     assert not written(claims.complete, first)
     assert not written(claims.fail, first, "no-such-file", "disk:/a")
     assert not written(claims.put_back, first, HostUnreachable("vis"), 0)
@@ -186,7 +186,7 @@ def test_a_lease_that_no_clock_can_mean_counts_as_run_out(submit, claim, set_job
 def test_what_ended_stays_as_it_is(submit, claim, written, report):
     job_id = submit()
     held = claim()
-    written(plans.record_plan, held, "/b", 0, [a_file("/b", 10)])
+    written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 10)])
     written(files.mark_publishing, held, 0, 10, "ab", "sha256-readback", Phase.PUBLISHING, LEASE_MS)
     written(files.record_arrived, held, 0, FileState.PUBLISHED, 10, "ab", "sha256-readback", None)
 
@@ -231,7 +231,7 @@ def test_the_deadline_ends_what_waits_and_what_runs_but_not_what_is_being_publis
     running, publishing = submit(), submit()
     claim()
     held = claim()
-    written(plans.record_plan, held, "/b", 0, [a_file("/b", 1)])
+    written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 1)])
     written(files.mark_publishing, held, 0, 10, "ab", "size", Phase.PUBLISHING, LEASE_MS)
     waiting = submit(destination="hpc")
     for job_id in (running, publishing, waiting):
@@ -246,7 +246,7 @@ def test_the_deadline_ends_what_waits_and_what_runs_but_not_what_is_being_publis
 def test_past_the_deadline_nobody_claims_to_know_what_a_lost_publication_did(submit, claim, written, set_job, report):
     job_id = submit()
     held = claim()
-    written(plans.record_plan, held, "/b", 0, [a_file("/b", 1)])
+    written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 1)])
     written(files.mark_publishing, held, 0, 10, "ab", "size", Phase.PUBLISHING, LEASE_MS)
     set_job(job_id, lease_until_ms=1, deadline_ms=1)
     written(claims.take_back_lost, LEASE_MS, 10)
@@ -262,7 +262,7 @@ def all_arrived(submit, claim, written, set_job):
 
     def lose(path, **changes):
         job_id, held = submit(), claim()
-        written(plans.record_plan, held, path, 0, [a_file(path, 7)])
+        written(file_lists.record_plan, held, path, 0, [a_file(path, 7)])
         written(files.record_arrived, held, 0, FileState.PUBLISHED, 7, "ab", "size", None)
         set_job(job_id, lease_until_ms=1, **changes)
         return job_id
@@ -297,17 +297,17 @@ def test_a_checkpoint_belongs_to_one_temporary_file_and_goes_with_it_to_the_next
 ):
     job_id = submit()
     held = claim()
-    written(leftovers.record_leftover, held, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
-    written(leftovers.record_leftover, held, 0, FileKind.FILE, "/y", None, None, LEASE_MS)
+    written(temporary_files.record_leftover, held, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
+    written(temporary_files.record_leftover, held, 0, FileKind.FILE, "/y", None, None, LEASE_MS)
     written(claims.renew, held, LEASE_MS, bytes_done=9)
 
-    assert written(leftovers.record_checkpoint, held, "/y", CHECKPOINT, LEASE_MS)
-    assert written(leftovers.record_checkpoint, held, "/y", CHECKPOINT | {"offset_bytes": 7}, LEASE_MS)
+    assert written(temporary_files.record_checkpoint, held, "/y", CHECKPOINT, LEASE_MS)
+    assert written(temporary_files.record_checkpoint, held, "/y", CHECKPOINT | {"offset_bytes": 7}, LEASE_MS)
     set_job(job_id, lease_until_ms=1)
     written(claims.take_back_lost, LEASE_MS, 10)
     successor = claim()
 
-    left = {each.path: each.checkpoint for each in written(leftovers.leftovers_of, successor)}
+    left = {each.path: each.checkpoint for each in written(temporary_files.leftovers_of, successor)}
     assert left == {"/x": None, "/y": CHECKPOINT | {"offset_bytes": 7}}
     assert successor.bytes_done == 9
 
@@ -315,17 +315,17 @@ def test_a_checkpoint_belongs_to_one_temporary_file_and_goes_with_it_to_the_next
 def test_temporary_files_of_live_jobs_are_left_to_the_next_attempt(submit, claim, written, set_job):
     job_id = submit()
     held = claim()
-    written(leftovers.record_leftover, held, 0, FileKind.FILE, "/.data_mover-1", None, None, 0)
+    written(temporary_files.record_leftover, held, 0, FileKind.FILE, "/.data_mover-1", None, None, 0)
     set_job(job_id, lease_until_ms=1)
     written(claims.take_back_lost, LEASE_MS, 10)
 
-    assert written(leftovers.take_leftovers, 10, 1000) == []
+    assert written(temporary_files.take_leftovers, 10, 1000) == []
     successor = claim()
-    assert [left.path for left in written(leftovers.leftovers_of, successor)] == ["/.data_mover-1"]
+    assert [left.path for left in written(temporary_files.leftovers_of, successor)] == ["/.data_mover-1"]
 
     written(claims.fail, successor, "no-such-file", "disk:/a")
-    assert [left.path for left in written(leftovers.take_leftovers, 10, 1000)] == ["/.data_mover-1"]
-    assert written(leftovers.take_leftovers, 10, 1000) == []
+    assert [left.path for left in written(temporary_files.take_leftovers, 10, 1000)] == ["/.data_mover-1"]
+    assert written(temporary_files.take_leftovers, 10, 1000) == []
 
 
 def test_the_overdue_are_ended_a_few_at_a_time(submit, written, set_job):
@@ -352,7 +352,7 @@ def test_of_many_who_ask_for_the_same_at_once_one_makes_a_job(submit, database_u
     def ask(_):
         database = Database(database_url)
         with database.writing() as session:
-            job_id = history.add(session, a_submission(**changes))
+            job_id = reports.add(session, a_submission(**changes))
         database.close()
         return job_id
 
@@ -404,7 +404,7 @@ def test_what_running_jobs_have_still_to_bring_to_a_host_is_counted_once_they_ha
     submit(), submit(), submit(destination="hpc")
     first, second, elsewhere = claim(), claim(), claim()
     for held, size_bytes in ((first, 10), (second, 20), (elsewhere, 40)):
-        written(plans.record_plan, held, "/b", 0, [a_file("/b", size_bytes)])
+        written(file_lists.record_plan, held, "/b", 0, [a_file("/b", size_bytes)])
 
     assert [written(claims.promise, held) for held in (elsewhere, second, first)] == [0, 0, 20]
     written(claims.renew, second, LEASE_MS, bytes_done=15)
@@ -416,7 +416,7 @@ def test_what_running_jobs_have_still_to_bring_to_a_host_is_counted_once_they_ha
 def test_of_jobs_that_begin_at_once_each_counts_those_before_it_and_no_other(submit, claim, written):
     running = [(submit(), claim())[1] for _ in range(4)]
     for held in running:
-        written(plans.record_plan, held, "/b", 0, [a_file("/b", 10)])
+        written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 10)])
 
     with ThreadPoolExecutor(len(running)) as pool:
         promised = pool.map(lambda held: written(claims.promise, held), running)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from data_mover import migrations
-from data_mover.db import Database
-from data_mover.scripts.config_check import check_configuration
-from data_mover.settings import Settings
+from data_mover.checks.config import check_configuration
+from data_mover.config.settings import Settings
+from data_mover.store import migrations
+from data_mover.store.database import Database
 from tests.servers.deployment import INI, host_table
 from tests.servers.processes import free_port
 

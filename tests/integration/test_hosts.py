@@ -3,13 +3,13 @@
 import pytest
 from sqlalchemy import update
 
-from data_mover.errors import Cancelled, HostUnreachable, PathBusy, Superseded
-from data_mover.jobs import claims, files, history, hosts, leftovers, plans
-from data_mover.jobs.hosts import HostHealth
-from data_mover.jobs.models import HostRecord, Job
-from data_mover.jobs.retries import Backoff
-from data_mover.jobs.states import FileKind, FileState, Phase, Priority, Status
-from data_mover.locations import Endpoint
+from data_mover.domain.backoff import Backoff
+from data_mover.domain.errors import Cancelled, HostUnreachable, PathBusy, Superseded
+from data_mover.domain.locations import Endpoint
+from data_mover.domain.states import FileKind, FileState, Phase, Priority, Status
+from data_mover.store import claims, file_lists, files, host_health, reports, temporary_files
+from data_mover.store.host_health import HostHealth
+from data_mover.store.models import HostRecord, Job
 from tests.integration.conftest import a_file, a_submission
 from tests.servers.processes import eventually
 
@@ -25,8 +25,8 @@ def submit(database, written):
 
     def add(destination="vis", path="/b", priority=Priority.NORMAL):
         changes = {"destination": Endpoint(destination, path), "priority": priority}
-        job_id = written(history.add, a_submission(**changes))
-        written(hosts.record_reached, "disk")
+        job_id = written(reports.add, a_submission(**changes))
+        written(host_health.record_reached, "disk")
         return job_id
 
     return add
@@ -51,7 +51,7 @@ def claim(database):
 def report(database):
     def read(job_id):
         with database.reading() as session:
-            return history.report(session, "ann", job_id)
+            return reports.report(session, "ann", job_id)
 
     return read
 
@@ -70,18 +70,18 @@ def lose(database, written):
 
 def unreachable(written, held, backoff=SLOW):
     """What an attempt does that could not reach the host."""
-    written(hosts.record_unreachable, "vis", backoff)
+    written(host_health.record_unreachable, "vis", backoff)
     written(claims.hand_back, held, HostUnreachable("vis"))
 
 
 def test_one_job_finds_out_whether_a_host_lets_it_in_while_others_go_elsewhere(submit, claim, written):
     first, second = submit(), submit()
     other = submit(destination="hpc")
-    written(hosts.record_reached, "hpc")
+    written(host_health.record_reached, "hpc")
 
     assert [claim().job_id, claim().job_id] == [first, other]
     assert claim() is None
-    assert written(hosts.record_reached, "vis")
+    assert written(host_health.record_reached, "vis")
     assert claim().job_id == second
 
 
@@ -90,7 +90,7 @@ def test_a_host_that_is_being_found_out_about_lets_proven_ones_go_first(submit, 
     claim()
     submit(destination="silent", priority=Priority.HIGH)
     proven = submit(destination="hpc")
-    written(hosts.record_reached, "hpc")
+    written(host_health.record_reached, "hpc")
 
     assert claim().job_id == proven
 
@@ -108,19 +108,19 @@ def test_jobs_of_a_host_that_cannot_be_reached_wait_and_spend_no_attempt(submit,
     assert (report(job_id).attempt, report(other).attempt) == (1, 0)
     with database.reading() as session:
         assert session.get_one(Job, job_id).failures == 0
-        assert hosts.health(session)["vis"] == HostHealth("failing", "host-unreachable")
+        assert host_health.health(session)["vis"] == HostHealth("failing", "host-unreachable")
 
 
 def test_one_probe_at_a_time_lets_the_jobs_go_on(submit, claim, written, report):
     job_id = submit()
     unreachable(written, claim(), AT_ONCE)
 
-    assert written(hosts.probe_due)
-    assert written(hosts.take_probe, LEASE_MS).host == "vis"
-    assert written(hosts.take_probe, LEASE_MS) is None
+    assert written(host_health.probe_due)
+    assert written(host_health.take_probe, LEASE_MS).host == "vis"
+    assert written(host_health.take_probe, LEASE_MS) is None
     assert report(job_id).phase is Phase.BLOCKED
 
-    assert written(hosts.record_reached, "vis")
+    assert written(host_health.record_reached, "vis")
     assert report(job_id).phase is Phase.QUEUED
     assert claim().attempt == 2
 
@@ -128,47 +128,47 @@ def test_one_probe_at_a_time_lets_the_jobs_go_on(submit, claim, written, report)
 def test_a_host_for_which_no_job_waits_is_not_probed(submit, claim, written):
     submit()
     held = claim()
-    written(hosts.record_unreachable, "vis", AT_ONCE)
+    written(host_health.record_unreachable, "vis", AT_ONCE)
     written(claims.fail, held, HostUnreachable.code, "vis")
 
-    assert not written(hosts.probe_due)
+    assert not written(host_health.probe_due)
 
 
 def test_a_host_on_which_an_ended_job_has_left_something_is_probed(submit, claim, written):
     submit()
     held = claim()
-    written(leftovers.record_leftover, held, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
-    written(hosts.record_unreachable, "vis", AT_ONCE)
-    assert not written(hosts.probe_due)
+    written(temporary_files.record_leftover, held, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
+    written(host_health.record_unreachable, "vis", AT_ONCE)
+    assert not written(host_health.probe_due)
 
     written(claims.fail, held, HostUnreachable.code, "vis")
 
-    assert written(hosts.take_probe, LEASE_MS).host == "vis"
+    assert written(host_health.take_probe, LEASE_MS).host == "vis"
 
 
 def test_a_probe_whose_worker_has_died_is_anothers_once_its_lease_has_run_out(submit, claim, written):
     submit()
     unreachable(written, claim(), AT_ONCE)
-    lost = written(hosts.take_probe, -1)
+    lost = written(host_health.take_probe, -1)
 
-    taken = written(hosts.take_probe, LEASE_MS)
+    taken = written(host_health.take_probe, LEASE_MS)
 
     assert taken.host == lost.host
-    assert written(hosts.renew_probe, lost, LEASE_MS) is None
-    assert written(hosts.take_probe, LEASE_MS) is None
+    assert written(host_health.renew_probe, lost, LEASE_MS) is None
+    assert written(host_health.take_probe, LEASE_MS) is None
 
 
 def test_a_probe_is_kept_for_as_long_as_it_is_renewed_and_no_longer_than_nothing_is_known(submit, claim, written):
     submit()
     unreachable(written, claim(), AT_ONCE)
-    taken = written(hosts.take_probe, -1)
+    taken = written(host_health.take_probe, -1)
 
-    renewed = written(hosts.renew_probe, taken, LEASE_MS)
+    renewed = written(host_health.renew_probe, taken, LEASE_MS)
 
     assert renewed.until_ms > taken.until_ms
-    assert written(hosts.take_probe, LEASE_MS) is None
-    written(hosts.record_reached, "vis")
-    assert written(hosts.renew_probe, renewed, LEASE_MS) is None
+    assert written(host_health.take_probe, LEASE_MS) is None
+    written(host_health.record_reached, "vis")
+    assert written(host_health.renew_probe, renewed, LEASE_MS) is None
     assert claim() is not None
 
 
@@ -178,14 +178,14 @@ def test_a_probe_that_no_clock_can_mean_is_due(submit, claim, written, database)
     with database.writing() as session:
         session.execute(update(HostRecord).where(HostRecord.name == "vis").values(probe_at_ms=2**50))
 
-    assert written(hosts.take_probe, LEASE_MS).host == "vis"
+    assert written(host_health.take_probe, LEASE_MS).host == "vis"
 
 
 def test_a_host_that_answers_with_a_refusal_lets_its_jobs_hear_so(submit, claim, written):
     submit()
     unreachable(written, claim())
 
-    written(hosts.record_refused, "vis", "login-refused")
+    written(host_health.record_refused, "vis", "login-refused")
 
     assert claim() is not None
 
@@ -205,28 +205,28 @@ def test_past_the_deadline_a_job_that_waited_for_a_host_fails_for_that_reason(su
 
 def test_jobs_of_a_paused_host_wait_until_it_is_resumed(submit, claim, written, report, database):
     job_id = submit()
-    written(hosts.set_paused, "vis", True)
+    written(host_health.set_paused, "vis", True)
 
     assert claim() is None
     told = report(job_id)
     assert (told.phase, told.code, told.next_attempt_at) == (Phase.BLOCKED, None, None)
     assert "paused vis" in told.reason
     with database.reading() as session:
-        assert hosts.health(session)["vis"].state == "paused"
+        assert host_health.health(session)["vis"].state == "paused"
 
-    written(hosts.set_paused, "vis", False)
+    written(host_health.set_paused, "vis", False)
     assert claim().job_id == job_id
 
 
 def test_a_job_that_was_lost_twice_runs_alone_on_its_machine(submit, claim, written, lose):
-    written(hosts.know, ["vis"])
-    written(hosts.record_reached, "vis")
+    written(host_health.know, ["vis"])
+    written(host_health.record_reached, "vis")
     suspect = submit()
     for _ in range(2):
         claim()
         lose()
     other = submit(destination="hpc")
-    written(hosts.record_reached, "hpc")
+    written(host_health.record_reached, "hpc")
 
     assert claim().job_id == suspect
     assert claim() is None
@@ -236,19 +236,19 @@ def test_a_job_that_was_lost_twice_runs_alone_on_its_machine(submit, claim, writ
 def test_a_job_that_was_lost_twice_waits_until_its_machine_is_quiet_and_keeps_others_from_beginning(
     submit, claim, written, lose
 ):
-    written(hosts.know, ["vis"])
-    written(hosts.record_reached, "vis")
+    written(host_health.know, ["vis"])
+    written(host_health.record_reached, "vis")
     suspect = submit()
     for _ in range(2):
         claim()
         lose()
-    written(hosts.set_paused, "vis", True)
+    written(host_health.set_paused, "vis", True)
     running = submit(destination="hpc")
-    written(hosts.record_reached, "hpc")
+    written(host_health.record_reached, "hpc")
     held = claim()
     assert held.job_id == running
     submit(destination="hpc")
-    written(hosts.set_paused, "vis", False)
+    written(host_health.set_paused, "vis", False)
 
     assert claim() is None
     written(claims.fail, held, HostUnreachable.code, "vis")
@@ -267,7 +267,7 @@ def test_a_job_that_is_lost_while_it_runs_alone_is_poison(submit, claim, written
 
 def test_a_job_whose_files_arrive_is_not_to_blame_for_the_workers_that_it_lost(submit, claim, written, lose):
     job_id = submit()
-    written(plans.record_plan, claim(), "/b", 0, [a_file(f"/b/{number}") for number in range(5)])
+    written(file_lists.record_plan, claim(), "/b", 0, [a_file(f"/b/{number}") for number in range(5)])
     lose()
     for number in range(5):
         written(files.record_arrived, claim(), number, FileState.PUBLISHED, 1, "ab", "size", None)
@@ -285,14 +285,14 @@ def test_a_job_that_was_handed_back_is_not_suspected(submit, claim, written, los
 
 
 def hold(written, held, place="vis:22/b"):
-    written(plans.record_plan, held, "/b", 0, [a_file("/b", 1)])
+    written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 1)])
     if refused := written(files.take_place, held, 0, place, 1, LEASE_MS):
         raise refused
 
 
 def test_a_job_waits_while_another_writes_to_the_same_path(submit, claim, written):
     submit(), submit()
-    written(hosts.record_reached, "vis")
+    written(host_health.record_reached, "vis")
     first, second = claim(), claim()
     hold(written, first)
 
@@ -307,7 +307,7 @@ def test_a_job_waits_while_another_writes_to_the_same_path(submit, claim, writte
 
 def test_a_job_is_superseded_by_a_later_one_that_has_published(submit, claim, written):
     submit(), submit()
-    written(hosts.record_reached, "vis")
+    written(host_health.record_reached, "vis")
     older, later = claim(), claim()
     hold(written, later)
     written(files.mark_publishing, later, 0, 1, "ab", "size", Phase.PUBLISHING, LEASE_MS)
@@ -320,7 +320,7 @@ def test_a_job_is_superseded_by_a_later_one_that_has_published(submit, claim, wr
 
 def test_a_path_at_which_a_lost_attempt_may_still_publish_stays_held(submit, claim, written, lose):
     submit(), submit()
-    written(hosts.record_reached, "vis")
+    written(host_health.record_reached, "vis")
     first, second = claim(), claim()
     hold(written, first)
     written(files.mark_publishing, first, 0, 1, "ab", "size", Phase.PUBLISHING, LEASE_MS)
@@ -343,7 +343,7 @@ def test_a_waiting_job_is_cancelled_at_once(submit, claim, written, report):
 def test_a_running_job_is_cancelled_once_its_attempt_has_stopped(submit, claim, written, report):
     job_id = submit()
     held = claim()
-    written(leftovers.record_leftover, held, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
+    written(temporary_files.record_leftover, held, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
 
     written(claims.cancel, job_id)
 
@@ -354,7 +354,7 @@ def test_a_running_job_is_cancelled_once_its_attempt_has_stopped(submit, claim, 
     assert isinstance(written(claims.why_not, held), Cancelled)
     assert written(claims.end_cancelled, held)
     assert report(job_id).status is Status.CANCELLED
-    assert [left.path for left in written(leftovers.take_leftovers, 10, 1000)] == ["/x"]
+    assert [left.path for left in written(temporary_files.take_leftovers, 10, 1000)] == ["/x"]
 
 
 def test_a_job_whose_worker_dies_before_it_has_stopped_is_cancelled_with_its_lease(submit, claim, written, lose):
@@ -368,7 +368,7 @@ def test_a_job_whose_worker_dies_before_it_has_stopped_is_cancelled_with_its_lea
 def test_a_job_that_may_have_published_is_not_cancelled(submit, claim, written, lose, report):
     job_id = submit()
     held = claim()
-    written(plans.record_plan, held, "/b", 0, [a_file("/b", 1)])
+    written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 1)])
     written(files.mark_publishing, held, 0, 1, "ab", "size", Phase.PUBLISHING, LEASE_MS)
 
     written(claims.cancel, job_id)

@@ -7,14 +7,13 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.engine import make_url
 
-from data_mover import migrations
-from data_mover.db import Database
-from data_mover.errors import Cancelled, Fenced, Stalled
-from data_mover.jobs import claims, files, history, plans
-from data_mover.jobs.leases import Lease, LeaseTerms
-from data_mover.jobs.models import Job
-from data_mover.jobs.plans import PlannedFile
-from data_mover.jobs.states import FileKind, FileState
+from data_mover.domain.errors import Cancelled, Fenced, Stalled
+from data_mover.domain.states import FileKind, FileState
+from data_mover.execution.heartbeat import Lease, LeaseTerms
+from data_mover.store import claims, file_lists, files, migrations, reports
+from data_mover.store.database import Database
+from data_mover.store.file_lists import PlannedFile
+from data_mover.store.models import Job
 from tests.integration.conftest import a_submission
 from tests.servers.postgresql import postgresql_server
 from tests.servers.processes import eventually
@@ -26,7 +25,7 @@ TERMS = LeaseTerms(lease_seconds=1, beat_seconds=0.05, idle_seconds=0.5)
 def claimed(database):
     """A job that has just been claimed."""
     with database.writing() as session:
-        history.add(session, a_submission())
+        reports.add(session, a_submission())
     places = {"disk": 1, "vis": 1}
     with database.writing() as session:
         [head] = claims.heads(session, WORKER, places)
@@ -52,7 +51,7 @@ def test_a_transfer_that_moves_keeps_its_lease_and_its_progress_is_on_record(dat
     assert lease.lost is None
     with database.writing() as session:
         assert claims.take_back_lost(session, TERMS.lease_ms, 10) == []
-        told = history.report(session, "ann", held.job_id)
+        told = reports.report(session, "ann", held.job_id)
     assert told.bytes_done > 40
     assert told.bytes_per_second > 0
 
@@ -60,7 +59,7 @@ def test_a_transfer_that_moves_keeps_its_lease_and_its_progress_is_on_record(dat
 def test_what_earlier_attempts_have_brought_is_counted_and_keeps_the_lease(database, held, aborted):
     planned = [PlannedFile(FileKind.FILE, 0, f"/{name}", name, f"/d/{name}", 100) for name in "ab"]
     with database.writing() as session:
-        assert plans.record_plan(session, held, "/d", 0, planned)
+        assert file_lists.record_plan(session, held, "/d", 0, planned)
         assert files.record_arrived(session, held, 0, FileState.PUBLISHED, 100, "0" * 64, "size", None)
         figures = files.figures(session, held)
 
@@ -74,7 +73,7 @@ def test_what_earlier_attempts_have_brought_is_counted_and_keeps_the_lease(datab
 
 def bytes_done(database, held):
     with database.reading() as session:
-        return history.report(session, "ann", held.job_id).bytes_done
+        return reports.report(session, "ann", held.job_id).bytes_done
 
 
 def test_a_transfer_in_which_nothing_moves_is_stalled_however_often_it_says_the_same(database, held, aborted):

@@ -5,10 +5,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.engine import make_url
 
-from data_mover import migrations
-from data_mover.db import Database
-from data_mover.errors import ConfigurationError
-from data_mover.jobs.models import Base
+from data_mover.domain.errors import ConfigurationError
+from data_mover.store import migrations
+from data_mover.store.database import Database
+from data_mover.store.models import Base
 from tests.servers.processes import free_port
 
 

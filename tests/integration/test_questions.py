@@ -3,13 +3,13 @@
 import pytest
 from sqlalchemy import update
 
-from data_mover.jobs import questions
-from data_mover.jobs.models import Question
-from data_mover.jobs.questions import ExpectedFailure, PlanReport
-from data_mover.jobs.states import Phase
-from data_mover.jobs.wanted import Wanted
-from data_mover.locations import Endpoint, IfExists
-from data_mover.selection import Links, Selection
+from data_mover.domain.locations import Endpoint, IfExists
+from data_mover.domain.move_spec import Wanted
+from data_mover.domain.selection import Links, Selection
+from data_mover.domain.states import Phase
+from data_mover.store import plan_requests
+from data_mover.store.models import Question
+from data_mover.store.plan_requests import ExpectedFailure, PlanReport
 
 LEASE_MS = 30_000
 WANTED = Wanted(
@@ -32,7 +32,7 @@ ENDS = {
 def told(database):
     def read(question):
         with database.reading() as session:
-            return questions.told(session, question)
+            return plan_requests.told(session, question)
 
     return read
 
@@ -41,7 +41,7 @@ def told(database):
 def waiting(database):
     def read():
         with database.reading() as session:
-            return questions.waiting(session)
+            return plan_requests.waiting(session)
 
     return read
 
@@ -57,86 +57,86 @@ def change(written):
 
 
 def test_a_question_arrives_as_it_was_asked(written, told, waiting):
-    question = written(questions.ask, "ann", WANTED)
+    question = written(plan_requests.ask, "ann", WANTED)
 
     assert waiting()
     assert told(question) == PlanReport(**ENDS)
-    assert written(questions.take, LEASE_MS) == (question, 1, WANTED)
+    assert written(plan_requests.take, LEASE_MS) == (question, 1, WANTED)
 
 
 def test_the_same_question_is_one_and_that_of_another_caller_another(written):
-    first = written(questions.ask, "ann", WANTED)
+    first = written(plan_requests.ask, "ann", WANTED)
 
-    assert written(questions.ask, "ann", WANTED) == first
-    assert written(questions.ask, "bob", WANTED) != first
+    assert written(plan_requests.ask, "ann", WANTED) == first
+    assert written(plan_requests.ask, "bob", WANTED) != first
 
 
 def test_an_answer_is_told_as_it_was_found(written, told, waiting):
-    question = written(questions.ask, "ann", WANTED)
-    taken = written(questions.take, LEASE_MS)
+    question = written(plan_requests.ask, "ann", WANTED)
+    taken = written(plan_requests.take, LEASE_MS)
     report = PlanReport(phase=Phase.RESOLVING, path="/b", files_total=3, bytes_total=None, bytes_free=2**60, **ENDS)
     report.failures.append(ExpectedFailure("a", "no-such-file", "There is none."))
     report.expect("no-such-file", "There is none.")
 
-    assert written(questions.tell, taken, report, LEASE_MS)
+    assert written(plan_requests.tell, taken, report, LEASE_MS)
     assert told(question) == report
     assert (report.retryable, report.who_can_fix) == (False, "caller")
     report.complete = True
-    assert written(questions.tell, taken, report, LEASE_MS)
+    assert written(plan_requests.tell, taken, report, LEASE_MS)
     assert told(question) == report
     assert not waiting()
-    written(questions.forget, question)
+    written(plan_requests.forget, question)
     assert told(question) is None
 
 
 def test_one_worker_has_a_question_until_its_lease_is_over(written, waiting, change):
-    written(questions.ask, "ann", WANTED)
-    first = written(questions.take, LEASE_MS)
+    written(plan_requests.ask, "ann", WANTED)
+    first = written(plan_requests.take, LEASE_MS)
 
-    assert written(questions.take, LEASE_MS) is None
+    assert written(plan_requests.take, LEASE_MS) is None
     assert not waiting()
     change(lease_until_ms=1)
-    second = written(questions.take, LEASE_MS)
+    second = written(plan_requests.take, LEASE_MS)
 
     assert second.number == 2
-    assert not written(questions.tell, first, PlanReport(complete=True), LEASE_MS)
-    assert written(questions.tell, second, PlanReport(complete=True), LEASE_MS)
+    assert not written(plan_requests.tell, first, PlanReport(complete=True), LEASE_MS)
+    assert written(plan_requests.tell, second, PlanReport(complete=True), LEASE_MS)
 
 
 def test_a_question_that_is_handed_back_waits_for_another_worker(written, waiting):
-    written(questions.ask, "ann", WANTED)
-    taken = written(questions.take, LEASE_MS)
+    written(plan_requests.ask, "ann", WANTED)
+    taken = written(plan_requests.take, LEASE_MS)
 
-    written(questions.hand_back, taken)
+    written(plan_requests.hand_back, taken)
 
     assert waiting()
 
 
 @pytest.mark.parametrize("days", [-1, 1], ids=["long ago", "by a clock that was ahead"])
 def test_a_question_that_nobody_asks_any_more_is_given_up_and_forgotten(written, waiting, change, told, days):
-    question = written(questions.ask, "ann", WANTED)
-    taken = written(questions.take, LEASE_MS)
+    question = written(plan_requests.ask, "ann", WANTED)
+    taken = written(plan_requests.take, LEASE_MS)
     change(asked_ms=Question.asked_ms + days * 86_400_000)
 
-    assert not written(questions.tell, taken, PlanReport(), LEASE_MS)
+    assert not written(plan_requests.tell, taken, PlanReport(), LEASE_MS)
     assert not waiting()
-    written(questions.forget_abandoned)
+    written(plan_requests.forget_abandoned)
     assert told(question) is None
 
 
 def test_nobody_hears_the_answer_to_another_question(written, told):
-    first = written(questions.ask, "ann", WANTED)
-    written(questions.forget, first)
+    first = written(plan_requests.ask, "ann", WANTED)
+    written(plan_requests.forget, first)
 
-    second = written(questions.ask, "bob", WANTED)
+    second = written(plan_requests.ask, "bob", WANTED)
 
     assert second != first
     assert told(first) is None
 
 
 def test_a_question_that_is_asked_is_not_forgotten(written, told):
-    question = written(questions.ask, "ann", WANTED)
+    question = written(plan_requests.ask, "ann", WANTED)
 
-    written(questions.forget_abandoned)
+    written(plan_requests.forget_abandoned)
 
     assert told(question) is not None

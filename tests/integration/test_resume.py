@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from data_mover.errors import MoveFailure
-from data_mover.protocols import PROTOCOLS, connect
+from data_mover.backends import PROTOCOLS, connect
+from data_mover.domain.errors import MoveFailure
 from data_mover.transfer import Order, move_file
 from tests.servers.proxy import Fault, proxy
 from tests.unit.transfer.diary import Diary, files

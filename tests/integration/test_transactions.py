@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import text
 
-from data_mover.db import Database
-from data_mover.errors import ServiceUnavailable
+from data_mover.domain.errors import ServiceUnavailable
+from data_mover.store.database import Database
 from tests.conftest import new_postgresql_database
 from tests.servers.processes import eventually
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from data_mover.protocols import PROTOCOLS, connect
-from data_mover.protocols.base import Source
-from data_mover.protocols.options import HostOptions
+from data_mover.backends import PROTOCOLS, connect
+from data_mover.backends.api import Source
+from data_mover.backends.options import HostOptions
 from tests.servers.asyncssh_server import asyncssh_server
 from tests.servers.busybox import busybox_shell
 from tests.servers.dropbear import dropbear_server

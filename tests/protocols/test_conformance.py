@@ -10,7 +10,8 @@ from contextlib import suppress
 
 import pytest
 
-from data_mover.errors import (
+from data_mover.backends.api import Kind, NewFile
+from data_mover.domain.errors import (
     CannotReplace,
     ConnectionLost,
     HostFailed,
@@ -25,7 +26,6 @@ from data_mover.errors import (
     SourceChanged,
     VerifyFailed,
 )
-from data_mover.protocols.base import Kind, NewFile
 from tests.servers.processes import eventually
 
 SIZES = [0, 1, 32_767, 32_768, 32_769, 261_120, 261_121, 5 * 2**20]

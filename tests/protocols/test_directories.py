@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from data_mover.errors import (
+from data_mover.backends import PROTOCOLS, connect
+from data_mover.backends.api import Kind, NewFile
+from data_mover.domain.errors import (
     HostFailed,
     MoveFailure,
     NoRoot,
@@ -17,8 +19,6 @@ from data_mover.errors import (
     NotAtomic,
     PermissionRefused,
 )
-from data_mover.protocols import PROTOCOLS, connect
-from data_mover.protocols.base import Kind, NewFile
 from tests.protocols.test_conformance import MODIFIED, NAMES, content, get, need_name, put
 from tests.servers.processes import eventually
 from tests.servers.small_disk import small_disk

@@ -4,10 +4,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from data_mover.errors import MoveFailure, NoSpace, PermissionRefused
-from data_mover.protocols import PROTOCOLS
-from data_mover.protocols.base import NewFile
-from data_mover.protocols.options import SshOptions
+from data_mover.backends import PROTOCOLS
+from data_mover.backends.api import NewFile
+from data_mover.backends.ssh.options import SshOptions
+from data_mover.domain.errors import MoveFailure, NoSpace, PermissionRefused
 from tests.protocols.conftest import Host
 from tests.servers.asyncssh_server import asyncssh_server
 from tests.servers.small_disk import small_disk

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from data_mover.registry import HostEntry, host_entries
-from data_mover.scripts.host_check import check_host
+from data_mover.checks.host import check_host
+from data_mover.config.registry import HostEntry, host_entries
 from tests.servers.asyncssh_server import PASSWORD, asyncssh_server
 from tests.servers.deployment import INI, host_table
 from tests.servers.faulty_shell import faulty_shell
@@ -291,7 +291,7 @@ class TestTheCommand:
                     database_url="sqlite:////nowhere.db", redis_url="redis://127.0.0.1:1/0", port=1, extra="", pace=""
                 )
             )
-            command = [sys.executable, "-m", "data_mover.scripts.command", "-c", str(tmp_path / "service.ini")]
+            command = [sys.executable, "-m", "data_mover.cli.main", "-c", str(tmp_path / "service.ini")]
             return subprocess.run(
                 [*command, "hosts", "check", *arguments],
                 env={**os.environ, **environment},

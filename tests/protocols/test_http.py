@@ -9,7 +9,11 @@ from itertools import chain, repeat
 
 import pytest
 
-from data_mover.errors import (
+from data_mover.backends import connect
+from data_mover.backends.http import backend
+from data_mover.backends.http.allowed_sites import Web
+from data_mover.backends.http.options import HttpOptions
+from data_mover.domain.errors import (
     CertificateRefused,
     ConnectionLost,
     Encoded,
@@ -28,9 +32,6 @@ from data_mover.errors import (
     TooLarge,
     TooSlow,
 )
-from data_mover.protocols import connect, http
-from data_mover.protocols.options import HttpOptions
-from data_mover.protocols.web import Web
 from tests.servers.processes import free_port
 from tests.servers.web import web_server
 
@@ -636,7 +637,7 @@ def test_connections_leave_no_descriptor(server):
 
 
 def test_an_answer_that_has_waited_is_asked_for_again(server, monkeypatch):
-    monkeypatch.setattr(http, "_FRESH_SECONDS", 0)
+    monkeypatch.setattr(backend, "_FRESH_SECONDS", 0)
     versions = iter(['"one"', '"one"', '"one"', '"two"'])
     server.faults["/waiting"] = lambda handler: handler.answer(200, CONTENT, ETag=next(versions))
 

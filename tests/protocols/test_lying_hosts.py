@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from data_mover.errors import MoveFailure
-from data_mover.protocols import PROTOCOLS, connect
-from data_mover.protocols.base import BLOCK_BYTES, Files
+from data_mover.backends import PROTOCOLS, connect
+from data_mover.backends.api import BLOCK_BYTES, Files
+from data_mover.domain.errors import MoveFailure
 from data_mover.transfer import Order, move_file
 from tests.servers.faulty_sftp import Fault, FaultyServer, faulty_server
 from tests.servers.processes import eventually

@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from data_mover.errors import ConnectionLost, HostFailed, Stalled
-from data_mover.protocols import PROTOCOLS, connect
-from data_mover.protocols.base import Kind
+from data_mover.backends import PROTOCOLS, connect
+from data_mover.backends.api import Kind
+from data_mover.domain.errors import ConnectionLost, HostFailed, Stalled
 from tests.servers.faulty_sftp import Fault, faulty_server
 from tests.servers.openssh import openssh_server
 

@@ -7,7 +7,11 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from data_mover.errors import (
+from data_mover.backends import connect
+from data_mover.backends.api import Kind, NewFile
+from data_mover.backends.s3.backend import PART_BYTES, RANGE_BYTES, S3Files
+from data_mover.backends.s3.options import S3Options
+from data_mover.domain.errors import (
     BadName,
     CertificateRefused,
     ConnectionLost,
@@ -20,11 +24,7 @@ from data_mover.errors import (
     Stalled,
     VerifyFailed,
 )
-from data_mover.protocols import connect
-from data_mover.protocols.base import Kind, NewFile
-from data_mover.protocols.options import S3Options
-from data_mover.protocols.s3 import PART_BYTES, RANGE_BYTES, S3Files
-from data_mover.selection import Selection
+from data_mover.domain.selection import Selection
 from data_mover.transfer import list_source
 from tests.protocols.test_conformance import MODIFIED, content, get, put
 from tests.servers.processes import LOOPBACK, free_port

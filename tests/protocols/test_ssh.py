@@ -10,10 +10,17 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from data_mover.errors import ConnectionLost, HostKeyMismatch, HostUnreachable, LoginRefused, MoveFailure, Stalled
-from data_mover.protocols.base import NewFile
-from data_mover.protocols.options import SshOptions
-from data_mover.protocols.ssh import SshConnection
+from data_mover.backends.api import NewFile
+from data_mover.backends.ssh.connection import SshConnection
+from data_mover.backends.ssh.options import SshOptions
+from data_mover.domain.errors import (
+    ConnectionLost,
+    HostKeyMismatch,
+    HostUnreachable,
+    LoginRefused,
+    MoveFailure,
+    Stalled,
+)
 from tests.protocols.conftest import Host
 from tests.servers.asyncssh_server import PASSWORD, asyncssh_server
 from tests.servers.openssh import openssh_server
@@ -81,7 +88,7 @@ def test_another_host_key_is_refused_before_any_login(ssh_host, monkeypatch):
         asked.append(secret)
         return "hunter2"
 
-    monkeypatch.setattr("data_mover.secrets.SecretReference.read", read)
+    monkeypatch.setattr("data_mover.domain.secrets.SecretReference.read", read)
     with pytest.raises(HostKeyMismatch):
         ssh_host.changed(host_key=OTHER_KEY, key_file=None, password="env:SECRET").connect()
 

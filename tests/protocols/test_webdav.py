@@ -6,7 +6,10 @@ from functools import partial
 
 import pytest
 
-from data_mover.errors import (
+from data_mover.backends import connect
+from data_mover.backends.api import Kind, NewFile
+from data_mover.backends.webdav.options import WebdavOptions
+from data_mover.domain.errors import (
     CannotReplace,
     CertificateRefused,
     ConnectionLost,
@@ -22,9 +25,6 @@ from data_mover.errors import (
     SourceChanged,
     Stalled,
 )
-from data_mover.protocols import connect
-from data_mover.protocols.base import Kind, NewFile
-from data_mover.protocols.options import WebdavOptions
 from tests.protocols.test_conformance import MODIFIED, content, put
 from tests.servers.processes import LOOPBACK, eventually, free_port
 from tests.servers.proxy import Fault, proxy

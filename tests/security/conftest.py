@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
-from data_mover.db import Database
-from data_mover.jobs.models import Job
+from data_mover.store.database import Database
+from data_mover.store.models import Job
 from tests.servers.deployment import deployment, host_table
 
 DATASETS = """

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_mover.rpc.methods import METHODS
-from data_mover.rpc.requests import Options
-from data_mover.rpc.system import SYSTEM_METHODS
+from data_mover.web.parsing import Options
+from data_mover.web.xmlrpc.methods import METHODS
+from data_mover.web.xmlrpc.system import SYSTEM_METHODS
 from tests.servers.http import answered, call_request
 
 SOURCE = {"host": "disk", "path": "/a"}

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from data_mover.errors import ConnectionLost, HostUnreachable, MoveFailure, NotAllowed, Refusal
-from data_mover.locations import parse_source
-from data_mover.protocols import connect
-from data_mover.protocols import http_connections as connections
-from data_mover.registry import OPEN_WEB, load_registry
+from data_mover.backends import connect
+from data_mover.backends.http import client as connections
+from data_mover.config.registry import OPEN_WEB, load_registry
+from data_mover.domain.errors import ConnectionLost, HostUnreachable, MoveFailure, NotAllowed, Refusal
+from data_mover.domain.locations import parse_source
 from tests.servers.web import web_server
 
 #: what a name server says of names, which it may say otherwise the next time

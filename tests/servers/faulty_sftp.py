@@ -16,7 +16,7 @@ from pathlib import Path
 
 import asyncssh
 
-from data_mover.protocols.sftp_messages import Attributes, Named, names, string
+from data_mover.backends.sftp.messages import Attributes, Named, names, string
 from tests.servers.openssh import SshServer, make_keys
 from tests.servers.processes import LOOPBACK, program
 

@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from data_mover.errors import FAILURES
-from data_mover.protocols.options import HttpOptions, LocalOptions, S3Options, SshOptions, WebdavOptions
-from data_mover.registry import OPEN_WEB, Dataset, load_registry
-from data_mover.rpc.methods import METHODS
-from data_mover.rpc.requests import Options
-from data_mover.settings import Settings
+from data_mover.backends.http.options import HttpOptions
+from data_mover.backends.local.options import LocalOptions
+from data_mover.backends.s3.options import S3Options
+from data_mover.backends.ssh.options import SshOptions
+from data_mover.backends.webdav.options import WebdavOptions
+from data_mover.config.registry import OPEN_WEB, Dataset, load_registry
+from data_mover.config.settings import Settings
+from data_mover.domain.errors import FAILURES
+from data_mover.web.parsing import Options
+from data_mover.web.xmlrpc.methods import METHODS
 from tests.crash.matrix import ERRAND_POINTS, FOLDER_POINTS, LISTING_POINTS, WEB_POINTS, WORKER_POINTS
 
 MODELS = (LocalOptions, SshOptions, HttpOptions, S3Options, WebdavOptions, Dataset)

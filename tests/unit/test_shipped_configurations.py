@@ -7,10 +7,10 @@ import plaster
 import pytest
 from packaging.requirements import Requirement
 
-from data_mover.protocols import PROTOCOLS
-from data_mover.registry import load_registry
-from data_mover.scripts.demo_directory import SUPERVISOR
-from data_mover.settings import Settings
+from data_mover.backends import PROTOCOLS
+from data_mover.config.registry import load_registry
+from data_mover.config.settings import Settings
+from data_mover.demo.deployment import SUPERVISOR
 
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from data_mover.protocols.local import LocalFiles
-from data_mover.protocols.options import LocalOptions
+from data_mover.backends.local.backend import LocalFiles
+from data_mover.backends.local.options import LocalOptions
 
 
 class Diary:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from data_mover.selection import Selection
+from data_mover.domain.selection import Selection
 from data_mover.transfer import list_source
-from data_mover.transfer.plan import aside_path, temporary_path, tree_path
-from tests.unit.transfer.test_move import files
+from data_mover.transfer.names import aside_path, temporary_path, tree_path
+from tests.unit.transfer.test_stages import files
 
 
 def listed(root):

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from data_mover.errors import (
+from data_mover.backends.api import BLOCK_BYTES
+from data_mover.backends.local.backend import LocalFiles
+from data_mover.domain.errors import (
     Cancelled,
     ConnectionLost,
     Fenced,
@@ -23,9 +25,7 @@ from data_mover.errors import (
     Stopped,
     VerifyFailed,
 )
-from data_mover.locations import IfExists
-from data_mover.protocols.base import BLOCK_BYTES
-from data_mover.protocols.local import LocalFiles
+from data_mover.domain.locations import IfExists
 from data_mover.transfer import Checkpoint, Leftover, Order, move_file
 from tests.unit.transfer.diary import Diary, files
 

@@ -1,0 +1,240 @@
+"""Web servers, as sources. A path stands below the root of a registered server, or is a URL as it was asked for."""
+
+import math
+import time
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Self
+from urllib.parse import urldefrag, urljoin
+
+from urllib3.response import BaseHTTPResponse
+
+from data_mover.backends.api import BLOCK_BYTES, Block, Facts, Reader, Source
+from data_mover.backends.http.allowed_sites import holds, url_below
+from data_mover.backends.http.auth import authorization, field_of
+from data_mover.backends.http.client import HttpConnection, Terms
+from data_mover.backends.http.options import HttpOptions, WebOptions
+from data_mover.backends.http.responses import continues, facts_of, has_parts, name_of, range_of, text_of
+from data_mover.backends.options import HostOptions
+from data_mover.domain.errors import (
+    ConnectionLost,
+    HttpMissing,
+    HttpRefused,
+    NotAllowed,
+    SourceChanged,
+    TooLarge,
+    TooSlow,
+)
+from data_mover.domain.urls import Url, safe_name
+
+MAX_REDIRECTS = 5
+_REDIRECTS = (301, 302, 303, 307, 308)
+#: small pieces are gathered for so long
+_GATHERING_SECONDS = 0.25
+#: an answer that was left waiting for longer may have been given up by the server: it is asked again
+_FRESH_SECONDS = 5
+
+
+class HttpSource(Source):
+    """A web server, or the web. Every request has a connection of its own. There is no way to list what is there."""
+
+    has_directories = False
+
+    def __init__(self, host: str, options: WebOptions) -> None:
+        self.host = host
+        self.options: WebOptions = options
+        self._open: set[HttpConnection] = set()
+        self._names: dict[str, str] = {}
+        self._aborted = False
+
+    @classmethod
+    def connect(cls, host: str, options: HostOptions) -> Self:
+        """A server must answer, and prove who it is; what it thinks of the login it tells of each file."""
+        if not isinstance(options, WebOptions):
+            raise TypeError(options)
+        source = cls(host, options)
+        if isinstance(options, HttpOptions):
+            _login_fields(host, options)
+            source.release(source._dial(url_below(options, "/"), host))
+        return source
+
+    def name(self, path: str) -> str:
+        """The server is asked only where it may name files itself, and once."""
+        if path not in self._names:
+            self._names[path] = self._asked_name(path) or super().name(Url.parse(path).name if "://" in path else path)
+        return self._names[path]
+
+    def facts(self, path: str) -> Facts | None:
+        """Asked for as the file is, and broken off: many servers answer nothing else as they answer that."""
+        try:
+            with self.open(path) as reader:
+                return reader.facts
+        except HttpMissing:
+            return None
+
+    def open(self, path: str) -> Reader:
+        """HttpMissing is no such file; whatever else but 200 is answered is an HttpRefused."""
+        return HttpReader(self, path)
+
+    def abort(self) -> None:
+        self._aborted = True
+        for connection in tuple(self._open):
+            connection.abort()
+
+    def close(self) -> None:
+        for connection in tuple(self._open):
+            self.release(connection)
+
+    def answer(self, path: str, headers: dict[str, str]) -> tuple["HttpConnection", BaseHTTPResponse]:
+        """The answer to GET, redirects followed: each is judged as the first URL was, and no login goes elsewhere."""
+        name, url = self.named(path), self._url(path)
+        for _ in range(MAX_REDIRECTS + 1):
+            connection = self._dial(url, name)
+            try:
+                response = connection.ask(url, {**headers, **self._login(url)})
+                location = text_of(response, "Location")
+                if response.status not in _REDIRECTS or location is None:
+                    return connection, response
+                url = _led(url, location, name)
+            except BaseException:
+                self.release(connection)
+                raise
+            self.release(connection)
+        raise HttpRefused(response.status, f"{name}: more than {MAX_REDIRECTS} redirects")
+
+    def release(self, connection: HttpConnection) -> None:
+        self._open.discard(connection)
+        connection.close()
+
+    def _asked_name(self, path: str) -> str | None:
+        if not self.options.content_disposition:
+            return None
+        with self.open(path) as reader:
+            return reader.name
+
+    def _url(self, path: str) -> Url:
+        try:
+            if path.startswith("/") and isinstance(self.options, HttpOptions):
+                return url_below(self.options, path)
+            return Url.parse(path)
+        except ValueError as mistake:
+            raise NotAllowed(f"{self.named(path)}: {mistake}") from None
+
+    def _dial(self, url: Url, name: str) -> HttpConnection:
+        if not self._aborted:
+            connection = HttpConnection.open(url, self._terms(url, name), name)
+            self._open.add(connection)
+            if not self._aborted:
+                return connection
+            self.release(connection)
+        raise ConnectionLost(name)
+
+    def _terms(self, url: Url, name: str) -> Terms:
+        """NotAllowed where the URL leads to what nobody has named, unless the web is open."""
+        options, web = self.options, self.options.web
+        timeouts = options.connect_timeout_seconds, options.idle_timeout_seconds
+        site = options if isinstance(options, HttpOptions) and holds(options, url) else web.site_of(url)
+        if site is None and not web.is_open:
+            raise NotAllowed(f"{name} leads to {url.origin}")
+        return Terms(*timeouts, site.ca_file if site else options.ca_file, must_be_public=site is None)
+
+    def _login(self, url: Url) -> dict[str, str]:
+        if isinstance(self.options, HttpOptions) and holds(self.options, url):
+            return _login_fields(self.host, self.options)
+        return {}
+
+
+class HttpReader(Reader):
+    """The answer to one request; another one is made where the bytes wanted are not those at hand."""
+
+    def __init__(self, source: HttpSource, path: str) -> None:
+        self._source = source
+        self._path = path
+        self._name = source.named(path)
+        self._began = time.monotonic()
+        self._connection, response = source.answer(path, {})
+        try:
+            self.facts = facts_of(response, self._name)
+            self.name = self._given_name(response)
+            self._require_limits(self.facts.size_bytes or 0)
+        except BaseException:
+            self.close()
+            raise
+
+    def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
+        """Gathered from what comes in small pieces, unless it comes slowly."""
+        if 0 < (self.facts.size_bytes or 0) <= offset_bytes:
+            return
+        if offset_bytes or time.monotonic() - self._began > _FRESH_SECONDS:
+            self._ask_again(offset_bytes)
+        block, since = bytearray(), time.monotonic()
+        for piece in self._pieces(offset_bytes):
+            block += piece
+            if len(block) >= BLOCK_BYTES or time.monotonic() - since >= _GATHERING_SECONDS:
+                yield bytes(block)
+                block, since = bytearray(), time.monotonic()
+        if block:
+            yield bytes(block)
+
+    def close(self) -> None:
+        self._source.release(self._connection)
+
+    def _pieces(self, offset_bytes: int) -> Iterator[bytes]:
+        """As they come. A connection that breaks is followed by another one if it has brought a block or more, and the
+        server tells versions apart so exactly that parts of one fit together."""
+        received_bytes = offset_bytes
+        while True:
+            begun_bytes = received_bytes
+            try:
+                while piece := self._connection.read(BLOCK_BYTES):
+                    received_bytes += len(piece)
+                    self._require_limits(received_bytes)
+                    yield piece
+                return
+            except ConnectionLost:
+                if received_bytes - begun_bytes < BLOCK_BYTES or not has_parts(self.facts):
+                    raise
+            self._ask_again(received_bytes)
+
+    def _ask_again(self, offset_bytes: int) -> None:
+        """For the bytes from the offset on, of the same version; what a server sends before them is dropped."""
+        self.close()
+        self._connection, response = self._source.answer(self._path, range_of(self.facts, offset_bytes))
+        if not continues(response, self.facts, offset_bytes, self._name):
+            raise SourceChanged(self._name)
+        before_bytes = offset_bytes if response.status == HTTPStatus.OK else 0
+        while before_bytes > 0 and (piece := self._connection.read(min(before_bytes, BLOCK_BYTES))):
+            before_bytes -= len(piece)
+            self._require_limits(0)
+
+    def _given_name(self, response: BaseHTTPResponse) -> str | None:
+        """None for a path that is literal, whose last segment is the name."""
+        if self._source.options.content_disposition and (name := name_of(response)):
+            return safe_name(name)
+        return None if self._path.startswith("/") else Url.parse(self._path).name
+
+    def _require_limits(self, size_bytes: int) -> None:
+        options = self._source.options
+        if options.max_size is not None and size_bytes > options.max_size:
+            raise TooLarge(f"{self._name} has more than {options.max_size} bytes")
+        if time.monotonic() - self._began > (options.total_timeout_seconds or math.inf):
+            raise TooSlow(f"{self._name}: more than {options.total_timeout_seconds:g} s")
+
+
+def _led(url: Url, location: str, name: str) -> Url:
+    """Where a redirect leads. NotAllowed if nobody may be led there."""
+    try:
+        led = Url.parse(urldefrag(urljoin(url.full, location)).url)
+    except ValueError as mistake:
+        raise NotAllowed(f"{name}: a redirect that cannot be followed: {mistake}") from None
+    if led.scheme == "http" and url.scheme == "https":
+        raise NotAllowed(f"{name}: a redirect from https to http")
+    return led
+
+
+def _login_fields(host: str, options: HttpOptions) -> dict[str, str]:
+    """The fields that let a request in. LoginRefused if a secret is not where the registry says."""
+    fields = {name: field_of(host, reference) for name, reference in options.headers.items()}
+    if options.cookie:
+        fields["Cookie"] = field_of(host, options.cookie)
+    return fields | authorization(host, options)

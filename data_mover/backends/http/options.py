@@ -1,0 +1,109 @@
+"""What the registry and the settings say of web servers."""
+
+import re
+from typing import Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    Field,
+    PrivateAttr,
+    model_validator,
+)
+
+from data_mover.backends.http.allowed_sites import Web
+from data_mover.backends.options import HostOptions, NetworkAddress, ReadablePath, Root, Secret, Size
+from data_mover.domain.urls import Url
+
+#: those of the protocol itself, and those that have keys of their own
+_OWN_FIELDS = (
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-length",
+    "cookie",
+    "host",
+    "if-range",
+    "range",
+)
+
+
+_FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+class HttpLogin(BaseModel):
+    """Who asks for something over HTTP: nobody, or whoever the registry names in one of two ways."""
+
+    bearer: Secret | None = None
+    username: str | None = None
+    password: Secret | None = None
+
+    @model_validator(mode="after")
+    def _one_login(self) -> Self:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password need each other")
+        if self.bearer and self.password:
+            raise ValueError("takes bearer, or username and password, but not both")
+        return self
+
+
+class WebOptions(HostOptions):
+    """How the web is read. A web server is a source alone, and needs no login."""
+
+    protocol: Literal["http", "https"]
+    root: Root = "/"
+    roles: tuple[Literal["source"]] = ("source",)
+    #: how long a file may take as a whole
+    total_timeout_seconds: float | None = Field(default=None, gt=0)
+    #: in bytes
+    max_size: Size | None = None
+    #: whether the server may name the files
+    content_disposition: bool = False
+    #: certificates to trust in the place of those that the system does
+    ca_file: ReadablePath | None = None
+    #: to what else redirects may lead, which the registry knows
+    _web: Web = PrivateAttr(default_factory=Web)
+
+    @property
+    def web(self) -> Web:
+        return self._web
+
+    def within(self, web: Web) -> Self:
+        """These options, where redirects may lead to the sites of a web."""
+        options = self.model_copy()
+        options._web = web
+        return options
+
+
+class HttpOptions(HttpLogin, WebOptions, NetworkAddress):
+    """A web server. Its login is sent to it alone, and never in clear."""
+
+    cookie: Secret | None = None
+    #: further fields of each request, by their names
+    headers: dict[str, Secret] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_port(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            return {"port": 80 if data.get("protocol") == "http" else 443, **data}
+        return data
+
+    @model_validator(mode="after")
+    def _keeps_the_login_secret(self) -> Self:
+        if self.protocol == "http" and (self.bearer or self.password or self.cookie or self.headers):
+            raise ValueError("sends no secret without TLS; take https")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Self:
+        mistaken = [name for name in self.headers if not _FIELD_NAME.fullmatch(name) or name.lower() in _OWN_FIELDS]
+        if mistaken:
+            raise ValueError(f"headers cannot be set by these names: {', '.join(mistaken)}")
+        Url.parse(self.origin)
+        return self
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, as they stand in the one spelling of a Url."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return Url.parse(f"{self.protocol}://{host}:{self.port}").origin

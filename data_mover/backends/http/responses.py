@@ -1,0 +1,110 @@
+"""What the answers of web servers say of a file."""
+
+import re
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+from urllib3.response import BaseHTTPResponse
+
+from data_mover.backends.api import Facts, Kind
+from data_mover.domain.errors import Encoded, HostFailed, HttpRefused, SizeUnknown
+
+#: of SFTP
+_END_OF_TIME = 2**32
+_STRONG_ETAG = re.compile(r'"[!#-~]+"')
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+
+
+def facts_of(response: BaseHTTPResponse, name: str) -> Facts:
+    """Those of a whole file. HttpRefused if it is none, Encoded, and SizeUnknown where its end could not be told from
+    a connection that breaks."""
+    _require_status(response, name, HTTPStatus.OK)
+    size_bytes = _length(response, name)
+    if size_bytes is None and not response.chunked:
+        raise SizeUnknown(f"{name}, nor where the file ends")
+    return _facts(response, size_bytes)
+
+
+def range_of(facts: Facts, offset_bytes: int) -> dict[str, str]:
+    """The fields of a request for the bytes from the offset on, if the file is still the same."""
+    if offset_bytes == 0:
+        return {}
+    version = _exact_version(facts)
+    return {"Range": f"bytes={offset_bytes}-", **({"If-Range": version} if version else {})}
+
+
+def has_parts(facts: Facts) -> bool:
+    """Whether parts that were asked for one after the other are sure to be of one and the same file."""
+    return facts.size_bytes is not None and _exact_version(facts) is not None
+
+
+def continues(response: BaseHTTPResponse, facts: Facts, offset_bytes: int, name: str) -> bool:
+    """Whether the answer is of the same version: the rest from the offset on, or the whole file.
+
+    HttpRefused, Encoded.
+    """
+    if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        return False
+    if response.status != HTTPStatus.PARTIAL_CONTENT:
+        return facts_of(response, name) == facts
+    _require_status(response, name, HTTPStatus.PARTIAL_CONTENT)
+    found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if found is None or int(found[1]) != offset_bytes or offset_bytes == 0:
+        raise HostFailed(f"{name}: another range than was asked for")
+    now = _facts(response, None if found[2] == "*" else int(found[2]))
+    told = (now.size_bytes, now.version, now.modified_at or facts.modified_at)
+    return told == (facts.size_bytes, facts.version, facts.modified_at)
+
+
+def name_of(response: BaseHTTPResponse) -> str | None:
+    """The name that the server gives the file, without a directory."""
+    message = Message()
+    message["Content-Disposition"] = text_of(response, "Content-Disposition") or ""
+    name = message.get_filename()
+    return re.split(r"[/\\]", name)[-1] if name else None
+
+
+def text_of(response: BaseHTTPResponse, field: str) -> str | None:
+    """The value of a field: the library reads bytes as ISO 8859-1, whatever they are, and servers send UTF-8."""
+    value = response.headers.get(field)
+    try:
+        return value and value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
+
+
+def _require_status(response: BaseHTTPResponse, name: str, wanted: HTTPStatus) -> None:
+    if response.status != wanted:
+        raise HttpRefused.of(response.status)(response.status, f"{name} is answered with {response.status}")
+    for field, plain in (("Content-Encoding", "identity"), ("Transfer-Encoding", "chunked")):
+        if response.headers.get(field, plain).strip().lower() != plain:
+            raise Encoded(name)
+
+
+def _length(response: BaseHTTPResponse, name: str) -> int | None:
+    """None where it is not told. HostFailed where it is told in more than one way, of which chunks are one."""
+    told = set(response.headers.getlist("Content-Length"))
+    if told and response.chunked:
+        raise HostFailed(f"{name}: it has a Content-Length, and comes in chunks")
+    if len(told) > 1 or not all(re.fullmatch(r"\d{1,18}", each) for each in told):
+        raise HostFailed(f"{name}: its Content-Length is no number")
+    return int(told.pop()) if told else None
+
+
+def _exact_version(facts: Facts) -> str | None:
+    """None where the server tells no version, or says that files which differ may have the same."""
+    return facts.version if _STRONG_ETAG.fullmatch(facts.version or "") else None
+
+
+def _facts(response: BaseHTTPResponse, size_bytes: int | None) -> Facts:
+    return Facts(Kind.FILE, size_bytes, time_of(response.headers.get("Last-Modified")), response.headers.get("ETag"))
+
+
+def time_of(date: str | None) -> float | None:
+    """None where it is not told, or is one that not every destination can give a file."""
+    try:
+        told = parsedate_to_datetime(date or "").timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return told if 0 <= told < _END_OF_TIME else None

@@ -1,0 +1,318 @@
+"""Directories that the worker sees as its own."""
+
+import errno
+import os
+import stat
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from posixpath import basename, dirname
+from typing import Self
+
+from data_mover.backends.api import BLOCK_BYTES, Block, Entry, Facts, Files, Kind, NewFile, Reader, Writer
+from data_mover.backends.options import HostOptions
+from data_mover.domain.errors import (
+    HostFailed,
+    IsADirectory,
+    MoveFailure,
+    NoRoot,
+    NoSpace,
+    NoSuchFile,
+    NotAllowed,
+    NotARegularFile,
+    PermissionRefused,
+    SourceChanged,
+    VerifyFailed,
+)
+
+_FAILURES: dict[int, type[MoveFailure]] = {
+    errno.ENOENT: NoSuchFile,
+    errno.ENOTDIR: NoSuchFile,
+    errno.EISDIR: IsADirectory,
+    errno.ELOOP: NotARegularFile,
+    errno.EACCES: PermissionRefused,
+    errno.EPERM: PermissionRefused,
+    errno.EROFS: PermissionRefused,
+    errno.EEXIST: PermissionRefused,
+    errno.ENAMETOOLONG: PermissionRefused,
+    errno.ENOSPC: NoSpace,
+    errno.EDQUOT: NoSpace,
+}
+
+#: a file system that has no hard links, or does not let this user make one
+_NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
+
+
+class LocalFiles(Files):
+    """The files below a directory of this machine. `sha256` is left to reading back: there is no other party to ask."""
+
+    def __init__(self, host: str, options: HostOptions) -> None:
+        self.host = host
+        self.options = options
+        self._root = os.path.realpath(options.root)
+
+    @classmethod
+    def connect(cls, host: str, options: HostOptions) -> Self:
+        return cls(host, options)
+
+    def facts(self, path: str) -> Facts | None:
+        try:
+            with self._told(path):
+                return _facts(os.stat(self._inside(path)))
+        except NoSuchFile:
+            return self._dangling(path)
+
+    def open(self, path: str) -> Reader:
+        with self._told(path):
+            descriptor = os.open(self._inside(path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                return _LocalReader(self, path, descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
+
+    def entries(self, path: str) -> Generator[Entry, None, None]:
+        with self._told(path), os.scandir(self._directory(path)) as found:
+            yield from filter(None, map(_entry, found))
+
+    def real(self, path: str) -> str:
+        with self._told(path):
+            return self._inside(path).removeprefix(self._root.rstrip("/")) or "/"
+
+    def create(self, path: str, new_file: NewFile) -> Writer:
+        with self._told(path):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            return _LocalWriter(self, path, new_file, os.open(self._beside(path), flags, 0o600))
+
+    def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
+        with self._told(path):
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(self._beside(path), flags)
+            try:
+                _require_file(_facts(os.fstat(descriptor)), f"{self.host}:{path}")
+                os.lseek(descriptor, offset_bytes, os.SEEK_SET)
+                return _LocalWriter(self, path, new_file, descriptor, offset_bytes)
+            except BaseException:
+                os.close(descriptor)
+                raise
+
+    def make_directories(self, path: str) -> None:
+        """Looks upwards: in a tree, what is above is mostly there."""
+        root = self.facts("/")
+        if root is None or root.kind is not Kind.DIRECTORY:
+            raise NoRoot(self.host)
+        missing = []
+        while path != "/" and not self._is_directory(path):
+            missing.append(path)
+            path = dirname(path)
+        for each in reversed(missing):
+            self._make_directory(each)
+
+    def finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
+        with self._told(path):
+            real = self._directory(path)
+            if mode is not None:
+                os.chmod(real, mode)
+            if modified_at is not None:
+                os.utime(real, (modified_at, modified_at))
+
+    def remove_directory(self, path: str) -> None:
+        if path == "/":
+            raise PermissionRefused(f"{self.host}:{path}")
+        with self._told(path), suppress(FileNotFoundError):
+            os.rmdir(self._beside(path))
+
+    def place(self, path: str) -> str:
+        with self._told(path):
+            return f"local:{self._beside(path)}"
+
+    def replace(self, path: str, final_path: str) -> None:
+        with self._told(final_path):
+            os.replace(self._beside(path), self._beside(final_path))
+            _sync_directory(dirname(self._beside(final_path)))
+
+    def rename(self, path: str, free_path: str) -> None:
+        """A hard link is refused where something stands, which a rename is not; there is none to a directory, and on
+        some file systems none at all."""
+        with self._told(free_path):
+            real, free = self._beside(path), self._beside(free_path)
+            try:
+                os.link(real, free, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in _NO_LINKS or os.path.lexists(free):
+                    raise
+                os.rename(real, free)
+            else:
+                os.unlink(real)
+            _sync_directory(dirname(free))
+
+    def remove(self, path: str) -> None:
+        with self._told(path), suppress(FileNotFoundError):
+            os.unlink(self._beside(path))
+
+    def may_write(self, path: str) -> bool | None:
+        with self._told(path):
+            return os.access(self._inside(path), os.W_OK | os.X_OK, effective_ids=True)
+
+    def free_bytes(self, path: str) -> int | None:
+        with self._told(path):
+            status = os.statvfs(self._inside(path))
+        return status.f_bavail * status.f_frsize
+
+    def abort(self) -> None:
+        """Nothing ends a system call that a dead disk holds; the lease runs out instead."""
+
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
+    def _make_directory(self, path: str) -> None:
+        with self._told(path):
+            real = self._inside(path)
+            with suppress(FileExistsError):
+                os.mkdir(real, self.options.directory_mode)
+                os.chmod(real, self.options.directory_mode)
+            if not os.path.isdir(real):
+                raise NoSuchFile(f"{self.host}:{path} is no directory")
+
+    def _is_directory(self, path: str) -> bool:
+        with self._told(path):
+            return os.path.isdir(self._inside(path))
+
+    def _directory(self, path: str) -> str:
+        """The real path of what must be a directory."""
+        real = self._inside(path)
+        if not stat.S_ISDIR(os.stat(real).st_mode):
+            raise NoSuchFile(f"{self.host}:{path} is no directory")
+        return real
+
+    def _inside(self, path: str) -> str:
+        """The real path, links followed. NotAllowed where it leads out of the root."""
+        real = os.path.realpath(f"{self._root}/{path}")
+        if real != self._root and not real.startswith(f"{self._root.rstrip('/')}/"):
+            raise NotAllowed(f"{self.host}:{path}")
+        return real
+
+    def _beside(self, path: str) -> str:
+        """The real path of the directory, and the name itself, not followed if it is a link."""
+        return f"{self._inside(dirname(path)).rstrip('/')}/{basename(path)}"
+
+    def _dangling(self, path: str) -> Facts | None:
+        with self._told(path), suppress(FileNotFoundError, NotADirectoryError):
+            return _facts(os.lstat(self._beside(path)))
+        return None
+
+    @contextmanager
+    def _told(self, path: str) -> Iterator[None]:
+        """What the system says becomes a failure that names host and path."""
+        try:
+            yield
+        except OSError as error:
+            failure = _FAILURES.get(error.errno or 0, HostFailed)
+            raise failure(f"{self.host}:{path}") from error
+
+
+class _LocalReader(Reader):
+    def __init__(self, files: LocalFiles, path: str, descriptor: int) -> None:
+        self.facts = _facts(os.fstat(descriptor))
+        _require_file(self.facts, f"{files.host}:{path}")
+        self._size_bytes = self.facts.size_bytes or 0
+        self._files = files
+        self._path = path
+        self._descriptor = descriptor
+
+    def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
+        offset = offset_bytes
+        while offset < self._size_bytes:
+            with self._files._told(self._path):
+                block = os.pread(self._descriptor, min(BLOCK_BYTES, self._size_bytes - offset), offset)
+            if not block:
+                return
+            yield block
+            offset += len(block)
+        self._require_end()
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _require_end(self) -> None:
+        """Some files have more than the system tells: those in `/proc` say that they are empty."""
+        with self._files._told(self._path):
+            more = os.pread(self._descriptor, 1, self._size_bytes)
+        if more:
+            raise SourceChanged(f"{self._files.host}:{self._path}")
+
+
+class _LocalWriter(Writer):
+    def __init__(self, files: LocalFiles, path: str, new_file: NewFile, descriptor: int, offset_bytes: int = 0) -> None:
+        self.acknowledged_bytes = offset_bytes
+        self._files = files
+        self._path = path
+        self._new_file = new_file
+        self._descriptor = descriptor
+
+    def write(self, block: Block) -> None:
+        rest = memoryview(block)
+        with self._files._told(self._path):
+            while rest:
+                count = os.write(self._descriptor, rest)
+                rest = rest[count:]
+                self.acknowledged_bytes += count
+
+    def sync(self) -> None:
+        with self._files._told(self._path):
+            os.fsync(self._descriptor)
+        self.synced_bytes = self.acknowledged_bytes
+
+    def commit(self) -> None:
+        with self._files._told(self._path):
+            os.fchmod(self._descriptor, self._new_file.mode)
+            os.utime(self._descriptor, (self._new_file.modified_at, self._new_file.modified_at))
+            self._require_size(os.fstat(self._descriptor).st_size)
+            os.fsync(self._descriptor)
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            with suppress(OSError):
+                os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _require_size(self, found_bytes: int) -> None:
+        expected = self.acknowledged_bytes if self._new_file.size_bytes is None else self._new_file.size_bytes
+        if found_bytes != expected:
+            raise VerifyFailed(
+                f"{self._files.host}:{self._path}: {expected} bytes were expected, {found_bytes} are there"
+            )
+
+
+def _facts(status: os.stat_result) -> Facts:
+    kinds = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY}
+    kind = kinds.get(stat.S_IFMT(status.st_mode), Kind.OTHER)
+    return Facts(kind, status.st_size, status.st_mtime, mode=status.st_mode & 0o777)
+
+
+def _entry(found: os.DirEntry[str]) -> Entry | None:
+    """None for what is gone meanwhile."""
+    with suppress(FileNotFoundError):
+        status = found.stat(follow_symlinks=False)
+        return Entry.of(found.name, status.st_mode, status.st_size, status.st_mtime)
+    return None
+
+
+def _require_file(facts: Facts, name: str) -> None:
+    if facts.kind is Kind.DIRECTORY:
+        raise IsADirectory(name)
+    if facts.kind is not Kind.FILE:
+        raise NotARegularFile(name)
+
+
+def _sync_directory(path: str) -> None:
+    """What cannot be synced is left to the system: the rename has taken place, and must not be told as a failure."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

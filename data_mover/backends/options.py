@@ -1,0 +1,164 @@
+"""What the registry may say about a host, per protocol.
+
+These models are read by every process, so nothing here imports a backend or paramiko.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+)
+
+from data_mover.domain.secrets import SecretReference
+
+Role = Literal["source", "destination"]
+
+#: no host that is worth waiting for writes to its disk, or reads from it, at a lower rate than this
+SLOWEST_BYTES_PER_SECOND = 10 * 10**6
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+
+
+def _bandwidth(value: Any) -> Any:
+    """Bytes per second from text like `20MB/s`."""
+    amount, _, second = value.rpartition("/") if isinstance(value, str) else ("", "", "")
+    count = _bytes(amount)
+    if count is None or second.strip() != "s":
+        raise ValueError('must be text like "20MB/s" or "512KiB/s"')
+    return count
+
+
+def _size(value: Any) -> Any:
+    """Bytes from text like `20MB`."""
+    count = _bytes(value) if isinstance(value, str) else None
+    if count is None:
+        raise ValueError('must be text like "20MB" or "512KiB"')
+    return count
+
+
+def _bytes(text: str) -> int | None:
+    match = _AMOUNT.fullmatch(text)
+    unit = _UNITS.get(match[2].upper()) if match else None
+    return int(float(match[1]) * unit) if match and unit else None
+
+
+def _file_mode(value: Any) -> Any:
+    """Permission bits from octal text like `0644`, or from a TOML octal like `0o644`."""
+    if isinstance(value, str) and re.fullmatch(r"0?[0-7]{3}", value):
+        return int(value, 8)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777:
+        return value
+    raise ValueError('must be octal text like "0644"')
+
+
+def _secret(value: Any) -> Any:
+    if isinstance(value, SecretReference):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be text like env:NAME or file:/path")
+    secret = SecretReference.parse(value)
+    mistake = secret.mistake()
+    if mistake:
+        raise ValueError(mistake)
+    return secret
+
+
+def _beside_the_registry(value: Path, info: ValidationInfo) -> Path:
+    """A path relative to the registry's own directory, which the registry gives as context `directory`."""
+    directory: Path = (info.context or {}).get("directory", Path.cwd())
+    return directory / value.expanduser()
+
+
+def _absolute_root(value: str) -> str:
+    if not value.startswith("/") or ".." in value.split("/"):
+        raise ValueError("must be an absolute path without ..")
+    return value.rstrip("/") or "/"
+
+
+def _store_url(value: str) -> str:
+    parts = urlsplit(value)
+    plain = f"{parts.scheme}://{parts.netloc}"
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in value or value.rstrip("/") != plain:
+        raise ValueError('must be a URL like "https://store.example.org", without a path or a user')
+    return value.rstrip("/")
+
+
+def _readable_file(value: Path) -> Path:
+    if not os.access(value, os.R_OK):
+        raise ValueError(f"{value} cannot be read")
+    return value
+
+
+def _plain_address(value: str) -> str:
+    if not value or re.search(r"[\s/@]", value):
+        raise ValueError("must be a host name or an IP address alone; username and port have keys of their own")
+    return value.strip("[]")
+
+
+Bandwidth = Annotated[int, BeforeValidator(_bandwidth), Field(gt=0)]
+Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
+FileMode = Annotated[int, BeforeValidator(_file_mode)]
+Secret = Annotated[SecretReference, BeforeValidator(_secret)]
+Root = Annotated[str, AfterValidator(_absolute_root)]
+SiblingPath = Annotated[Path, AfterValidator(_beside_the_registry)]
+ReadablePath = Annotated[Path, AfterValidator(_beside_the_registry), AfterValidator(_readable_file)]
+StoreUrl = Annotated[str, AfterValidator(_store_url)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class HostOptions(BaseModel):
+    """What every host has. Times are in seconds, bandwidth is in bytes a second for each transfer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+    protocol: str
+    description: str = ""
+    #: nothing outside of it is read or written; callers' paths are below it
+    root: Root
+    roles: tuple[Role, ...] = Field(min_length=1)
+    #: how many transfers may run at a time that read from the host or write to it
+    max_transfers: int = Field(default=4, ge=1, le=1000)
+    bandwidth: Bandwidth | None = None
+    connect_timeout_seconds: Seconds = 10
+    #: a transfer in which nothing moves for so long is stalled
+    idle_timeout_seconds: Seconds = 60
+    #: how files are proven: by SHA-256 in the cheapest way, by reading back whatever it costs, or only by size
+    verify: Literal["sha256", "sha256-readback", "size"] = "sha256"
+    #: the most channels that one file may use; this release uses one
+    streams: int = Field(default=1, ge=1, le=16)
+    file_mode: FileMode = 0o644
+    directory_mode: FileMode = 0o755
+    #: what to do where a host cannot replace a file atomically: fail, or put the old file aside meanwhile
+    replace: Literal["atomic", "swap"] = "atomic"
+
+    def secrets(self) -> Iterator[tuple[str, SecretReference]]:
+        """Where its secrets are, each with its key in the registry: `password`, `headers.X-Api-Key`."""
+        for key, value in self:
+            for name, secret in value.items() if isinstance(value, dict) else [("", value)]:
+                if isinstance(secret, SecretReference):
+                    yield f"{key}.{name}".rstrip("."), secret
+
+    def patience_seconds(self, size_bytes: int) -> float:
+        """How long the host may be silent while it brings so many bytes to disk, or computes their digest."""
+        return self.idle_timeout_seconds + size_bytes / SLOWEST_BYTES_PER_SECOND
+
+
+class NetworkAddress(BaseModel):
+    """Where a server listens."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    address: Annotated[str, AfterValidator(_plain_address)]
+    port: int = Field(ge=1, le=65535)
+    connect_timeout_seconds: Seconds = 10

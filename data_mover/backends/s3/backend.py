@@ -1,0 +1,381 @@
+"""Object stores that speak S3: files are the objects of one bucket, directories the prefixes of their keys.
+
+An object store has no rename. An object appears at once, when an upload in parts is completed, and an upload is either
+completed or aborted, once and for all: that is what publishing is made of, see `S3Files._move`.
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from posixpath import dirname
+from typing import Any, Self
+
+from data_mover.backends.api import BLOCK_BYTES, Block, Entry, Facts, Files, Kind, NewFile, Reader, Writer, is_segment
+from data_mover.backends.options import HostOptions
+from data_mover.backends.s3.client import Changed, S3Client
+from data_mover.domain.errors import (
+    ConnectionLost,
+    IsADirectory,
+    MoveFailure,
+    NoSuchFile,
+    NotAtomic,
+    PermissionRefused,
+    SourceChanged,
+    Stalled,
+    VerifyFailed,
+)
+
+#: what is asked for at a time
+RANGE_BYTES = 8 * 2**20
+#: what is sent at a time, and is in memory meanwhile; stores take no smaller parts, and so many at most
+PART_BYTES = 5 * 2**20
+MOST_PARTS = 10_000
+#: what the store copies within itself at a time
+COPY_BYTES = 128 * 2**20
+
+#: as rclone writes it: seconds since the epoch
+MODIFIED_AT = "mtime"
+#: how the objects are named that say where another one is being moved to
+MARK_PREFIX = ".data_mover-to-"
+
+
+class S3Files(Files):
+    """`sha256` is left to reading back: a store tells at most the digests of the parts."""
+
+    renames_directories = False
+
+    def __init__(self, host: str, options: HostOptions, client: S3Client) -> None:
+        self.host = host
+        self.options = options
+        self._client = client
+        self._root = options.root.strip("/")
+        self._directories: set[str] = set()
+
+    @classmethod
+    def connect(cls, host: str, options: HostOptions) -> Self:
+        return cls(host, options, S3Client.open(host, options))
+
+    def facts(self, path: str) -> Facts | None:
+        found = self._object(path)
+        if found is not None:
+            return found.facts
+        return Facts(Kind.DIRECTORY, 0, 0) if self._is_directory(path) else None
+
+    def open(self, path: str) -> Reader:
+        found = self._object(path)
+        if found is not None:
+            return _S3Reader(self._client, path, self._key(path), found)
+        if self._is_directory(path):
+            raise IsADirectory(self.named(path))
+        raise NoSuchFile(self.named(path))
+
+    def entries(self, path: str) -> Generator[Entry, None, None]:
+        """Of files the time is left out: a listing tells only when the store got them. A key may be that of a file and
+        at the same time lead to others; both are told."""
+        prefix = f"{self._key(path)}/".lstrip("/")
+        is_empty = True
+        for answer in self._client.level(path, prefix):
+            for entry in _entries(answer, prefix):
+                is_empty = False
+                yield entry
+        if is_empty and not self._is_directory(path):
+            raise NoSuchFile(f"{self.named(path)} is no directory")
+
+    def create(self, path: str, new_file: NewFile) -> Writer:
+        """Nothing is seen of the file until it is committed."""
+        return _S3Writer(self._client, path, self._key(path), new_file)
+
+    def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
+        """Objects do not grow, and of an upload that was begun nothing can be read back."""
+        raise NoSuchFile(f"{self.named(path)} cannot be gone on with")
+
+    def make_directories(self, path: str) -> None:
+        """A store has none: that no file is in the way is all that is needed."""
+        if path in self._directories:
+            return
+        facts = self.facts(path)
+        if facts is None and path != "/":
+            self.make_directories(dirname(path))
+        elif facts is None or facts.kind is not Kind.DIRECTORY:
+            raise NoSuchFile(f"{self.named(path)} is no directory")
+        self._directories.add(path)
+
+    def finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
+        """A store has none."""
+
+    def remove_directory(self, path: str) -> None:
+        """A store has none."""
+
+    def place(self, path: str) -> str:
+        key = self._key(path)
+        self._client.require_name(path, key)
+        return f"s3:{self._client.address}/{self._client.bucket}/{key}"
+
+    def replace(self, path: str, final_path: str) -> None:
+        if self._is_directory(final_path):
+            raise IsADirectory(self.named(final_path))
+        self._move(path, final_path)
+
+    def rename(self, path: str, free_path: str) -> None:
+        """Looks first: most stores know no condition for what they copy."""
+        if self.facts(free_path) is not None:
+            raise PermissionRefused(f"{self.named(free_path)} is there already")
+        self._move(path, free_path)
+
+    def remove(self, path: str) -> None:
+        """What was on its way to the path, or from it, is given up too."""
+        for upload in self._client.uploads(path, self._key(path)):
+            self._client.abort_upload(path, self._key(path), upload)
+        self._delete(path)
+
+    def abort(self) -> None:
+        self._client.abort()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _move(self, path: str, target: str) -> None:
+        """Copies the object within the store, by an upload in parts, and removes it at its old path.
+
+        Of several attempts to move the same object one succeeds at most, whatever has become of the others. Each puts
+        a mark beside the object before it looks for the marks of others, whose uploads it aborts: they cannot complete
+        them any more. Where one has been completed already, the object counts as moved.
+        """
+        found = self._object(path)
+        if found is None:
+            self._delete(path)
+            raise (NotAtomic if self._is_directory(path) else NoSuchFile)(self.named(path))
+        key = self._key(target)
+        mark = _Mark(
+            f"{self._mark_prefix(path)}{secrets.token_hex(8)}", key, self._client.begin(target, key, found.own)
+        )
+        try:
+            self._client.put(path, mark.name, mark.text(), {})
+            self._stop_others(path, mark)
+            parts = self._copied_parts(path, target, mark, found)
+            self._client.complete(target, key, mark.upload, parts)
+        except (ConnectionLost, Stalled):
+            raise
+        except MoveFailure:
+            with suppress(MoveFailure):
+                self._give_up(path, mark)
+                self._client.delete(path, mark.name)
+            raise
+        self._forget(path, mark)
+
+    def _stop_others(self, path: str, mine: "_Mark") -> None:
+        """NoSuchFile where another one has moved the object."""
+        for mark in self._marks(path):
+            if mark.name == mine.name:
+                continue
+            if not self._give_up(path, mark):
+                self._delete(path)
+                raise NoSuchFile(self.named(path))
+            self._client.delete(path, mark.name)
+
+    def _copied_parts(self, path: str, target: str, mark: "_Mark", found: "_Object") -> list[dict[str, Any]]:
+        """NoSuchFile where the object has been taken away."""
+        key, source, size = self._key(target), self._key(path), found.facts.size_bytes or 0
+        if size == 0:
+            return [self._client.send_part(target, key, mark.upload, 1, b"")]
+        step = _part_bytes(size, COPY_BYTES)
+        ranges = [(start, min(start + step, size)) for start in range(0, size, step)]
+        try:
+            return [
+                self._client.copy_part(
+                    target, key, mark.upload, number, source, found.etag, each if ranges[1:] else None
+                )
+                for number, each in enumerate(ranges, start=1)
+            ]
+        except Changed as changed:
+            raise NoSuchFile(self.named(path)) from changed
+
+    def _forget(self, path: str, mark: "_Mark") -> None:
+        """Removes the object that was moved, then the mark by which it can be told that it was. Where that fails, the
+        next attempt finds out."""
+        try:
+            self._client.delete(path, self._key(path))
+            self._client.delete(path, mark.name)
+        except MoveFailure as failure:
+            raise ConnectionLost(self.named(path)) from failure
+
+    def _delete(self, path: str) -> None:
+        """Removes the object, then all marks of it; what they tell of is given up unless it is completed."""
+        self._client.delete(path, self._key(path))
+        for mark in self._marks(path):
+            self._give_up(path, mark)
+            self._client.delete(path, mark.name)
+
+    def _give_up(self, path: str, mark: "_Mark") -> bool:
+        """Whether the upload will never be completed; else it has been."""
+        return self._client.abort_upload(path, mark.target, mark.upload)
+
+    def _marks(self, path: str) -> list["_Mark"]:
+        names = self._client.keys(path, self._mark_prefix(path))
+        texts = [(name, self._client.text(path, name)) for name in names]
+        return [_Mark(name, **json.loads(text)) for name, text in texts if text is not None]
+
+    def _mark_prefix(self, path: str) -> str:
+        digest = hashlib.sha256(self._key(path).encode()).hexdigest()[:16]
+        return self._key(f"{dirname(path)}/{MARK_PREFIX}{digest}-")
+
+    def _object(self, path: str) -> "_Object | None":
+        if path == "/":
+            return None
+        head = self._client.head(path, self._key(path))
+        return _Object.of(head) if head is not None else None
+
+    def _is_directory(self, path: str) -> bool:
+        """The root is one if there is such a bucket."""
+        if path == "/":
+            return self._client.has_bucket()
+        return bool(self._client.keys(path, f"{self._key(path)}/", most=1))
+
+    def _key(self, path: str) -> str:
+        return f"{self._root}/{path.strip('/')}".strip("/")
+
+
+@dataclass(frozen=True)
+class _Object:
+    """What the store says of an object."""
+
+    facts: Facts
+    etag: str
+    #: what belongs to the object besides its bytes, as a new one is given it
+    own: dict[str, Any]
+
+    @classmethod
+    def of(cls, head: dict[str, Any]) -> "_Object":
+        metadata = head.get("Metadata", {})
+        modified_at = head["LastModified"].timestamp()
+        with suppress(KeyError, ValueError):
+            modified_at = float(metadata[MODIFIED_AT])
+        facts = Facts(Kind.FILE, head["ContentLength"], modified_at, version=head["ETag"])
+        return cls(facts, head["ETag"], metadata)
+
+
+def _entries(answer: dict[str, Any], prefix: str) -> Iterator[Entry]:
+    """Without the object by whose name, the prefix itself, some programs say that there is a directory."""
+    for each in answer.get("Contents", []):
+        if each["Key"] != prefix:
+            yield _entry(each["Key"].removeprefix(prefix), Kind.FILE, each["Size"])
+    for each in answer.get("CommonPrefixes", []):
+        yield _entry(each["Prefix"].removeprefix(prefix).removesuffix("/"), Kind.DIRECTORY, None)
+
+
+def _entry(name: str, kind: Kind, size_bytes: int | None) -> Entry:
+    if not is_segment(name):
+        return Entry(name, Kind.OTHER, None, None, None)
+    return Entry(name, kind, size_bytes, None, None)
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """The object beside a temporary one that says which upload is to bring it to which key."""
+
+    name: str
+    target: str
+    upload: str
+
+    def text(self) -> bytes:
+        return json.dumps({"target": self.target, "upload": self.upload}).encode()
+
+
+class _S3Reader(Reader):
+    def __init__(self, client: S3Client, path: str, key: str, found: _Object) -> None:
+        self.facts = found.facts
+        self._client = client
+        self._path = path
+        self._key = key
+        self._etag = found.etag
+
+    def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
+        """Range by range: a store tells at each whether it is still the same object."""
+        size_bytes = self.facts.size_bytes or 0
+        for start in range(offset_bytes, size_bytes, RANGE_BYTES):
+            yield from self._range(start, min(start + RANGE_BYTES, size_bytes))
+
+    def close(self) -> None:
+        """Nothing is held between ranges."""
+
+    def _range(self, start: int, end: int) -> Iterator[Block]:
+        try:
+            body = self._client.get_range(self._path, self._key, start, end, self._etag)
+        except (Changed, NoSuchFile) as changed:
+            raise SourceChanged(f"{self._client.host}:{self._path}") from changed
+        with closing(body):
+            while block := self._client.read(self._path, body, BLOCK_BYTES):
+                yield block
+
+
+class _S3Writer(Writer):
+    """A small file is sent whole, others in parts."""
+
+    def __init__(self, client: S3Client, path: str, key: str, new_file: NewFile) -> None:
+        self._client = client
+        self._path = path
+        self._key = key
+        self._new_file = new_file
+        self._waiting = bytearray()
+        self._upload: str | None = None
+        self._parts: list[dict[str, Any]] = []
+
+    def write(self, block: Block) -> None:
+        rest = memoryview(block)
+        while rest:
+            if len(self._waiting) == self._part_bytes:
+                self._send_part()
+            fitting = self._part_bytes - len(self._waiting)
+            self._waiting += rest[:fitting]
+            rest = rest[fitting:]
+
+    def sync(self) -> None:
+        """Nobody can see what a store has of a file before all of it is there."""
+
+    def commit(self) -> None:
+        self._require_size()
+        if self._upload is None:
+            self._client.put(self._path, self._key, self._waiting, self._metadata)
+            self.acknowledged_bytes = len(self._waiting)
+            self._waiting.clear()
+        else:
+            self._send_part()
+            self._client.complete(self._path, self._key, self._upload, self._parts)
+
+    def close(self) -> None:
+        """Parts that were sent stay in the store until `remove`."""
+        self._waiting.clear()
+
+    def _send_part(self) -> None:
+        if self._upload is None:
+            self._upload = self._client.begin(self._path, self._key, self._metadata)
+        number = len(self._parts) + 1
+        self._parts.append(self._client.send_part(self._path, self._key, self._upload, number, self._waiting))
+        self.acknowledged_bytes += len(self._waiting)
+        self._waiting.clear()
+
+    def _require_size(self) -> None:
+        written, announced = self.acknowledged_bytes + len(self._waiting), self._new_file.size_bytes
+        if announced not in (None, written):
+            raise VerifyFailed(
+                f"{self._client.host}:{self._path}: {announced} bytes were announced, {written} were written"
+            )
+
+    @property
+    def _part_bytes(self) -> int:
+        """Of a file whose size is not known, parts become larger as it does: all that a store takes have 5 TB."""
+        if self._new_file.size_bytes is None:
+            return PART_BYTES << (len(self._parts) // 1000)
+        return _part_bytes(self._new_file.size_bytes, PART_BYTES)
+
+    @property
+    def _metadata(self) -> dict[str, str]:
+        return {MODIFIED_AT: f"{self._new_file.modified_at:.9f}".rstrip("0").rstrip(".")}
+
+
+def _part_bytes(size_bytes: int, usual_bytes: int) -> int:
+    """So that there are no more parts than a store takes."""
+    return max(usual_bytes, -(-size_bytes // MOST_PARTS))

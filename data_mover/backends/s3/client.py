@@ -1,0 +1,294 @@
+"""The requests of S3 that a backend is made of, and what their failures mean."""
+
+import logging
+import os
+import re
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    SSLError,
+)
+from urllib3.exceptions import HTTPError as HttpError
+
+from data_mover.backends.options import HostOptions
+from data_mover.backends.s3.options import S3Options
+from data_mover.domain.errors import (
+    BadName,
+    CertificateRefused,
+    ConnectionLost,
+    HostFailed,
+    HostUnreachable,
+    InternalError,
+    LoginRefused,
+    MoveFailure,
+    NoSpace,
+    NoSuchFile,
+    PermissionRefused,
+    Stalled,
+    VerifyFailed,
+)
+
+# It tells at this level which answers it takes for errors, with the names of keys.
+logging.getLogger("botocore").setLevel(logging.ERROR)
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+_FAILURES: dict[str, type[MoveFailure]] = {
+    "InvalidAccessKeyId": LoginRefused,
+    "SignatureDoesNotMatch": LoginRefused,
+    "AuthorizationHeaderMalformed": LoginRefused,
+    "RequestTimeTooSkewed": LoginRefused,
+    "ExpiredToken": LoginRefused,
+    "XAmzContentSHA256Mismatch": VerifyFailed,
+    "BadDigest": VerifyFailed,
+    "KeyTooLongError": PermissionRefused,
+    "InvalidObjectState": PermissionRefused,
+    "QuotaExceeded": NoSpace,
+    "XMinioStorageFull": NoSpace,
+    "InsufficientCapacity": NoSpace,
+}
+_FAILURES_BY_STATUS: dict[int, type[MoveFailure]] = {403: PermissionRefused, 404: NoSuchFile, 507: NoSpace}
+
+
+class Changed(Exception):
+    """The object is not the one that was meant."""
+
+
+class S3Client:
+    """The bucket of a registered host. Paths are for messages; keys are what the store goes by."""
+
+    def __init__(self, host: str, options: S3Options, client: Any) -> None:
+        self.host = host
+        self.address = urlsplit(options.endpoint).netloc.lower()
+        self.bucket = options.bucket
+        self._client = client
+        self._aborted = threading.Event()
+
+    @classmethod
+    def open(cls, host: str, options: HostOptions) -> "S3Client":
+        """HostUnreachable, CertificateRefused, LoginRefused."""
+        if not isinstance(options, S3Options):
+            raise InternalError(f"{host} is no object store")
+        opened = cls(host, options, _client(host, options))
+        try:
+            opened.has_bucket()
+        except PermissionRefused:
+            return opened
+        except (ConnectionLost, Stalled) as failure:
+            opened.close()
+            raise HostUnreachable(host) from failure
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    def require_name(self, path: str, key: str) -> None:
+        """BadName where XML, which a store answers in, cannot carry the key. An object that has it may be read; nothing
+        that is answered with the key may be asked."""
+        if _NOT_XML.search(key):
+            raise BadName(f"{self.host}:{path}")
+
+    def has_bucket(self) -> bool:
+        """Asked in a way in which a store tells why it refuses."""
+        try:
+            self._call("list_objects_v2", "/", MaxKeys=1)
+        except NoSuchFile:
+            return False
+        return True
+
+    def head(self, path: str, key: str) -> dict[str, Any] | None:
+        """None where there is no such object."""
+        try:
+            return self._call("head_object", path, Key=key)
+        except NoSuchFile:
+            return None
+
+    def keys(self, path: str, prefix: str, most: int = 1000) -> list[str]:
+        """The first keys that begin so; none where there is no bucket."""
+        try:
+            answer = self._call("list_objects_v2", path, Prefix=prefix, MaxKeys=most)
+        except NoSuchFile:
+            return []
+        return [each["Key"] for each in answer.get("Contents", [])]
+
+    def level(self, path: str, prefix: str) -> Iterator[dict[str, Any]]:
+        """What is below the prefix up to the next slash, a thousand keys at a time. NoSuchFile where there is no
+        bucket."""
+        answer = self._level(path, prefix)
+        yield answer
+        while answer.get("IsTruncated"):
+            answer = self._level(path, prefix, ContinuationToken=answer["NextContinuationToken"])
+            yield answer
+
+    def get_range(self, path: str, key: str, start: int, end: int, etag: str) -> Any:
+        """The open body. Changed where it is another object by now."""
+        return self._call("get_object", path, Key=key, Range=f"bytes={start}-{end - 1}", IfMatch=etag)["Body"]
+
+    def read(self, path: str, body: Any, count: int) -> bytes:
+        """The next bytes of an open body, none at its end."""
+        with self._told(path):
+            block: bytes = body.read(count)
+        return block
+
+    def text(self, path: str, key: str) -> str | None:
+        """A small object; None where there is none."""
+        try:
+            body = self._call("get_object", path, Key=key)["Body"]
+        except NoSuchFile:
+            return None
+        with body:
+            return self.read(path, body, 10_000).decode()
+
+    def put(self, path: str, key: str, content: bytes | bytearray, metadata: dict[str, str]) -> None:
+        self._call("put_object", path, Key=key, Body=content, Metadata=metadata)
+
+    def delete(self, path: str, key: str) -> None:
+        """One that is not there is fine."""
+        try:
+            self._call("delete_object", path, Key=key)
+        except NoSuchFile:
+            return
+
+    def begin(self, path: str, key: str, metadata: dict[str, str]) -> str:
+        """The id of a new upload in parts."""
+        return str(self._call("create_multipart_upload", path, Key=key, Metadata=metadata)["UploadId"])
+
+    def send_part(self, path: str, key: str, upload: str, number: int, content: bytes | bytearray) -> dict[str, Any]:
+        answer = self._call("upload_part", path, Key=key, UploadId=upload, PartNumber=number, Body=content)
+        return {"PartNumber": number, "ETag": answer["ETag"]}
+
+    def copy_part(
+        self, path: str, key: str, upload: str, number: int, source: str, etag: str, part: tuple[int, int] | None
+    ) -> dict[str, Any]:
+        """Copies an object, or a part of it from one offset to another. Changed where it is another one by now, or
+        none."""
+        of_part = {"CopySourceRange": f"bytes={part[0]}-{part[1] - 1}"} if part else {}
+        answer = self._call(
+            "upload_part_copy",
+            path,
+            Key=key,
+            UploadId=upload,
+            PartNumber=number,
+            CopySource=quote(f"{self.bucket}/{source}"),
+            CopySourceIfMatch=etag,
+            **of_part,
+        )
+        return {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
+
+    def complete(self, path: str, key: str, upload: str, parts: list[dict[str, Any]]) -> None:
+        """NoSuchFile where the upload was aborted."""
+        self._call("complete_multipart_upload", path, Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
+
+    def abort_upload(self, path: str, key: str, upload: str) -> bool:
+        """False where there is no such upload any more."""
+        try:
+            self._call("abort_multipart_upload", path, Key=key, UploadId=upload)
+        except NoSuchFile:
+            return False
+        return True
+
+    def uploads(self, path: str, key: str) -> list[str]:
+        """The ids of the uploads to exactly this key that are neither completed nor aborted."""
+        try:
+            answer = self._call("list_multipart_uploads", path, Prefix=key)
+        except NoSuchFile:
+            return []
+        return [each["UploadId"] for each in answer.get("Uploads", []) if each["Key"] == key]
+
+    def abort(self) -> None:
+        """A request that is under way ends within the idle time-out at the latest; there is no other one."""
+        self._aborted.set()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _level(self, path: str, prefix: str, **more: str) -> dict[str, Any]:
+        return self._call("list_objects_v2", path, Prefix=prefix, Delimiter="/", **more)
+
+    def _call(self, operation: str, path: str, **arguments: Any) -> dict[str, Any]:
+        self.require_name(path, arguments.get("Prefix", ""))
+        with self._told(path):
+            answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self.bucket, **arguments)
+        return answer
+
+    @contextmanager
+    def _told(self, path: str) -> Iterator[None]:
+        """What the store or the library says becomes a failure that names host and path, or Changed."""
+        name = f"{self.host}:{path}"
+        if self._aborted.is_set():
+            raise ConnectionLost(self.host)
+        try:
+            yield
+        except ClientError as error:
+            raise _failure(error, name) from error
+        except (BotoCoreError, HttpError, OSError) as error:
+            raise _what_broke(error)(self.host) from error
+
+
+def _what_broke(error: BaseException) -> type[MoveFailure]:
+    """That the name is another than the certificate's, the library finds out by itself."""
+    of_system = [each for each in _chain(error) if isinstance(each, OSError) and not isinstance(each, BotoCoreError)]
+    if isinstance(error, SSLError) and all(isinstance(each, ssl.SSLCertVerificationError) for each in of_system):
+        return CertificateRefused
+    return Stalled if any(isinstance(each, TimeoutError) for each in of_system) else ConnectionLost
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what has led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _failure(error: ClientError, name: str) -> Exception:
+    code = error.response.get("Error", {}).get("Code", "")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if status == 412 or code == "PreconditionFailed":
+        return Changed(name)
+    return _FAILURES.get(code, _FAILURES_BY_STATUS.get(status, HostFailed))(name)
+
+
+@cache
+def _session() -> botocore.session.Session:
+    """Remembers what it has read of the interface's description. What the user's own configuration or the environment
+    say about Amazon's services is for other programs."""
+    none = {"config_file": (None, None, os.devnull, None), "credentials_file": (None, None, os.devnull, None)}
+    return botocore.session.Session({"profile": (None, None, None, None), **none})
+
+
+def _client(host: str, options: S3Options) -> Any:
+    """Signs what it sends, so that the store compares the SHA-256 of every part with that of what it has received."""
+    config = Config(
+        region_name=options.region,
+        signature_version="s3v4",
+        connect_timeout=options.connect_timeout_seconds,
+        read_timeout=options.idle_timeout_seconds,
+        retries={"total_max_attempts": 1},
+        proxies={},
+        max_pool_connections=2,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"addressing_style": "path", "payload_signing_enabled": True},
+    )
+    try:
+        access_key, secret_key = options.access_key.read(), options.secret_key.read()
+    except LookupError as error:
+        raise LoginRefused(f"{host}: {error}") from error
+    return _session().create_client(
+        "s3",
+        endpoint_url=options.endpoint,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        verify=str(options.ca_file) if options.ca_file else True,
+        config=config,
+    )

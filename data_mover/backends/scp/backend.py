@@ -1,0 +1,253 @@
+"""Hosts that are reached by the scp protocol, with a POSIX shell for what it cannot do."""
+
+import re
+import stat
+from collections.abc import Generator
+from posixpath import dirname
+from shlex import quote
+
+from data_mover.backends.api import Entry, Facts, Kind, NewFile, Reader, Writer
+from data_mover.backends.scp.listing import listed
+from data_mover.backends.scp.resume import ScpContinuation
+from data_mover.backends.scp.streams import ScpReader, ScpWriter, refusal, touching
+from data_mover.backends.ssh.connection import Output, SshConnection
+from data_mover.backends.ssh.files import SshFiles
+from data_mover.backends.ssh.options import SshOptions
+from data_mover.domain.errors import (
+    CannotReplace,
+    ConnectionLost,
+    HostFailed,
+    IsADirectory,
+    MoveFailure,
+    NoRoot,
+    NoSuchFile,
+    NotAllowed,
+    NotARegularFile,
+    PermissionRefused,
+    SizeUnknown,
+)
+
+#: blocks, used, available and capacity; names before and behind them may have spaces
+_DF_COLUMNS = re.compile(rb"\s\d+\s+\d+\s+(\d+)\s+(?:\d+%|-)\s")
+
+#: mode in hexadecimal, size and modification time
+_STAT = re.compile(rb"([0-9a-f]+) (\d+) (-?\d+)")
+_NOT_UNDERSTOOD = "its shell does not answer what it is asked; a profile that prints something may be in the way"
+
+#: exit statuses of our own commands. A shell that runs nothing says 0, and so do some that are no shells
+_DONE = 80
+_IS_A_DIRECTORY, _NOT_PERMITTED, _MISSING, _EXISTS, _CANNOT_REPLACE, _NOT_A_FILE = 81, 82, 83, 84, 85, 86
+_FAILURES: dict[int, type[MoveFailure]] = {
+    _IS_A_DIRECTORY: IsADirectory,
+    _NOT_PERMITTED: PermissionRefused,
+    _MISSING: NoSuchFile,
+    _EXISTS: PermissionRefused,
+    _CANNOT_REPLACE: CannotReplace,
+    _NOT_A_FILE: NotARegularFile,
+}
+
+
+class ScpFiles(SshFiles):
+    """The files of a host, over one connection; each command and each file has a channel of its own."""
+
+    needs_size = True
+
+    def __init__(self, host: str, options: SshOptions, connection: SshConnection) -> None:
+        super().__init__(host, options, connection)
+        self._root = self._real_root()
+
+    def facts(self, path: str) -> Facts | None:
+        found = self._found(path)
+        return found[0] if found else None
+
+    def open(self, path: str) -> Reader:
+        found = self._found(path)
+        if found is None:
+            raise NoSuchFile(self._name(path))
+        facts, real = found
+        if facts.kind is not Kind.FILE:
+            raise (IsADirectory if facts.kind is Kind.DIRECTORY else NotARegularFile)(self._name(path))
+        return ScpReader(self, self._connection, path, real, facts)
+
+    def entries(self, path: str) -> Generator[Entry, None, None]:
+        found = self._found(path)
+        if found is None or found[0].kind is not Kind.DIRECTORY:
+            raise NoSuchFile(f"{self._name(path)} is no directory")
+        yield from listed(self._connection, path, found[1])
+
+    def real(self, path: str) -> str:
+        return self._asked_real(path).removeprefix(self._root.rstrip("/")) or "/"
+
+    def create(self, path: str, new_file: NewFile) -> Writer:
+        """The shell creates the file, exclusively; scp itself would write to whatever is there, through a link too.
+
+        SizeUnknown where the size is not: the protocol begins with it.
+        """
+        if new_file.size_bytes is None:
+            raise SizeUnknown(f"scp needs it for {self.host}:{path}")
+        real = self._beside(path)
+        name, directory = quote(real), quote(dirname(real))
+        self._shell(
+            f"umask 077; if [ -e {name} ] || [ -L {name} ]; then exit {_EXISTS}; fi; "
+            f"[ -d {directory} ] || exit {_MISSING}; [ -w {directory} ] || exit {_NOT_PERMITTED}; "
+            f"set -C; : > {name}",
+            path,
+        )
+        return ScpWriter(self, self._connection, path, real, new_file)
+
+    def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
+        """The protocol begins at the first byte; the shell goes on from any."""
+        real = self._beside(path)
+        name = quote(real)
+        self._shell(
+            f"[ -e {name} ] || exit {_MISSING}; [ -f {name} ] && [ ! -L {name} ] || exit {_NOT_A_FILE}; "
+            f"[ -w {name} ] || exit {_NOT_PERMITTED}",
+            path,
+        )
+        return ScpContinuation(self, self._connection, path, real, new_file, offset_bytes)
+
+    def finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
+        name = quote(self._real_directory(path))
+        commands = [f"[ -d {name} ] || exit {_MISSING}"]
+        if mode is not None:
+            commands.append(f"chmod {mode:04o} -- {name} || exit")
+        if modified_at is not None:
+            commands.append(touching(name, modified_at))
+        self._shell("; ".join(commands), path)
+
+    def remove_directory(self, path: str) -> None:
+        if path == "/":
+            raise PermissionRefused(self._name(path))
+        self._known.forget(path)
+        if self._look(dirname(path)) is not None:
+            name = quote(self._beside(path))
+            self._shell(f"if [ -e {name} ] || [ -L {name} ]; then rmdir -- {name}; fi", path)
+
+    def place(self, path: str) -> str:
+        return self._placed(self._beside(path))
+
+    def replace(self, path: str, final_path: str) -> None:
+        """`mv` in one file system is rename(2), which is atomic; `-T` keeps it from moving into a directory.
+
+        The one of BusyBox does not replace a link that leads to a directory.
+        """
+        self._known.forget(final_path)
+        real, final = quote(self._beside(path)), quote(self._beside(final_path))
+        self._shell(
+            f"{self._require_movable(path, final_path)} [ -d {final} ] && [ ! -L {final} ] && exit {_IS_A_DIRECTORY}; "
+            f"if mv --help 2>&1 | grep -q -e -T; then mv -fT -- {real} {final} && exit; "
+            f"elif [ ! -d {final} ]; then mv -f -- {real} {final} && exit; fi; "
+            f"[ ! -d {final} ] || exit {_CANNOT_REPLACE}; exit 1",
+            final_path,
+        )
+
+    def rename(self, path: str, free_path: str) -> None:
+        """A hard link is refused where something stands; a directory gets a rename, and a file system without links."""
+        self._known.forget(path, free_path)
+        real, free = quote(self._beside(path)), quote(self._beside(free_path))
+        self._shell(
+            f"{self._require_movable(path, free_path)} if [ -e {free} ] || [ -L {free} ]; then exit {_EXISTS}; fi; "
+            f"if ln -- {real} {free} 2>/dev/null; then rm -- {real} || exit {_MISSING}; "
+            f"elif [ -e {free} ]; then exit {_EXISTS}; "
+            f"elif mv --help 2>&1 | grep -q -e -T; then mv -fT -- {real} {free}; else mv -f -- {real} {free}; fi",
+            free_path,
+        )
+
+    def remove(self, path: str) -> None:
+        self._known.forget(path)
+        if self._look(dirname(path)) is not None:
+            self._shell(f"rm -f -- {quote(self._beside(path))}", path)
+
+    def sha256(self, path: str, first_bytes: int | None = None) -> str | None:
+        found = self._found(path)
+        return self._connection.sha256(found[1], found[0].size_bytes or 0, first_bytes) if found else None
+
+    def may_write(self, path: str) -> bool | None:
+        return self._connection.may_write(self._real_directory(path))
+
+    def free_bytes(self, path: str) -> int | None:
+        output = self._run(f"df -Pk -- {quote(self._beside(path))}")
+        columns = _DF_COLUMNS.search(output.text)
+        return int(columns[1]) * 1024 if columns else None
+
+    def _found(self, path: str) -> tuple[Facts, str] | None:
+        """As `_look`. NotAllowed where the real path is outside of the root."""
+        found = self._look(path)
+        if found is not None:
+            self._require_inside(path, found[1])
+        return found
+
+    def _look(self, path: str) -> tuple[Facts, str] | None:
+        """What stands at the path, and its real path. A link that leads nowhere is something, and is its own path."""
+        name = quote(f"{self._root.rstrip('/')}{path}")
+        output = self._run(
+            f"{{ if [ -e {name} ]; then stat -L -c '%f %s %Y' -- {name} && readlink -f -- {name}; "
+            f"elif [ -L {name} ]; then echo 0 0 0; cd -P -- {quote(dirname(self._root.rstrip('/') + path))} && pwd -P; "
+            f"else echo none; fi; }} 2>&1"
+        )
+        first, _, rest = output.text.partition(b"\n")
+        if output.status != 0:
+            raise refusal(output.text, self.host, path)
+        if first == b"none":
+            return None
+        return _facts(first, self.host), _real_path(rest, self.host)
+
+    def _real_root(self) -> str:
+        output = self._run(f"cd -P -- {quote(self.options.root)} || exit {_MISSING}; pwd -P")
+        if output.status == _MISSING:
+            raise NoRoot(self.host)
+        if output.status != 0:
+            raise HostFailed(f"{self.host}: the root directory of the registry cannot be looked up")
+        return _real_path(output.text, self.host).rstrip("/") or "/"
+
+    def _make_directory(self, path: str) -> None:
+        name = quote(self._beside(path))
+        mode = f"{self.options.directory_mode:04o}"
+        self._shell(f"mkdir -m {mode} -- {name} || [ -d {name} ]", path)
+
+    def _asked_real(self, path: str) -> str:
+        found = self._found(path)
+        if found is None:
+            raise NoSuchFile(self._name(path))
+        return found[1]
+
+    def _require_inside(self, path: str, real: str) -> None:
+        if self._root != "/" and real != self._root and not real.startswith(f"{self._root}/"):
+            raise NotAllowed(self._name(path))
+
+    def _require_movable(self, path: str, final_path: str) -> str:
+        """The start of a command that moves a file: what `mv` itself would say only in words."""
+        directory = quote(dirname(self._beside(final_path)))
+        return (
+            f"[ -e {quote(self._beside(path))} ] && [ -d {directory} ] || exit {_MISSING}; "
+            f"[ -w {directory} ] || exit {_NOT_PERMITTED};"
+        )
+
+    def _shell(self, command: str, path: str) -> None:
+        output = self._run(f"( {command}; ) 2>&1 && exit {_DONE}")
+        if output.status != _DONE:
+            self._known.forget_all()
+        if output.status in _FAILURES:
+            raise _FAILURES[output.status](self._name(path))
+        if output.status != _DONE:
+            raise refusal(output.text, self.host, path)
+
+    def _run(self, command: str) -> Output:
+        return self._connection.run(f"LC_ALL=C; export LC_ALL; {command}")
+
+
+def _facts(line: bytes, host: str) -> Facts:
+    """From the mode in hexadecimal, the size and the modification time."""
+    words = _STAT.fullmatch(line)
+    if words is None:
+        raise ConnectionLost(f"{host}: {_NOT_UNDERSTOOD}")
+    kinds = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY}
+    mode = int(words[1], 16)
+    return Facts(kinds.get(stat.S_IFMT(mode), Kind.OTHER), int(words[2]), float(words[3]), mode=mode & 0o777)
+
+
+def _real_path(text: bytes, host: str) -> str:
+    """What `pwd` or `readlink` has said. Anything else would be taken for another place than the one that was meant."""
+    if not text.startswith(b"/") or not text.endswith(b"\n"):
+        raise ConnectionLost(f"{host}: {_NOT_UNDERSTOOD}")
+    return text.removesuffix(b"\n").decode(errors="surrogateescape")

@@ -1,0 +1,74 @@
+"""Listing one directory by the host's shell, as many entries at a time as fit on the command line of a `stat`.
+
+Each is told as `81a4 12 1700000000 ./name//` and a line feed. A name may hold any byte but NUL and the slash, so that
+two slashes can be nowhere but at its end; a NUL is what the `stat` of BusyBox cannot write. The last is a status alone:
+a listing that breaks off is told from a whole one.
+"""
+
+import re
+from collections.abc import Iterator
+from shlex import quote
+
+from paramiko import Channel
+
+from data_mover.backends.api import Entry
+from data_mover.backends.ssh.connection import SshConnection
+from data_mover.domain.errors import ConnectionLost, HostFailed, PermissionRefused
+
+_END = b"//\n"
+_RECEIVE_BYTES = 64 * 1024
+#: of one entry
+_MAX_BYTES = 8192
+_ENTRY = re.compile(rb"([0-9a-f]+) (\d+) (-?\d+) \./(.*)", re.DOTALL)
+
+_NOT_PERMITTED = 82
+#: Where one of several is gone meanwhile, they are asked for one by one.
+_TELL = (
+    'told=$(stat -c "$0" -- "$@") && printf "%s\\n" "$told" && exit; for name do stat -c "$0" -- "$name" && continue; '
+    'if [ -e "$name" ] || [ -L "$name" ]; then exit 1; fi; done'
+)
+#: Ends when it is told to, not while another command begins: Dropbear confuses their channels.
+_COMMAND = (
+    "LC_ALL=C; export LC_ALL; exec 2>/dev/null; (cd -P -- {directory} && [ -r . ] || exit {not_permitted}; "
+    "find . ! -name . -prune -exec sh -c {tell} '%f %s %Y %n//' {{}} +) </dev/null; "
+    "printf '%s//\\n' $?; exec cat >/dev/null"
+)
+
+
+def listed(connection: SshConnection, path: str, real: str) -> Iterator[Entry]:
+    """What our `path` holds, the host's directory `real`. PermissionRefused, HostFailed."""
+    command = _COMMAND.format(directory=quote(real), not_permitted=_NOT_PERMITTED, tell=quote(_TELL))
+    channel = connection.start(command)
+    try:
+        for told in _told(connection, path, channel):
+            if told.isdigit():
+                return _require_good_end(int(told), f"{connection.host}:{path}")
+            yield _entry(told, connection.host)
+        raise ConnectionLost(f"{connection.host}:{path}")
+    finally:
+        connection.end(channel)
+
+
+def _told(connection: SshConnection, path: str, channel: Channel) -> Iterator[bytes]:
+    """What is told of each entry, without its end, and at last the status."""
+    rest = b""
+    while len(rest) <= _MAX_BYTES:
+        with connection.told(path):
+            piece = channel.recv(_RECEIVE_BYTES)
+        if not piece:
+            return
+        *whole, rest = (rest + piece).split(_END)
+        yield from whole
+
+
+def _require_good_end(status: int, name: str) -> None:
+    if status != 0:
+        raise (PermissionRefused if status == _NOT_PERMITTED else HostFailed)(name)
+
+
+def _entry(told: bytes, host: str) -> Entry:
+    found = _ENTRY.fullmatch(told)
+    if found is None:
+        raise ConnectionLost(f"{host}: stat is not understood")
+    mode, size_bytes, modified_at, name = found.groups()
+    return Entry.of(name.decode(errors="surrogateescape"), int(mode, 16), int(size_bytes), float(modified_at))

@@ -1,0 +1,239 @@
+"""Hosts that are reached by SFTP, version 3, with OpenSSH's extensions where the host has them."""
+
+import stat
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from posixpath import dirname
+
+from data_mover.backends.api import Entry, Facts, Kind, NewFile, Reader, Writer
+from data_mover.backends.sftp.listing import listed
+from data_mover.backends.sftp.messages import Attributes, OpenFlags, Refused, Status
+from data_mover.backends.sftp.session import SftpSession
+from data_mover.backends.sftp.streams import SftpReader, SftpWriter
+from data_mover.backends.ssh.connection import SshConnection
+from data_mover.backends.ssh.files import SshFiles
+from data_mover.backends.ssh.options import SshOptions
+from data_mover.domain.errors import (
+    CannotReplace,
+    HostFailed,
+    IsADirectory,
+    MoveFailure,
+    NoRoot,
+    NoSuchFile,
+    NotAllowed,
+    NotARegularFile,
+    PermissionRefused,
+)
+
+
+class SftpFiles(SshFiles):
+    """The files of a host, over one channel of one connection."""
+
+    def __init__(self, host: str, options: SshOptions, connection: SshConnection) -> None:
+        super().__init__(host, options, connection)
+        self._session = SftpSession(connection)
+        try:
+            with self._session.told("/"):
+                self._root = self._session.real_path(options.root)
+        except NoSuchFile as failure:
+            raise NoRoot(host) from failure
+
+    def facts(self, path: str) -> Facts | None:
+        try:
+            with self._session.told(path):
+                return _facts(self._session.attributes(self._inside(path)))
+        except NoSuchFile:
+            return self._dangling(path)
+
+    def open(self, path: str) -> Reader:
+        facts = self.facts(path)
+        if facts is None:
+            raise NoSuchFile(self._name(path))
+        if facts.kind is not Kind.FILE:
+            raise (IsADirectory if facts.kind is Kind.DIRECTORY else NotARegularFile)(self._name(path))
+        with self._session.told(path):
+            handle = self._session.open(self._inside(path), OpenFlags.READ)
+        return SftpReader(self._session, path, handle, facts)
+
+    def entries(self, path: str) -> Generator[Entry, None, None]:
+        with self._session.told(path):
+            real = self._inside(path)
+            if _facts(self._session.attributes(real)).kind is not Kind.DIRECTORY:
+                raise NoSuchFile(f"{self._name(path)} is no directory")
+        yield from listed(self._session, path, real)
+
+    def real(self, path: str) -> str:
+        with self._session.told(path):
+            return self._inside(path).removeprefix(self._root.rstrip("/")) or "/"
+
+    def create(self, path: str, new_file: NewFile) -> Writer:
+        """Nobody else may read the file before it is committed."""
+        with self._making(path) as real:
+            flags = OpenFlags.WRITE | OpenFlags.CREATE | OpenFlags.EXCLUSIVE
+            handle = self._session.open(real, flags, Attributes(mode=0o600))
+        return SftpWriter(self._session, path, real, handle, new_file)
+
+    def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
+        with self._session.told(path):
+            real = self._beside(path)
+            if not self._is(Kind.FILE, path, real):
+                raise NotARegularFile(self._name(path))
+            handle = self._session.open(real, OpenFlags.WRITE)
+        return SftpWriter(self._session, path, real, handle, new_file, offset_bytes)
+
+    def finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
+        attributes = Attributes(mode=mode, modified_at=None if modified_at is None else int(modified_at))
+        with self._session.told(path):
+            self._session.finish_directory(self._real_directory(path), attributes)
+
+    def remove_directory(self, path: str) -> None:
+        """Looks first: some hosts remove a file, or what a link leads to."""
+        if path == "/":
+            raise PermissionRefused(self._name(path))
+        self._known.forget(path)
+        with self._session.told(path):
+            try:
+                self._remove_directory(path, self._beside(path))
+            except Refused as refused:
+                if refused.status != Status.NO_SUCH_FILE:
+                    raise
+
+    def place(self, path: str) -> str:
+        with self._session.told(path):
+            return self._placed(self._beside(path))
+
+    @property
+    def replaces(self) -> bool:
+        return self._session.replaces
+
+    def replace(self, path: str, final_path: str) -> None:
+        self._known.forget(final_path)
+        with self._making(final_path) as final:
+            try:
+                self._replace(self._beside(path), final)
+            except Refused as refused:
+                if self._is_directory(final):
+                    raise IsADirectory(self._name(final_path)) from refused
+                raise
+
+    def rename(self, path: str, free_path: str) -> None:
+        """Looks first: some hosts overwrite."""
+        self._known.forget(path, free_path)
+        with self._making(free_path) as free:
+            if self._stands(free):
+                raise PermissionRefused(f"{self._name(free_path)} is there already")
+            self._session.rename(self._beside(path), free)
+
+    def remove(self, path: str) -> None:
+        self._known.forget(path)
+        with self._session.told(path):
+            try:
+                self._session.remove(self._beside(path))
+            except Refused as refused:
+                if refused.status != Status.NO_SUCH_FILE:
+                    raise
+
+    def sha256(self, path: str, first_bytes: int | None = None) -> str | None:
+        with self._session.told(path):
+            real = self._inside(path)
+            size_bytes = self._session.attributes(real).size_bytes
+        return self._connection.sha256(real, size_bytes or 0, first_bytes)
+
+    def may_write(self, path: str) -> bool | None:
+        with self._session.told(path):
+            real = self._inside(path)
+        return self._connection.may_write(real)
+
+    def free_bytes(self, path: str) -> int | None:
+        with self._session.told(path):
+            system = self._session.file_system(self._inside(path))
+        return system.free_bytes if system else None
+
+    @contextmanager
+    def _making(self, path: str) -> Iterator[str]:
+        """The real path, for whatever brings something there."""
+        with self._session.told(path):
+            real = self._beside(path)
+            try:
+                with self._session.explaining(path, dirname(real)):
+                    yield real
+            except (Refused, MoveFailure):
+                self._known.forget_all()
+                raise
+
+    def _replace(self, real: str, final: str) -> None:
+        """Where nothing stands an ordinary rename is as atomic, and every host has it."""
+        if self._session.replaces:
+            try:
+                return self._session.replace(real, final)
+            except Refused as refused:
+                if refused.status != Status.UNSUPPORTED:
+                    raise
+        if not self._stands(final):
+            return self._session.rename(real, final)
+        if self._is_directory(final):
+            raise Refused(Status.FAILURE)
+        raise CannotReplace(self.host)
+
+    def _remove_directory(self, path: str, real: str) -> None:
+        if not self._is(Kind.DIRECTORY, path, real):
+            raise NoSuchFile(f"{self._name(path)} is no directory")
+        self._session.remove_directory(real)
+
+    def _is(self, kind: Kind, path: str, real: str) -> bool:
+        """Whether this is what stands there, and not a link: some hosts tell of what it leads to all the same."""
+        return _facts(self._session.link_attributes(real)).kind is kind and self._inside(path) == real
+
+    def _stands(self, real: str) -> bool:
+        try:
+            self._session.link_attributes(real)
+        except Refused as refused:
+            if refused.status != Status.NO_SUCH_FILE:
+                raise
+            return False
+        return True
+
+    def _is_directory(self, real: str) -> bool:
+        return self._stands(real) and _facts(self._session.link_attributes(real)).kind is Kind.DIRECTORY
+
+    def _make_directory(self, path: str) -> None:
+        with self._making(path) as real:
+            try:
+                self._session.make_directory(real, self.options.directory_mode)
+            except Refused:
+                facts = self.facts(path)
+                if facts is None or facts.kind is not Kind.DIRECTORY:
+                    raise
+
+    def _inside(self, path: str) -> str:
+        """The real path, links followed. NotAllowed where it leads out of the root."""
+        real = self._session.real_path(f"{self._root.rstrip('/')}{path}")
+        if real != self._root and not real.startswith(f"{self._root.rstrip('/')}/"):
+            raise NotAllowed(self._name(path))
+        return real
+
+    def _asked_real(self, path: str) -> str:
+        return self._inside(path)
+
+    def _dangling(self, path: str) -> Facts | None:
+        """A link that leads nowhere is something; where the directory is missing too, there is nothing."""
+        try:
+            with self._session.told(path):
+                return _facts(self._session.link_attributes(self._beside(path)))
+        except NoSuchFile:
+            return None
+        except HostFailed:  # all that some hosts say of what is below a file
+            above = self.facts(dirname(path)) if path != "/" else None
+            if above is None or above.kind is Kind.DIRECTORY:
+                raise
+            return None
+
+
+def _facts(attributes: Attributes) -> Facts:
+    """Raises Refused for a file whose size the host does not tell: it must not count as empty."""
+    kinds = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY}
+    kind = kinds.get(stat.S_IFMT(attributes.mode or 0), Kind.OTHER)
+    if kind is Kind.FILE and attributes.size_bytes is None:
+        raise Refused(Status.FAILURE)
+    mode = None if attributes.mode is None else attributes.mode & 0o777
+    return Facts(kind, attributes.size_bytes or 0, float(attributes.modified_at or 0), mode=mode)

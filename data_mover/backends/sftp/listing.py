@@ -1,0 +1,62 @@
+"""Listing one directory over SFTP."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from data_mover.backends.api import Entry
+from data_mover.backends.sftp.messages import Attributes, Named, Refused, Status
+from data_mover.backends.sftp.session import SftpSession
+from data_mover.domain.errors import MoveFailure
+
+
+def listed(session: SftpSession, path: str, real: str) -> Iterator[Entry]:
+    """What our `path` holds, at the host's path `real`; as much at a time as the host tells in one answer."""
+    with session.told(path):
+        handle = session.open_directory(real)
+    try:
+        told = _batch(session, path, handle)
+        if not told:
+            _require_searchable(session, path, real)
+        while told:
+            yield from _entries(session, path, real, told)
+            told = _batch(session, path, handle)
+    finally:
+        with suppress(MoveFailure), session.told(path):
+            session.close(handle)
+
+
+def _batch(session: SftpSession, path: str, handle: bytes) -> list[Named]:
+    with session.told(path):
+        return session.next_names(handle)
+
+
+def _require_searchable(session: SftpSession, path: str, real: str) -> None:
+    """OpenSSH tells nothing at all, not even `.`, of a directory whose names may be read but not followed."""
+    with session.told(path):
+        session.attributes(f"{real.rstrip('/')}/.")
+
+
+def _entries(session: SftpSession, path: str, real: str, told: list[Named]) -> Iterator[Entry]:
+    for name, attributes in told:
+        if name in (b".", b".."):
+            continue
+        text = name.decode(errors="surrogateescape")
+        whole = attributes if attributes.mode is not None else _asked(session, path, f"{real.rstrip('/')}/{text}")
+        if whole is not None:
+            yield _entry(text, whole)
+
+
+def _asked(session: SftpSession, path: str, real: str) -> Attributes | None:
+    """For a host that does not tell them with the name; None of what is gone meanwhile."""
+    with session.told(path):
+        try:
+            return session.link_attributes(real)
+        except Refused as refused:
+            if refused.status != Status.NO_SUCH_FILE:
+                raise
+            return None
+
+
+def _entry(name: str, attributes: Attributes) -> Entry:
+    modified_at = None if attributes.modified_at is None else float(attributes.modified_at)
+    return Entry.of(name, attributes.mode or 0, attributes.size_bytes, modified_at)

@@ -1,0 +1,206 @@
+"""The operations of SFTP on one host, one request each, and what its refusals mean."""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from data_mover.backends.api import BLOCK_BYTES
+from data_mover.backends.sftp.messages import (
+    Answer,
+    Attributes,
+    Named,
+    Refused,
+    Reply,
+    Request,
+    Status,
+    first_string,
+    names,
+    string,
+    text,
+)
+from data_mover.backends.sftp.requests import SftpRequests
+from data_mover.backends.ssh.connection import SshConnection
+from data_mover.domain.errors import ConnectionLost, HostFailed, MoveFailure, NoSpace, NoSuchFile, PermissionRefused
+
+#: how many requests are in flight on the channel: the host's window of 2 MiB is never short of work
+IN_FLIGHT = 64
+
+#: what every server takes in one request; OpenSSH says more by `limits@openssh.com`
+_SAFE_BYTES = 32 * 1024
+_LIMITS, _STATVFS = b"limits@openssh.com", b"statvfs@openssh.com"
+_FSYNC, _POSIX_RENAME = b"fsync@openssh.com", b"posix-rename@openssh.com"
+
+
+#: any other refusal is one for good: what a host does not support, or a name that it cannot take
+_FAILURES: dict[int, type[MoveFailure]] = {
+    Status.NO_SUCH_FILE: NoSuchFile,
+    Status.FAILURE: HostFailed,
+}
+
+#: of statvfs' flags
+_READ_ONLY = 0x1
+
+
+@dataclass(frozen=True)
+class FileSystem:
+    """What a host tells of the file system of a directory."""
+
+    free_bytes: int
+    #: whether it can take one more file
+    takes_files: bool
+    read_only: bool
+
+
+class SftpSession:
+    """Paths are those of the host, not ours. Raises Refused, and what `SftpRequests` raises; `told` translates both."""
+
+    def __init__(self, connection: SshConnection) -> None:
+        self.host = connection.host
+        self.options = connection.options
+        self._connection = connection
+        with connection.told():
+            self.requests = SftpRequests(connection.open_subsystem("sftp"), IN_FLIGHT)
+            self.read_bytes, self.write_bytes = self._limits()
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the host says that it can rename onto an existing file."""
+        return _POSIX_RENAME in self.requests.extensions
+
+    @property
+    def syncs(self) -> bool:
+        return _FSYNC in self.requests.extensions
+
+    def real_path(self, path: str) -> str:
+        """The path with its links followed. OpenSSH lets the last name be missing."""
+        name = first_string(self._answer(Request.REALPATH, text(path), Answer.NAME)[4:])
+        return bytes(name).decode(errors="surrogateescape").rstrip("/") or "/"
+
+    def attributes(self, path: str) -> Attributes:
+        return Attributes.read(self._answer(Request.STAT, text(path), Answer.ATTRS))
+
+    def link_attributes(self, path: str) -> Attributes:
+        """The attributes of a link itself."""
+        return Attributes.read(self._answer(Request.LSTAT, text(path), Answer.ATTRS))
+
+    def open(self, path: str, flags: int, attributes: Attributes | None = None) -> bytes:
+        """The handle."""
+        return self._handle(Request.OPEN, text(path) + struct.pack(">I", flags) + (attributes or Attributes()).packed())
+
+    def open_directory(self, path: str) -> bytes:
+        """The handle."""
+        return self._handle(Request.OPENDIR, text(path))
+
+    def next_names(self, handle: bytes) -> list[Named]:
+        """What the host tells next of a directory, `.` and `..` among it; nothing at the end."""
+        reply = self.requests.call(Request.READDIR, handle)
+        if reply.kind == Answer.STATUS and reply.status == Status.EOF:
+            return []
+        return names(reply.answer(Answer.NAME))
+
+    def close(self, handle: bytes) -> None:
+        self._done(Request.CLOSE, handle)
+
+    def make_directory(self, path: str, mode: int) -> None:
+        """With exactly this mode, whatever the host's umask is, if the host can set one."""
+        self._done(Request.MKDIR, text(path) + Attributes(mode=mode).packed())
+        self.finish_directory(path, Attributes(mode=mode))
+
+    def finish_directory(self, path: str, attributes: Attributes) -> None:
+        """A host that can set none goes without."""
+        try:
+            self.set_attributes(path, attributes)
+        except Refused as refused:
+            if refused.status != Status.UNSUPPORTED:
+                raise
+
+    def remove_directory(self, path: str) -> None:
+        self._done(Request.RMDIR, text(path))
+
+    def set_attributes(self, path: str, attributes: Attributes) -> None:
+        self._done(Request.SETSTAT, text(path) + attributes.packed())
+
+    def remove(self, path: str) -> None:
+        self._done(Request.REMOVE, text(path))
+
+    def rename(self, path: str, free_path: str) -> None:
+        """To a path where nothing stands; version 3 of the protocol refuses anything else."""
+        self._renamed(path, Request.RENAME, text(path) + text(free_path))
+
+    def replace(self, path: str, final_path: str) -> None:
+        """Atomically in the place of what is there."""
+        self._renamed(path, Request.EXTENDED, string(_POSIX_RENAME) + text(path) + text(final_path))
+
+    def sync_request(self, handle: bytes) -> bytes:
+        """What an EXTENDED request carries to bring the file of a handle to disk."""
+        return string(_FSYNC) + handle
+
+    def file_system(self, directory: str) -> FileSystem | None:
+        reply = self._extended(_STATVFS, text(directory))
+        if reply is None:
+            return None
+        _, fragment_bytes, _, _, available, names, _, free_names, _, flags = struct.unpack_from(">10Q", reply.content)
+        return FileSystem(fragment_bytes * available, not names or free_names > 0, bool(flags & _READ_ONLY))
+
+    @contextmanager
+    def told(self, path: str) -> Iterator[None]:
+        """What goes wrong becomes a failure that names the host and our `path`."""
+        name = f"{self.host}:{path}"
+        with self._connection.told(path):
+            try:
+                yield
+            except Refused as refused:
+                raise _FAILURES.get(refused.status, PermissionRefused)(name) from refused
+            except struct.error as error:
+                raise ConnectionLost(f"{self.host} does not speak SFTP") from error
+
+    @contextmanager
+    def explaining(self, path: str, directory: str, needed_bytes: int = 1) -> Iterator[None]:
+        """A plain failure to write in the host's directory is looked into: a host says no better to a full disk."""
+        try:
+            yield
+        except Refused as refused:
+            if refused.status != Status.FAILURE:
+                raise
+            raise self._explanation(directory, needed_bytes)(f"{self.host}:{path}") from refused
+
+    def _explanation(self, directory: str, needed_bytes: int) -> type[MoveFailure]:
+        system = self.file_system(directory)
+        if system is None:
+            return HostFailed
+        if system.read_only:
+            return PermissionRefused
+        return HostFailed if system.takes_files and system.free_bytes >= needed_bytes else NoSpace
+
+    def _limits(self) -> tuple[int, int]:
+        """How many bytes the host takes in one READ and one WRITE."""
+        reply = self._extended(_LIMITS, b"")
+        if reply is None:
+            return _SAFE_BYTES, _SAFE_BYTES
+        _, read, write = struct.unpack_from(">3Q", reply.content)
+        return min(read or _SAFE_BYTES, BLOCK_BYTES), min(write or _SAFE_BYTES, BLOCK_BYTES)
+
+    def _extended(self, name: bytes, arguments: bytes) -> Reply | None:
+        """The answer to an extended request, or None where the host has none."""
+        if name not in self.requests.extensions:
+            return None
+        reply = self.requests.call(Request.EXTENDED, string(name) + arguments)
+        return reply if reply.kind == Answer.EXTENDED_REPLY else None
+
+    def _handle(self, kind: Request, head: bytes) -> bytes:
+        return string(bytes(first_string(self._answer(kind, head, Answer.HANDLE))))
+
+    def _done(self, kind: Request, head: bytes) -> None:
+        self.requests.call(kind, head).require_ok()
+
+    def _renamed(self, path: str, kind: Request, head: bytes) -> None:
+        """Asks at once whether the file is still where it was: then the host has not done what it says."""
+        renamed = self.requests.ask(kind, head)
+        stayed = self.requests.ask(Request.LSTAT, text(path))
+        self.requests.wait(renamed).require_ok()
+        if self.requests.wait(stayed).kind == Answer.ATTRS:
+            raise Refused(Status.FAILURE)
+
+    def _answer(self, kind: Request, head: bytes, wanted: Answer) -> memoryview:
+        return self.requests.call(kind, head).answer(wanted)

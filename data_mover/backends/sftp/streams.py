@@ -1,0 +1,215 @@
+"""Reading and writing one file over SFTP, with many requests in flight."""
+
+import struct
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from posixpath import dirname
+
+from data_mover.backends.api import Block, Facts, NewFile, Reader, Writer
+from data_mover.backends.sftp.messages import Answer, Attributes, Refused, Reply, Request, Status, first_string
+from data_mover.backends.sftp.requests import Pending
+from data_mover.backends.sftp.session import IN_FLIGHT, SftpSession
+from data_mover.domain.errors import InternalError, MoveFailure, SourceChanged, VerifyFailed
+
+#: how much is asked for before it is read: it may all be in memory at a time
+READ_AHEAD_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class _Range:
+    """Bytes of a file that have been asked for."""
+
+    offset: int
+    count: int
+    pending: Pending
+
+
+class SftpReader(Reader):
+    def __init__(self, session: SftpSession, path: str, handle: bytes, facts: Facts) -> None:
+        self.facts = facts
+        self._size_bytes = facts.size_bytes or 0
+        self._session = session
+        self._path = path
+        self._handle: bytes | None = handle
+
+    def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
+        """A host may send less than it was asked for: the rest is asked for again, before all that follows it."""
+        asked: deque[_Range] = deque()
+        offset = offset_bytes
+        while asked or offset <= self._size_bytes:
+            with self._session.told(self._path):
+                offset = self._ask_ahead(asked, offset)
+                first = asked.popleft()
+                if first.offset == self._size_bytes:
+                    return self._require_end(first)
+                block = self._received(first)
+                if 0 < len(block) < first.count:
+                    asked.appendleft(self._ask(first.offset + len(block), first.count - len(block)))
+            if not block:
+                return
+            yield block
+
+    def close(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            with suppress(MoveFailure), self._session.told(self._path):
+                self._session.close(handle)
+
+    def _ask_ahead(self, asked: deque[_Range], offset: int) -> int:
+        """Fills the window, at last with one byte behind the end; returns the offset that is to be asked for next."""
+        ahead = min(IN_FLIGHT, READ_AHEAD_BYTES // self._session.read_bytes)
+        while offset <= self._size_bytes and len(asked) < ahead:
+            asked.append(self._ask(offset, min(self._session.read_bytes, self._size_bytes - offset) or 1))
+            offset += asked[-1].count
+        return offset
+
+    def _ask(self, offset: int, count: int) -> _Range:
+        if self._handle is None:
+            raise InternalError("a closed file was read")
+        head = self._handle + struct.pack(">QI", offset, count)
+        return _Range(offset, count, self._session.requests.ask(Request.READ, head))
+
+    def _received(self, wanted: _Range) -> memoryview:
+        """Nothing at the end of the file."""
+        reply = self._session.requests.wait(wanted.pending)
+        if reply.kind == Answer.STATUS and reply.status == Status.EOF:
+            return memoryview(b"")
+        return first_string(reply.answer(Answer.DATA))[: wanted.count]
+
+    def _require_end(self, behind: _Range) -> None:
+        """Some hosts have more than they tell, as `/proc` has; to ask for it is answered in more ways than one."""
+        reply = self._session.requests.wait(behind.pending)
+        if reply.kind == Answer.DATA and first_string(reply.content):
+            raise SourceChanged(f"{self._session.host}:{self._path}")
+
+
+class SftpWriter(Writer):
+    def __init__(
+        self, session: SftpSession, path: str, real: str, handle: bytes, new_file: NewFile, offset_bytes: int = 0
+    ) -> None:
+        self.acknowledged_bytes = offset_bytes
+        self._session = session
+        self._path = path
+        self._real = real
+        self._handle: bytes | None = handle
+        self._new_file = new_file
+        self._sent_bytes = offset_bytes
+        #: the offsets of the writes in flight, which a host may answer in any order
+        self._in_flight: set[int] = set()
+        #: the end of what is to be brought to disk, until the host is asked to
+        self._to_sync_bytes: int | None = None
+        self._refusal: Refused | None = None
+
+    def write(self, block: Block) -> None:
+        rest = memoryview(block)
+        with self._told():
+            while rest:
+                piece, rest = rest[: self._session.write_bytes], rest[self._session.write_bytes :]
+                self._send(piece)
+                self._go_on_syncing()
+            self._require_no_refusal()
+
+    def sync(self) -> None:
+        """The request goes out behind later blocks, once all that it is about has been acknowledged: nothing waits."""
+        self._to_sync_bytes = self._sent_bytes
+        with self._told():
+            self._go_on_syncing()
+
+    def commit(self) -> None:
+        """Sends all that ends a file at once; the host does it in this order."""
+        requests = self._session.requests
+        with self._told():
+            handle, self._handle = self._open_handle(), None
+            attributes = requests.ask(Request.FSETSTAT, handle + self._attributes().packed())
+            synced = requests.ask(Request.EXTENDED, self._session.sync_request(handle)) if self._session.syncs else None
+            size = requests.ask(Request.FSTAT, handle)
+            closed = requests.ask(Request.CLOSE, handle)
+            with requests.patient(self._session.options.patience_seconds(self._sent_bytes)):
+                requests.drain()
+            self._require_no_refusal()
+            if synced is not None and not requests.wait(synced).is_unsupported:
+                requests.wait(synced).require_ok()
+            requests.wait(closed).require_ok()
+            self._require_size(requests.wait(size))
+            if requests.wait(attributes).status != Status.OK:
+                self._set_attributes_by_name()
+
+    def close(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            with suppress(MoveFailure), self._session.told(self._path):
+                self._session.close(handle)
+
+    def _send(self, piece: memoryview) -> None:
+        offset, count = self._sent_bytes, len(piece)
+        head = self._open_handle() + struct.pack(">QI", offset, count)
+
+        def answered(reply: Reply) -> None:
+            if self._accepted(reply):
+                self._in_flight.discard(offset)
+                self.acknowledged_bytes += count
+
+        self._in_flight.add(offset)
+        self._session.requests.send(Request.WRITE, head, answered, piece)
+        self._sent_bytes += count
+
+    def _go_on_syncing(self) -> None:
+        """Asks the host once it has acknowledged, without a gap, what is to be brought to disk."""
+        end = self._to_sync_bytes
+        if end is None or min(self._in_flight, default=end) < end:
+            return
+        self._to_sync_bytes = None
+
+        def answered(reply: Reply) -> None:
+            if reply.is_unsupported or self._accepted(reply):
+                self.synced_bytes = end
+
+        if self._session.syncs:
+            self._session.requests.send(Request.EXTENDED, self._session.sync_request(self._open_handle()), answered)
+        else:
+            self.synced_bytes = end
+
+    def _accepted(self, reply: Reply) -> bool:
+        if reply.status != Status.OK:
+            self._refusal = self._refusal or Refused(reply.status)
+        return reply.status == Status.OK
+
+    def _require_no_refusal(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+
+    def _require_size(self, reply: Reply) -> None:
+        """A host that tells no size by handle is asked by name later."""
+        found = Attributes() if reply.is_unsupported else Attributes.read(reply.answer(Answer.ATTRS))
+        expected = self._sent_bytes if self._new_file.size_bytes is None else self._new_file.size_bytes
+        if found.size_bytes not in (None, expected):
+            raise VerifyFailed(f"{self._name}: {expected} bytes were expected, {found.size_bytes} are there")
+
+    def _set_attributes_by_name(self) -> None:
+        """A host that can set none at all must at least not hide the file."""
+        try:
+            self._session.set_attributes(self._real, self._attributes())
+        except Refused as refused:
+            mode = self._session.attributes(self._real).mode
+            if refused.status != Status.UNSUPPORTED or mode is None or self._new_file.mode & ~mode:
+                raise
+
+    def _attributes(self) -> Attributes:
+        return Attributes(mode=self._new_file.mode, modified_at=int(self._new_file.modified_at))
+
+    def _open_handle(self) -> bytes:
+        if self._handle is None:
+            raise InternalError("a closed file was written")
+        return self._handle
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        missing = max(1, (self._new_file.size_bytes or 0) - self.acknowledged_bytes)
+        with self._session.told(self._path), self._session.explaining(self._path, dirname(self._real), missing):
+            yield
+
+    @property
+    def _name(self) -> str:
+        return f"{self._session.host}:{self._path}"

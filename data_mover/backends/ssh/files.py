@@ -1,0 +1,83 @@
+"""What the files of `sftp` and `scp` hosts share: how they are connected to and let go, and what is remembered."""
+
+from abc import abstractmethod
+from posixpath import basename, dirname
+from typing import Self
+
+from data_mover.backends.api import Files, Kind
+from data_mover.backends.directory_cache import KnownDirectories
+from data_mover.backends.options import HostOptions
+from data_mover.backends.ssh.connection import SshConnection
+from data_mover.backends.ssh.options import SshOptions
+from data_mover.domain.errors import NoRoot, NoSuchFile
+
+
+class SshFiles(Files):
+    """The files of a host at the other end of an SSH connection."""
+
+    def __init__(self, host: str, options: SshOptions, connection: SshConnection) -> None:
+        self.host = host
+        self.options = options
+        self._connection = connection
+        self._known = KnownDirectories()
+
+    @classmethod
+    def connect(cls, host: str, options: HostOptions) -> Self:
+        if not isinstance(options, SshOptions):
+            raise TypeError(f"{host} has no SSH options")
+        connection = SshConnection.open(host, options)
+        try:
+            return cls(host, options, connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    def make_directories(self, path: str) -> None:
+        missing = []
+        while not self._is_there(path):
+            missing.append(path)
+            path = dirname(path)
+        for each in reversed(missing):
+            self._make_directory(each)
+            self._known.remember_there(each)
+
+    def abort(self) -> None:
+        self._connection.abort()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @abstractmethod
+    def _make_directory(self, path: str) -> None:
+        """Makes the directory in one that is there. One that somebody else has made meanwhile is fine."""
+
+    @abstractmethod
+    def _asked_real(self, path: str) -> str:
+        """The real path of a directory on the host, links followed. NotAllowed where it leads out of the root."""
+
+    def _is_there(self, path: str) -> bool:
+        """Whether the directory is there; NoSuchFile if something else stands there, NoRoot if there is no root."""
+        if self._known.is_there(path):
+            return True
+        facts = self.facts(path)
+        if facts is None and path != "/":
+            return False
+        if facts is None or facts.kind is not Kind.DIRECTORY:
+            raise NoRoot(self.host) if path == "/" else NoSuchFile(f"{self._name(path)} is no directory")
+        self._known.remember_there(path)
+        return True
+
+    def _real_directory(self, path: str) -> str:
+        """As `_asked_real`, asked once."""
+        return self._known.real(path) or self._known.remember_real(path, self._asked_real(path))
+
+    def _beside(self, path: str) -> str:
+        """The real path of the directory, asked once, and the name itself, not followed if it is a link."""
+        return f"{self._real_directory(dirname(path)).rstrip('/')}/{basename(path)}".rstrip("/") or "/"
+
+    def _placed(self, real: str) -> str:
+        """The name of a real path for all who reach the same port of the same address."""
+        return f"{self._connection.options.address}:{self._connection.options.port}{real}"
+
+    def _name(self, path: str) -> str:
+        return f"{self.host}:{path}"

@@ -1,0 +1,94 @@
+"""What the registry says of a host that is reached over SSH."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    model_validator,
+)
+
+from data_mover.backends.options import HostOptions, NetworkAddress, Secret, SiblingPath, _beside_the_registry
+from data_mover.domain.secrets import privacy_mistake
+
+#: how the files begin that are for others: one line as in authorized_keys, or several in another format
+_PUBLIC_KEYS = (b"ssh-", b"ecdsa-", b"sk-", b"---- BEGIN SSH2 PUBLIC KEY", b"-----BEGIN PUBLIC KEY")
+
+
+HOST_KEY_TYPES = ("ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
+
+
+def _private_key_file(value: Path) -> Path:
+    if _is_public_key(value):
+        raise ValueError(
+            f"{value} is a public key; name the file of the private one, which ssh-keygen leaves beside it"
+        )
+    mistake = privacy_mistake(value)
+    if mistake:
+        raise ValueError(mistake)
+    return value
+
+
+def _is_public_key(path: Path) -> bool:
+    """A file that cannot be read is left to who has to read it."""
+    try:
+        beginning = path.read_bytes() if path.is_file() else b""
+    except OSError:
+        return False
+    return beginning.startswith(_PUBLIC_KEYS)
+
+
+def _host_keys(value: Any) -> Any:
+    """A tuple of `type base64` lines from one line or a list of them; comments behind the key are dropped."""
+    lines = [value] if isinstance(value, str) else value
+    if not isinstance(lines, Iterable):
+        raise ValueError("must be a public key line, or a list of them")
+    return tuple(_host_key(line) for line in lines)
+
+
+def _host_key(line: Any) -> str:
+    words = line.split() if isinstance(line, str) else []
+    if len(words) < 2 or words[0] not in HOST_KEY_TYPES:
+        raise ValueError(f'must be a public key line like "ssh-ed25519 AAAA…", of type {", ".join(HOST_KEY_TYPES)}')
+    return f"{words[0]} {words[1]}"
+
+
+HostKeys = Annotated[tuple[str, ...], BeforeValidator(_host_keys)]
+
+
+PrivateKeyPath = Annotated[Path, AfterValidator(_beside_the_registry), AfterValidator(_private_key_file)]
+
+
+class SshAddress(NetworkAddress):
+    """Where an SSH server listens: all that it takes to ask it for its key."""
+
+    port: int = Field(default=22, ge=1, le=65535)
+
+
+class SshOptions(SshAddress, HostOptions):
+    """A host that is reached over SSH: `sftp` or `scp`."""
+
+    protocol: Literal["sftp", "scp"]
+    username: str = Field(min_length=1)
+    key_file: PrivateKeyPath | None = None
+    key_passphrase: Secret | None = None
+    password: Secret | None = None
+    #: offer the keys of the user's ssh-agent
+    allow_agent: bool = False
+    host_key: HostKeys = ()
+    known_hosts: SiblingPath | None = None
+
+    @model_validator(mode="after")
+    def _can_log_in(self) -> "SshOptions":
+        if not (self.key_file or self.password or self.allow_agent):
+            raise ValueError("needs key_file or password (password = env:NAME or file:/path)")
+        return self
+
+    @model_validator(mode="after")
+    def _pins_the_host(self) -> "SshOptions":
+        if bool(self.host_key) == bool(self.known_hosts):
+            raise ValueError("needs host_key or known_hosts, one of them: a host whose key is not known is refused")
+        return self

@@ -1,0 +1,286 @@
+"""Servers that speak WebDAV: files are their resources, directories their collections.
+
+MOVE with `Overwrite: T` is never sent. RFC 4918 (9.9.3) has the server delete what is there before it moves, servers do
+so, and a directory would go with all that it holds.
+"""
+
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from posixpath import dirname
+from typing import Self
+
+from data_mover.backends.api import BLOCK_BYTES, Block, Entry, Facts, Files, Kind, NewFile, Reader, Writer, is_segment
+from data_mover.backends.directory_cache import KnownDirectories
+from data_mover.backends.http.client import HttpConnection
+from data_mover.backends.options import HostOptions
+from data_mover.backends.webdav.client import WebdavClient
+from data_mover.backends.webdav.propfind import DONE, continues, failure_of
+from data_mover.domain.errors import (
+    CannotReplace,
+    ConnectionLost,
+    HostFailed,
+    IsADirectory,
+    MoveFailure,
+    NoRoot,
+    NoSuchFile,
+    NotARegularFile,
+    PermissionRefused,
+    SizeUnknown,
+    SourceChanged,
+    VerifyFailed,
+)
+
+#: what servers say that have no directory for what they are asked about; Apache says 400 where a file is on the way
+_NO_PLACE = (NoSuchFile, HostFailed)
+
+
+class WebdavFiles(Files):
+    """`sha256` is left to reading back, free space to being told that there is none."""
+
+    needs_size = True
+    replaces = False
+
+    def __init__(self, host: str, options: HostOptions, client: WebdavClient) -> None:
+        self.host = host
+        self.options = options
+        self._client = client
+        self._known = KnownDirectories()
+
+    @classmethod
+    def connect(cls, host: str, options: HostOptions) -> Self:
+        return cls(host, options, WebdavClient.open(host, options))
+
+    def facts(self, path: str) -> Facts | None:
+        try:
+            found = self._client.resource(path)
+        except _NO_PLACE:
+            if path != "/" and not self._is_directory(dirname(path)):
+                return None
+            raise
+        return found.facts if found is not None else None
+
+    def open(self, path: str) -> Reader:
+        facts = self.facts(path)
+        if facts is None:
+            raise NoSuchFile(self.named(path))
+        if facts.kind is Kind.DIRECTORY:
+            raise IsADirectory(self.named(path))
+        if facts.kind is not Kind.FILE:
+            raise NotARegularFile(self.named(path))
+        return _WebdavReader(self._client, path, facts)
+
+    def entries(self, path: str) -> Generator[Entry, None, None]:
+        if not self._is_directory(path):
+            raise NoSuchFile(f"{self.named(path)} is no directory")
+        itself, is_told = f"{self._client.root}{path}".rstrip("/"), False
+        for each in self._client.members(path):
+            if each.path.rstrip("/") == itself:
+                is_told = True
+            else:
+                yield _entry(each.path, f"{itself}/", each.facts)
+        if not is_told:
+            raise HostFailed(f"{self.named(path)}: the server tells of another directory")
+
+    def create(self, path: str, new_file: NewFile) -> Writer:
+        """Whether the directory is there is asked first: a server may tell only when it has got all of the file."""
+        if new_file.size_bytes is None:
+            raise SizeUnknown(self.named(path))
+        if not self._is_directory(dirname(path)):
+            self._known.forget_all()
+            raise NoSuchFile(f"{self.named(path)}: there is no such directory")
+        return _WebdavWriter(self._client, path, new_file.size_bytes, new_file.modified_at)
+
+    def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
+        """There is no request that adds to a file."""
+        raise NoSuchFile(f"{self.named(path)} cannot be gone on with")
+
+    def make_directories(self, path: str) -> None:
+        if self._known.is_there(path):
+            return
+        facts = self.facts(path)
+        if facts is None and path != "/":
+            self.make_directories(dirname(path))
+            self._make_directory(path)
+        elif facts is None or facts.kind is not Kind.DIRECTORY:
+            raise NoRoot(self.host) if path == "/" else NoSuchFile(f"{self.named(path)} is no directory")
+        self._known.remember_there(path)
+
+    def finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
+        """There is no way to give a directory either."""
+        if not self._is_directory(path):
+            raise NoSuchFile(f"{self.named(path)} is no directory")
+
+    def remove_directory(self, path: str) -> None:
+        """Looks whether it is empty: the server would remove it with all that it holds."""
+        facts = self.facts(path)
+        if facts is None:
+            return
+        if path == "/" or facts.kind is not Kind.DIRECTORY:
+            raise PermissionRefused(self.named(path))
+        if next(self.entries(path), None) is not None:
+            raise HostFailed(f"{self.named(path)} is not empty")
+        self._delete(f"{path}/")
+        self._known.forget(path)
+
+    def place(self, path: str) -> str:
+        url = self._client.url(path)
+        return f"webdav:{url.authority}{url.path}"
+
+    def replace(self, path: str, final_path: str) -> None:
+        """Only where nothing is: no server is known to put one file in the place of another at once."""
+        there = self.facts(final_path)
+        if there is not None:
+            raise (IsADirectory if there.kind is Kind.DIRECTORY else CannotReplace)(self.named(final_path))
+        self._move(path, final_path, CannotReplace)
+
+    def rename(self, path: str, free_path: str) -> None:
+        self._move(path, free_path, PermissionRefused)
+        self._known.forget(path)
+
+    def remove(self, path: str) -> None:
+        """A directory is left alone: the server would remove it with all that it holds."""
+        facts = self.facts(path)
+        if facts is None:
+            return
+        if facts.kind is Kind.DIRECTORY:
+            raise IsADirectory(self.named(path))
+        self._delete(path)
+
+    def abort(self) -> None:
+        self._client.abort()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _is_directory(self, path: str) -> bool:
+        facts = self.facts(path)
+        return facts is not None and facts.kind is Kind.DIRECTORY
+
+    def _make_directory(self, path: str) -> None:
+        """405 is that of something that is there, a directory that somebody else has made or a file."""
+        status = self._client.do("MKCOL", f"{path}/", {})
+        if status not in DONE and not self._is_directory(path):
+            raise failure_of(status, self.named(path))
+
+    def _move(self, path: str, free_path: str, taken: type[MoveFailure]) -> None:
+        """NoSuchFile where somebody else has moved it meanwhile: servers tell that as a failure of their own, too.
+
+        Where it went is looked at: there are servers that read some names wrongly in this request alone.
+        """
+        facts = self.facts(path)
+        if facts is None:
+            raise NoSuchFile(self.named(path))
+        slash = "/" if facts.kind is Kind.DIRECTORY else ""
+        headers = {"Destination": self._client.url(f"{free_path}{slash}").full, "Overwrite": "F"}
+        patience_seconds = self.options.patience_seconds(facts.size_bytes or 0)
+        status = self._client.do("MOVE", f"{path}{slash}", headers, patience_seconds)
+        there = self.facts(free_path)
+        if status in DONE:
+            if there is None:
+                raise HostFailed(f"{self.named(free_path)} is not where it was moved to")
+            return
+        if self.facts(path) is None:
+            raise NoSuchFile(self.named(path))
+        if status == 412 or there is not None:
+            raise taken(f"{self.named(free_path)} is there already")
+        raise failure_of(status, self.named(free_path))
+
+    def _delete(self, path: str) -> None:
+        status = self._client.do("DELETE", path, {})
+        if status not in (*DONE, 404):
+            raise failure_of(status, self.named(path))
+
+
+def _entry(path: str, directory: str, facts: Facts) -> Entry:
+    """What is not in the directory cannot be named."""
+    name = path.removeprefix(directory).rstrip("/")
+    if not path.startswith(directory) or not is_segment(name):
+        return Entry(name, Kind.OTHER, None, None, None)
+    return Entry(name, facts.kind, facts.size_bytes if facts.kind is Kind.FILE else None, facts.modified_at, None)
+
+
+class _WebdavReader(Reader):
+    def __init__(self, client: WebdavClient, path: str, facts: Facts) -> None:
+        self.facts = facts
+        self._client = client
+        self._path = path
+        self._connection: HttpConnection | None = None
+
+    def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
+        """What a server sends that is before the offset is dropped. What is empty is not asked for: Apache shows a pipe
+        so, and would wait for somebody to write to it."""
+        if offset_bytes >= (self.facts.size_bytes or 0):
+            return
+        name = f"{self._client.host}:{self._path}"
+        wanted = {"Range": f"bytes={offset_bytes}-"} if offset_bytes else {}
+        with self._client.asked("GET", self._path, wanted) as (connection, response):
+            self._connection = connection
+            if not continues(response, self.facts, offset_bytes, name):
+                raise SourceChanged(name)
+            before_bytes = offset_bytes if response.status == 200 else 0
+            while block := connection.read(min(before_bytes, BLOCK_BYTES) or BLOCK_BYTES):
+                if before_bytes:
+                    before_bytes -= len(block)
+                else:
+                    yield block
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._client.release(self._connection)
+
+
+class _WebdavWriter(Writer):
+    """One request, whose body is the file."""
+
+    def __init__(self, client: WebdavClient, path: str, size_bytes: int, modified_at: float) -> None:
+        self._client = client
+        self._path = path
+        self._size_bytes = size_bytes
+        headers = {
+            "Content-Length": str(size_bytes),
+            "Content-Type": "application/octet-stream",
+            "If-None-Match": "*",
+            "X-OC-MTime": str(max(0, int(modified_at))),
+        }
+        self._is_complete = False
+        self._connection = client.begin("PUT", path, headers)
+
+    def write(self, block: Block) -> None:
+        """Bytes count as acknowledged when the system has taken them: a server tells nothing before the end. One that
+        wants no more says why, and is heard."""
+        if self.acknowledged_bytes + len(block) > self._size_bytes:
+            raise VerifyFailed(f"{self._name}: more than the announced {self._size_bytes} bytes")
+        try:
+            self._connection.send(block)
+        except ConnectionLost:
+            with suppress(ConnectionLost):
+                self._require_consent()
+            raise
+        self.acknowledged_bytes += len(block)
+
+    def sync(self) -> None:
+        """Nothing tells what a server has of a file before all of it is there."""
+
+    def commit(self) -> None:
+        if self.acknowledged_bytes != self._size_bytes:
+            raise VerifyFailed(f"{self._name}: less than the announced {self._size_bytes} bytes")
+        self._require_consent()
+
+    def close(self) -> None:
+        """What was not committed is gone when the server has noticed, and not before."""
+        if not self._is_complete:
+            self._connection.hang_up(self._client.options.connect_timeout_seconds)
+        self._client.release(self._connection)
+
+    def _require_consent(self) -> None:
+        self._is_complete = True
+        self._connection.wait_for(self._client.options.patience_seconds(self._size_bytes))
+        status = self._connection.answer().status
+        if status == 412:
+            raise PermissionRefused(f"{self._name} is there already")
+        if status not in DONE:
+            raise failure_of(status, self._name)
+
+    @property
+    def _name(self) -> str:
+        return f"{self._client.host}:{self._path}"

@@ -1,0 +1,183 @@
+"""The requests of WebDAV that a backend is made of."""
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from urllib.parse import quote
+
+from urllib3.response import BaseHTTPResponse
+
+from data_mover.backends.api import BLOCK_BYTES
+from data_mover.backends.http.auth import authorization
+from data_mover.backends.http.client import HttpConnection, Terms
+from data_mover.backends.options import HostOptions
+from data_mover.backends.webdav.options import WebdavOptions
+from data_mover.backends.webdav.propfind import QUESTION, Multistatus, Resource, failure_of
+from data_mover.domain.errors import ConnectionLost, HostFailed, HostUnreachable, InternalError, NotAllowed, Stalled
+from data_mover.domain.urls import Url
+
+_REDIRECTS = (301, 302, 307, 308)
+_SAFE = ("GET", "PROPFIND")
+#: servers keep a connection for a few seconds that nobody uses
+_FRESH_SECONDS = 2
+#: of an answer that says only what has become of a request
+_MOST_BYTES = 2**16
+
+
+class WebdavClient:
+    """A registered server. Paths are below the root; those of directories may end in a slash.
+
+    A connection whose answer was read to the end is used again, if that is soon.
+    """
+
+    def __init__(self, host: str, options: WebdavOptions, login: dict[str, str]) -> None:
+        self.host = host
+        self.options = options
+        self.root = options.root.rstrip("/")
+        self._login = login
+        self._open: set[HttpConnection] = set()
+        self._idle: HttpConnection | None = None
+        self._idle_since = 0.0
+        self._aborted = False
+
+    @classmethod
+    def open(cls, host: str, options: HostOptions) -> "WebdavClient":
+        """Asks for the root, whether it is there or not. HostUnreachable, CertificateRefused, LoginRefused."""
+        if not isinstance(options, WebdavOptions):
+            raise InternalError(f"{host} does not speak WebDAV")
+        client = cls(host, options, authorization(host, options))
+        try:
+            client.resource("/")
+        except (ConnectionLost, Stalled) as failure:
+            client.close()
+            raise HostUnreachable(host) from failure
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    def url(self, path: str) -> Url:
+        """NotAllowed where it would be longer than one can be."""
+        try:
+            return Url.parse(f"{self.options.origin}{quote(self.root + path, errors='surrogateescape')}")
+        except ValueError as mistake:
+            raise NotAllowed(f"{self.host}:{path}: {mistake}") from None
+
+    def resource(self, path: str) -> Resource | None:
+        """What is at the path, None if there is nothing. Some servers tell of a directory only by its slash."""
+        with self.asked("PROPFIND", path, {"Depth": "0"}, QUESTION) as (connection, response):
+            status = response.status
+            if status == 207:
+                told = list(self._resources(path, connection))
+                return told[0] if told else None
+            connection.read(_MOST_BYTES)
+        if status in _REDIRECTS and not path.endswith("/"):
+            return self.resource(f"{path}/")
+        if status == 404:
+            return None
+        raise failure_of(status, f"{self.host}:{path}")
+
+    def members(self, path: str) -> Generator[Resource, None, None]:
+        """The directory itself and what is in it, in any order. NoSuchFile where there is nothing."""
+        with self.asked("PROPFIND", f"{path.rstrip('/')}/", {"Depth": "1"}, QUESTION) as (connection, response):
+            if response.status != 207:
+                raise failure_of(response.status, f"{self.host}:{path}")
+            yield from self._resources(path, connection)
+
+    def do(self, method: str, path: str, headers: dict[str, str], patience_seconds: float = 0) -> int:
+        """The status of the answer, for which the server may take longer than the idle time-out."""
+        with self.asked(method, path, headers, None, patience_seconds) as (connection, response):
+            connection.read(_MOST_BYTES)
+            return response.status
+
+    @contextmanager
+    def asked(
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None = None, patience_seconds: float = 0
+    ) -> Iterator[tuple[HttpConnection, BaseHTTPResponse]]:
+        """The connection and the beginning of the answer, until the end of the block.
+
+        A server may close a connection that nobody uses: what changes nothing there is asked once more then.
+        """
+        url, seconds = self.url(path), max(patience_seconds, self.options.idle_timeout_seconds)
+        fields = {"Connection": "keep-alive", **headers, **self._login}
+        connection, is_new = self._connection(path)
+        try:
+            connection.wait_for(seconds)
+            try:
+                response = connection.ask(url, fields, method, body)
+            except ConnectionLost:
+                if is_new or method not in _SAFE:
+                    raise
+                self.release(connection)
+                connection = self._dial(path)
+                response = connection.ask(url, fields, method, body)
+            yield connection, response
+        finally:
+            self.release(connection)
+
+    def begin(self, method: str, path: str, headers: dict[str, str]) -> HttpConnection:
+        """A connection that takes a body, to be released."""
+        url, connection = self.url(path), self._dial(path)
+        try:
+            connection.begin(url, {**headers, **self._login}, method)
+        except BaseException:
+            self.release(connection)
+            raise
+        return connection
+
+    def release(self, connection: HttpConnection) -> None:
+        if connection in self._open and self._idle is None and connection.is_idle:
+            self._idle, self._idle_since = connection, time.monotonic()
+        elif connection is not self._idle:
+            self._open.discard(connection)
+            connection.close()
+
+    def abort(self) -> None:
+        self._aborted = True
+        for connection in tuple(self._open):
+            connection.abort()
+
+    def close(self) -> None:
+        self._idle = None
+        for connection in tuple(self._open):
+            self._open.discard(connection)
+            connection.close()
+
+    def _connection(self, path: str) -> tuple[HttpConnection, bool]:
+        """The one that is idle, or a new one; and whether it is new."""
+        idle, self._idle = self._idle, None
+        if idle is not None and idle.is_idle and time.monotonic() - self._idle_since < _FRESH_SECONDS:
+            idle.name = f"{self.host}:{path}"
+            return idle, False
+        if idle is not None:
+            self._open.discard(idle)
+            idle.close()
+        return self._dial(path), True
+
+    def _dial(self, path: str) -> HttpConnection:
+        options = self.options
+        terms = Terms(options.connect_timeout_seconds, options.idle_timeout_seconds, options.ca_file, False)
+        self._require_wanted()
+        connection = HttpConnection.open(self.url("/"), terms, f"{self.host}:{path}")
+        self._open.add(connection)
+        try:
+            self._require_wanted()
+        except ConnectionLost:
+            self.release(connection)
+            raise
+        return connection
+
+    def _require_wanted(self) -> None:
+        """ConnectionLost if another thread has given everything up."""
+        if self._aborted:
+            raise ConnectionLost(self.host)
+
+    def _resources(self, path: str, connection: HttpConnection) -> Iterator[Resource]:
+        """HostFailed where the answer is none, whatever has been told by then."""
+        answer = Multistatus()
+        try:
+            while piece := connection.read(BLOCK_BYTES):
+                yield from answer.feed(piece)
+            yield from answer.feed(b"", is_last=True)
+        except ValueError as mistake:
+            raise HostFailed(f"{self.host}:{path}: the answer is no listing") from mistake

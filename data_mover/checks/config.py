@@ -1,0 +1,141 @@
+"""Whether a deployment can run: its ini and registry, the secrets they name, and what has to be within reach.
+
+Nothing is made or changed by looking.
+"""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from getpass import getuser
+from pathlib import Path
+
+from redis.exceptions import RedisError
+from sqlalchemy.exc import DBAPIError
+
+from data_mover.backends.options import HostOptions
+from data_mover.backends.ssh.options import SshOptions
+from data_mover.checks.findings import Finding, Lacking, find
+from data_mover.config.registry import Registry, load_registry
+from data_mover.config.settings import Settings, read_ini
+from data_mover.domain.errors import ConfigurationError, Refusal
+from data_mover.domain.locations import Endpoint
+from data_mover.doorbell import redis_connection
+from data_mover.store import migrations
+from data_mover.store.database import Database
+
+
+def check_configuration(ini: str) -> Iterator[Finding]:
+    """Every mistake of the ini and of the registry, even if both have some; then what they lead to."""
+    try:
+        settings = Settings.from_ini(ini)
+    except ConfigurationError as error:
+        yield from _mistakes("ini", error)
+        yield from _check_registry_of_a_faulty(ini)
+        return
+    yield Finding("ini", True, f"{ini}: no mistakes")
+    yield from _check_registry(settings.registry, settings)
+    yield find("state_dir", partial(_look_at_state_dir, settings.state_dir))
+    yield find("database", partial(_look_at_database, settings, ini))
+    yield find("redis", partial(_look_at_redis, settings))
+
+
+def _mistakes(step: str, error: ConfigurationError) -> Iterator[Finding]:
+    return (Finding(step, False, f"{error.file}: {mistake}") for mistake in error.mistakes)
+
+
+def _check_registry_of_a_faulty(ini: str) -> Iterator[Finding]:
+    try:
+        path = read_ini(ini).get("data_mover.registry")
+    except ConfigurationError:
+        return
+    if path:
+        yield from _check_registry(Path(path), None)
+
+
+def _check_registry(path: Path, settings: Settings | None) -> Iterator[Finding]:
+    try:
+        registry = load_registry(path, settings is not None and settings.open_web)
+    except ConfigurationError as error:
+        yield from _mistakes("registry", error)
+        return
+    yield Finding("registry", True, f"{path}: no mistakes; {_counted(registry)}")
+    if settings is not None and settings.default_destination is not None:
+        yield find("destination", partial(_look_at_default_destination, settings.default_destination, registry))
+    for name, options in registry.hosts.items():
+        if isinstance(options, SshOptions) or any(options.secrets()):
+            yield find("login", partial(_look_at_login, name, options))
+
+
+def _counted(registry: Registry) -> str:
+    def with_role(role: str) -> int:
+        return sum(role in options.roles for options in registry.hosts.values())
+
+    roles = f"{with_role('source')} to move from, {with_role('destination')} to move to"
+    return f"{len(registry.hosts)} hosts ({roles}), {len(registry.datasets)} data types"
+
+
+def _look_at_default_destination(destination: Endpoint, registry: Registry) -> str:
+    try:
+        registry.resolve_destination(destination)
+    except Refusal as refusal:
+        raise Lacking(f"data_mover.default_destination: {refusal.reason}") from refusal
+    return f"{destination}, where moves go that name none"
+
+
+def _look_at_login(host: str, options: HostOptions) -> str:
+    """What the worker needs to log in there, as far as it is on this machine."""
+    out_of_reach = [f"hosts.{host}.{key}: {why}" for key, why in _out_of_reach(options)]
+    if out_of_reach:
+        raise Lacking("\n".join(out_of_reach))
+    return f"{host}: what it takes can be read; `hosts check {host}` tries it"
+
+
+def _out_of_reach(options: HostOptions) -> Iterator[tuple[str, str]]:
+    if isinstance(options, SshOptions) and options.key_file and not os.access(options.key_file, os.R_OK):
+        yield "key_file", f"the user {getuser()} cannot read {options.key_file}"
+    for key, secret in options.secrets():
+        try:
+            secret.read()
+        except LookupError as error:
+            yield key, str(error)
+
+
+def _look_at_state_dir(path: Path) -> str:
+    if path.is_dir() and os.access(path, os.W_OK | os.X_OK):
+        return f"{path} can be written"
+    existing = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if path.exists() or not os.access(existing, os.W_OK | os.X_OK):
+        raise Lacking(f"data_mover.state_dir: the user {getuser()} cannot write in {existing}.")
+    return f"{path} will be made"
+
+
+def _look_at_database(settings: Settings, ini: str) -> str:
+    """Looking must not make a file of SQLite: it would belong to whoever looks."""
+    way_out = f"run: initialize_data_mover_db {ini}"
+    try:
+        url = settings.database_url()
+    except ConfigurationError as error:
+        raise Lacking(str(error.mistakes[0])) from error
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        raise Lacking(f"{settings.sqlalchemy_url} is not there yet; {way_out}")
+    database = Database(url)
+    try:
+        newest = migrations.is_newest(database.engine)
+    except DBAPIError as error:
+        raise Lacking(f"{settings.sqlalchemy_url} does not answer: {error.orig}") from error
+    finally:
+        database.close()
+    if not newest:
+        raise Lacking(f"{settings.sqlalchemy_url}: the schema is missing or old; {way_out}")
+    return f"{settings.sqlalchemy_url} answers, the schema is up to date"
+
+
+def _look_at_redis(settings: Settings) -> str:
+    try:
+        with redis_connection(settings.redis_url, settings.redis_secret()) as connection:
+            connection.ping()
+    except ConfigurationError as error:
+        raise Lacking(str(error.mistakes[0])) from error
+    except RedisError as error:
+        raise Lacking(f"{settings.redis_url} does not answer: {error}") from error
+    return f"{settings.redis_url} answers"

@@ -1,0 +1,34 @@
+"""`initialize_data_mover_db INI`: creates or upgrades the schema. It may be run again at any time."""
+
+import click
+import plaster
+from sqlalchemy.exc import OperationalError
+
+from data_mover.config.settings import Settings
+from data_mover.domain.errors import ConfigurationError
+from data_mover.store import migrations
+from data_mover.store.database import Database
+
+
+@click.command()
+@click.argument("ini", type=click.Path(exists=True, dir_okay=False))
+def main(ini: str) -> None:
+    """Creates or upgrades the database schema that INI names."""
+    plaster.setup_logging(ini)
+    try:
+        settings = Settings.from_ini(ini)
+        settings.make_state_dir()
+        database = Database(settings.database_url())
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from error
+    try:
+        migrations.upgrade(database.engine)
+    except OperationalError as error:
+        raise click.ClickException(f"{settings.sqlalchemy_url}: {error.orig}") from error
+    finally:
+        database.close()
+    click.echo(f"{settings.sqlalchemy_url}: the schema is up to date")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""The settings of a deployment: the ini's `[app:main]` as one frozen value that every process reads."""
+
+import configparser
+import errno
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import plaster
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from data_mover.domain.errors import ConfigurationError, Mistake, Refusal
+from data_mover.domain.locations import Endpoint, parse_short_endpoint
+from data_mover.domain.problems import mistakes_of
+from data_mover.domain.secrets import SecretReference
+
+#: whatever still moves, no job lives longer
+LONGEST_DEADLINE_SECONDS = 7 * 24 * 3600
+
+_OURS = ("data_mover.", "sqlalchemy.", "redis.")
+
+
+def _database_url(value: str) -> str:
+    try:
+        url = make_url(value)
+    except ArgumentError:
+        raise ValueError("must be a database URL like sqlite:////path/file.db or postgresql://user@host/name") from None
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ValueError("must be a database of SQLite or PostgreSQL")
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        raise ValueError("must name a file: processes cannot share a database in memory")
+    if url.password is not None or "password" in url.query:
+        raise ValueError("must not contain a password; write it as sqlalchemy.password = env:NAME or file:/path")
+    return value
+
+
+def _redis_url(value: str) -> str:
+    if not value.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must be a URL like redis://127.0.0.1:6379/0 or unix:///run/redis.sock")
+    if "@" in value or "password=" in value:
+        raise ValueError("must not contain a password; write it as redis.password = env:NAME or file:/path")
+    return value
+
+
+def _secret(value: Any) -> Any:
+    secret = SecretReference.parse(value) if isinstance(value, str) else value
+    if isinstance(secret, SecretReference) and (mistake := secret.mistake()):
+        raise ValueError(mistake)
+    return secret
+
+
+def _endpoint(value: Any) -> Any:
+    try:
+        return parse_short_endpoint(value, "data_mover.default_destination") if isinstance(value, str) else value
+    except Refusal as refusal:
+        raise ValueError(refusal.reason) from None
+
+
+def _callers(value: str) -> str:
+    if value != "none":
+        raise ValueError("must be none: callers with tokens of their own are not offered yet")
+    return value
+
+
+Secret = Annotated[SecretReference, BeforeValidator(_secret)]
+
+
+class Settings(BaseModel):
+    """One deployment. Every knob has a default; the aliases are the keys of the ini."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+    sqlalchemy_url: Annotated[str, AfterValidator(_database_url)] = Field(alias="sqlalchemy.url")
+    sqlalchemy_password: Secret | None = Field(None, alias="sqlalchemy.password")
+    redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(alias="redis.url")
+    redis_password: Secret | None = Field(None, alias="redis.password")
+    registry: Path = Field(alias="data_mover.registry")
+    callers: Annotated[str, AfterValidator(_callers)] = Field(alias="data_mover.callers")
+    default_destination: Annotated[Endpoint, BeforeValidator(_endpoint)] | None = Field(
+        None, alias="data_mover.default_destination"
+    )
+    state_dir: Path = Field(alias="data_mover.state_dir")
+    #: a job that has not ended so long after its submission fails, unless the caller asked for another deadline
+    deadline_seconds: int = Field(86_400, alias="data_mover.deadline_seconds", ge=1, le=LONGEST_DEADLINE_SECONDS)
+    #: how often a job is tried before it fails
+    max_attempts: int = Field(5, alias="data_mover.max_attempts", ge=1, le=1000)
+    #: the wait before the second attempt; it doubles with each further one, up to the longest
+    retry_first_seconds: float = Field(5, alias="data_mover.retry_first_seconds", ge=0, le=3600)
+    retry_longest_seconds: float = Field(600, alias="data_mover.retry_longest_seconds", ge=0, le=86_400)
+    #: how many bytes are copied before it is written down that another attempt can go on from there
+    checkpoint_bytes: int = Field(32 * 2**20, alias="data_mover.checkpoint_bytes", ge=1, le=2**26)
+    #: how long a host that cannot be reached is left alone at most before it is tried again
+    probe_longest_seconds: float = Field(30, alias="data_mover.probe_longest_seconds", ge=0, le=3600)
+    #: an attempt that gives no sign of life for so long has lost its job
+    lease_seconds: float = Field(30, alias="data_mover.lease_seconds", gt=0, le=3600)
+    #: how often an attempt gives a sign of life
+    beat_seconds: float = Field(2, alias="data_mover.beat_seconds", gt=0, le=600)
+    #: how often the sweeper looks
+    sweep_seconds: float = Field(5, alias="data_mover.sweep_seconds", gt=0, le=600)
+    #: how long a woken worker goes on claiming jobs before it listens for a stop again
+    claim_on_seconds: float = Field(60, alias="data_mover.claim_on_seconds", ge=0, le=3600)
+    #: how long a worker that is told to stop goes on with the job in hand before it hands it back
+    stop_seconds: float = Field(5, alias="data_mover.stop_seconds", ge=0, le=86_400)
+    #: whether URLs of web servers may be read that the registry does not name, as long as their addresses are public
+    open_web: bool = Field(False, alias="data_mover.open_web")
+    #: for tests alone: processes die, stop or fail at named points as a test orders it
+    fault_points: bool = Field(False, alias="data_mover.fault_points")
+
+    @field_validator("beat_seconds")
+    @classmethod
+    def _often_enough(cls, value: float, info: ValidationInfo) -> float:
+        lease_seconds = info.data.get("lease_seconds", value * 3)
+        if value * 3 > lease_seconds:
+            raise ValueError(f"must be at most a third of data_mover.lease_seconds, which is {lease_seconds:g}")
+        return value
+
+    @classmethod
+    def from_ini(cls, ini: str) -> Self:
+        """The settings of the ini's `[app:main]`. Raises ConfigurationError, listing every mistake."""
+        return cls.from_mapping(read_ini(ini), ini)
+
+    @classmethod
+    def from_mapping(cls, settings: Mapping[str, Any], ini: str = "[app:main]") -> Self:
+        """The settings among the keys that are ours; those of other packages are theirs. Raises ConfigurationError."""
+        ours = {key: value for key, value in settings.items() if key.startswith(_OURS)}
+        try:
+            return cls.model_validate(ours)
+        except ValidationError as error:
+            raise ConfigurationError(ini, mistakes_of(error)) from None
+
+    def database_url(self) -> URL:
+        """With the password read from its place, for the engine only. Raises ConfigurationError if there is none."""
+        url = make_url(self.sqlalchemy_url)
+        return (
+            url.set(password=_read("sqlalchemy.password", self.sqlalchemy_password))
+            if self.sqlalchemy_password
+            else url
+        )
+
+    def redis_secret(self) -> str | None:
+        """The Redis password. Raises ConfigurationError if it cannot be read."""
+        return _read("redis.password", self.redis_password) if self.redis_password else None
+
+    def make_state_dir(self) -> Path:
+        """The directory for what must outlive a process, made for this user alone. Raises ConfigurationError."""
+        try:
+            self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not os.access(self.state_dir, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "it cannot be written")
+        except OSError as error:
+            mistake = Mistake("data_mover.state_dir", f"{self.state_dir} cannot be used: {error.strerror}")
+            raise ConfigurationError("[app:main]", [mistake]) from error
+        return self.state_dir
+
+
+def read_ini(ini: str) -> Mapping[str, Any]:
+    """The ini's `[app:main]` as it is written. Raises ConfigurationError if there is none."""
+    if not Path(ini).is_file():
+        raise ConfigurationError(ini, [Mistake("file", "there is no such file")])
+    try:
+        settings: Mapping[str, Any] = plaster.get_loader(ini, protocols=["wsgi"]).get_wsgi_app_settings("main")
+    except (LookupError, ValueError, configparser.Error) as error:
+        raise ConfigurationError(ini, [Mistake("[app:main]", f"cannot be read: {error}")]) from error
+    return settings
+
+
+def _read(key: str, secret: SecretReference) -> str:
+    try:
+        return secret.read()
+    except LookupError as error:
+        raise ConfigurationError("[app:main]", [Mistake(key, str(error))]) from error

@@ -1,0 +1,258 @@
+"""The directory of the demo: a complete deployment, written anew for each run and readable by its user alone."""
+
+import fcntl
+import json
+import os
+import shlex
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from data_mover.domain.errors import DataMoverError
+
+#: the file by which a directory is known as the demo's own, to be emptied; a running demo holds a lock on it
+MARK = ".data_mover-demo"
+#: what is kept from run to run: a Redis server that had to be fetched
+PROGRAMS = "programs"
+
+INI = """\
+[app:main]
+use = egg:data_mover
+sqlalchemy.url = sqlite:///%(here)s/demo.db
+redis.url = redis://127.0.0.1:{redis_port}/0
+data_mover.registry = %(here)s/registry.toml
+data_mover.callers = none
+data_mover.default_destination = visualizer:/
+data_mover.state_dir = %(here)s/state
+# progress that can be watched
+data_mover.beat_seconds = 0.25
+
+[server:main]
+use = egg:data_mover#server
+listen = 127.0.0.1:{web_port}
+
+[loggers]
+keys = root, data_mover
+
+[handlers]
+keys = console
+
+[formatters]
+keys = line
+
+[logger_root]
+level = WARNING
+handlers = console
+
+[logger_data_mover]
+level = INFO
+handlers =
+qualname = data_mover
+
+[handler_console]
+class = StreamHandler
+args = (sys.stderr,)
+formatter = line
+
+[formatter_line]
+format = %(asctime)s %(levelname)s %(name)s %(message)s
+"""
+
+REGISTRY = """\
+[hosts.disk]
+description = "A directory of this machine"
+protocol = "local"
+root = {source}
+roles = ["source"]
+
+[hosts.visualizer]
+description = "The SFTP server of the demo"
+protocol = "sftp"
+address = "127.0.0.1"
+port = {sftp_port}
+username = "demo"
+key_file = "keys/login"
+host_key = {host_key}
+root = "/"
+roles = ["destination"]
+
+[datasets.map]
+description = "What the demo moves"
+source = {{ host = "disk", path = "/maps/{{id}}.bin" }}
+"""
+
+
+REDIS = """\
+bind 127.0.0.1
+port {redis_port}
+appendonly yes
+save ""
+"""
+
+#: as in production, and beside it:
+SUPERVISOR = Path(__file__).with_name("supervisord.conf")
+SFTP_SERVER = """\
+
+[program:sftp-server]
+command = {python} -m data_mover.demo.sftp_server --port {sftp_port}
+    --directory destination --host-key keys/host --login-key keys/login.pub
+priority = 100
+autorestart = true
+startsecs = 3
+startretries = 1000000
+redirect_stderr = true
+stdout_logfile = %(here)s/logs/sftp-server.log
+"""
+
+#: the longest path that a Unix socket can have; supervisord puts its process id behind it at first
+LONGEST_SOCKET_PATH = 107
+SOCKET = "supervisor.sock.4194304"
+
+
+class DirectoryInUse(DataMoverError):
+    """The directory cannot be the demo's."""
+
+
+def free_port() -> int:
+    """A port of the loopback address on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True)
+class DemoDirectory:
+    """Where everything of one run is."""
+
+    path: Path
+    web_port: int = field(default_factory=free_port)
+    redis_port: int = field(default_factory=free_port)
+    sftp_port: int = field(default_factory=free_port)
+
+    @property
+    def ini(self) -> Path:
+        return self.path / "demo.ini"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def redis(self) -> Path:
+        """What Redis keeps."""
+        return self.path / "redis"
+
+    @property
+    def programs(self) -> Path:
+        return self.path / PROGRAMS
+
+    @property
+    def redis_link(self) -> Path:
+        """Where supervisord finds the Redis server, whatever it is called and wherever it is."""
+        return self.path / "bin" / "redis-server"
+
+    @property
+    def source(self) -> Path:
+        """The root of the host `disk`."""
+        return self.path / "source"
+
+    @property
+    def destination(self) -> Path:
+        """What the host `visualizer` shows."""
+        return self.path / "destination"
+
+    @property
+    def host_key(self) -> Path:
+        return self.path / "keys" / "host"
+
+    @property
+    def login_key(self) -> Path:
+        return self.path / "keys" / "login"
+
+    @property
+    def site(self) -> str:
+        return f"http://127.0.0.1:{self.web_port}"
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.site}/data_mover"
+
+    def write(self) -> None:
+        """Writes keys and configuration, and makes the directories they name."""
+        for directory in (
+            *(self.logs, self.redis, self.redis_link.parent),
+            *(self.source, self.destination, self.host_key.parent),
+        ):
+            directory.mkdir()
+        _write_key_pair(self.login_key)
+        host_key = _write_key_pair(self.host_key)
+        self.ini.write_text(INI.format(redis_port=self.redis_port, web_port=self.web_port), "utf-8")
+        registry = REGISTRY.format(source=_toml(self.source), sftp_port=self.sftp_port, host_key=_toml(host_key))
+        (self.path / "registry.toml").write_text(registry, "utf-8")
+        (self.redis / "redis.conf").write_text(REDIS.format(redis_port=self.redis_port), "utf-8")
+        sftp_server = SFTP_SERVER.format(python=_for_supervisor(sys.executable), sftp_port=self.sftp_port)
+        (self.path / "supervisord.conf").write_text(SUPERVISOR.read_text("utf-8") + sftp_server, "utf-8")
+
+
+@contextmanager
+def demo_directory(path: Path) -> Iterator[DemoDirectory]:
+    """The directory, emptied and written anew. Raises DirectoryInUse for one that is not the demo's to empty."""
+    path = path.absolute()
+    if len(os.fsencode(path / SOCKET)) > LONGEST_SOCKET_PATH:
+        raise DirectoryInUse(f"{path} is too long for the path of a socket; name another with --directory.")
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(path.iterdir()) and not (path / MARK).exists():
+        raise DirectoryInUse(f"{path} holds files that the demo did not make; name another with --directory.")
+    with _lock(path / MARK):
+        path.chmod(0o700)
+        _empty(path)
+        directory = DemoDirectory(path)
+        directory.write()
+        yield directory
+
+
+@contextmanager
+def _lock(mark: Path) -> Iterator[None]:
+    with mark.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DirectoryInUse(f"A demo runs in {mark.parent} already; name another with --directory.") from None
+        yield
+
+
+def _empty(path: Path) -> None:
+    for entry in path.iterdir():
+        if entry.name in (MARK, PROGRAMS):
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _toml(value: object) -> str:
+    return json.dumps(str(value), ensure_ascii=False)
+
+
+def _for_supervisor(word: str) -> str:
+    """One word of a command line."""
+    return shlex.quote(word).replace("%", "%%")
+
+
+def _write_key_pair(path: Path) -> str:
+    """Writes a new private key, and beside it the public one, whose line is returned."""
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(private)
+    path.with_suffix(".pub").write_text(public + "\n", "ascii")
+    return public

@@ -1,0 +1,121 @@
+"""The processes of the demo, under the same supervisor configuration as in production."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from xmlrpc.client import Error, ServerProxy
+
+from data_mover.domain.child_environment import environment
+from data_mover.domain.errors import DataMoverError
+
+#: a process that has not been well for so long will not be
+PATIENCE_SECONDS = 20.0
+LOOK_EVERY_SECONDS = 0.1
+TAIL_LINES = 20
+
+_PR_SET_PDEATHSIG = 1
+
+
+class ProcessDied(DataMoverError):
+    """A process ended, and does not stay up when it is started again."""
+
+
+class Processes:
+    """supervisord, and what it starts and starts again; leaving the context ends them all."""
+
+    def __init__(self, directory: Path, variables: Mapping[str, str]) -> None:
+        """The directory has a `supervisord.conf`; its programs get the variables beside those of this process."""
+        self._directory = directory
+        self._variables = variables
+        self._well_at: dict[str, float] = {}
+        self._pids: list[int] = []
+
+    def check(self) -> None:
+        """Raises ProcessDied, with the end of its log, if one has not been well for a while."""
+        if self._supervisord.poll() is not None:
+            raise self._died("supervisord")
+        now = time.monotonic()
+        for process in self._states():
+            name = process["name"]
+            if process["statename"] == "RUNNING" or name not in self._well_at:
+                self._well_at[name] = now
+            elif now - self._well_at[name] > PATIENCE_SECONDS:
+                raise self._died(name)
+
+    def log(self, name: str) -> Path:
+        return self._directory / "logs" / f"{name}.log"
+
+    def __enter__(self) -> Self:
+        """In a session of its own: a Ctrl-C at the terminal is for the parent alone."""
+        with self.log("output").open("ab") as output:
+            self._supervisord = subprocess.Popen(
+                [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._directory / "supervisord.conf")],
+                cwd=self._directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**environment(), **self._variables},
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Asks every process to end, in order; kills what another Ctrl-C or a supervisord that died leaves."""
+        self._states()
+        with suppress(KeyboardInterrupt):
+            self._supervisord.terminate()
+            self._await_end()
+        self._kill()
+        self._await_end()
+
+    def _await_end(self) -> None:
+        """supervisord looks at its processes once a second, and whenever it is asked something."""
+        while self._supervisord.poll() is None:
+            self._states()
+            time.sleep(LOOK_EVERY_SECONDS)
+
+    def _states(self) -> list[Any]:
+        """What supervisord says of each process; nothing until it listens."""
+        try:
+            with self._connection() as connection:
+                states: Any = connection.supervisor.getAllProcessInfo()
+        except (OSError, Error):
+            return []
+        self._pids = [process["pid"] for process in states if process["pid"]]
+        return list(states)
+
+    def _kill(self) -> None:
+        """What is still of supervisord's session."""
+        for pid in self._pids:
+            with suppress(ProcessLookupError):
+                if os.getsid(pid) == self._supervisord.pid:
+                    os.kill(pid, signal.SIGKILL)
+
+    def _connection(self) -> ServerProxy:
+        from supervisor.xmlrpc import SupervisorTransport  # of an extra, which the other commands do without
+
+        socket = self._directory / "supervisor.sock"
+        return ServerProxy("http://localhost", transport=SupervisorTransport(serverurl=f"unix://{socket}"))
+
+    def _died(self, name: str) -> ProcessDied:
+        log = self.log("output" if name == "supervisord" else name)
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        tail = "\n".join(f"    {line}" for line in lines[-TAIL_LINES:])
+        return ProcessDied(f"{name} does not stay up. The end of {log}:\n{tail}")
+
+
+def _end_with_parent() -> None:
+    """Even where the parent is killed and can end nobody; Linux alone can do this."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,49 @@
+"""What a move is to come to: word for word in the row of a job and in a question about one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from data_mover.domain.locations import Endpoint, IfExists
+from data_mover.domain.selection import Selection
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which files are to be where, on hosts of the registry."""
+
+    sources: tuple[Endpoint, ...]
+    destination: Endpoint
+    #: SHA-256 that the caller says the source has
+    checksum: str | None
+    selection: Selection
+    if_exists: IfExists
+
+    @classmethod
+    def from_struct(cls, struct: Mapping[str, Any]) -> Self:
+        return cls(
+            sources=tuple(Endpoint(**source) for source in struct["sources"]),
+            destination=Endpoint(**struct["destination"]),
+            checksum=struct["checksum"],
+            selection=Selection.from_struct(struct["selection"]),
+            if_exists=IfExists(struct["if_exists"]),
+        )
+
+    def as_struct(self) -> dict[str, Any]:
+        return {
+            "sources": [source.as_struct() for source in self.sources],
+            "destination": self.destination.as_struct(),
+            "checksum": self.checksum,
+            "selection": self.selection.as_struct(),
+            "if_exists": self.if_exists.value,
+        }
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        return frozenset({self.destination.host, *(source.host for source in self.sources)})
+
+    @property
+    def route(self) -> str:
+        """From where to where, for people."""
+        others = f" and {len(self.sources) - 1} more" if self.sources[1:] else ""
+        return f"source={self.sources[0]}{others} destination={self.destination}"

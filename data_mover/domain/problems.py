@@ -1,0 +1,39 @@
+"""What somebody wrote wrong, as sentences that name the key and never show the value: it may be a secret."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydantic import ValidationError
+
+from data_mover.domain.errors import ConfigurationError, Mistake
+
+
+@contextmanager
+def ending_the_process() -> Iterator[None]:
+    """Mistakes of an operator end a process that cannot begin its work: they are told in full, without a traceback."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise SystemExit(str(error)) from error
+
+
+def mistakes_of(error: ValidationError, prefix: str = "") -> list[Mistake]:
+    """Every mistake, each with its whole key: `hosts.vis.port`."""
+    return [
+        Mistake(_key(prefix, details["loc"]), _sentence(details["type"], details["msg"]))
+        for details in error.errors(include_input=False, include_url=False)
+    ]
+
+
+def _key(prefix: str, location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in (prefix, *location) if part != "")
+
+
+def _sentence(kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return "unknown key"
+    if kind == "missing":
+        return "is missing"
+    if kind in ("too_short", "string_too_short"):
+        return "must not be empty"
+    return message.removeprefix("Value error, ")

@@ -1,0 +1,92 @@
+"""The bell: one RQ queue that wakes workers. A bell names no job; whoever hears it claims what the database has."""
+
+import logging
+import time
+from typing import Any
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from rq import Queue
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.worker import BaseWorker
+
+from data_mover.domain.fault_points import reach
+
+log = logging.getLogger(__name__)
+
+QUEUE = "moves"
+#: what a bell calls, the only thing that a worker will ever call for Redis
+ANSWER = "data_mover.worker.answer_bell"
+#: who listens
+WORKER_CLASS = "data_mover.worker.Worker"
+
+#: Redis answers within this time, or counts as away
+TIMEOUT_SECONDS = 0.3
+#: after a failure nobody is kept waiting for Redis again for so long
+QUIET_SECONDS = 5.0
+#: how long RQ keeps a bell whose worker died
+FAILURE_TTL_SECONDS = 60
+
+
+class BellJob(Job):
+    """The only job that workers run, whatever Redis holds: who can write to Redis cannot run code."""
+
+    success_callback = None
+    failure_callback = None
+    stopped_callback = None
+
+    def _execute(self) -> Any:
+        if self.func_name != ANSWER or self.instance or self.args or self.kwargs:
+            raise ValueError("a job in Redis is not a bell and was refused")
+        return super()._execute()
+
+    def send_webhooks(self, *args: Any, **kwargs: Any) -> None:
+        """A bell tells nobody."""
+
+
+def redis_connection(url: str, password: str | None) -> Redis:
+    """A connection that fails at once instead of waiting for a Redis that is away."""
+    return Redis.from_url(
+        url,
+        password=password,
+        socket_connect_timeout=TIMEOUT_SECONDS,
+        socket_timeout=TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def bell_queue(connection: Redis) -> Queue:
+    return Queue(QUEUE, connection=connection, job_class=BellJob, serializer=JSONSerializer)
+
+
+class Bell:
+    """Rings for the workers."""
+
+    def __init__(self, connection: Redis) -> None:
+        self._queue = bell_queue(connection)
+        self._quiet_until = 0.0
+
+    def ring(self) -> None:
+        """Wakes a worker. To be called after the commit. Never raises: what is not rung for now, the sweeper rings for
+        later."""
+        self._ring(1)
+
+    def wake_all(self) -> None:
+        """Wakes every worker, where there may be work for all of them. Never raises."""
+        self._ring(None)
+
+    def _ring(self, times: int | None) -> None:
+        """Once as many bells wait as can matter, a further one would only be heard in vain."""
+        if time.monotonic() < self._quiet_until:
+            return
+        try:
+            reach("ringing")
+            wanted = 2 * max(1, BaseWorker.count(queue=self._queue)) - self._queue.count
+            for _ in range(wanted if times is None else min(times, wanted)):
+                self._queue.enqueue(ANSWER, job_timeout=-1, result_ttl=0, failure_ttl=FAILURE_TTL_SECONDS)
+        except RedisError as error:
+            self._quiet_until = time.monotonic() + QUIET_SECONDS
+            log.warning("bell-failed Redis does not answer (%s); the jobs are safe and run when it is back", error)

@@ -1,0 +1,137 @@
+"""One attempt at a job: find out what there is to move, move each file, record what became of it."""
+
+import logging
+
+from sqlalchemy.orm import Session
+
+from data_mover.backends.options import HostOptions
+from data_mover.config.registry import Registry
+from data_mover.config.settings import Settings
+from data_mover.domain.backoff import Backoff, RetryPolicy
+from data_mover.domain.errors import (
+    Cancelled,
+    DataMoverError,
+    FilesFailed,
+    HostUnreachable,
+    InternalError,
+    MoveFailure,
+    PathBusy,
+    Stopped,
+    UnknownOutcome,
+)
+from data_mover.domain.fault_points import reach
+from data_mover.execution.connections import Connections
+from data_mover.execution.connector import Dialler
+from data_mover.execution.executor import Execution
+from data_mover.execution.heartbeat import Lease, LeaseTerms
+from data_mover.execution.record import Record
+from data_mover.execution.stop import Stop
+from data_mover.store import claims
+from data_mover.store.claims import Claim
+from data_mover.store.database import Database
+
+log = logging.getLogger(__name__)
+
+#: the time-outs of the connections come first; the lease watches for what they cannot see
+IDLE_MARGIN_SECONDS = 5
+
+
+class Attempt:
+    """A claimed job being worked on, and where its failures become states of the job."""
+
+    def __init__(
+        self, settings: Settings, database: Database, registry: Registry, dialler: Dialler, held: Claim, stop: Stop
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._held = held
+        self._connections = Connections(registry, dialler)
+        self._lease = Lease(database, held, self._terms(), on_lost=self._connections.abort, must_stop=stop.is_overdue)
+        self._record = Record(database, held, self._lease, settings.lease_seconds)
+
+    def run(self) -> None:
+        """Returns when the job has a new state, or is another attempt's. Raises ServiceUnavailable where the database
+        cannot be told: the lease then runs out, and the next attempt finds out what this one has done."""
+        log.info("attempt-begun %s %s", self._held, self._held.route)
+        with self._lease:
+            outcome = self._move()
+        match outcome:
+            case None:
+                self._completed()
+            case Stopped():
+                self._handed_back(outcome, wait_ms=0)
+            case HostUnreachable() if outcome is self._connections.unreachable:  # its jobs wait for it now
+                self._handed_back(outcome, wait_ms=0)
+            case PathBusy():
+                self._handed_back(outcome, claims.PATH_WAIT_MS)
+            case MoveFailure():
+                self._failed(outcome)
+            case FilesFailed():
+                self._over(outcome.code, outcome.reason)
+            case Cancelled():
+                self._cancelled()
+            case _:
+                log.warning("attempt-ended %s %r", self._held, outcome)
+
+    def _move(self) -> DataMoverError | None:
+        """None once all files are in their places, else why they are not."""
+        try:
+            with self._connections:
+                reach("resolving")
+                Execution(self._settings, self._record, self._connections).run()
+        except MoveFailure as failure:
+            return self._lease.lost or failure
+        except DataMoverError as ended:
+            return ended
+        except Exception:
+            log.exception("attempt-broke %s", self._held)
+            return self._lease.lost or InternalError()
+        return None
+
+    def _completed(self) -> None:
+        ended = self._record.finish(claims.complete)
+        reach("finished")
+        log.info("%s %s", "job-completed" if ended else "attempt-fenced after it had published", self._held)
+
+    def _failed(self, failure: MoveFailure) -> None:
+        wait_ms = self._record.ask(self._wait_ms, failure)
+        if wait_ms is None:
+            self._over(failure.code, failure.reason)
+            return
+        event = "attempt-failed" if self._record.finish(claims.put_back, failure, wait_ms) else "attempt-fenced"
+        log.warning("%s %s code=%s next_attempt_in_ms=%d %s", event, self._held, failure.code, wait_ms, failure.reason)
+
+    def _over(self, code: str, reason: str) -> None:
+        event = "job-failed" if self._record.finish(claims.fail, code, reason) else "attempt-fenced"
+        log.warning("%s %s code=%s %s", event, self._held, code, reason)
+
+    def _handed_back(self, cause: DataMoverError, wait_ms: int) -> None:
+        handed_back = self._record.finish(claims.hand_back, cause, wait_ms)
+        log.info("%s %s %s", "attempt-postponed" if handed_back else "attempt-fenced", self._held, cause)
+
+    def _cancelled(self) -> None:
+        ended = self._record.finish(claims.end_cancelled)
+        log.info("%s %s", "job-cancelled" if ended else "attempt-fenced", self._held)
+
+    def _wait_ms(self, session: Session, failure: MoveFailure) -> int | None:
+        """Milliseconds until the next attempt, or None if there is none.
+
+        A job of which nobody knows whether it has published is looked at again until its deadline: that costs no copy.
+        """
+        remaining_ms = claims.remaining_ms(session, self._held)
+        wait_ms = self._policy().wait_ms(self._held.failures + 1, failure, remaining_ms)
+        if wait_ms is None and not isinstance(failure, UnknownOutcome) and claims.is_marked(session, self._held):
+            return int(self._settings.retry_longest_seconds * 1000)
+        return wait_ms
+
+    def _policy(self) -> RetryPolicy:
+        settings = self._settings
+        backoff = Backoff(settings.retry_first_seconds, settings.retry_longest_seconds)
+        return RetryPolicy(settings.max_attempts, backoff)
+
+    def _terms(self) -> LeaseTerms:
+        idle_seconds = max((options.idle_timeout_seconds for options in self._options()), default=0)
+        return LeaseTerms(self._settings.lease_seconds, self._settings.beat_seconds, idle_seconds + IDLE_MARGIN_SECONDS)
+
+    def _options(self) -> list[HostOptions]:
+        return [options for name in self._held.host_names if (options := self._registry.every_host.get(name))]

@@ -1,0 +1,55 @@
+"""The connections of one attempt: to each host that it reads from, and to the one that it writes to."""
+
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from data_mover.backends import writable
+from data_mover.backends.api import Files, Source
+from data_mover.backends.options import Role
+from data_mover.config.registry import Registry
+from data_mover.domain.errors import HostUnreachable, UnknownHost
+from data_mover.execution.connector import Dialler
+
+
+class Connections:
+    """Each is made when it is first wanted, and ended with all others. `abort` may be called by any thread."""
+
+    def __init__(self, registry: Registry, dialler: Dialler) -> None:
+        self._registry = registry
+        self._dialler = dialler
+        self._made: dict[tuple[str, Role], Source] = {}
+        self._stack = ExitStack()
+        #: what kept a host from being reached, as against what one that was reached has led to
+        self.unreachable: HostUnreachable | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def source(self, host: str) -> Source:
+        return self._to(host, "source")
+
+    def destination(self, host: str) -> Files:
+        return writable(self._to(host, "destination"))
+
+    def abort(self) -> None:
+        for connected in tuple(self._made.values()):
+            connected.abort()
+
+    def _to(self, host: str, role: Role) -> Source:
+        """UnknownHost if the registry no longer has it in this role; else what the dialler raises."""
+        if (host, role) not in self._made:
+            options = self._registry.every_host.get(host)
+            if options is None or role not in options.roles:
+                raise UnknownHost(f"{host} as a {role}")
+            try:
+                self._made[host, role] = self._stack.enter_context(self._dialler.connect(host, options))
+            except HostUnreachable as failure:
+                self.unreachable = failure
+                raise
+        return self._made[host, role]

@@ -1,0 +1,169 @@
+"""What a move would come to, found out without changing anything."""
+
+from collections.abc import Callable
+from posixpath import dirname
+
+from data_mover.backends.api import Kind
+from data_mover.domain.errors import (
+    CannotReplace,
+    Exists,
+    IsADirectory,
+    MoveFailure,
+    NameConflict,
+    NoRoot,
+    NoSpace,
+    NoSuchFile,
+    NotADirectory,
+    PermissionRefused,
+)
+from data_mover.domain.locations import IfExists
+from data_mover.domain.move_spec import Wanted
+from data_mover.domain.states import FileKind
+from data_mover.execution.connections import Connections
+from data_mover.execution.file_list import Plan
+from data_mover.store.file_lists import PlannedFile
+from data_mover.store.plan_requests import ExpectedFailure, PlanReport
+
+#: so many of the files that would fail are told one by one
+MOST_FAILURES = 100
+
+
+class Preview:
+    """Goes the way of the move as far as the first change, and fills in the report meanwhile.
+
+    Each source that is a file is opened; of a folder's files the listing is believed.
+    """
+
+    def __init__(self, wanted: Wanted, connections: Connections, report: PlanReport, alive: Callable[[], None]) -> None:
+        """`alive` is called for each file that is found, and raises what shall end the search."""
+        self._wanted = wanted
+        self._connections = connections
+        self._destination = connections.destination(wanted.destination.host)
+        self._report = report
+        self._alive = alive
+        #: directories that are not there, and so nothing that would come into them is; not those within one of them
+        self._absent = set[str]()
+        #: the final paths of the sources themselves
+        self._taken = set[str]()
+
+    def look(self) -> None:
+        """Raises the MoveFailure with which the whole move would end."""
+        plan = Plan(self._wanted, self._connections, self._alive)
+        path = self._report.path = plan.target()
+        directory = self._receiving(path)
+        self._report.bytes_free = self._destination.free_bytes(directory)
+        self._report.writable = self._destination.may_write(directory)
+        if self._report.writable is False:
+            self._expect(PermissionRefused(self._destination.named(directory)))
+        for planned in plan.files(path):
+            self._require_name_of_its_own(planned)
+            if planned.kind is FileKind.FILE:
+                self._report.files_total += 1
+            if planned.code is not None:
+                self._expect_of_file(planned.name, planned.code, planned.reason or "")
+            elif planned.kind is FileKind.FILE:
+                self._look_at_file(planned)
+            else:
+                self._look_at_directory(planned)
+        self._require_room()
+
+    def _receiving(self, path: str) -> str:
+        """The directory that is there already and would receive everything, or the directories for it."""
+        facts = self._destination.facts(path)
+        if facts is None or facts.kind is not Kind.DIRECTORY:
+            path = dirname(path)
+            while (facts := self._destination.facts(path)) is None and path != "/":
+                path = dirname(path)
+        if facts is not None and facts.kind is Kind.DIRECTORY:
+            return path
+        if path == "/":
+            raise NoRoot(self._destination.host)
+        raise NoSuchFile(f"{self._destination.named(path)} is no directory")
+
+    def _require_name_of_its_own(self, planned: PlannedFile) -> None:
+        if planned.path is None or not self._is_source(planned):
+            return
+        if planned.path in self._taken:
+            raise NameConflict(self._destination.named(planned.path))
+        self._taken.add(planned.path)
+
+    def _is_source(self, planned: PlannedFile) -> bool:
+        """Whether this is a source itself, and not what is in one."""
+        asked = self._wanted.sources[planned.source_number]
+        return planned.source_path.rstrip("/") == asked.path.rstrip("/")
+
+    def _look_at_directory(self, planned: PlannedFile) -> None:
+        path = planned.path or "/"
+        if self._is_absent(path):
+            return
+        facts = self._destination.facts(path)
+        if facts is None:
+            self._absent.add(path)
+        elif facts.kind is not Kind.DIRECTORY:
+            self._absent.add(path)
+            self._expect(NotADirectory(self._destination.named(path)))
+        elif self._destination.may_write(path) is False:
+            self._expect(PermissionRefused(self._destination.named(path)))
+
+    def _look_at_file(self, planned: PlannedFile) -> None:
+        try:
+            size_bytes = self._size_bytes(planned)
+            self._count(size_bytes)
+            self._require_place(planned.path or "/", size_bytes)
+        except MoveFailure as failure:
+            if failure.retryable:
+                raise
+            self._expect_of_file(planned.name, failure.code, failure.reason)
+
+    def _size_bytes(self, planned: PlannedFile) -> int | None:
+        if not self._is_source(planned):
+            return planned.size_bytes
+        source = self._connections.source(self._wanted.sources[planned.source_number].host)
+        with source.open(planned.source_path) as reader:
+            return reader.facts.size_bytes
+
+    def _count(self, size_bytes: int | None) -> None:
+        total = self._report.bytes_total
+        self._report.bytes_total = None if total is None or size_bytes is None else total + size_bytes
+
+    def _require_place(self, path: str, size_bytes: int | None) -> None:
+        there = None if self._is_absent(path) else self._destination.facts(path)
+        if there is None:
+            return
+        self._report.files_existing += 1
+        if there.kind is Kind.DIRECTORY:
+            raise IsADirectory(self._destination.named(path))
+        if self._wanted.if_exists is IfExists.REPLACE and not self._may_replace():
+            raise CannotReplace(self._destination.named(path))
+        differs = size_bytes not in (None, there.size_bytes)
+        if self._wanted.if_exists is IfExists.REFUSE or (self._wanted.if_exists is IfExists.VERIFY and differs):
+            raise Exists(self._destination.named(path))
+
+    def _may_replace(self) -> bool:
+        return self._destination.replaces or self._destination.options.replace == "swap"
+
+    def _is_absent(self, path: str) -> bool:
+        """Whether a directory above the path is known not to be there."""
+        above = dirname(path)
+        while above != "/" and above not in self._absent:
+            above = dirname(above)
+        return above in self._absent
+
+    def _require_room(self) -> None:
+        free, total, promised = self._report.bytes_free, self._report.bytes_total, self._report.bytes_promised
+        if free is not None and total is not None and free < total + promised:
+            others = f", and {promised} more are on their way there" if promised else ""
+            host = self._wanted.destination.host
+            self._expect(NoSpace(f"{host} has {free} bytes free, the move has {total}{others}"))
+
+    def _expect_of_file(self, name: str, code: str, reason: str) -> None:
+        self._report.files_failed += 1
+        if len(self._report.failures) < MOST_FAILURES:
+            self._report.failures.append(ExpectedFailure(name, code, reason))
+        if self._report.code is None:
+            self._report.expect(code, reason)
+
+    def _expect(self, failure: MoveFailure) -> None:
+        """The first is what the move ends with."""
+        if self._report.code is None:
+            self._report.expect(failure.code, failure.reason)

@@ -1,0 +1,200 @@
+"""Moving what a job consists of: each file in its turn, then what belongs to its directories."""
+
+import logging
+from collections import defaultdict
+from contextlib import suppress
+
+from data_mover.backends.api import Files, Kind
+from data_mover.config.settings import Settings
+from data_mover.domain.errors import (
+    ConnectionLost,
+    DataMoverError,
+    Fenced,
+    HostUnreachable,
+    MoveFailure,
+    NoSpace,
+    PathBusy,
+    PermissionRefused,
+    ServiceUnavailable,
+    Stalled,
+    StateDirFull,
+)
+from data_mover.domain.states import FileKind, FileState
+from data_mover.execution.connections import Connections
+from data_mover.execution.file_list import put_on_record
+from data_mover.execution.record import Record
+from data_mover.execution.recorder import proof_of
+from data_mover.execution.staging import Site, Tree
+from data_mover.store import claims, files, temporary_files
+from data_mover.store.files import RecordedFile
+from data_mover.store.temporary_files import RecordedLeftover
+from data_mover.transfer import Checkpoint, Leftover, Order, move_file
+
+log = logging.getLogger(__name__)
+
+_OWNER_WRITES = 0o300
+#: after these no other file of the attempt would fare better
+_OF_ALL_FILES = (ConnectionLost, HostUnreachable, NoSpace, Stalled, StateDirFull)
+
+
+class Execution:
+    """The work of one attempt. A file that fails keeps no other from being moved."""
+
+    def __init__(self, settings: Settings, record: Record, connections: Connections) -> None:
+        self._settings = settings
+        self._record = record
+        self._held = record.held
+        self._connections = connections
+        #: what earlier attempts have left, by the number of the file
+        self._leftovers: dict[int | None, list[Leftover]] = defaultdict(list)
+        #: why a further attempt is needed
+        self._setback: MoveFailure | PathBusy | None = None
+        #: what has still to arrive, and what other moves have still to bring to the same host
+        self._missing_bytes = 0
+        self._others_bytes: int | None = None
+        self._was_asked_for_room = False
+        self._is_alone = True
+        self._arrived_bytes = 0
+
+    def run(self) -> None:
+        """Returns when everything is in its place. Raises what befell the attempt, or the first file that needs another
+        one, or FilesFailed where no further attempt can help."""
+        site = self._site(self._held.path if self._held.planned else None)
+        try:
+            self._run(site)
+        except Fenced:
+            self._record.lease.noticed()
+            with suppress(MoveFailure, ServiceUnavailable):
+                site.leave()
+            raise
+
+    def _run(self, site: Site) -> None:
+        site.begin()
+        self._look_back()
+        while page := self._record.ask(files.unsettled, self._held):
+            for file in page:
+                self._move(file, site)
+        if isinstance(self._setback, PathBusy):
+            raise self._setback
+        failed = self._setback or self._record.ask(files.first_failure, self._held)
+        self._finish_directories(site, is_complete=failed is None)
+        if failed is not None:
+            raise failed
+        site.publish()
+
+    def _site(self, path: str | None) -> Site:
+        planned = path or put_on_record(self._record, self._connections)
+        if self._held.selection.atomic and self._record.ask(files.is_folder, self._held):
+            return Tree(self._record, self._destination, planned)
+        return Site(self._record)
+
+    def _look_back(self) -> None:
+        """What earlier attempts have come to."""
+        for leftover in self._record.ask(temporary_files.leftovers_of, self._held):
+            if leftover.kind is FileKind.FILE:
+                self._leftovers[leftover.file_number].append(_leftover(leftover))
+        figures = self._record.ask(files.figures, self._held)
+        self._is_alone = figures.files_total == 1
+        self._missing_bytes = figures.missing_bytes
+        self._arrived(figures.arrived_bytes)
+
+    def _move(self, file: RecordedFile, site: Site) -> None:
+        source, destination = self._connections.source(self._held.sources[file.source_number].host), self._destination
+        watch = site.watch(file, self._is_alone)
+        order = self._order(file, site)
+        self._missing_bytes -= _expected_bytes(file)
+        try:
+            move_file(order, source, destination, watch)
+        except (PathBusy, MoveFailure) as failure:
+            if self._is_alone:
+                raise
+            self._put_off(file, self._record.lease.lost or failure)
+        else:
+            self._was_asked_for_room |= watch.outcome is FileState.PUBLISHED and not order.leftovers
+            self._arrived(watch.proof.size_bytes)
+
+    def _put_off(self, file: RecordedFile, failure: DataMoverError) -> None:
+        """Goes on with the others, unless they would fare no better."""
+        match failure:
+            case PathBusy():
+                self._record.write(files.record_busy, file.number)
+                self._setback = self._setback or failure
+            case MoveFailure():
+                log.warning("file-failed %s file=%d code=%s %s", self._held, file.number, failure.code, failure.reason)
+                self._record.write(files.record_failure, file.number, failure)
+                if isinstance(failure, _OF_ALL_FILES):
+                    raise failure
+                if failure.retryable and not isinstance(self._setback, MoveFailure):
+                    self._setback = failure
+            case _:
+                raise failure
+
+    def _arrived(self, count: int) -> None:
+        self._arrived_bytes += count
+        self._record.lease.settled(self._arrived_bytes)
+
+    def _finish_directories(self, site: Site, is_complete: bool) -> None:
+        """From the innermost to the outermost, since whatever comes into a directory changes its time. As long as files
+        are missing, their owner may write into all of them."""
+        before = None
+        while page := self._record.ask(files.directories, self._held, before):
+            for directory in page:
+                mode = directory.mode if is_complete or directory.mode is None else directory.mode | _OWNER_WRITES
+                self._finish_directory(site.inside(directory.path), mode, directory.modified_at)
+            before = page[-1].number
+        if self._setback is None:
+            self._record.write(files.record_directories)
+
+    def _finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
+        """One that was there before may belong to somebody else, who has said how it is to be."""
+        self._destination.make_directories(path)
+        if path != "/":
+            with suppress(PermissionRefused):
+                self._destination.finish_directory(path, mode, modified_at)
+        self._record.lease.alive()
+
+    def _order(self, file: RecordedFile, site: Site) -> Order:
+        source = self._held.sources[file.source_number]
+        return Order(
+            job_id=self._held.job_id,
+            file_number=file.number,
+            attempt=self._held.attempt,
+            source_path=file.source_path,
+            path=site.inside(file.path),
+            checksum=self._held.checksum or self._held.selection.checksums.get(file.name),
+            if_exists=self._held.if_exists,
+            keeps_mode=file.source_path.rstrip("/") != source.path.rstrip("/"),
+            proof=proof_of(file) if _is_proven(file) else None,
+            publishing_sha256=file.sha256 if file.marked else None,
+            promised_bytes=self._promised(file),
+            checkpoint_bytes=self._settings.checkpoint_bytes,
+            state_dir=self._settings.state_dir,
+            leftovers=tuple(self._leftovers.get(file.number, ())),
+        )
+
+    def _promised(self, file: RecordedFile) -> int | None:
+        """What the destination must have room for besides the file: for what follows it, and for what other moves still
+        bring. It is asked by the first file that is copied from its first byte."""
+        if self._was_asked_for_room:
+            return None
+        if self._others_bytes is None:
+            self._others_bytes = self._record.change(claims.promise, self._held)
+        return self._missing_bytes - _expected_bytes(file) + self._others_bytes
+
+    @property
+    def _destination(self) -> Files:
+        return self._connections.destination(self._held.destination.host)
+
+
+def _is_proven(file: RecordedFile) -> bool:
+    """Whether an earlier job has brought it to its place."""
+    return file.sha256 is not None and file.verified is not None and not file.marked
+
+
+def _expected_bytes(file: RecordedFile) -> int:
+    return 0 if _is_proven(file) else file.size_bytes or 0
+
+
+def _leftover(recorded: RecordedLeftover) -> Leftover:
+    checkpoint = Checkpoint(**recorded.checkpoint) if recorded.checkpoint else None
+    return Leftover(recorded.path, Kind(recorded.kind.value), recorded.restores, checkpoint)

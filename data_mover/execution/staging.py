@@ -1,0 +1,134 @@
+"""Where the files of a job are put together: at their final paths, or beside them until all can appear at once."""
+
+from data_mover.backends.api import Files, Kind
+from data_mover.domain.errors import ConnectionLost, Exists, MoveFailure, NoSuchFile, Stalled, UnknownOutcome
+from data_mover.domain.fault_points import reach
+from data_mover.domain.states import FileKind
+from data_mover.execution.record import Record
+from data_mover.execution.recorder import FileWatch, HiddenFileWatch
+from data_mover.store import files, temporary_files
+from data_mover.store.files import RecordedFile
+from data_mover.transfer import Leftover, clear
+from data_mover.transfer.names import tree_path
+
+
+class Site:
+    """Each file is published by itself."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    def begin(self) -> None:
+        """Makes the site ready for files."""
+
+    def inside(self, path: str) -> str:
+        """Where what has this final path is put."""
+        return path
+
+    def watch(self, file: RecordedFile, is_alone: bool) -> FileWatch:
+        return FileWatch(self._record, file, is_alone)
+
+    def publish(self) -> None:
+        """Lets everything appear that has not yet."""
+
+    def leave(self) -> None:
+        """Clears what nobody else would: this attempt is fenced."""
+
+
+class Tree(Site):
+    """A folder that is built beside its final path. Of all attempts that ever built it one can rename it there."""
+
+    def __init__(self, record: Record, destination: Files, path: str) -> None:
+        super().__init__(record)
+        self._held = record.held
+        self._destination = destination
+        self._path = path
+        self._tree = tree_path(path, record.held.job_id)
+        self._is_published = False
+
+    def begin(self) -> None:
+        """Takes over what earlier attempts have built, so that they can no longer publish it, or begins afresh.
+
+        UnknownOutcome where one of them was about to publish, and something else stands at the final path.
+        """
+        if self._record.ask(files.is_tree_published, self._held):
+            self._is_published = True
+            return
+        built = self._record.ask(temporary_files.trees_of, self._held)
+        self._record.write(
+            temporary_files.record_leftover, None, FileKind.DIRECTORY, self._tree, None, None, self._record.lease_ms
+        )
+        reach("tree-recorded")
+        is_marked = self._record.ask(files.is_tree_marked, self._held)
+        if any(self._take(tree) for tree in built):
+            self._record.write(files.unmark_tree, self._record.lease_ms)
+        elif is_marked and self._destination.facts(self._path) is not None:
+            self._require_complete()
+            self._published()
+        else:
+            self._record.write(files.begin_afresh, self._record.lease_ms)
+            reach("tree-begun")
+            self._destination.make_directories(self._tree)
+
+    def inside(self, path: str) -> str:
+        return self._tree + path.removeprefix(self._path)
+
+    def watch(self, file: RecordedFile, is_alone: bool) -> FileWatch:
+        return HiddenFileWatch(self._record, file, is_alone=False)
+
+    def publish(self) -> None:
+        """Exists where something has come to the final path meanwhile.
+
+        Where the connection fails nobody knows whether it happened: the mark stays, and the next attempt looks.
+        """
+        if self._is_published:
+            return
+        place = self._destination.place(self._path)
+        if refused := self._record.change(files.take_place, self._held, 0, place, None, self._record.lease_ms):
+            raise refused
+        self._record.write(files.mark_tree, self._record.lease_ms)
+        reach("tree-marked")
+        try:
+            self._destination.rename(self._tree, self._path)
+            reach("tree-renamed")
+        except (ConnectionLost, Stalled):
+            raise
+        except MoveFailure as failure:
+            if self._destination.facts(self._tree) is not None:
+                self._record.write(files.unmark_tree, self._record.lease_ms)
+                if self._destination.facts(self._path) is not None:
+                    raise Exists(self._destination.named(self._path)) from failure
+                raise
+        self._published()
+
+    def leave(self) -> None:
+        """An attempt that was held up may have made directories where its tree no longer was. What others may take over
+        stays."""
+        if self._tree not in self._record.ask(temporary_files.trees_of, self._held):
+            clear(self._destination, Leftover(self._tree, Kind.DIRECTORY))
+
+    def _take(self, tree: str) -> bool:
+        """Whether it was there; whoever renames it first has it."""
+        try:
+            self._destination.rename(tree, self._tree)
+        except NoSuchFile:
+            return False
+        reach("tree-taken")
+        self._record.write(temporary_files.record_tree_taken, self._tree, self._record.lease_ms)
+        return True
+
+    def _require_complete(self) -> None:
+        """That what stands at the final path is what was built: the same files, by their sizes."""
+        after = 0
+        while page := self._record.ask(files.arrived, self._held, after):
+            for file in page:
+                there = self._destination.facts(file.path)
+                self._record.lease.alive()
+                if there is None or there.size_bytes != file.size_bytes:
+                    raise UnknownOutcome(self._destination.named(self._path))
+            after = page[-1].number
+
+    def _published(self) -> None:
+        self._is_published = True
+        self._record.write(files.record_tree_published, self._tree)
+        reach("tree-forgotten")

@@ -1,0 +1,144 @@
+"""The database: the engine, sessions that read or write, and the one clock that all processes share."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, MetaData, create_engine, event, inspect
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.sql.functions import FunctionElement
+
+from data_mover.domain.errors import ServiceUnavailable
+
+#: how long SQLite's lock is waited for, and how long PostgreSQL may take to be connected to or to answer a statement
+BUSY_TIMEOUT_SECONDS = 5
+
+#: of PostgreSQL: a statement that takes too long, a lock that is not had, a client that stands still in a transaction
+_SERVER_TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+
+_WRITES = "data_mover_writes"
+
+
+class Base(DeclarativeBase):
+    """The tables of Data Mover."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class _NowMs(FunctionElement[int]):
+    type = BigInteger()
+    inherit_cache = True
+
+
+def now_ms() -> ColumnElement[int]:
+    """The database's clock, in milliseconds since the epoch."""
+    return _NowMs()
+
+
+@compiles(_NowMs, "sqlite")
+def _now_ms_sqlite(element: _NowMs, compiler: Any, **options: Any) -> str:
+    return "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
+
+
+@compiles(_NowMs, "postgresql")
+def _now_ms_postgresql(element: _NowMs, compiler: Any, **options: Any) -> str:
+    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+
+
+class Database:
+    """Sessions on one database. To be made after a fork, not before: connections cannot be shared by processes."""
+
+    def __init__(self, url: URL) -> None:
+        self.engine = _engine(url)
+        self._writing_engine = self.engine.execution_options(**{_WRITES: True})
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that only reads. Raises ServiceUnavailable where the database does not answer."""
+        with _told_apart(), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A session that commits at the end of the block, or rolls back if the block raises.
+
+        On SQLite it is the only writer from its first statement on. Raises ServiceUnavailable where the database does
+        not answer; whether a commit that was under way took effect is then unknown.
+        """
+        with _told_apart(), Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def insert_if_absent(session: Session, table: type[Base], values: dict[str, Any]) -> int | None:
+    """Inserts a row unless it would break a unique constraint, in one statement, so that nobody can come in between.
+
+    Returns the new row's primary key, or None if there was such a row already.
+    """
+    dialect = session.get_bind().dialect.name
+    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    statement = insert(table).values(values).on_conflict_do_nothing()
+    return session.scalars(statement.returning(*inspect(table).primary_key)).one_or_none()
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """A database that does not answer is a ServiceUnavailable; what a statement did wrong stays what it is."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
+        raise ServiceUnavailable("the database does not answer") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise ServiceUnavailable("the connection to the database broke") from error
+        if type(error) is DatabaseError:  # what SQLite says of a damaged file, or of one that is no database
+            raise ServiceUnavailable("the database cannot be read") from error
+        raise
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    from data_mover.store.postgresql import Connector  # its driver is there only where PostgreSQL is used
+
+    milliseconds = BUSY_TIMEOUT_SECONDS * 1000
+    connect_args = {
+        "application_name": "data_mover",
+        "connect_timeout": BUSY_TIMEOUT_SECONDS,
+        "tcp_user_timeout": milliseconds,
+        "options": " ".join(f"-c {timeout}={milliseconds}" for timeout in _SERVER_TIMEOUTS),
+    }
+    engine = create_engine(url, connect_args=connect_args, pool_pre_ping=True, pool_timeout=BUSY_TIMEOUT_SECONDS)
+    event.listen(engine, "do_connect", Connector().connect)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, record: Any) -> None:
+    """pysqlite's own transactions begin too late to keep two processes from losing each other's updates."""
+    connection.isolation_level = None
+    for pragma in ("journal_mode=wal", "synchronous=full", "foreign_keys=on"):
+        connection.execute(f"pragma {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Writers take the lock at once; readers never wait for them."""
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

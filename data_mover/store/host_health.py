@@ -1,0 +1,221 @@
+"""What the database knows of hosts: their rows to lock, what runs with them, and whether they can be reached.
+
+A host that cannot be reached opens its circuit: its jobs wait, and spend no attempt, until a probe is let in. A host
+that has let no worker in lately is unproven: one job at a time may find out, so that a host which never answers holds
+one worker and not all.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Select, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from data_mover.domain.backoff import Backoff
+from data_mover.domain.errors import HostUnreachable
+from data_mover.domain.states import TERMINAL, Phase, Status
+from data_mover.store.database import insert_if_absent, now_ms
+from data_mover.store.models import HostRecord, Job, Lane, TemporaryFile
+
+#: for so long after it has let a worker in, a host counts as one that will do so again
+PROVEN_MS = 60_000
+#: nobody waits longer for a probe
+LONGEST_PROBE_WAIT_MS = 3_600_000
+
+
+@dataclass(frozen=True)
+class HostHealth:
+    """How a host stands: `unknown`, `ok`, `failing` with the code of the failure, or `paused` by an operator."""
+
+    state: str
+    code: str | None = None
+
+
+@dataclass(frozen=True)
+class HostState:
+    """What a claim must know of a host."""
+
+    #: how many jobs read from it or write to it, and how many of them may not have been let in yet
+    running: int = 0
+    connecting: int = 0
+    proven: bool = False
+    #: cannot be reached, or is paused
+    blocked: bool = False
+
+    def admits(self, places: int) -> bool:
+        """Whether one more job may run with the host, which takes `places` at a time."""
+        return not self.blocked and self.running < places and (self.proven or not self.connecting)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Why the jobs of a host wait."""
+
+    reason: str
+    code: str | None
+    #: when the host is probed next; None while it is paused
+    until_ms: int | None
+
+
+class Probe(NamedTuple):
+    """A host that one worker tries to reach."""
+
+    host: str
+    #: nobody else tries before; it is also what the probe is known by
+    until_ms: int
+
+
+def know(session: Session, names: Iterable[str]) -> None:
+    """Gives each host a row, so that there is something to lock."""
+    for name in sorted(set(names)):
+        insert_if_absent(session, HostRecord, {"name": name, "unreachable": 0, "paused": False})
+
+
+def lock(session: Session, names: Iterable[str]) -> None:
+    """Keeps other claims with these hosts waiting until the transaction ends. In order of name, so that two never
+    wait for each other."""
+    _lock(session, HostRecord.name.in_(set(names)))
+
+
+def lock_all(session: Session) -> None:
+    """Keeps all other claims waiting until the transaction ends."""
+    _lock(session)
+
+
+def states(session: Session) -> dict[str, HostState]:
+    """By host name; a host that is not named has the state of one that nothing is known of."""
+    now = session.scalars(select(now_ms())).one()
+    running = _running(session)
+    names = {record.name: record for record in session.scalars(select(HostRecord))}
+    return {name: _state(record, running.get(name, (0, 0)), now) for name, record in names.items()}
+
+
+def record_reached(session: Session, name: str) -> bool:
+    """The host has let a worker in, which closes its circuit. True if that was not known."""
+    fresh = (HostRecord.reached_ms > now_ms() - PROVEN_MS // 2) & (HostRecord.reached_ms <= now_ms())
+    known = fresh & HostRecord.code.is_(None)
+    changes = {"reached_ms": now_ms(), "code": None, "unreachable": 0, "probe_at_ms": None}
+    statement = update(HostRecord).where(HostRecord.name == name, or_(~known, HostRecord.reached_ms.is_(None)))
+    return session.scalars(statement.values(changes).returning(HostRecord.name)).one_or_none() is not None
+
+
+def record_refused(session: Session, name: str, code: str) -> None:
+    """The host answers, and did not let the worker in: its jobs shall hear so themselves."""
+    changes = {"code": code, "unreachable": 0, "probe_at_ms": None}
+    session.execute(update(HostRecord).where(HostRecord.name == name).values(changes))
+
+
+def record_unreachable(session: Session, name: str, backoff: Backoff) -> None:
+    """Opens the circuit of the host, or keeps it open: it is probed after a wait that grows."""
+    record = session.get_one(HostRecord, name, with_for_update=True)
+    record.unreachable += 1
+    record.code = HostUnreachable.code
+    record.reached_ms = None
+    record.probe_at_ms = session.scalars(select(now_ms())).one() + backoff.wait_ms(record.unreachable)
+
+
+def take_probe(session: Session, lease_ms: int) -> Probe | None:
+    """A host to be probed now, which nobody else is given for as long as a lease lasts; None if there is none."""
+    statement = _probes_due(session).order_by(HostRecord.probe_at_ms).limit(1)
+    due = statement.with_for_update(skip_locked=True, of=HostRecord)
+    record = session.scalars(due).one_or_none()
+    if record is None:
+        return None
+    record.probe_at_ms = session.scalars(select(now_ms())).one() + lease_ms
+    return Probe(record.name, record.probe_at_ms)
+
+
+def renew_probe(session: Session, probe: Probe, lease_ms: int) -> Probe | None:
+    """Extends the lease. None if there is an answer by now, or somebody else tries."""
+    mine = (HostRecord.name == probe.host, HostRecord.probe_at_ms == probe.until_ms)
+    statement = update(HostRecord).where(*mine).values(probe_at_ms=now_ms() + lease_ms)
+    until_ms = session.scalars(statement.returning(HostRecord.probe_at_ms)).one_or_none()
+    return Probe(probe.host, until_ms) if until_ms is not None else None
+
+
+def probe_due(session: Session) -> bool:
+    """Whether there is anything for `take_probe`."""
+    return session.scalars(_probes_due(session).limit(1)).one_or_none() is not None
+
+
+def set_paused(session: Session, name: str, paused: bool) -> None:
+    """Lets the jobs of the host wait, those that run apart, or lets them go on."""
+    know(session, [name])
+    session.execute(update(HostRecord).where(HostRecord.name == name).values(paused=paused))
+
+
+def blocks(session: Session) -> Mapping[str, Block]:
+    """The hosts whose jobs wait, by name."""
+    records = session.scalars(select(HostRecord).where(_blocked()).order_by(HostRecord.name))
+    return {record.name: _block(record) for record in records}
+
+
+def health(session: Session) -> dict[str, HostHealth]:
+    """By host name; hosts that no job has named yet are left out."""
+    return {record.name: _health(record) for record in session.scalars(select(HostRecord))}
+
+
+def _lock(session: Session, *which: ColumnElement[bool]) -> None:
+    session.execute(select(HostRecord.name).where(*which).order_by(HostRecord.name).with_for_update())
+
+
+def _running(session: Session) -> dict[str, tuple[int, int]]:
+    """How many jobs run with each host, and how many of them are in their first phase."""
+    connecting = func.count().filter(Job.phase == Phase.RESOLVING)
+    rows = session.execute(
+        select(Lane.hosts, func.count(), connecting)
+        .join(Job, Job.lane_id == Lane.id)
+        .where(Job.status == Status.IN_PROGRESS)
+        .group_by(Lane.hosts)
+    )
+    counts: dict[str, tuple[int, int]] = {}
+    for names, *both in rows:
+        for name in names.split():
+            running, first = counts.get(name, (0, 0))
+            counts[name] = running + both[0], first + both[1]
+    return counts
+
+
+def _state(record: HostRecord, running: tuple[int, int], now: int) -> HostState:
+    proven = record.reached_ms is not None and 0 <= now - record.reached_ms <= PROVEN_MS
+    return HostState(*running, proven=proven, blocked=record.paused or record.probe_at_ms is not None)
+
+
+def _blocked() -> ColumnElement[bool]:
+    return or_(HostRecord.paused, HostRecord.probe_at_ms.is_not(None))
+
+
+def _probes_due(session: Session) -> Select[HostRecord]:
+    """Hosts that somebody waits for; one that is to be probed later than can have been meant is due: clocks jump."""
+    return select(HostRecord).where(
+        ~HostRecord.paused,
+        or_(HostRecord.probe_at_ms <= now_ms(), HostRecord.probe_at_ms > now_ms() + LONGEST_PROBE_WAIT_MS),
+        or_(HostRecord.name.in_(_waited_for(session)), _has_leftovers()),
+    )
+
+
+def _waited_for(session: Session) -> set[str]:
+    """The hosts of jobs that wait."""
+    waiting = select(Job.id).where(Job.lane_id == Lane.id, Job.status == Status.PENDING).exists()
+    return {name for names in session.scalars(select(Lane.hosts).where(waiting)) for name in names.split()}
+
+
+def _has_leftovers() -> ColumnElement[bool]:
+    """Whether a job that has ended may have left something on the host."""
+    ended = select(TemporaryFile.id).join(Job, Job.id == TemporaryFile.job_id).where(Job.status.in_(TERMINAL))
+    return ended.where(TemporaryFile.host == HostRecord.name).exists()
+
+
+def _block(record: HostRecord) -> Block:
+    if record.paused:
+        return Block(f"An operator has paused {record.name}; the move goes on when it is resumed.", None, None)
+    return Block(HostUnreachable(record.name).reason, HostUnreachable.code, record.probe_at_ms)
+
+
+def _health(record: HostRecord) -> HostHealth:
+    if record.paused:
+        return HostHealth("paused")
+    if record.code is not None:
+        return HostHealth("failing", record.code)
+    return HostHealth("ok" if record.reached_ms is not None else "unknown")

@@ -1,0 +1,51 @@
+"""The schema, step by step. `initialize_data_mover_db` brings a database to the newest one."""
+
+import logging
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from data_mover.domain.errors import ConfigurationError, Mistake
+
+log = logging.getLogger(__name__)
+
+
+def upgrade(engine: Engine) -> None:
+    """Creates the schema or brings it to the newest step; one that is there already stays as it is."""
+    config = _config()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def is_newest(engine: Engine) -> bool:
+    """Whether the database has exactly the schema that this release needs."""
+    with engine.connect() as connection:
+        current = MigrationContext.configure(connection).get_current_heads()
+    return set(current) == set(ScriptDirectory.from_config(_config()).get_heads())
+
+
+def require_newest(engine: Engine) -> None:
+    """Raises ConfigurationError, with the way out, if the database has another schema than this release needs.
+
+    A database that does not answer is left to whoever asks it next: processes start without it.
+    """
+    try:
+        newest = is_newest(engine)
+    except OperationalError as error:
+        log.warning("schema-not-checked the database does not answer: %s", error.orig)
+        return
+    if not newest:
+        mistake = Mistake("sqlalchemy.url", "the schema is missing or old; run: initialize_data_mover_db INI")
+        raise ConfigurationError("[app:main]", [mistake])
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "data_mover.store:migrations")
+    config.set_main_option("path_separator", "os")
+    return config

@@ -1,0 +1,162 @@
+"""What callers want to know of a move before they ask for it: `plan`. Only the hosts know, so a worker answers.
+
+A question stays on record while its caller goes on asking: a large folder may take longer than one call waits.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter
+from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy.orm import Session
+
+from data_mover.domain.errors import failure_of
+from data_mover.domain.move_spec import Wanted
+from data_mover.domain.states import Phase
+from data_mover.store import host_health
+from data_mover.store.database import insert_if_absent, now_ms
+from data_mover.store.models import Question
+
+#: so long a question is worked on after its caller has asked last
+KEPT_MS = 60_000
+
+
+@dataclass(frozen=True)
+class ExpectedFailure:
+    """A file that the move could not bring to its place."""
+
+    #: the path below the source, or the base name of a source that is a file
+    name: str
+    code: str
+    reason: str
+
+
+@dataclass
+class PlanReport:
+    """What `plan` tells of a move that nobody has asked for yet. Sizes are bytes; what is not known is None."""
+
+    #: whether everything was looked at; else the same question, asked again, is gone on with
+    complete: bool = False
+    #: queued until a worker has begun, resolving while one looks, blocked where the move would wait for a host
+    phase: Phase | None = Phase.QUEUED
+    #: host and path of each source and of the destination, by the registry; without the queries of URLs
+    sources: list[dict[str, str]] = field(default_factory=list)
+    destination: dict[str, str] = field(default_factory=dict)
+    #: where the file or the folder would go, or the directory that would receive several
+    path: str | None = None
+    files_total: int = 0
+    #: None as long as a file is among them whose size the source does not tell
+    bytes_total: int | None = 0
+    #: at how many of the final paths something stands already
+    files_existing: int = 0
+    files_failed: int = 0
+    #: the first of them
+    failures: list[ExpectedFailure] = field(default_factory=list)
+    #: what the destination has room for, and what running moves will still take of it
+    bytes_free: int | None = None
+    bytes_promised: int = 0
+    #: whether the destination lets this service write there
+    writable: bool | None = None
+    #: why the move would fail or wait; None where nothing was found
+    code: str | None = None
+    reason: str | None = None
+    retryable: bool | None = None
+    who_can_fix: str | None = None
+
+    def expect(self, code: str | None, reason: str) -> None:
+        """What the move would end with, or wait for."""
+        self.code, self.reason = code, reason
+        failure = failure_of(code) if code else None
+        self.retryable = failure.retryable if failure else None
+        self.who_can_fix = failure.who_can_fix if failure else None
+
+
+class Taken(NamedTuple):
+    """A question in the hands of one worker."""
+
+    id: int
+    #: how often it was taken; a later worker's number is higher
+    number: int
+    wanted: Wanted
+
+
+_REPORT = TypeAdapter(PlanReport)
+
+
+def ask(session: Session, caller: str, wanted: Wanted) -> int:
+    """Puts the question on record, or asks again what the caller has asked already. Returns its id."""
+    host_health.know(session, wanted.host_names)
+    struct = wanted.as_struct()
+    digest = hashlib.sha256(json.dumps(struct, sort_keys=True).encode()).hexdigest()
+    row = {"caller": caller, "digest": digest, "wanted": struct, "asked_ms": now_ms(), "taken": 0, "answered": False}
+    insert_if_absent(session, Question, row)
+    same = (Question.caller == caller, Question.digest == digest)
+    return session.scalars(update(Question).where(*same).values(asked_ms=now_ms()).returning(Question.id)).one()
+
+
+def told(session: Session, question: int) -> PlanReport | None:
+    """How far the answer is. None if the question is no longer on record."""
+    row = session.get(Question, question)
+    if row is None:
+        return None
+    report = PlanReport() if row.report is None else _REPORT.validate_python(row.report)
+    wanted = Wanted.from_struct(row.wanted)
+    report.sources = [source.as_shown() for source in wanted.sources]
+    report.destination = wanted.destination.as_struct()
+    return report
+
+
+def forget(session: Session, question: int) -> None:
+    """The caller has the answer."""
+    session.execute(delete(Question).where(Question.id == question))
+
+
+def forget_abandoned(session: Session) -> None:
+    """Those whose callers have not asked again."""
+    session.execute(delete(Question).where(~_is_asked()))
+
+
+def waiting(session: Session) -> bool:
+    """Whether there is anything for `take`."""
+    return session.scalars(select(Question.id).where(*_open()).limit(1)).one_or_none() is not None
+
+
+def take(session: Session, lease_ms: int) -> Taken | None:
+    """The question that has waited longest, which nobody else is given for as long as a lease lasts."""
+    statement = select(Question).where(*_open()).order_by(Question.id).limit(1)
+    row = session.scalars(statement.with_for_update(skip_locked=True)).one_or_none()
+    if row is None:
+        return None
+    row.taken += 1
+    row.lease_until_ms = session.scalars(select(now_ms())).one() + lease_ms
+    return Taken(row.id, row.taken, Wanted.from_struct(row.wanted))
+
+
+def tell(session: Session, taken: Taken, report: PlanReport, lease_ms: int) -> bool:
+    """Records how far the answer is. False if nobody wants to know any more, or another worker has the question."""
+    struct: Any = _REPORT.dump_python(report, mode="json")
+    values = {"report": struct, "answered": report.complete, "lease_until_ms": now_ms() + lease_ms}
+    return _changed(session, taken, values, _is_asked())
+
+
+def hand_back(session: Session, taken: Taken) -> None:
+    """Leaves the question to another worker."""
+    _changed(session, taken, {"lease_until_ms": None})
+
+
+def _changed(session: Session, taken: Taken, values: dict[str, Any], *which: ColumnElement[bool]) -> bool:
+    mine = (Question.id == taken.id, Question.taken == taken.number, ~Question.answered)
+    statement = update(Question).where(*mine, *which).values(values).execution_options(synchronize_session=False)
+    return session.scalars(statement.returning(Question.id)).one_or_none() is not None
+
+
+def _open() -> tuple[ColumnElement[bool], ...]:
+    free = or_(Question.lease_until_ms.is_(None), Question.lease_until_ms <= now_ms())
+    return _is_asked(), ~Question.answered, free
+
+
+def _is_asked() -> ColumnElement[bool]:
+    """Clocks jump: what was asked later than now was not asked of late."""
+    return Question.asked_ms.between(now_ms() - KEPT_MS, now_ms() + KEPT_MS)

@@ -1,0 +1,300 @@
+"""Jobs as callers know them: taken in, and told of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from data_mover.domain.errors import failure_of
+from data_mover.domain.locations import Endpoint, IfExists, Locations, shown, sources_as_json
+from data_mover.domain.selection import Selection
+from data_mover.domain.states import ARRIVED, TERMINAL, FileKind, FileState, Phase, Priority, Status
+from data_mover.store import host_health
+from data_mover.store.database import insert_if_absent, now_ms
+from data_mover.store.host_health import Block
+from data_mover.store.models import Job, JobFile, Lane
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A move that was asked for and found valid."""
+
+    caller: str
+    sources: Locations
+    destination: Endpoint
+    #: what the sources are by the registry of this moment
+    endpoints: tuple[Endpoint, ...]
+    key: str | None
+    label: str | None
+    priority: Priority
+    #: SHA-256 in hexadecimal that the source must have
+    checksum: str | None
+    deadline_seconds: int
+    selection: Selection = field(default_factory=Selection)
+    if_exists: IfExists = IfExists.REPLACE
+    #: the job that this one does again
+    retry_of: int | None = None
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        return frozenset({self.destination.host, *(endpoint.host for endpoint in self.endpoints)})
+
+
+@dataclass(frozen=True)
+class JobReport:
+    """What `check` tells of a job. Sizes are bytes, rates bytes a second; what is not known yet is None."""
+
+    id: int
+    status: Status
+    phase: Phase | None
+    source: Any
+    destination: dict[str, Any]
+    path: str | None
+    label: str | None
+    key: str | None
+    retry_of: int | None
+    reason: str | None
+    code: str | None
+    retryable: bool | None
+    who_can_fix: str | None
+    attempt: int
+    next_attempt_at: datetime | None
+    deadline_at: datetime
+    bytes_done: int
+    bytes_total: int | None
+    bytes_per_second: int | None
+    seconds_left: float | None
+    files_done: int
+    files_total: int
+    #: of a job that failed, how many of its files have arrived all the same
+    files_completed: int | None
+    sha256: str | None
+    verified: str | None
+    submitted_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What `files` tells of one file of a job, or of a directory that comes with them."""
+
+    number: int
+    kind: FileKind
+    #: the path below the source, or the base name of a source that is a file; empty for the folder itself
+    name: str
+    #: the final path, if it can have one
+    path: str | None
+    state: FileState
+    size_bytes: int | None
+    sha256: str | None
+    verified: str | None
+    code: str | None
+    reason: str | None
+    retryable: bool | None
+    who_can_fix: str | None
+
+
+def add(session: Session, submission: Submission) -> int | None:
+    """Records a new PENDING job and returns its id, or None if the caller has used the key before, or if a job does
+    already again what this one is to do again."""
+    if submission.retry_of is not None and _is_being_done_again(session, submission.retry_of):
+        return None
+    now = session.scalars(select(now_ms())).one()
+    host_health.know(session, submission.host_names)
+    return insert_if_absent(
+        session,
+        Job,
+        {
+            "caller": submission.caller,
+            "key": submission.key,
+            "source": sources_as_json(submission.sources),
+            "destination": submission.destination.as_struct(),
+            "label": submission.label,
+            "priority": submission.priority.rank,
+            "checksum": submission.checksum,
+            "selection": submission.selection.as_struct(),
+            "if_exists": submission.if_exists,
+            "retry_of": submission.retry_of,
+            "submitted_ms": now,
+            "deadline_ms": now + submission.deadline_seconds * 1000,
+            "lane_id": _lane(session, submission.caller, " ".join(sorted(submission.host_names))),
+            "sources": [[endpoint.host, endpoint.path] for endpoint in submission.endpoints],
+            "destination_host": submission.destination.host,
+            "destination_path": submission.destination.path,
+            "status": Status.PENDING,
+            "phase": Phase.QUEUED,
+            "not_before_ms": now,
+        },
+    )
+
+
+def find_by_key(session: Session, caller: str, key: str) -> Job:
+    """The job that the caller has submitted with this key."""
+    return session.scalars(select(Job).where(Job.caller == caller, Job.key == key)).one()
+
+
+def is_same_request(job: Job, submission: Submission) -> bool:
+    """Whether the job was asked for in the same way, labels apart."""
+    asked = (job.source, job.destination, job.checksum, job.selection, job.priority, job.if_exists)
+    return asked == (
+        sources_as_json(submission.sources),
+        submission.destination.as_struct(),
+        submission.checksum,
+        submission.selection.as_struct(),
+        submission.priority.rank,
+        submission.if_exists,
+    )
+
+
+def find(session: Session, caller: str, job_id: int) -> Job | None:
+    """The caller's job, or None if the caller has no such job."""
+    return session.scalars(select(Job).where(Job.caller == caller, Job.id == job_id)).one_or_none()
+
+
+def find_live_retry(session: Session, job_id: int) -> Job | None:
+    """A job that does this one again and has not ended."""
+    statement = select(Job).where(Job.retry_of == job_id, Job.status.not_in(TERMINAL)).order_by(Job.id).limit(1)
+    return session.scalars(statement).one_or_none()
+
+
+def find_newest_retry(session: Session, job_id: int) -> Job:
+    """The last job that does this one again, or did."""
+    return session.scalars(select(Job).where(Job.retry_of == job_id).order_by(Job.id.desc()).limit(1)).one()
+
+
+def report(session: Session, caller: str, job_id: int) -> JobReport | None:
+    """What there is to tell of one of the caller's jobs, or None if the caller has no such job."""
+    row = session.execute(_reported().where(Job.caller == caller, Job.id == job_id)).one_or_none()
+    return _report(*row, host_health.blocks(session)) if row else None
+
+
+def newest(session: Session, caller: str, limit: int) -> Sequence[JobReport]:
+    """The caller's newest jobs, the newest first."""
+    statement = _reported().where(Job.caller == caller).order_by(Job.id.desc()).limit(limit)
+    blocks = host_health.blocks(session)
+    return [_report(*row, blocks) for row in session.execute(statement)]
+
+
+def files(session: Session, job_id: int, state: FileState | None, after: int, limit: int) -> Sequence[FileReport]:
+    """The next files of a job, of one state or of any, behind the one of that number.
+
+    Of a folder that appears at once, nothing is published before all of it is.
+    """
+    job = session.get_one(Job, job_id)
+    unseen = job.selection["atomic"] and job.status not in TERMINAL
+    statement = select(JobFile).where(JobFile.job_id == job_id, JobFile.number > after)
+    if state is not None:
+        kept = (
+            {FileState.VERIFIED: [FileState.VERIFIED, FileState.PUBLISHED], FileState.PUBLISHED: []} if unseen else {}
+        )
+        statement = statement.where(JobFile.state.in_(kept.get(state, [state])))
+    rows = session.scalars(statement.order_by(JobFile.number).limit(limit))
+    return [_file_report(row, unseen) for row in rows]
+
+
+def _reported() -> Select[Job, Lane, JobFile | None]:
+    """Jobs with their lanes, and with their file where they are of one."""
+    alone = (JobFile.job_id == Job.id) & (JobFile.number == 0) & (Job.files_total == 1)
+    return select(Job, Lane, JobFile).join(Lane, Lane.id == Job.lane_id).outerjoin(JobFile, alone)
+
+
+def _is_being_done_again(session: Session, job_id: int) -> bool:
+    """Who else asks waits until the transaction ends."""
+    session.execute(select(Job.id).where(Job.id == job_id).with_for_update())
+    return find_live_retry(session, job_id) is not None
+
+
+def _lane(session: Session, caller: str, host_names: str) -> int:
+    names = {"caller": caller, "hosts": host_names}
+    known = session.scalars(select(Lane.id).filter_by(**names)).one_or_none()
+    if known is not None:
+        return known
+    insert_if_absent(session, Lane, names)
+    return session.scalars(select(Lane.id).filter_by(**names)).one()
+
+
+def _report(job: Job, lane: Lane, file: JobFile | None, blocks: Mapping[str, Block]) -> JobReport:
+    status = Status(job.status)
+    block = _block(lane, blocks) if status is Status.PENDING else None
+    phase, reason, code, next_ms = _waiting(job, block)
+    failure = failure_of(code) if code else None
+    proven = file if status is Status.COMPLETED else None
+    return JobReport(
+        id=job.id,
+        status=status,
+        phase=phase,
+        source=shown(job.source),
+        destination=job.destination,
+        path=job.path,
+        label=job.label,
+        key=job.key,
+        retry_of=job.retry_of,
+        reason=reason,
+        code=code,
+        retryable=failure.retryable if failure else None,
+        who_can_fix=failure.who_can_fix if failure else None,
+        attempt=job.attempt,
+        next_attempt_at=_instant(next_ms) if next_ms is not None else None,
+        deadline_at=_instant(job.deadline_ms),
+        bytes_done=job.bytes_done,
+        bytes_total=job.bytes_total,
+        bytes_per_second=job.bytes_per_second,
+        seconds_left=_seconds_left(job),
+        files_done=job.files_done,
+        files_total=job.files_total,
+        files_completed=job.files_done if status is Status.FAILED else None,
+        sha256=proven.sha256 if proven else None,
+        verified=proven.verified if proven else None,
+        submitted_at=_instant(job.submitted_ms),
+        started_at=_instant(job.started_ms) if job.started_ms is not None else None,
+        ended_at=_instant(job.ended_ms) if job.ended_ms is not None else None,
+    )
+
+
+def _file_report(file: JobFile, unseen: bool) -> FileReport:
+    state = FileState(file.state)
+    failure = failure_of(file.code) if file.code else None
+    proven = file if state in ARRIVED else None
+    return FileReport(
+        number=file.number,
+        kind=FileKind(file.kind),
+        name=file.name,
+        path=file.path,
+        state=FileState.VERIFIED if unseen and state is FileState.PUBLISHED else state,
+        size_bytes=file.size_bytes,
+        sha256=proven.sha256 if proven else None,
+        verified=proven.verified if proven else None,
+        code=file.code,
+        reason=file.reason,
+        retryable=failure.retryable if failure else None,
+        who_can_fix=failure.who_can_fix if failure else None,
+    )
+
+
+def _block(lane: Lane, blocks: Mapping[str, Block]) -> Block | None:
+    """Why one of its hosts keeps the job waiting, if one does."""
+    return next((blocks[name] for name in lane.hosts.split() if name in blocks), None)
+
+
+def _waiting(job: Job, block: Block | None) -> tuple[Phase | None, str | None, str | None, int | None]:
+    """The phase of the job, why that is so, and when it may be tried next."""
+    if block is None:
+        phase = Phase(job.phase) if job.phase else None
+        return phase, job.reason, job.code, job.not_before_ms if job.status == Status.PENDING else None
+    next_ms = max(job.not_before_ms, block.until_ms) if block.until_ms is not None else None
+    return Phase.BLOCKED, block.reason, block.code, next_ms
+
+
+def _seconds_left(job: Job) -> float | None:
+    """How long the remaining bytes take at the present rate; verifying comes on top."""
+    if job.status != Status.IN_PROGRESS or job.bytes_total is None or not job.bytes_per_second:
+        return None
+    return (job.bytes_total - job.bytes_done) / job.bytes_per_second
+
+
+def _instant(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

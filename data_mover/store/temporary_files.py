@@ -1,0 +1,151 @@
+"""What may still lie on a host and must not stay: temporary files, the folders that are built aside, and old files."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from data_mover.domain.states import TERMINAL, FileKind
+from data_mover.store import host_health
+from data_mover.store.claims import Claim, renew
+from data_mover.store.database import now_ms
+from data_mover.store.models import Job, JobFile, TemporaryFile
+
+
+@dataclass(frozen=True)
+class RecordedLeftover:
+    """What must not stay on a host, of a job that goes on without it or has ended."""
+
+    job_id: int
+    file_number: int | None
+    host: str
+    path: str
+    kind: FileKind
+    #: the final path to which it goes back, if it is the old file of a swap
+    restores: str | None
+    #: how far the copy into it had come at least
+    checkpoint: dict[str, Any] | None
+
+
+def record_leftover(
+    session: Session,
+    held: Claim,
+    number: int | None,
+    kind: FileKind,
+    path: str,
+    restores: str | None,
+    checkpoint: dict[str, Any] | None,
+    lease_ms: int,
+) -> bool:
+    """Records a file before it is there. False if the job is no longer this attempt's.
+
+    Once the job has ended, the file is left alone for two leases more: whoever is fenced has stopped by then.
+    """
+    mine = renew(session, held, lease_ms)
+    if mine:
+        now = session.scalars(select(now_ms())).one()
+        session.add(
+            TemporaryFile(
+                job_id=held.job_id,
+                file_number=number,
+                kind=kind,
+                attempt=held.attempt,
+                host=held.destination.host,
+                path=path,
+                restores=restores,
+                checkpoint=checkpoint,
+                not_before_ms=now + 2 * lease_ms,
+            )
+        )
+    return mine
+
+
+def record_checkpoint(session: Session, held: Claim, path: str, checkpoint: dict[str, Any], lease_ms: int) -> bool:
+    """Records how far the copy into a temporary file has come. False if the job is no longer this attempt's."""
+    mine = renew(session, held, lease_ms)
+    if mine:
+        file = (TemporaryFile.host == held.destination.host, TemporaryFile.path == path)
+        session.execute(
+            update(TemporaryFile).where(TemporaryFile.job_id == held.job_id, *file).values(checkpoint=checkpoint)
+        )
+    return mine
+
+
+def leftovers_of(session: Session, held: Claim) -> list[RecordedLeftover]:
+    """What earlier attempts at the job may have left, the oldest first."""
+    earlier = (TemporaryFile.job_id == held.job_id, TemporaryFile.attempt < held.attempt)
+    return [_leftover(row) for row in session.scalars(select(TemporaryFile).where(*earlier).order_by(TemporaryFile.id))]
+
+
+def trees_of(session: Session, held: Claim) -> list[str]:
+    """Where the folder of the job may be that shall appear at once, the newest place first. What is made by attempts
+    older than the one that has it, for they may only have been held up, is worth nothing."""
+    has_it = select(JobFile.attempt).where(*top_directory(held)).scalar_subquery()
+    mine = (TemporaryFile.job_id == held.job_id, TemporaryFile.kind == FileKind.DIRECTORY)
+    trees = select(TemporaryFile.path).where(*mine, TemporaryFile.attempt >= has_it)
+    return list(session.scalars(trees.order_by(TemporaryFile.id.desc())))
+
+
+def record_tree_taken(session: Session, held: Claim, tree: str, lease_ms: int) -> bool:
+    """Records that the folder has a new name; what is on record within it has moved with it. All names that a folder
+    ever has are of the same length, and stay on record. False if the job is no longer this attempt's."""
+    mine = renew(session, held, lease_ms)
+    if mine:
+        within = (TemporaryFile.job_id == held.job_id, TemporaryFile.kind == FileKind.FILE)
+        moved = tree + func.substr(TemporaryFile.path, len(tree) + 1)
+        session.execute(update(TemporaryFile).where(*within).values(path=moved))
+        have_tree(session, held)
+    return mine
+
+
+def have_tree(session: Session, held: Claim) -> None:
+    """From now on the folder is this attempt's."""
+    session.execute(update(JobFile).where(*top_directory(held)).values(attempt=held.attempt))
+
+
+def top_directory(held: Claim) -> tuple[ColumnElement[bool], ...]:
+    """The directory that all files of the job go into, if there is one."""
+    return JobFile.job_id == held.job_id, JobFile.number == 0, JobFile.kind == FileKind.DIRECTORY
+
+
+def take_leftovers(session: Session, limit: int, wait_ms: int) -> list[RecordedLeftover]:
+    """Temporary files of jobs that have ended, whose time has come; nobody else is given them for `wait_ms`.
+
+    Those of live jobs are left to the next attempt, which learns from them whether an earlier one has published.
+    """
+    now = session.scalars(select(now_ms())).one()
+    statement = _clearable(session).where(TemporaryFile.not_before_ms <= now).order_by(TemporaryFile.not_before_ms)
+    rows = list(session.scalars(statement.limit(limit).with_for_update(skip_locked=True, of=TemporaryFile)))
+    for row in rows:
+        row.not_before_ms = now + wait_ms
+    return [_leftover(row) for row in rows]
+
+
+def leftovers_due(session: Session) -> bool:
+    """Whether there is anything for `take_leftovers`."""
+    statement = _clearable(session).where(TemporaryFile.not_before_ms <= now_ms())
+    return session.scalars(statement.limit(1)).first() is not None
+
+
+def forget_leftover(session: Session, host: str, path: str) -> None:
+    """The file is known to be gone, or to be where it belongs."""
+    session.execute(delete(TemporaryFile).where(TemporaryFile.host == host, TemporaryFile.path == path))
+
+
+def _clearable(session: Session) -> Select[TemporaryFile]:
+    """Of jobs that have ended, on hosts that can be reached."""
+    ended = select(TemporaryFile).join(Job, Job.id == TemporaryFile.job_id).where(Job.status.in_(TERMINAL))
+    return ended.where(TemporaryFile.host.not_in(host_health.blocks(session)))
+
+
+def _leftover(row: TemporaryFile) -> RecordedLeftover:
+    return RecordedLeftover(
+        job_id=row.job_id,
+        file_number=row.file_number,
+        host=row.host,
+        path=row.path,
+        kind=FileKind(row.kind),
+        restores=row.restores,
+        checkpoint=row.checkpoint,
+    )

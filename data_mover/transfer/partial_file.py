@@ -1,0 +1,114 @@
+"""The temporary file of an attempt, which goes when the attempt fails unless another one can go on with it."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from data_mover.backends.api import Facts, Files, NewFile, Writer
+from data_mover.domain.errors import (
+    AttemptEnded,
+    Cancelled,
+    ConnectionLost,
+    MoveFailure,
+    NoSpace,
+    ServiceUnavailable,
+    SourceChanged,
+    Stalled,
+    VerifyFailed,
+)
+from data_mover.transfer.cleanup import settle
+from data_mover.transfer.recorder import Watch
+from data_mover.transfer.tasks import Checkpoint, Leftover
+from data_mover.transfer.verify import has_prefix
+
+#: after these nobody goes on with the bytes: they are not wanted, not right, or in the way of others
+_USELESS_AFTER = (Cancelled, NoSpace, SourceChanged, VerifyFailed)
+#: these have nothing to do with how the host takes the bytes
+_NOT_ITS_FAULT = (AttemptEnded, ConnectionLost, ServiceUnavailable, Stalled)
+
+
+class Draft:
+    """A file beside the final one: begun by this attempt, or taken over from an earlier one."""
+
+    def __init__(self, destination: Files, watch: Watch, inherited: Leftover | None) -> None:
+        self._destination = destination
+        self._watch = watch
+        self._leftover = inherited
+        self._inherited = inherited.checkpoint if inherited else None
+
+    @property
+    def leftover(self) -> Leftover:
+        """The file, on record."""
+        if self._leftover is None:
+            raise LookupError("the temporary file has not been begun")
+        return self._leftover
+
+    def resume(self, source: Facts, new_file: NewFile) -> Writer | None:
+        """Opens what was inherited, to go on where it has a checkpoint; whether the source still begins the same is
+        for the caller to find out. None if the copy has to begin afresh: nothing is left then of what was inherited.
+        """
+        if self._leftover is None:
+            return None
+        try:
+            writer = self._resumed(self.leftover.path, self.checkpoint, source, new_file)
+        except (ConnectionLost, Stalled):
+            raise
+        except MoveFailure:  # a host that cannot go on with it, or does not let it be read back
+            writer = None
+        if writer is None:
+            self.drop()
+        return writer
+
+    def create(self, path: str, new_file: NewFile) -> Writer:
+        """Begins a new file, which is on record first."""
+        self._leftover = Leftover(path)
+        self._watch.leaving(self._leftover)
+        return self._destination.create(path, new_file)
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        return self.leftover.checkpoint
+
+    def reached(self, checkpoint: Checkpoint) -> None:
+        """So much is on disk, whatever happens to this attempt."""
+        self._watch.checkpoint(self.leftover.path, checkpoint)
+        self._leftover = replace(self.leftover, checkpoint=checkpoint)
+
+    def drop(self) -> None:
+        """Removes the file, if there is one."""
+        if self._leftover is not None:
+            settle(self._destination, self._leftover, self._watch)
+            self._leftover = None
+
+    @contextmanager
+    def removed_if_useless(self) -> Iterator[None]:
+        """A file that cannot be removed now stays on record: the next attempt clears it, or a worker, later."""
+        try:
+            yield
+        except BaseException as error:
+            if not self._is_useful_after(error):
+                with suppress(MoveFailure):
+                    self.drop()
+            raise
+
+    def _is_useful_after(self, error: BaseException) -> bool:
+        """A host that fails before it has gone on at all may do so again; a copy from the first byte may not."""
+        if self._leftover is None or self._leftover.checkpoint is None or isinstance(error, _USELESS_AFTER):
+            return False
+        if isinstance(error, MoveFailure) and not error.retryable:
+            return False
+        return isinstance(error, _NOT_ITS_FAULT) or self._leftover.checkpoint != self._inherited
+
+    def _resumed(self, path: str, checkpoint: Checkpoint | None, source: Facts, new_file: NewFile) -> Writer | None:
+        """None where source or file are not what they were at the checkpoint."""
+        if checkpoint is None or not checkpoint.is_of(source):
+            return None
+        there = self._destination.facts(path)
+        if there is None or not checkpoint.offset_bytes <= (there.size_bytes or 0) <= (
+            source.size_bytes or sys.maxsize
+        ):
+            return None
+        if not has_prefix(self._destination, path, checkpoint, self._watch):
+            return None
+        return self._destination.resume(path, new_file, checkpoint.offset_bytes)

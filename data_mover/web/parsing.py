@@ -1,0 +1,152 @@
+"""Arguments of calls as values. Whatever is wrong is a Refusal that names the field."""
+
+import re
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from data_mover.config.settings import LONGEST_DEADLINE_SECONDS
+from data_mover.domain.errors import Refusal
+from data_mover.domain.locations import (
+    SOURCE_FORMS,
+    CatalogueItem,
+    Endpoint,
+    IfExists,
+    Locations,
+    catalogue_id,
+    invalid,
+    missing,
+    parse_destination,
+    parse_sources,
+)
+from data_mover.domain.problems import mistakes_of
+from data_mover.domain.selection import Links, Selection
+from data_mover.domain.states import FileState, Priority
+from data_mover.services.moves import MoveOptions, no_such_job
+
+M = TypeVar("M", bound=BaseModel)
+
+_SHA256 = re.compile(r"sha256:([0-9a-fA-F]{64})")
+_LARGEST_ID = 2**63 - 1
+_MOST_PATTERNS, _LONGEST_PATTERN = 100, 1000
+#: in no name below a folder there is a slash at either end, or a segment `.` or `..`
+_NEVER_IN_A_NAME = re.compile(r"^/|/$|(^|/)\.\.?(/|$)")
+
+
+def _sha256(value: Any) -> Any:
+    match = _SHA256.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("must be sha256: and 64 hexadecimal digits")
+    return match[1].lower()
+
+
+def _patterns(value: Any) -> Any:
+    patterns = [value] if isinstance(value, str) else value
+    if not isinstance(patterns, list) or not all(isinstance(each, str) and each for each in patterns):
+        raise ValueError("must be a pattern like *.tif or **/*.csv, or a list of them")
+    if not patterns:
+        raise ValueError("the list is empty; without this option every file is taken")
+    if len(patterns) > _MOST_PATTERNS or max(map(len, patterns)) > _LONGEST_PATTERN:
+        raise ValueError(f"takes {_MOST_PATTERNS} patterns of {_LONGEST_PATTERN} characters at most")
+    if futile := [each for each in patterns if _NEVER_IN_A_NAME.search(each)]:
+        raise ValueError(f"'{futile[0]}' can match no file; names are seen from the folder, like a.tif or maps/a.tif")
+    return patterns
+
+
+Sha256 = Annotated[str, BeforeValidator(_sha256)]
+
+
+class Options(BaseModel):
+    """The options that `move` takes."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, strict=True)
+
+    key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    label: Annotated[str, Field(max_length=255)] | None = None
+    priority: Annotated[Priority, Field(strict=False)] = Priority.NORMAL
+    checksum: Sha256 | None = None
+    checksums: dict[str, Sha256] = Field(default_factory=dict)
+    match: Annotated[list[str], BeforeValidator(_patterns)] = Field(default_factory=list)
+    links: Annotated[Links, Field(strict=False)] = Links.SKIP
+    atomic: bool = False
+    if_exists: Annotated[IfExists, Field(strict=False)] = IfExists.REPLACE
+    deadline: Annotated[int, Field(ge=1, le=LONGEST_DEADLINE_SECONDS)] | None = None
+
+
+def move_request(source: Any, destination: Any, options: Any) -> tuple[Locations, Endpoint | None, MoveOptions]:
+    """What `move` was called with. A source without `://` is a data type, and the second argument is its id."""
+    if source is None:
+        raise missing("source")
+    if isinstance(source, str) and source and "://" not in source:
+        return (CatalogueItem(source, _following_id(destination, options)),), None, _options(options)
+    parsed_options = _options(options)
+    return parse_sources(source), parse_destination(destination), parsed_options
+
+
+def _following_id(value: Any, options: Any) -> str:
+    """The id behind a data type; who has meant something else is told how that is written."""
+    if isinstance(options, dict) and "host" in options:
+        raise invalid("options.host", "unknown option; with a destination a source is one argument: " + SOURCE_FORMS)
+    try:
+        return catalogue_id(value, "id")
+    except Refusal:
+        raise missing(
+            "id", f"text without :// is a data type, which an id must follow; else write {SOURCE_FORMS}"
+        ) from None
+
+
+def job_id(value: Any) -> int:
+    """The id of a job, which callers may send as an integer or as text."""
+    if value is None or isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+        raise missing("id")
+    if isinstance(value, str) and not (value.isascii() and value.isdecimal() and len(value) < 20):
+        raise no_such_job()
+    number = int(value)
+    if not 0 < number <= _LARGEST_ID:
+        raise no_such_job()
+    return number
+
+
+class FileFilter(BaseModel):
+    """Which files of a job are told."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, strict=True)
+
+    state: Annotated[FileState, Field(strict=False)] | None = None
+    after: Annotated[int, Field(ge=-1, le=_LARGEST_ID)] = -1
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+def file_filter(value: Any) -> tuple[FileState | None, int, int]:
+    """What `files` was called with: a state, the number that its files are behind, and how many there may be."""
+    if value is None:
+        return file_filter({})
+    filter_ = _validated(FileFilter, value, "filter")
+    return filter_.state, filter_.after, filter_.limit
+
+
+def _options(value: Any) -> MoveOptions:
+    if value is None:
+        return MoveOptions()
+    options = _validated(Options, value, "options")
+    return MoveOptions(
+        key=options.key,
+        label=options.label,
+        priority=options.priority,
+        checksum=options.checksum,
+        selection=Selection(tuple(options.match), options.links, options.checksums, options.atomic),
+        if_exists=options.if_exists,
+        deadline_seconds=options.deadline,
+    )
+
+
+def _validated(model: type[M], value: Any, field: str) -> M:
+    """The struct as the model; what is wrong with it is a Refusal, a name that it does not know included."""
+    if not isinstance(value, dict):
+        raise missing(field)
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        mistake = mistakes_of(error, field)[0]
+        unknown = f"unknown {field.removesuffix('s')}; known: {', '.join(model.model_fields)}"
+        raise invalid(mistake.key, unknown if mistake.sentence == "unknown key" else mistake.sentence) from None

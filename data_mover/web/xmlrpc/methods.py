@@ -1,0 +1,120 @@
+"""The methods that programs call. Each turns arguments into values, asks `moves`, and answers."""
+
+from typing import Any
+
+from pyramid.request import Request
+
+from data_mover.web.parsing import file_filter, job_id, move_request
+from data_mover.web.xmlrpc.dispatch import Method
+
+
+def move(request: Request, source: Any = None, destination: Any = None, options: Any = None) -> Any:
+    """move(source, destination[, options]) copies a file, a folder or several to a registered destination and answers
+    at once.
+
+    source: {'host': name, 'path': path}, a URL like sftp://name/path or one of https or http, {'type': data type,
+    'id': id}, a list of these, or as two arguments a data type and an id: move('species', 12).
+    destination: {'host': name, 'path': path} or a URL. A directory, or a path that ends in a slash, receives the source
+    under its own name; anything else is the exact name. A folder merges into what is there and removes nothing.
+    options: key (the same key gives the same job), label, priority (low, normal, high), checksum (sha256:...),
+    if_exists (replace, refuse, verify), deadline (seconds); of folders match (patterns like *.tif or **/*.csv), links
+    (skip, follow, refuse), checksums (by name), atomic (all files appear at once).
+
+    Answers {'id': id, 'status': 'PENDING'}, or {'status': 'REJECTED', 'reason', 'code', 'field'} and no job.
+    """
+    return request.moves.submit(request.caller, *move_request(source, destination, options))
+
+
+def plan(request: Request, source: Any = None, destination: Any = None, options: Any = None) -> Any:
+    """plan(source, destination[, options]) tells what a move would come to, and changes nothing.
+
+    It takes what move takes, and answers {'status': 'REJECTED', ...} where move would.
+    path is where everything would go; files_total and bytes_total say how much there is, files_existing at how many of
+    the final paths something stands already; bytes_free and bytes_promised what the destination has room for and what
+    running moves will still take of it; writable whether it lets this service write. code and reason say why the move
+    would fail, or would have to wait with phase blocked; failures tells of its files, 100 at most, files_failed how
+    many there are.
+
+    Waits 10 seconds at most. complete is false if that was too short: the answer then says how far it came, and the
+    same call, made again within a minute, goes on from there.
+    """
+    with request.waiting_room.place(request) as seconds:
+        return request.moves.plan(request.caller, *move_request(source, destination, options), wait_seconds=seconds)
+
+
+def check(request: Request, id: Any = None) -> Any:
+    """check(id) tells how a job stands, now and whenever it is asked.
+
+    status is PENDING, IN_PROGRESS, COMPLETED, FAILED or CANCELLED; COMPLETED says that size and SHA-256 at the
+    destination were found equal to the source. reason and code say why a job failed, retryable and who_can_fix what
+    can be done; path is where the file is. Sizes are bytes, times are ISO 8601 in UTC; what is not known is left out.
+    """
+    return request.moves.check(request.caller, job_id(id))
+
+
+def cancel(request: Request, id: Any = None) -> Any:
+    """cancel(id) stops a job and answers as check does: CANCELLED, or phase cancelling until its worker has stopped.
+
+    Refused with the code too-late where the file has its final name, or is about to get it.
+    """
+    return request.moves.cancel(request.caller, job_id(id))
+
+
+def retry(request: Request, id: Any = None) -> Any:
+    """retry(id) makes a new job that does again what a FAILED or CANCELLED one was to do.
+
+    Answers {'id': id, 'status': 'PENDING'}; while such a job is live already, that one.
+    """
+    return request.moves.retry(request.caller, job_id(id))
+
+
+def files(request: Request, id: Any = None, filter: Any = None) -> Any:
+    """files(id[, filter]) tells how far each file of a job is, by number: name, final path, state, size in bytes,
+    proof, and why it failed.
+
+    state is pending, transferring, verified, published, skipped (it was there already) or failed.
+
+    filter: state (only these), after (a number: those behind it), limit (100 at first, 1000 at most).
+    """
+    return request.moves.files(request.caller, job_id(id), *file_filter(filter))
+
+
+def hosts(request: Request) -> Any:
+    """hosts() lists the registered hosts: name, description, protocol, roles and health (unknown, ok, failing or
+    paused)."""
+    return [
+        {
+            "name": host.name,
+            "description": host.description,
+            "protocol": host.protocol,
+            "roles": host.roles,
+            "health": host.health.state,
+            "code": host.health.code,
+        }
+        for host in request.moves.hosts()
+    ]
+
+
+def datasets(request: Request) -> Any:
+    """datasets() lists the data types of the catalogue: name and description."""
+    return request.moves.datasets()
+
+
+_ENDS = (
+    ("string", "int"),
+    *((source, destination) for source in ("string", "struct", "array") for destination in ("string", "struct")),
+)
+
+_MOVES = tuple(("struct", *ends, *options) for options in ((), ("struct",)) for ends in _ENDS)
+
+METHODS = {
+    "move": Method(move, _MOVES),
+    "plan": Method(plan, _MOVES),
+    "check": Method(check, (("struct", "int"), ("struct", "string"))),
+    "check_move_status": Method(check, (("struct", "int"), ("struct", "string"))),
+    "cancel": Method(cancel, (("struct", "int"), ("struct", "string"))),
+    "retry": Method(retry, (("struct", "int"), ("struct", "string"))),
+    "files": Method(files, tuple(("array", id, *filter) for filter in ((), ("struct",)) for id in ("int", "string"))),
+    "hosts": Method(hosts, (("array",),)),
+    "datasets": Method(datasets, (("array",),)),
+}

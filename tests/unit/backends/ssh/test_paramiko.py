@@ -1,0 +1,45 @@
+"""What we rely on in paramiko beyond its documentation; a new version of it must pass here first."""
+
+import inspect
+
+import paramiko
+import pytest
+
+from data_mover.backends.ssh.connection import CIPHERS, MACS
+
+
+def test_a_channel_takes_views_and_has_the_events_that_we_wait_for():
+    channel = paramiko.Channel(1)
+
+    assert hasattr(channel.status_event, "wait")
+    assert "memoryview" not in inspect.getsource(
+        paramiko.Channel.sendall
+    )  # it slices, which a view does without a copy
+    assert paramiko.Message().add_string(memoryview(b"abc")).asbytes() == b"\0\0\0\3abc"
+
+
+def test_our_ciphers_and_digests_are_offered():
+    transport = paramiko.Transport(UnusedSocket())
+    security = transport.get_security_options()
+
+    security.ciphers, security.digests = CIPHERS, MACS
+
+    assert security.ciphers[0] == "aes128-gcm@openssh.com"
+    assert not [name for name in (*security.ciphers, *security.digests) if "cbc" in name or "md5" in name]
+
+
+def test_an_rsa_key_may_be_asked_for_by_its_safe_signatures_alone():
+    security = paramiko.Transport(UnusedSocket()).get_security_options()
+
+    security.key_types = ("rsa-sha2-512", "rsa-sha2-256")
+
+    with pytest.raises(ValueError, match="unknown"):
+        security.key_types = ("ssh-rsa",)
+
+
+class UnusedSocket:
+    def settimeout(self, seconds):
+        pass
+
+    def close(self):
+        pass

@@ -1,0 +1,78 @@
+"""Addresses of files on the web."""
+
+import pytest
+
+from data_mover.domain.urls import Url, safe_name, without_query
+
+SECRET = "correct-horse"
+
+
+@pytest.mark.parametrize(
+    ("written", "full"),
+    [
+        ("https://data.example.org/x/12.csv", "https://data.example.org/x/12.csv"),
+        ("HTTPS://Data.Example.ORG.:443/X/%7e12.csv?A=b", "https://data.example.org/X/%7E12.csv?A=b"),
+        ("http://data.example.org:8080", "http://data.example.org:8080/"),
+        ("http://bücher.example/é?ü=ß", "http://xn--bcher-kva.example/%C3%A9?%C3%BC=%C3%9F"),
+        ("http://[2001:DB8::1]:80/a b", "http://[2001:db8::1]/a%20b"),
+        ("http://h/a/./b/c?", "http://h/a/b/c?"),
+        ("http://h/tab\tand\nnewline", "http://h/tab%09and%0Anewline"),
+    ],
+)
+def test_a_url_has_one_spelling(written, full):
+    url = Url.parse(written)
+
+    assert url.full == full
+    assert Url.parse(full) == url
+
+
+@pytest.mark.parametrize(
+    ("written", "mistake"),
+    [
+        (f"https://user:{SECRET}@h/a", "belong in the registry"),
+        (f"https://{SECRET}@h/a", "belong in the registry"),
+        (f"https://h/a#{SECRET}", "%23"),
+        (f"https://h/a/%2e%2e/{SECRET}", "'..'"),
+        (f"https://h:{SECRET}/a", "cannot be read"),
+        (f"https://h:99999/{SECRET}", "cannot be read"),
+        (f"https://h:0/{SECRET}", "port 0"),
+        (f"https://[::1]:00000/{SECRET}", "port 0"),
+        (f"https:///{SECRET}", "no host"),
+        (f"https://./{SECRET}", "no host"),
+        (f"https://\uff11\uff12\uff17.0.0.1/{SECRET}", "cannot be read"),
+        (f"ftp://h/{SECRET}", "http or https"),
+        (f"https://h/\ud800{SECRET}", "UTF-8"),
+        ("https://h/" + "x" * 8192, "8192 bytes"),
+    ],
+    ids=ascii,
+)
+def test_a_url_that_cannot_be_used_is_refused_and_not_repeated(written, mistake):
+    with pytest.raises(ValueError, match=mistake) as refused:
+        Url.parse(written)
+
+    assert SECRET not in str(refused.value)
+
+
+def test_a_query_may_be_a_secret_and_is_not_shown():
+    url = Url.parse(f"https://h/a?key={SECRET}")
+
+    assert str(url) == "https://h/a?…"
+    assert without_query(url.full) == "https://h/a?…"
+    assert without_query("/a?b") == "/a?b"
+    assert without_query("https://h/a") == "https://h/a"
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("12.csv", "12.csv"),
+        ("é b.csv", "é b.csv"),
+        ("a/b\0c\nd\x7f", "a_b_c_d_"),
+        ("..", "download"),
+        (".", "download"),
+        ("", "download"),
+        ("é" * 200, "é" * 127),
+    ],
+)
+def test_a_name_is_made_safe(name, safe):
+    assert safe_name(name) == safe
