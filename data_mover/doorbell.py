@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 QUEUE = "moves"
 #: what a bell calls, the only thing that a worker will ever call for Redis
-ANSWER = "data_mover.worker.answer_bell"
+ANSWER = "data_mover.worker.answer_doorbell"
 #: who listens
 WORKER_CLASS = "data_mover.worker.Worker"
 
@@ -31,7 +31,7 @@ QUIET_SECONDS = 5.0
 FAILURE_TTL_SECONDS = 60
 
 
-class BellJob(Job):
+class DoorbellJob(Job):
     """The only job that workers run, whatever Redis holds: who can write to Redis cannot run code."""
 
     success_callback = None
@@ -58,27 +58,27 @@ def redis_connection(url: str, password: str | None) -> Redis:
     )
 
 
-def bell_queue(connection: Redis) -> Queue:
-    return Queue(QUEUE, connection=connection, job_class=BellJob, serializer=JSONSerializer)
+def doorbell_queue(connection: Redis) -> Queue:
+    return Queue(QUEUE, connection=connection, job_class=DoorbellJob, serializer=JSONSerializer)
 
 
-class Bell:
+class Doorbell:
     """Rings for the workers."""
 
     def __init__(self, connection: Redis) -> None:
-        self._queue = bell_queue(connection)
+        self._queue = doorbell_queue(connection)
         self._quiet_until = 0.0
 
-    def ring(self) -> None:
+    def notify_workers(self) -> None:
         """Wakes a worker. To be called after the commit. Never raises: what is not rung for now, the sweeper rings for
         later."""
-        self._ring(1)
+        self._notify(1)
 
-    def wake_all(self) -> None:
+    def notify_all_workers(self) -> None:
         """Wakes every worker, where there may be work for all of them. Never raises."""
-        self._ring(None)
+        self._notify(None)
 
-    def _ring(self, times: int | None) -> None:
+    def _notify(self, times: int | None) -> None:
         """Once as many bells wait as can matter, a further one would only be heard in vain."""
         if time.monotonic() < self._quiet_until:
             return
@@ -89,4 +89,4 @@ class Bell:
                 self._queue.enqueue(ANSWER, job_timeout=-1, result_ttl=0, failure_ttl=FAILURE_TTL_SECONDS)
         except RedisError as error:
             self._quiet_until = time.monotonic() + QUIET_SECONDS
-            log.warning("bell-failed Redis does not answer (%s); the jobs are safe and run when it is back", error)
+            log.warning("doorbell-failed Redis does not answer (%s); the jobs are safe and run when it is back", error)

@@ -24,7 +24,7 @@ class Protocol(NamedTuple):
     #: the library that it needs, and the extra of this package that brings it
     needs: tuple[str, str] | None = None
 
-    def mistake(self) -> str | None:
+    def problem(self) -> str | None:
         """A sentence if what it needs is not installed, else None."""
         if self.needs is None or find_spec(self.needs[0]) is not None:
             return None
@@ -53,7 +53,7 @@ def connect(host: str, options: HostOptions) -> Source:
 def load_backends() -> None:
     """Imports every backend that can be, so that processes forked afterwards need not."""
     for protocol in PROTOCOLS.values():
-        if protocol.mistake() is None:
+        if protocol.problem() is None:
             _backend(protocol)
 
 

@@ -13,7 +13,6 @@ from abc import abstractmethod
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from enum import Enum
 from posixpath import basename
 from types import TracebackType
 from typing import ClassVar, Self
@@ -21,6 +20,7 @@ from typing import ClassVar, Self
 from data_mover.backends.options import HostOptions
 from data_mover.domain.errors import NoSuchFile
 from data_mover.domain.locations import Endpoint
+from data_mover.domain.states import FileKind
 
 #: Readers yield blocks of about this size. OpenSSH takes SFTP writes of up to 261 120 bytes (`limits@openssh.com`).
 BLOCK_BYTES = 255 * 1024
@@ -28,20 +28,11 @@ BLOCK_BYTES = 255 * 1024
 Block = bytes | memoryview
 
 
-class Kind(Enum):
-    FILE = "file"
-    DIRECTORY = "directory"
-    #: only in entries: `facts` are those of what a link leads to
-    LINK = "link"
-    #: device, socket, pipe or a link that leads nowhere
-    OTHER = "other"
-
-
 @dataclass(frozen=True)
-class Facts:
+class FileStat:
     """What a host says about a path, links followed. Facts that are equal are those of a file that did not change."""
 
-    kind: Kind
+    kind: FileKind
     #: None where the host does not tell it of a file before it ends; only sources do so that are no destinations
     size_bytes: int | None
     #: None where the host does not tell it; only such sources do so
@@ -52,7 +43,7 @@ class Facts:
     mode: int | None = field(default=None, compare=False)
 
 
-_KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
+_KINDS = {stat.S_IFREG: FileKind.FILE, stat.S_IFDIR: FileKind.DIRECTORY, stat.S_IFLNK: FileKind.LINK}
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,7 @@ class Entry:
     """
 
     name: str
-    kind: Kind
+    kind: FileKind
     #: of a file; None of anything else, and where the host does not tell it
     size_bytes: int | None
     #: as `Facts` have it; None where the host does not tell it in a listing
@@ -75,8 +66,8 @@ class Entry:
     @classmethod
     def of(cls, name: str, mode: int, size_bytes: int | None, modified_at: float | None) -> Self:
         """From what POSIX calls a mode: the kind and the permission bits."""
-        kind = _KINDS.get(stat.S_IFMT(mode), Kind.OTHER) if is_segment(name) else Kind.OTHER
-        return cls(name, kind, size_bytes if kind is Kind.FILE else None, modified_at, mode & 0o777)
+        kind = _KINDS.get(stat.S_IFMT(mode), FileKind.OTHER) if is_segment(name) else FileKind.OTHER
+        return cls(name, kind, size_bytes if kind is FileKind.FILE else None, modified_at, mode & 0o777)
 
 
 def is_segment(name: str) -> bool:
@@ -98,7 +89,7 @@ class Reader(AbstractContextManager["Reader"]):
     """An open source file."""
 
     #: as the host told when the file was opened
-    facts: Facts
+    stat: FileStat
     #: what the host calls the file, where that is not the last segment of its path
     name: str | None = None
 
@@ -179,7 +170,7 @@ class Source(AbstractContextManager["Source"]):
         return basename(path.rstrip("/"))
 
     @abstractmethod
-    def facts(self, path: str) -> Facts | None:
+    def stat(self, path: str) -> FileStat | None:
         """What stands at the path, or None where there is nothing.
 
         Links are followed; a path that leads out of the root by one, as a whole or on the way, is NotAllowed.
@@ -189,7 +180,7 @@ class Source(AbstractContextManager["Source"]):
     def open(self, path: str) -> Reader:
         """Opens a regular file. NoSuchFile, IsADirectory, NotARegularFile, PermissionRefused, NotAllowed."""
 
-    def entries(self, path: str) -> Generator[Entry, None, None]:
+    def list(self, path: str) -> Generator[Entry, None, None]:
         """What the directory holds, in any order, without `.` and `..`; never more than a part of it is in memory.
 
         The host is asked as the entries are taken, and fails then: NoSuchFile if there is nothing or no directory, as
@@ -198,7 +189,7 @@ class Source(AbstractContextManager["Source"]):
         """
         raise NoSuchFile(f"{self.named(path)} is no directory")
 
-    def real(self, path: str) -> str:
+    def realpath(self, path: str) -> str:
         """The path of what is there with its links followed, as seen below the root: two paths of which it is the same
         are the same directory. NotAllowed where it leads out. A host without links has one path for each.
         """
@@ -251,7 +242,7 @@ class Files(Source):
         """
 
     @abstractmethod
-    def finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
+    def set_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
         """Gives a directory its permission bits and its modification time, each unless it is None, where the host can.
 
         Whatever is made, renamed or removed in it afterwards changes the time again.
@@ -265,7 +256,7 @@ class Files(Source):
         """
 
     @abstractmethod
-    def place(self, path: str) -> str:
+    def lock_name(self, path: str) -> str:
         """What the file is called by whichever registered host and root it is reached: address, port and real path.
 
         Its directory must exist; a link at the path itself is not followed, for renaming replaces it.

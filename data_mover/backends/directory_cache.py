@@ -14,7 +14,7 @@ class KnownDirectories:
         self._real: dict[str, str] = {}
         self._there: set[str] = set()
 
-    def real(self, path: str) -> str | None:
+    def realpath(self, path: str) -> str | None:
         return self._real.get(path)
 
     def is_there(self, path: str) -> bool:

@@ -68,9 +68,9 @@ def _secret(value: Any) -> Any:
     if not isinstance(value, str):
         raise ValueError("must be text like env:NAME or file:/path")
     secret = SecretReference.parse(value)
-    mistake = secret.mistake()
-    if mistake:
-        raise ValueError(mistake)
+    problem = secret.problem()
+    if problem:
+        raise ValueError(problem)
     return secret
 
 

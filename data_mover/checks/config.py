@@ -29,7 +29,7 @@ def check_configuration(ini: str) -> Iterator[Finding]:
     try:
         settings = Settings.from_ini(ini)
     except ConfigurationError as error:
-        yield from _mistakes("ini", error)
+        yield from _problems("ini", error)
         yield from _check_registry_of_a_faulty(ini)
         return
     yield Finding("ini", True, f"{ini}: no mistakes")
@@ -39,8 +39,8 @@ def check_configuration(ini: str) -> Iterator[Finding]:
     yield find("redis", partial(_look_at_redis, settings))
 
 
-def _mistakes(step: str, error: ConfigurationError) -> Iterator[Finding]:
-    return (Finding(step, False, f"{error.file}: {mistake}") for mistake in error.mistakes)
+def _problems(step: str, error: ConfigurationError) -> Iterator[Finding]:
+    return (Finding(step, False, f"{error.file}: {problem}") for problem in error.problems)
 
 
 def _check_registry_of_a_faulty(ini: str) -> Iterator[Finding]:
@@ -56,7 +56,7 @@ def _check_registry(path: Path, settings: Settings | None) -> Iterator[Finding]:
     try:
         registry = load_registry(path, settings is not None and settings.open_web)
     except ConfigurationError as error:
-        yield from _mistakes("registry", error)
+        yield from _problems("registry", error)
         return
     yield Finding("registry", True, f"{path}: no mistakes; {_counted(registry)}")
     if settings is not None and settings.default_destination is not None:
@@ -115,7 +115,7 @@ def _look_at_database(settings: Settings, ini: str) -> str:
     try:
         url = settings.database_url()
     except ConfigurationError as error:
-        raise Lacking(str(error.mistakes[0])) from error
+        raise Lacking(str(error.problems[0])) from error
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         raise Lacking(f"{settings.sqlalchemy_url} is not there yet; {way_out}")
     database = Database(url)
@@ -135,7 +135,7 @@ def _look_at_redis(settings: Settings) -> str:
         with redis_connection(settings.redis_url, settings.redis_secret()) as connection:
             connection.ping()
     except ConfigurationError as error:
-        raise Lacking(str(error.mistakes[0])) from error
+        raise Lacking(str(error.problems[0])) from error
     except RedisError as error:
         raise Lacking(f"{settings.redis_url} does not answer: {error}") from error
     return f"{settings.redis_url} answers"

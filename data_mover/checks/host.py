@@ -14,7 +14,7 @@ from getpass import getuser
 from pydantic import ValidationError
 
 from data_mover.backends import connect, writable
-from data_mover.backends.api import Files, Kind, NewFile, Source
+from data_mover.backends.api import Files, NewFile, Source
 from data_mover.backends.http.options import HttpOptions
 from data_mover.backends.options import HostOptions
 from data_mover.backends.s3.options import S3Options
@@ -34,6 +34,7 @@ from data_mover.domain.errors import (
     MoveFailure,
     PermissionRefused,
 )
+from data_mover.domain.states import FileKind
 from data_mover.transfer.names import temporary_path
 from data_mover.transfer.verify import REMOTE_DIGEST_BYTES
 
@@ -55,8 +56,8 @@ def headline(entry: HostEntry) -> str:
 
 def check_host(entry: HostEntry) -> Iterator[Finding]:
     """The findings in their order, up to the step without which the others cannot be tried."""
-    for mistake in entry.mistakes:
-        yield Finding("registry", False, str(mistake))
+    for problem in entry.problems:
+        yield Finding("registry", False, str(problem))
     address = _ssh_address(entry)
     if address is not None:
         steps = ("address", partial(_reach, address)), ("host key", partial(_recognise, entry, address))
@@ -148,7 +149,7 @@ def _show_login(host: str, options: HttpOptions) -> str:
     with advised(HttpLoginRefused, f"See that {keys} of the registry is what the server wants."):
         try:
             with connect(host, options) as source:
-                source.facts("/")
+                source.stat("/")
         except MoveFailure as failure:
             if failure.retryable or isinstance(failure, HttpLoginRefused):
                 raise
@@ -238,9 +239,9 @@ def _root_advice(options: HostOptions) -> str:
 
 def _find_root(files: Files) -> str:
     with advised(MoveFailure, _root_advice(files.options)):
-        facts = files.facts("/")
-    if facts is None or facts.kind is not Kind.DIRECTORY:
-        what = "There is no" if facts is None else "No directory is"
+        file_stat = files.stat("/")
+    if file_stat is None or file_stat.kind is not FileKind.DIRECTORY:
+        what = "There is no" if file_stat is None else "No directory is"
         raise Lacking(f"{what} {files.options.root} on the host.\n{_root_advice(files.options)}")
     return f"{files.options.root} is a directory"
 
@@ -248,7 +249,7 @@ def _find_root(files: Files) -> str:
 def _look_up(files: Source) -> str:
     """Which files there are is not asked: a name that nobody has tells whether names can be looked up."""
     with advised(PermissionRefused, f"Let Data Mover enter {files.options.root} (permission x)."):
-        files.facts(_probe_path())
+        files.stat(_probe_path())
     return "names below the root can be looked up; whether a file can be read is seen when it is moved"
 
 

@@ -21,7 +21,7 @@ from data_mover.config.settings import Settings
 from data_mover.domain.child_environment import environment
 from data_mover.domain.errors import ConfigurationError
 from data_mover.domain.signals import signals_as_interrupts
-from data_mover.doorbell import WORKER_CLASS, Bell, redis_connection
+from data_mover.doorbell import WORKER_CLASS, Doorbell, redis_connection
 from data_mover.store import migrations
 from data_mover.store.database import Database
 from data_mover.store.host_health import set_paused
@@ -74,7 +74,7 @@ def sweep(ini: str | None) -> None:
         signal.signal(number, lambda *_: stop.set())
     database = Database(_told(Settings.database_url, settings))
     _told(migrations.require_newest, database.engine)
-    Sweeper(settings, database, Bell(redis_connection(settings.redis_url, settings.redis_secret()))).run(stop)
+    Sweeper(settings, database, Doorbell(redis_connection(settings.redis_url, settings.redis_secret()))).run(stop)
     database.close()
 
 
@@ -148,7 +148,7 @@ def _set_paused(ini: str, name: str, paused: bool) -> None:
     with database.writing() as session:
         set_paused(session, name, paused)
     database.close()
-    Bell(redis_connection(settings.redis_url, settings.redis_secret())).wake_all()
+    Doorbell(redis_connection(settings.redis_url, settings.redis_secret())).notify_all_workers()
     click.echo(f"{name} is paused: its moves wait" if paused else f"{name} is not paused: its moves go on")
 
 

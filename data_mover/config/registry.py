@@ -15,7 +15,7 @@ from data_mover.backends import PROTOCOLS
 from data_mover.backends.http.allowed_sites import Web
 from data_mover.backends.http.options import HttpOptions, WebOptions
 from data_mover.backends.options import HostOptions, Role
-from data_mover.domain.errors import ConfigurationError, Mistake, Refusal
+from data_mover.domain.errors import ConfigProblem, ConfigurationError, Refusal
 from data_mover.domain.locations import (
     CatalogueItem,
     Endpoint,
@@ -28,7 +28,7 @@ from data_mover.domain.locations import (
     parse_sources,
     quoted_for_url,
 )
-from data_mover.domain.problems import mistakes_of
+from data_mover.domain.problems import problems_of
 from data_mover.domain.urls import Url
 
 log = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ class HostEntry:
     table: Mapping[str, Any]
     #: None where there are mistakes
     options: HostOptions | None
-    mistakes: tuple[Mistake, ...]
+    problems: tuple[ConfigProblem, ...]
 
 
 class RegistryFile:
@@ -223,23 +223,25 @@ class RegistryFile:
 def load_registry(path: Path, open_web: bool) -> Registry:
     """Raises ConfigurationError, listing every mistake with its key. An open web may be read without being named."""
     document = _read_document(path)
-    mistakes = [Mistake(key, f"unknown key; known: {', '.join(_SECTIONS)}") for key in document.keys() - set(_SECTIONS)]
+    problems = [
+        ConfigProblem(key, f"unknown key; known: {', '.join(_SECTIONS)}") for key in document.keys() - set(_SECTIONS)
+    ]
     hosts = {
         name: host
-        for name, table in _tables(document, "hosts", mistakes)
-        if (host := _load_host(name, table, path.parent.resolve(), mistakes))
+        for name, table in _tables(document, "hosts", problems)
+        if (host := _load_host(name, table, path.parent.resolve(), problems))
     }
     datasets = {
         name: dataset
-        for name, table in _tables(document, "datasets", mistakes)
-        if (dataset := _load_dataset(name, table, mistakes))
+        for name, table in _tables(document, "datasets", problems)
+        if (dataset := _load_dataset(name, table, problems))
     }
     web = web_of(hosts, open_web)
     hosts = {name: host.within(web) if isinstance(host, WebOptions) else host for name, host in hosts.items()}
     registry = Registry(hosts, datasets, WebOptions(protocol="https").within(web) if open_web else None)
-    mistakes += _dataset_mistakes(registry, named_hosts={name for name, _ in _tables(document, "hosts", [])})
-    if mistakes:
-        raise ConfigurationError(str(path), mistakes)
+    problems += _dataset_mistakes(registry, named_hosts={name for name, _ in _tables(document, "hosts", [])})
+    if problems:
+        raise ConfigurationError(str(path), problems)
     return registry
 
 
@@ -253,65 +255,67 @@ def host_entries(path: Path) -> list[HostEntry]:
 
 
 def _entry(name: str, table: dict[str, Any], path: Path) -> HostEntry:
-    mistakes: list[Mistake] = []
-    options = _load_host(name, table, path.parent.resolve(), mistakes)
-    return HostEntry(name, table, options, tuple(mistakes))
+    problems: list[ConfigProblem] = []
+    options = _load_host(name, table, path.parent.resolve(), problems)
+    return HostEntry(name, table, options, tuple(problems))
 
 
 def _read_document(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError(str(path), [Mistake("file", f"cannot be read: {error.strerror}")]) from error
+        raise ConfigurationError(str(path), [ConfigProblem("file", f"cannot be read: {error.strerror}")]) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(str(path), [Mistake("file", f"is not TOML: {error}")]) from error
+        raise ConfigurationError(str(path), [ConfigProblem("file", f"is not TOML: {error}")]) from error
 
 
-def _tables(document: dict[str, Any], section: str, mistakes: list[Mistake]) -> list[tuple[str, dict[str, Any]]]:
+def _tables(document: dict[str, Any], section: str, problems: list[ConfigProblem]) -> list[tuple[str, dict[str, Any]]]:
     """The named tables of a section; whatever else stands there becomes a mistake."""
     content = document.get(section, {})
     if not isinstance(content, dict):
-        mistakes.append(Mistake(section, f"must hold tables like [{section}.name]"))
+        problems.append(ConfigProblem(section, f"must hold tables like [{section}.name]"))
         return []
     tables = []
     for name, table in content.items():
         if not isinstance(table, dict):
-            mistakes.append(Mistake(f"{section}.{name}", f"must be a table: [{section}.{name}]"))
+            problems.append(ConfigProblem(f"{section}.{name}", f"must be a table: [{section}.{name}]"))
         elif not _NAME.fullmatch(name):
-            mistakes.append(Mistake(f"{section}.{name}", "a name has letters, digits, '.', '_' and '-', 63 at most"))
+            problems.append(
+                ConfigProblem(f"{section}.{name}", "a name has letters, digits, '.', '_' and '-', 63 at most")
+            )
         else:
             tables.append((name, table))
     return tables
 
 
-def _load_host(name: str, table: dict[str, Any], directory: Path, mistakes: list[Mistake]) -> HostOptions | None:
+def _load_host(name: str, table: dict[str, Any], directory: Path, problems: list[ConfigProblem]) -> HostOptions | None:
     protocol = table.get("protocol")
     if not isinstance(protocol, str) or protocol not in PROTOCOLS:
-        mistakes.append(Mistake(f"hosts.{name}.protocol", f"must be one of {', '.join(PROTOCOLS)}"))
+        problems.append(ConfigProblem(f"hosts.{name}.protocol", f"must be one of {', '.join(PROTOCOLS)}"))
         return None
-    mistake = PROTOCOLS[protocol].mistake()
-    if mistake:
-        mistakes.append(Mistake(f"hosts.{name}.protocol", mistake))
+    problem = PROTOCOLS[protocol].problem()
+    if problem:
+        problems.append(ConfigProblem(f"hosts.{name}.protocol", problem))
         return None
     try:
         return PROTOCOLS[protocol].options.model_validate(table, context={"directory": directory})
     except ValidationError as error:
-        mistakes += mistakes_of(error, f"hosts.{name}")
+        problems += problems_of(error, f"hosts.{name}")
         return None
 
 
-def _load_dataset(name: str, table: dict[str, Any], mistakes: list[Mistake]) -> Dataset | None:
+def _load_dataset(name: str, table: dict[str, Any], problems: list[ConfigProblem]) -> Dataset | None:
     try:
         return Dataset.model_validate(table)
     except ValidationError as error:
-        mistakes += mistakes_of(error, f"datasets.{name}")
+        problems += problems_of(error, f"datasets.{name}")
         return None
 
 
-def _dataset_mistakes(registry: Registry, named_hosts: Set[str]) -> list[Mistake]:
+def _dataset_mistakes(registry: Registry, named_hosts: Set[str]) -> list[ConfigProblem]:
     """Sources that are not endpoints of source hosts, and destinations that are none; a host with mistakes of its own
     is not blamed twice."""
-    mistakes = []
+    problems = []
     blameless = named_hosts - registry.hosts.keys()
     for name, dataset in registry.datasets.items():
         try:
@@ -323,8 +327,8 @@ def _dataset_mistakes(registry: Registry, named_hosts: Set[str]) -> list[Mistake
             if endpoint and len(locations) > 1 and not endpoint.path.endswith("/"):
                 raise invalid("destination", "several sources need a directory; end the path with /")
         except Refusal as refusal:
-            mistakes.append(Mistake(f"datasets.{name}.{refusal.field.partition('.')[0]}", refusal.reason))
-    return mistakes
+            problems.append(ConfigProblem(f"datasets.{name}.{refusal.field.partition('.')[0]}", refusal.reason))
+    return problems
 
 
 def _require_known(registry: Registry, location: Location, blameless: Set[str]) -> None:

@@ -21,9 +21,9 @@ from pydantic import (
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from data_mover.domain.errors import ConfigurationError, Mistake, Refusal
+from data_mover.domain.errors import ConfigProblem, ConfigurationError, Refusal
 from data_mover.domain.locations import Endpoint, parse_short_endpoint
-from data_mover.domain.problems import mistakes_of
+from data_mover.domain.problems import problems_of
 from data_mover.domain.secrets import SecretReference
 
 #: whatever still moves, no job lives longer
@@ -56,8 +56,8 @@ def _redis_url(value: str) -> str:
 
 def _secret(value: Any) -> Any:
     secret = SecretReference.parse(value) if isinstance(value, str) else value
-    if isinstance(secret, SecretReference) and (mistake := secret.mistake()):
-        raise ValueError(mistake)
+    if isinstance(secret, SecretReference) and (problem := secret.problem()):
+        raise ValueError(problem)
     return secret
 
 
@@ -138,7 +138,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(ours)
         except ValidationError as error:
-            raise ConfigurationError(ini, mistakes_of(error)) from None
+            raise ConfigurationError(ini, problems_of(error)) from None
 
     def database_url(self) -> URL:
         """With the password read from its place, for the engine only. Raises ConfigurationError if there is none."""
@@ -160,19 +160,19 @@ class Settings(BaseModel):
             if not os.access(self.state_dir, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, "it cannot be written")
         except OSError as error:
-            mistake = Mistake("data_mover.state_dir", f"{self.state_dir} cannot be used: {error.strerror}")
-            raise ConfigurationError("[app:main]", [mistake]) from error
+            problem = ConfigProblem("data_mover.state_dir", f"{self.state_dir} cannot be used: {error.strerror}")
+            raise ConfigurationError("[app:main]", [problem]) from error
         return self.state_dir
 
 
 def read_ini(ini: str) -> Mapping[str, Any]:
     """The ini's `[app:main]` as it is written. Raises ConfigurationError if there is none."""
     if not Path(ini).is_file():
-        raise ConfigurationError(ini, [Mistake("file", "there is no such file")])
+        raise ConfigurationError(ini, [ConfigProblem("file", "there is no such file")])
     try:
         settings: Mapping[str, Any] = plaster.get_loader(ini, protocols=["wsgi"]).get_wsgi_app_settings("main")
     except (LookupError, ValueError, configparser.Error) as error:
-        raise ConfigurationError(ini, [Mistake("[app:main]", f"cannot be read: {error}")]) from error
+        raise ConfigurationError(ini, [ConfigProblem("[app:main]", f"cannot be read: {error}")]) from error
     return settings
 
 
@@ -180,4 +180,4 @@ def _read(key: str, secret: SecretReference) -> str:
     try:
         return secret.read()
     except LookupError as error:
-        raise ConfigurationError("[app:main]", [Mistake(key, str(error))]) from error
+        raise ConfigurationError("[app:main]", [ConfigProblem(key, str(error))]) from error

@@ -27,7 +27,7 @@ class DataMoverError(Exception):
     """Something Data Mover can name."""
 
 
-class Mistake(NamedTuple):
+class ConfigProblem(NamedTuple):
     """One thing to mend in what an operator wrote."""
 
     key: str
@@ -40,10 +40,10 @@ class Mistake(NamedTuple):
 class ConfigurationError(DataMoverError):
     """The configuration cannot be used."""
 
-    def __init__(self, file: str, mistakes: Sequence[Mistake]) -> None:
+    def __init__(self, file: str, problems: Sequence[ConfigProblem]) -> None:
         self.file = file
-        self.mistakes = tuple(mistakes)
-        lines = "\n".join(f"  {mistake}" for mistake in self.mistakes)
+        self.problems = tuple(problems)
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
         super().__init__(f"{file} cannot be used:\n{lines}")
 
 

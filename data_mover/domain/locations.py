@@ -84,9 +84,9 @@ def missing(field: str, way_out: str = "") -> Refusal:
     return Refusal(f"{reason}: {way_out}" if way_out else reason, code="missing-parameter", field=field)
 
 
-def invalid(field: str, mistake: str) -> Refusal:
+def invalid(field: str, problem: str) -> Refusal:
     """The refusal of an argument of the right type whose value cannot be used."""
-    return Refusal(f"Invalid parameter '{field}': {mistake}", code="invalid-parameter", field=field)
+    return Refusal(f"Invalid parameter '{field}': {problem}", code="invalid-parameter", field=field)
 
 
 def parse_sources(value: Any) -> Locations:
@@ -146,9 +146,9 @@ def catalogue_id(value: Any, field: str) -> str:
 
 def checked_path(path: str, field: str) -> str:
     """The path without empty and `.` segments, its trailing slash kept. Raises Refusal, naming the field."""
-    mistake = _path_mistake(path)
-    if mistake:
-        raise invalid(field, mistake)
+    problem = _path_mistake(path)
+    if problem:
+        raise invalid(field, problem)
     segments = [segment for segment in path.split("/") if segment not in ("", ".")]
     directory = path.endswith(("/", "/.")) and segments
     return "/" + "/".join(segments) + ("/" if directory else "")
@@ -194,8 +194,8 @@ def _source_from_url(url: str, field: str) -> Location:
         raise invalid(field, "must not contain '..'")
     try:
         return Url.parse(url)
-    except ValueError as mistake:
-        raise invalid(field, str(mistake)) from None
+    except ValueError as problem:
+        raise invalid(field, str(problem)) from None
 
 
 def _scheme(url: str) -> str:
@@ -210,9 +210,9 @@ def _endpoint_from_url(url: str, role: str, field: str) -> Endpoint:
     if _scheme(url) not in HOST_SCHEMES:
         raise Refusal(f"Unknown {role} URL scheme '{_scheme(url)}'", code="unknown-scheme", field=field)
     host, slash, path = rest.partition("/")
-    mistake = _url_mistake(host, slash + path)
-    if mistake:
-        raise invalid(field, mistake)
+    problem = _url_mistake(host, slash + path)
+    if problem:
+        raise invalid(field, problem)
     return Endpoint(host, checked_path(_unquoted(slash + path, field), field))
 
 

@@ -9,7 +9,7 @@ from data_mover.domain.selection import Selection
 
 
 @dataclass(frozen=True)
-class Wanted:
+class MoveSpec:
     """Which files are to be where, on hosts of the registry."""
 
     sources: tuple[Endpoint, ...]

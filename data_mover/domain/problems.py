@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from pydantic import ValidationError
 
-from data_mover.domain.errors import ConfigurationError, Mistake
+from data_mover.domain.errors import ConfigProblem, ConfigurationError
 
 
 @contextmanager
@@ -17,10 +17,10 @@ def ending_the_process() -> Iterator[None]:
         raise SystemExit(str(error)) from error
 
 
-def mistakes_of(error: ValidationError, prefix: str = "") -> list[Mistake]:
+def problems_of(error: ValidationError, prefix: str = "") -> list[ConfigProblem]:
     """Every mistake, each with its whole key: `hosts.vis.port`."""
     return [
-        Mistake(_key(prefix, details["loc"]), _sentence(details["type"], details["msg"]))
+        ConfigProblem(_key(prefix, details["loc"]), _sentence(details["type"], details["msg"]))
         for details in error.errors(include_input=False, include_url=False)
     ]
 

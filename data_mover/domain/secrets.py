@@ -47,9 +47,9 @@ class SecretReference:
         except UnicodeDecodeError:
             raise LookupError(f"{self}: is no text in UTF-8") from None
 
-    def mistake(self) -> str | None:
+    def problem(self) -> str | None:
         """What keeps an existing file from being a place for secrets; one that is missing is told by `read`."""
-        return None if self.kind == "env" else privacy_mistake(self._path())
+        return None if self.kind == "env" else privacy_problem(self._path())
 
     def _path(self) -> Path:
         if self.kind == "credential":
@@ -57,7 +57,7 @@ class SecretReference:
         return Path(self.name)
 
 
-def privacy_mistake(path: Path) -> str | None:
+def privacy_problem(path: Path) -> str | None:
     """A sentence if others can read the file at `path`, else None."""
     try:
         mode = path.stat().st_mode
@@ -70,7 +70,7 @@ def privacy_mistake(path: Path) -> str | None:
 
 def private_text(path: Path) -> str:
     """The text of a file that nobody else may read. Raises PermissionError if others can, OSError as `open` does."""
-    mistake = privacy_mistake(path)
-    if mistake:
-        raise PermissionError(13, mistake)
+    problem = privacy_problem(path)
+    if problem:
+        raise PermissionError(13, problem)
     return path.read_text(encoding="utf-8")

@@ -61,11 +61,14 @@ class FileState(StrEnum):
 
 
 class FileKind(StrEnum):
-    """What comes with a job."""
+    """What stands at a path of a host. A job has files and directories on record, and nothing else."""
 
     FILE = "file"
-    #: made for its files and for its own sake; it counts as none
     DIRECTORY = "directory"
+    #: only in a listing: a stat follows it
+    LINK = "link"
+    #: device, socket, pipe or a link that leads nowhere
+    OTHER = "other"
 
 
 #: a file in one of these is done with

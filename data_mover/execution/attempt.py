@@ -21,7 +21,7 @@ from data_mover.domain.errors import (
 )
 from data_mover.domain.fault_points import reach
 from data_mover.execution.connections import Connections
-from data_mover.execution.connector import Dialler
+from data_mover.execution.connector import Connector
 from data_mover.execution.executor import Execution
 from data_mover.execution.heartbeat import Lease, LeaseTerms
 from data_mover.execution.record import Record
@@ -40,19 +40,19 @@ class Attempt:
     """A claimed job being worked on, and where its failures become states of the job."""
 
     def __init__(
-        self, settings: Settings, database: Database, registry: Registry, dialler: Dialler, held: Claim, stop: Stop
+        self, settings: Settings, database: Database, registry: Registry, connector: Connector, claim: Claim, stop: Stop
     ) -> None:
         self._settings = settings
         self._registry = registry
-        self._held = held
-        self._connections = Connections(registry, dialler)
-        self._lease = Lease(database, held, self._terms(), on_lost=self._connections.abort, must_stop=stop.is_overdue)
-        self._record = Record(database, held, self._lease, settings.lease_seconds)
+        self._claim = claim
+        self._connections = Connections(registry, connector)
+        self._lease = Lease(database, claim, self._terms(), on_lost=self._connections.abort, must_stop=stop.is_overdue)
+        self._record = Record(database, claim, self._lease, settings.lease_seconds)
 
     def run(self) -> None:
         """Returns when the job has a new state, or is another attempt's. Raises ServiceUnavailable where the database
         cannot be told: the lease then runs out, and the next attempt finds out what this one has done."""
-        log.info("attempt-begun %s %s", self._held, self._held.route)
+        log.info("attempt-begun %s %s", self._claim, self._claim.route)
         with self._lease:
             outcome = self._move()
         match outcome:
@@ -71,7 +71,7 @@ class Attempt:
             case Cancelled():
                 self._cancelled()
             case _:
-                log.warning("attempt-ended %s %r", self._held, outcome)
+                log.warning("attempt-ended %s %r", self._claim, outcome)
 
     def _move(self) -> DataMoverError | None:
         """None once all files are in their places, else why they are not."""
@@ -84,14 +84,14 @@ class Attempt:
         except DataMoverError as ended:
             return ended
         except Exception:
-            log.exception("attempt-broke %s", self._held)
+            log.exception("attempt-broke %s", self._claim)
             return self._lease.lost or InternalError()
         return None
 
     def _completed(self) -> None:
         ended = self._record.finish(claims.complete)
         reach("finished")
-        log.info("%s %s", "job-completed" if ended else "attempt-fenced after it had published", self._held)
+        log.info("%s %s", "job-completed" if ended else "attempt-fenced after it had published", self._claim)
 
     def _failed(self, failure: MoveFailure) -> None:
         wait_ms = self._record.ask(self._wait_ms, failure)
@@ -99,28 +99,28 @@ class Attempt:
             self._over(failure.code, failure.reason)
             return
         event = "attempt-failed" if self._record.finish(claims.put_back, failure, wait_ms) else "attempt-fenced"
-        log.warning("%s %s code=%s next_attempt_in_ms=%d %s", event, self._held, failure.code, wait_ms, failure.reason)
+        log.warning("%s %s code=%s next_attempt_in_ms=%d %s", event, self._claim, failure.code, wait_ms, failure.reason)
 
     def _over(self, code: str, reason: str) -> None:
         event = "job-failed" if self._record.finish(claims.fail, code, reason) else "attempt-fenced"
-        log.warning("%s %s code=%s %s", event, self._held, code, reason)
+        log.warning("%s %s code=%s %s", event, self._claim, code, reason)
 
     def _handed_back(self, cause: DataMoverError, wait_ms: int) -> None:
         handed_back = self._record.finish(claims.hand_back, cause, wait_ms)
-        log.info("%s %s %s", "attempt-postponed" if handed_back else "attempt-fenced", self._held, cause)
+        log.info("%s %s %s", "attempt-postponed" if handed_back else "attempt-fenced", self._claim, cause)
 
     def _cancelled(self) -> None:
         ended = self._record.finish(claims.end_cancelled)
-        log.info("%s %s", "job-cancelled" if ended else "attempt-fenced", self._held)
+        log.info("%s %s", "job-cancelled" if ended else "attempt-fenced", self._claim)
 
     def _wait_ms(self, session: Session, failure: MoveFailure) -> int | None:
         """Milliseconds until the next attempt, or None if there is none.
 
         A job of which nobody knows whether it has published is looked at again until its deadline: that costs no copy.
         """
-        remaining_ms = claims.remaining_ms(session, self._held)
-        wait_ms = self._policy().wait_ms(self._held.failures + 1, failure, remaining_ms)
-        if wait_ms is None and not isinstance(failure, UnknownOutcome) and claims.is_marked(session, self._held):
+        remaining_ms = claims.remaining_ms(session, self._claim)
+        wait_ms = self._policy().wait_ms(self._claim.failures + 1, failure, remaining_ms)
+        if wait_ms is None and not isinstance(failure, UnknownOutcome) and claims.is_marked(session, self._claim):
             return int(self._settings.retry_longest_seconds * 1000)
         return wait_ms
 
@@ -134,4 +134,4 @@ class Attempt:
         return LeaseTerms(self._settings.lease_seconds, self._settings.beat_seconds, idle_seconds + IDLE_MARGIN_SECONDS)
 
     def _options(self) -> list[HostOptions]:
-        return [options for name in self._held.host_names if (options := self._registry.every_host.get(name))]
+        return [options for name in self._claim.host_names if (options := self._registry.every_host.get(name))]

@@ -9,15 +9,15 @@ from data_mover.backends.api import Files, Source
 from data_mover.backends.options import Role
 from data_mover.config.registry import Registry
 from data_mover.domain.errors import HostUnreachable, UnknownHost
-from data_mover.execution.connector import Dialler
+from data_mover.execution.connector import Connector
 
 
 class Connections:
     """Each is made when it is first wanted, and ended with all others. `abort` may be called by any thread."""
 
-    def __init__(self, registry: Registry, dialler: Dialler) -> None:
+    def __init__(self, registry: Registry, connector: Connector) -> None:
         self._registry = registry
-        self._dialler = dialler
+        self._connector = connector
         self._made: dict[tuple[str, Role], Source] = {}
         self._stack = ExitStack()
         #: what kept a host from being reached, as against what one that was reached has led to
@@ -48,7 +48,7 @@ class Connections:
             if options is None or role not in options.roles:
                 raise UnknownHost(f"{host} as a {role}")
             try:
-                self._made[host, role] = self._stack.enter_context(self._dialler.connect(host, options))
+                self._made[host, role] = self._stack.enter_context(self._connector.connect(host, options))
             except HostUnreachable as failure:
                 self.unreachable = failure
                 raise

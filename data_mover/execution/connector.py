@@ -8,20 +8,20 @@ from data_mover.backends.api import Source
 from data_mover.backends.options import HostOptions
 from data_mover.domain.backoff import Backoff
 from data_mover.domain.errors import HostUnreachable, MoveFailure, ServiceUnavailable
-from data_mover.doorbell import Bell
+from data_mover.doorbell import Doorbell
 from data_mover.store import host_health
 from data_mover.store.database import Database
 
 log = logging.getLogger(__name__)
 
 
-class Dialler:
+class Connector:
     """The only way in which a worker connects to a host: whoever waits for the host hears of what came of it."""
 
-    def __init__(self, database: Database, backoff: Backoff, bell: Bell) -> None:
+    def __init__(self, database: Database, backoff: Backoff, doorbell: Doorbell) -> None:
         self._database = database
         self._backoff = backoff
-        self._bell = bell
+        self._doorbell = doorbell
 
     def connect(self, host: str, options: HostOptions) -> Source:
         """A connection to the host. HostUnreachable, which opens its circuit, HostKeyMismatch or LoginRefused."""
@@ -49,4 +49,4 @@ class Dialler:
             news = host_health.record_reached(session, host)
         if news:
             log.info("host-reached host=%s", host)
-            self._bell.wake_all()
+            self._doorbell.notify_all_workers()

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from posixpath import dirname
 
-from data_mover.backends.api import Kind
 from data_mover.domain.errors import (
     CannotReplace,
     Exists,
@@ -17,7 +16,7 @@ from data_mover.domain.errors import (
     PermissionRefused,
 )
 from data_mover.domain.locations import IfExists
-from data_mover.domain.move_spec import Wanted
+from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.states import FileKind
 from data_mover.execution.connections import Connections
 from data_mover.execution.file_list import Plan
@@ -34,7 +33,9 @@ class Preview:
     Each source that is a file is opened; of a folder's files the listing is believed.
     """
 
-    def __init__(self, wanted: Wanted, connections: Connections, report: PlanReport, alive: Callable[[], None]) -> None:
+    def __init__(
+        self, wanted: MoveSpec, connections: Connections, report: PlanReport, alive: Callable[[], None]
+    ) -> None:
         """`alive` is called for each file that is found, and raises what shall end the search."""
         self._wanted = wanted
         self._connections = connections
@@ -69,12 +70,12 @@ class Preview:
 
     def _receiving(self, path: str) -> str:
         """The directory that is there already and would receive everything, or the directories for it."""
-        facts = self._destination.facts(path)
-        if facts is None or facts.kind is not Kind.DIRECTORY:
+        file_stat = self._destination.stat(path)
+        if file_stat is None or file_stat.kind is not FileKind.DIRECTORY:
             path = dirname(path)
-            while (facts := self._destination.facts(path)) is None and path != "/":
+            while (file_stat := self._destination.stat(path)) is None and path != "/":
                 path = dirname(path)
-        if facts is not None and facts.kind is Kind.DIRECTORY:
+        if file_stat is not None and file_stat.kind is FileKind.DIRECTORY:
             return path
         if path == "/":
             raise NoRoot(self._destination.host)
@@ -96,10 +97,10 @@ class Preview:
         path = planned.path or "/"
         if self._is_absent(path):
             return
-        facts = self._destination.facts(path)
-        if facts is None:
+        file_stat = self._destination.stat(path)
+        if file_stat is None:
             self._absent.add(path)
-        elif facts.kind is not Kind.DIRECTORY:
+        elif file_stat.kind is not FileKind.DIRECTORY:
             self._absent.add(path)
             self._expect(NotADirectory(self._destination.named(path)))
         elif self._destination.may_write(path) is False:
@@ -120,18 +121,18 @@ class Preview:
             return planned.size_bytes
         source = self._connections.source(self._wanted.sources[planned.source_number].host)
         with source.open(planned.source_path) as reader:
-            return reader.facts.size_bytes
+            return reader.stat.size_bytes
 
     def _count(self, size_bytes: int | None) -> None:
         total = self._report.bytes_total
         self._report.bytes_total = None if total is None or size_bytes is None else total + size_bytes
 
     def _require_place(self, path: str, size_bytes: int | None) -> None:
-        there = None if self._is_absent(path) else self._destination.facts(path)
+        there = None if self._is_absent(path) else self._destination.stat(path)
         if there is None:
             return
         self._report.files_existing += 1
-        if there.kind is Kind.DIRECTORY:
+        if there.kind is FileKind.DIRECTORY:
             raise IsADirectory(self._destination.named(path))
         if self._wanted.if_exists is IfExists.REPLACE and not self._may_replace():
             raise CannotReplace(self._destination.named(path))
@@ -150,9 +151,9 @@ class Preview:
         return above in self._absent
 
     def _require_room(self) -> None:
-        free, total, promised = self._report.bytes_free, self._report.bytes_total, self._report.bytes_promised
-        if free is not None and total is not None and free < total + promised:
-            others = f", and {promised} more are on their way there" if promised else ""
+        free, total, reserved = self._report.bytes_free, self._report.bytes_total, self._report.bytes_reserved
+        if free is not None and total is not None and free < total + reserved:
+            others = f", and {reserved} more are on their way there" if reserved else ""
             host = self._wanted.destination.host
             self._expect(NoSpace(f"{host} has {free} bytes free, the move has {total}{others}"))
 

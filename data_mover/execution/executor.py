@@ -4,7 +4,7 @@ import logging
 from collections import defaultdict
 from contextlib import suppress
 
-from data_mover.backends.api import Files, Kind
+from data_mover.backends.api import Files
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import (
     ConnectionLost,
@@ -24,11 +24,11 @@ from data_mover.execution.connections import Connections
 from data_mover.execution.file_list import put_on_record
 from data_mover.execution.record import Record
 from data_mover.execution.recorder import proof_of
-from data_mover.execution.staging import Site, Tree
+from data_mover.execution.staging import Atomic, Direct
 from data_mover.store import claims, files, temporary_files
 from data_mover.store.files import RecordedFile
-from data_mover.store.temporary_files import RecordedLeftover
-from data_mover.transfer import Checkpoint, Leftover, Order, move_file
+from data_mover.store.temporary_files import RecordedTemporaryFile
+from data_mover.transfer import Checkpoint, FileTask, TemporaryFile, move_file
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Execution:
         self._held = record.held
         self._connections = connections
         #: what earlier attempts have left, by the number of the file
-        self._leftovers: dict[int | None, list[Leftover]] = defaultdict(list)
+        self._leftovers: dict[int | None, list[TemporaryFile]] = defaultdict(list)
         #: why a further attempt is needed
         self._setback: MoveFailure | PathBusy | None = None
         #: what has still to arrive, and what other moves have still to bring to the same host
@@ -59,59 +59,59 @@ class Execution:
     def run(self) -> None:
         """Returns when everything is in its place. Raises what befell the attempt, or the first file that needs another
         one, or FilesFailed where no further attempt can help."""
-        site = self._site(self._held.path if self._held.planned else None)
+        staging = self._staging(self._held.path if self._held.planned else None)
         try:
-            self._run(site)
+            self._run(staging)
         except Fenced:
             self._record.lease.noticed()
             with suppress(MoveFailure, ServiceUnavailable):
-                site.leave()
+                staging.leave()
             raise
 
-    def _run(self, site: Site) -> None:
-        site.begin()
+    def _run(self, staging: Direct) -> None:
+        staging.begin()
         self._look_back()
         while page := self._record.ask(files.unsettled, self._held):
             for file in page:
-                self._move(file, site)
+                self._move(file, staging)
         if isinstance(self._setback, PathBusy):
             raise self._setback
         failed = self._setback or self._record.ask(files.first_failure, self._held)
-        self._finish_directories(site, is_complete=failed is None)
+        self._finish_directories(staging, is_complete=failed is None)
         if failed is not None:
             raise failed
-        site.publish()
+        staging.publish()
 
-    def _site(self, path: str | None) -> Site:
+    def _staging(self, path: str | None) -> Direct:
         planned = path or put_on_record(self._record, self._connections)
         if self._held.selection.atomic and self._record.ask(files.is_folder, self._held):
-            return Tree(self._record, self._destination, planned)
-        return Site(self._record)
+            return Atomic(self._record, self._destination, planned)
+        return Direct(self._record)
 
     def _look_back(self) -> None:
         """What earlier attempts have come to."""
-        for leftover in self._record.ask(temporary_files.leftovers_of, self._held):
-            if leftover.kind is FileKind.FILE:
-                self._leftovers[leftover.file_number].append(_leftover(leftover))
+        for temporary_file in self._record.ask(temporary_files.leftovers_of, self._held):
+            if temporary_file.kind is FileKind.FILE:
+                self._leftovers[temporary_file.file_number].append(_temporary_file(temporary_file))
         figures = self._record.ask(files.figures, self._held)
         self._is_alone = figures.files_total == 1
         self._missing_bytes = figures.missing_bytes
         self._arrived(figures.arrived_bytes)
 
-    def _move(self, file: RecordedFile, site: Site) -> None:
+    def _move(self, file: RecordedFile, staging: Direct) -> None:
         source, destination = self._connections.source(self._held.sources[file.source_number].host), self._destination
-        watch = site.watch(file, self._is_alone)
-        order = self._order(file, site)
+        recorder = staging.recorder(file, self._is_alone)
+        task = self._task(file, staging)
         self._missing_bytes -= _expected_bytes(file)
         try:
-            move_file(order, source, destination, watch)
+            move_file(task, source, destination, recorder)
         except (PathBusy, MoveFailure) as failure:
             if self._is_alone:
                 raise
             self._put_off(file, self._record.lease.lost or failure)
         else:
-            self._was_asked_for_room |= watch.outcome is FileState.PUBLISHED and not order.leftovers
-            self._arrived(watch.proof.size_bytes)
+            self._was_asked_for_room |= recorder.outcome is FileState.PUBLISHED and not task.temporary_files
+            self._arrived(recorder.proof.size_bytes)
 
     def _put_off(self, file: RecordedFile, failure: DataMoverError) -> None:
         """Goes on with the others, unless they would fare no better."""
@@ -133,14 +133,14 @@ class Execution:
         self._arrived_bytes += count
         self._record.lease.settled(self._arrived_bytes)
 
-    def _finish_directories(self, site: Site, is_complete: bool) -> None:
+    def _finish_directories(self, staging: Direct, is_complete: bool) -> None:
         """From the innermost to the outermost, since whatever comes into a directory changes its time. As long as files
         are missing, their owner may write into all of them."""
         before = None
         while page := self._record.ask(files.directories, self._held, before):
             for directory in page:
                 mode = directory.mode if is_complete or directory.mode is None else directory.mode | _OWNER_WRITES
-                self._finish_directory(site.inside(directory.path), mode, directory.modified_at)
+                self._finish_directory(staging.inside(directory.path), mode, directory.modified_at)
             before = page[-1].number
         if self._setback is None:
             self._record.write(files.record_directories)
@@ -150,17 +150,17 @@ class Execution:
         self._destination.make_directories(path)
         if path != "/":
             with suppress(PermissionRefused):
-                self._destination.finish_directory(path, mode, modified_at)
+                self._destination.set_attributes(path, mode, modified_at)
         self._record.lease.alive()
 
-    def _order(self, file: RecordedFile, site: Site) -> Order:
+    def _task(self, file: RecordedFile, staging: Direct) -> FileTask:
         source = self._held.sources[file.source_number]
-        return Order(
+        return FileTask(
             job_id=self._held.job_id,
             file_number=file.number,
             attempt=self._held.attempt,
             source_path=file.source_path,
-            path=site.inside(file.path),
+            path=staging.inside(file.path),
             checksum=self._held.checksum or self._held.selection.checksums.get(file.name),
             if_exists=self._held.if_exists,
             keeps_mode=file.source_path.rstrip("/") != source.path.rstrip("/"),
@@ -169,7 +169,7 @@ class Execution:
             promised_bytes=self._promised(file),
             checkpoint_bytes=self._settings.checkpoint_bytes,
             state_dir=self._settings.state_dir,
-            leftovers=tuple(self._leftovers.get(file.number, ())),
+            temporary_files=tuple(self._leftovers.get(file.number, ())),
         )
 
     def _promised(self, file: RecordedFile) -> int | None:
@@ -178,7 +178,7 @@ class Execution:
         if self._was_asked_for_room:
             return None
         if self._others_bytes is None:
-            self._others_bytes = self._record.change(claims.promise, self._held)
+            self._others_bytes = self._record.change(claims.reserve, self._held)
         return self._missing_bytes - _expected_bytes(file) + self._others_bytes
 
     @property
@@ -195,6 +195,6 @@ def _expected_bytes(file: RecordedFile) -> int:
     return 0 if _is_proven(file) else file.size_bytes or 0
 
 
-def _leftover(recorded: RecordedLeftover) -> Leftover:
+def _temporary_file(recorded: RecordedTemporaryFile) -> TemporaryFile:
     checkpoint = Checkpoint(**recorded.checkpoint) if recorded.checkpoint else None
-    return Leftover(recorded.path, Kind(recorded.kind.value), recorded.restores, checkpoint)
+    return TemporaryFile(recorded.path, FileKind(recorded.kind.value), recorded.restores, checkpoint)

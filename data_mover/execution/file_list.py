@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator
 from posixpath import join
 
-from data_mover.backends.api import Kind, Source
+from data_mover.backends.api import Source
 from data_mover.domain.errors import Exists, HostUnreachable, IsADirectory, MoveFailure, NoSuchFile, NotAtomic
 from data_mover.domain.fault_points import reach
-from data_mover.domain.move_spec import Wanted
+from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.states import FileKind
 from data_mover.execution.connections import Connections
 from data_mover.execution.record import Record
@@ -21,7 +21,7 @@ AT_A_TIME = 500
 class Plan:
     """What a move consists of, as its hosts tell it now. Nothing is changed by looking."""
 
-    def __init__(self, wanted: Wanted, connections: Connections, alive: Callable[[], None]) -> None:
+    def __init__(self, wanted: MoveSpec, connections: Connections, alive: Callable[[], None]) -> None:
         """`alive` is called for each file that is found, and raises what shall end the search."""
         self._wanted = wanted
         self._selection = wanted.selection
@@ -37,7 +37,7 @@ class Plan:
         if self._selection.atomic and self._is_folder():
             if not self._destination.renames_directories:
                 raise NotAtomic(self._destination.named(path))
-            if self._destination.facts(path) is not None:
+            if self._destination.stat(path) is not None:
                 raise Exists(self._destination.named(path))
         return path
 
@@ -53,7 +53,7 @@ class Plan:
             if several and not found:
                 yield PlannedFile(FileKind.DIRECTORY, 0, self._sources[0][1], "", path)
             found = True
-            yield self._placed(number, item, path)
+            yield self._lock_name(number, item, path)
         if not found:
             raise NoSuchFile(f"{self._wanted.sources[0]} has nothing that options.match takes")
         if self._unseen:
@@ -62,8 +62,8 @@ class Plan:
     def _is_folder(self) -> bool:
         """Whether there is a directory that everything goes into; a file appears at once in any case."""
         source, path = self._sources[0]
-        facts = source.facts(path) if source.has_directories else None
-        return len(self._sources) > 1 or (facts is not None and facts.kind is Kind.DIRECTORY)
+        file_stat = source.stat(path) if source.has_directories else None
+        return len(self._sources) > 1 or (file_stat is not None and file_stat.kind is FileKind.DIRECTORY)
 
     def _items(self) -> Iterator[tuple[int, Item]]:
         """Those of each source, by its number. Of several, one that cannot be moved keeps no other from it, nor does
@@ -78,16 +78,16 @@ class Plan:
                 if is_for_all or len(self._sources) == 1:
                     raise
                 told = None if failure.retryable else failure
-                yield number, Item(Kind.FILE, path, source.name(path), failure=told)
+                yield number, Item(FileKind.FILE, path, source.name(path), failure=told)
 
-    def _placed(self, number: int, item: Item, path: str) -> PlannedFile:
+    def _lock_name(self, number: int, item: Item, path: str) -> PlannedFile:
         """The item, with its final path; below what the source is called, if there are several."""
         source, source_path = self._sources[number]
         above = source.name(source_path) if len(self._sources) > 1 else ""
         is_the_source = item.source_path == source_path
         below = "" if is_the_source else item.name
-        name = item.name if is_the_source and item.kind is Kind.FILE else join(above, below).rstrip("/")
-        if item.kind is Kind.DIRECTORY:
+        name = item.name if is_the_source and item.kind is FileKind.FILE else join(above, below).rstrip("/")
+        if item.kind is FileKind.DIRECTORY:
             self._require_no_checksum(source.named(item.source_path), name, is_the_source)
         self._unseen.discard(name)
         return PlannedFile(
@@ -96,7 +96,7 @@ class Plan:
             source_path=item.source_path,
             name=name,
             path=None if item.failure else join(path, above, below).rstrip("/") or "/",
-            size_bytes=item.size_bytes if item.kind is Kind.FILE else None,
+            size_bytes=item.size_bytes if item.kind is FileKind.FILE else None,
             mode=item.mode,
             modified_at=item.modified_at,
             code=item.failure.code if item.failure else None,

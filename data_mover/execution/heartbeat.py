@@ -44,26 +44,26 @@ class Lease:
     def __init__(
         self,
         database: Database,
-        held: Claim,
+        claim: Claim,
         terms: LeaseTerms,
         on_lost: Callable[[], None],
         must_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.lost: DataMoverError | None = None
         self._database = database
-        self._held = held
+        self._claim = claim
         self._terms = terms
         self._on_lost = on_lost
         self._must_stop = must_stop
         #: of the files that are done with, and of the one that is on its way
         self._settled_bytes = self._file_bytes = 0
         #: what callers have been told of an earlier attempt: where a copy goes on, progress does not go back
-        self._told_bytes = held.bytes_done
+        self._told_bytes = claim.bytes_done
         self._rate = _Rate()
         self._moved_at = self._renewed_at = time.monotonic()
         self._noticed = threading.Event()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat_until_the_end, name=f"lease {held}", daemon=True)
+        self._thread = threading.Thread(target=self._beat_until_the_end, name=f"lease {claim}", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -138,11 +138,11 @@ class Lease:
             else:
                 self._give_up(taken_away)
         except ServiceUnavailable as error:
-            log.warning("lease-not-renewed %s %s", self._held, error)
+            log.warning("lease-not-renewed %s %s", self._claim, error)
             if time.monotonic() - self._renewed_at > self._terms.lease_seconds:
                 self._give_up(Fenced())
         except SQLAlchemyError:
-            log.exception("lease-broke %s", self._held)
+            log.exception("lease-broke %s", self._claim)
             self._give_up(Fenced())
 
     def _renew(self) -> AttemptEnded | None:
@@ -151,13 +151,13 @@ class Lease:
         rate = self._rate.after(bytes_done)
         progress = {"bytes_done": max(bytes_done, self._told_bytes), "bytes_per_second": rate}
         with self._database.writing() as session:
-            if claims.renew(session, self._held, self._terms.lease_ms, **progress):
+            if claims.renew(session, self._claim, self._terms.lease_ms, **progress):
                 return None
-            return claims.why_not(session, self._held)
+            return claims.why_not(session, self._claim)
 
     def _give_up(self, cause: DataMoverError) -> None:
         """A transfer that must end clears up behind itself, unless it is blocked or stands still."""
-        log.warning("lease-lost %s %r", self._held, cause)
+        log.warning("lease-lost %s %r", self._claim, cause)
         self.lost = cause
         if not (isinstance(cause, AttemptEnded) and self._noticed.wait(CANCEL_SECONDS)):
             self._on_lost()

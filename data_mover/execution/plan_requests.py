@@ -20,12 +20,12 @@ from data_mover.domain.errors import (
 from data_mover.domain.fault_points import reach
 from data_mover.domain.states import Phase
 from data_mover.execution.connections import Connections
-from data_mover.execution.connector import Dialler
+from data_mover.execution.connector import Connector
 from data_mover.execution.dry_run import Preview
 from data_mover.execution.stop import Stop
 from data_mover.store import claims, host_health, plan_requests
 from data_mover.store.database import Database
-from data_mover.store.plan_requests import PlanReport, Taken
+from data_mover.store.plan_requests import PlanClaim, PlanReport
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,9 @@ log = logging.getLogger(__name__)
 TELL_SECONDS = 1.0
 
 
-def answer_question(settings: Settings, database: Database, registry: Registry, dialler: Dialler, stop: Stop) -> None:
+def answer_question(
+    settings: Settings, database: Database, registry: Registry, connector: Connector, stop: Stop
+) -> None:
     """Answers the question that has waited longest, if there is one. Raises ServiceUnavailable where the database does
     not answer."""
     with database.reading() as session:
@@ -44,14 +46,16 @@ def answer_question(settings: Settings, database: Database, registry: Registry, 
         taken = plan_requests.take(session, lease_ms)
     if taken is not None:
         log.info("question-taken %d %s", taken.id, taken.wanted.route)
-        with Connections(registry, dialler) as connections:
+        with Connections(registry, connector) as connections:
             _Answer(database, taken, lease_ms, stop, connections).give()
 
 
 class _Answer:
     """One question in the hands of this worker."""
 
-    def __init__(self, database: Database, taken: Taken, lease_ms: int, stop: Stop, connections: Connections) -> None:
+    def __init__(
+        self, database: Database, taken: PlanClaim, lease_ms: int, stop: Stop, connections: Connections
+    ) -> None:
         self._database = database
         self._taken = taken
         self._wanted = taken.wanted
@@ -103,7 +107,7 @@ class _Answer:
         """Whether the move would have to wait for one of its hosts."""
         with self._database.reading() as session:
             blocks = host_health.blocks(session)
-            self._report.bytes_promised = claims.bytes_promised_to(session, self._wanted.destination.host)
+            self._report.bytes_reserved = claims.bytes_reserved_on(session, self._wanted.destination.host)
         block = next((blocks[name] for name in sorted(self._wanted.host_names) if name in blocks), None)
         if block is not None:
             self._report.phase = Phase.BLOCKED

@@ -19,8 +19,8 @@ class Record:
     was copied is worth waiting for. Each change is guarded by the attempt's number, so that one whose answer was lost
     may be made again. No host is blamed for the wait."""
 
-    def __init__(self, database: Database, held: Claim, lease: Lease, lease_seconds: float) -> None:
-        self.held = held
+    def __init__(self, database: Database, claim: Claim, lease: Lease, lease_seconds: float) -> None:
+        self.held = claim
         self.lease = lease
         self.lease_ms = int(lease_seconds * 1000)
         self._database = database

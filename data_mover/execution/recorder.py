@@ -9,12 +9,12 @@ from data_mover.domain.states import FileKind, FileState, Phase
 from data_mover.execution.record import Record
 from data_mover.store import claims, files, temporary_files
 from data_mover.store.files import RecordedFile
-from data_mover.transfer import Checkpoint, Leftover, Proof
+from data_mover.transfer import Checkpoint, Proof, TemporaryFile
 
 log = logging.getLogger(__name__)
 
 
-class FileWatch:
+class FileRecorder:
     """The `Watch` of a file (see there). A job of many files is in phase `transferring` for as long as there are any,
     and can be cancelled whatever one of them is about."""
 
@@ -32,23 +32,23 @@ class FileWatch:
             self._record.write(claims.record_phase, Phase(name))
         reach(name)
 
-    def placed(self, place: str, size_bytes: int | None) -> None:
+    def lock_path(self, place: str, size_bytes: int | None) -> None:
         lease_ms = self._record.lease_ms
         refused = self._record.change(
-            files.take_place, self._record.held, self._file.number, place, size_bytes, lease_ms
+            files.lock_path, self._record.held, self._file.number, place, size_bytes, lease_ms
         )
         if refused is not None:
             raise refused
         self._record.lease.alive()
 
-    def leaving(self, leftover: Leftover) -> None:
-        checkpoint = asdict(leftover.checkpoint) if leftover.checkpoint else None
+    def leaving(self, temporary_file: TemporaryFile) -> None:
+        checkpoint = asdict(temporary_file.checkpoint) if temporary_file.checkpoint else None
         self._record.write(
-            temporary_files.record_leftover,
+            temporary_files.record_temporary_file,
             self._file.number,
-            FileKind(leftover.kind.value),
-            leftover.path,
-            leftover.restores,
+            FileKind(temporary_file.kind.value),
+            temporary_file.path,
+            temporary_file.restores,
             checkpoint,
             self._record.lease_ms,
         )
@@ -86,7 +86,7 @@ class FileWatch:
     def not_published(self) -> None:
         self._record.write(files.unmark_publishing, self._file.number, self._record.lease_ms)
 
-    def published(self, temporary: Leftover | None) -> None:
+    def published(self, temporary: TemporaryFile | None) -> None:
         self._arrived(FileState.PUBLISHED, temporary.path if temporary else None)
         reach("moved")
 
@@ -95,8 +95,10 @@ class FileWatch:
         self._arrived(FileState.SKIPPED, None)
         self._record.lease.copying_from(proof.size_bytes)
 
-    def gone(self, leftover: Leftover) -> None:
-        self._record.change(temporary_files.forget_leftover, self._record.held.destination.host, leftover.path)
+    def gone(self, temporary_file: TemporaryFile) -> None:
+        self._record.change(
+            temporary_files.forget_temporary_file, self._record.held.destination.host, temporary_file.path
+        )
 
     def _mark(self) -> None:
         phase = Phase.PUBLISHING if self._is_alone else Phase.TRANSFERRING
@@ -126,7 +128,7 @@ def proof_of(file: RecordedFile) -> Proof:
     )
 
 
-class HiddenFileWatch(FileWatch):
+class HiddenFileRecorder(FileRecorder):
     """That of a file in a folder which nobody sees yet. Whether it has got its name there need never be guessed: where
     that is not on record it is copied once more."""
 

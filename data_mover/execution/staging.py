@@ -1,18 +1,18 @@
 """Where the files of a job are put together: at their final paths, or beside them until all can appear at once."""
 
-from data_mover.backends.api import Files, Kind
+from data_mover.backends.api import Files
 from data_mover.domain.errors import ConnectionLost, Exists, MoveFailure, NoSuchFile, Stalled, UnknownOutcome
 from data_mover.domain.fault_points import reach
 from data_mover.domain.states import FileKind
 from data_mover.execution.record import Record
-from data_mover.execution.recorder import FileWatch, HiddenFileWatch
+from data_mover.execution.recorder import FileRecorder, HiddenFileRecorder
 from data_mover.store import files, temporary_files
 from data_mover.store.files import RecordedFile
-from data_mover.transfer import Leftover, clear
+from data_mover.transfer import TemporaryFile, clear
 from data_mover.transfer.names import tree_path
 
 
-class Site:
+class Direct:
     """Each file is published by itself."""
 
     def __init__(self, record: Record) -> None:
@@ -25,8 +25,8 @@ class Site:
         """Where what has this final path is put."""
         return path
 
-    def watch(self, file: RecordedFile, is_alone: bool) -> FileWatch:
-        return FileWatch(self._record, file, is_alone)
+    def recorder(self, file: RecordedFile, is_alone: bool) -> FileRecorder:
+        return FileRecorder(self._record, file, is_alone)
 
     def publish(self) -> None:
         """Lets everything appear that has not yet."""
@@ -35,7 +35,7 @@ class Site:
         """Clears what nobody else would: this attempt is fenced."""
 
 
-class Tree(Site):
+class Atomic(Direct):
     """A folder that is built beside its final path. Of all attempts that ever built it one can rename it there."""
 
     def __init__(self, record: Record, destination: Files, path: str) -> None:
@@ -56,13 +56,19 @@ class Tree(Site):
             return
         built = self._record.ask(temporary_files.trees_of, self._held)
         self._record.write(
-            temporary_files.record_leftover, None, FileKind.DIRECTORY, self._tree, None, None, self._record.lease_ms
+            temporary_files.record_temporary_file,
+            None,
+            FileKind.DIRECTORY,
+            self._tree,
+            None,
+            None,
+            self._record.lease_ms,
         )
         reach("tree-recorded")
         is_marked = self._record.ask(files.is_tree_marked, self._held)
         if any(self._take(tree) for tree in built):
             self._record.write(files.unmark_tree, self._record.lease_ms)
-        elif is_marked and self._destination.facts(self._path) is not None:
+        elif is_marked and self._destination.stat(self._path) is not None:
             self._require_complete()
             self._published()
         else:
@@ -73,8 +79,8 @@ class Tree(Site):
     def inside(self, path: str) -> str:
         return self._tree + path.removeprefix(self._path)
 
-    def watch(self, file: RecordedFile, is_alone: bool) -> FileWatch:
-        return HiddenFileWatch(self._record, file, is_alone=False)
+    def recorder(self, file: RecordedFile, is_alone: bool) -> FileRecorder:
+        return HiddenFileRecorder(self._record, file, is_alone=False)
 
     def publish(self) -> None:
         """Exists where something has come to the final path meanwhile.
@@ -83,8 +89,8 @@ class Tree(Site):
         """
         if self._is_published:
             return
-        place = self._destination.place(self._path)
-        if refused := self._record.change(files.take_place, self._held, 0, place, None, self._record.lease_ms):
+        place = self._destination.lock_name(self._path)
+        if refused := self._record.change(files.lock_path, self._held, 0, place, None, self._record.lease_ms):
             raise refused
         self._record.write(files.mark_tree, self._record.lease_ms)
         reach("tree-marked")
@@ -94,9 +100,9 @@ class Tree(Site):
         except (ConnectionLost, Stalled):
             raise
         except MoveFailure as failure:
-            if self._destination.facts(self._tree) is not None:
+            if self._destination.stat(self._tree) is not None:
                 self._record.write(files.unmark_tree, self._record.lease_ms)
-                if self._destination.facts(self._path) is not None:
+                if self._destination.stat(self._path) is not None:
                     raise Exists(self._destination.named(self._path)) from failure
                 raise
         self._published()
@@ -105,7 +111,7 @@ class Tree(Site):
         """An attempt that was held up may have made directories where its tree no longer was. What others may take over
         stays."""
         if self._tree not in self._record.ask(temporary_files.trees_of, self._held):
-            clear(self._destination, Leftover(self._tree, Kind.DIRECTORY))
+            clear(self._destination, TemporaryFile(self._tree, FileKind.DIRECTORY))
 
     def _take(self, tree: str) -> bool:
         """Whether it was there; whoever renames it first has it."""
@@ -122,7 +128,7 @@ class Tree(Site):
         after = 0
         while page := self._record.ask(files.arrived, self._held, after):
             for file in page:
-                there = self._destination.facts(file.path)
+                there = self._destination.stat(file.path)
                 self._record.lease.alive()
                 if there is None or there.size_bytes != file.size_bytes:
                     raise UnknownOutcome(self._destination.named(self._path))

@@ -10,10 +10,10 @@ from data_mover.config.settings import Settings
 from data_mover.domain.errors import Refusal
 from data_mover.domain.fault_points import reach
 from data_mover.domain.locations import Endpoint, IfExists, Locations, invalid, missing, parse_sources
-from data_mover.domain.move_spec import Wanted
+from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.selection import Selection
 from data_mover.domain.states import FileState, Phase, Priority, Status
-from data_mover.doorbell import Bell
+from data_mover.doorbell import Doorbell
 from data_mover.services.access import Caller
 from data_mover.store import claims, host_health, plan_requests, reports
 from data_mover.store.database import Database
@@ -72,11 +72,11 @@ class Moves:
     All methods raise Refusal for what the caller got wrong and ServiceUnavailable where the database does not answer.
     """
 
-    def __init__(self, settings: Settings, database: Database, registry: RegistryFile, bell: Bell) -> None:
+    def __init__(self, settings: Settings, database: Database, registry: RegistryFile, doorbell: Doorbell) -> None:
         self._settings = settings
         self._database = database
         self._registry = registry
-        self._bell = bell
+        self._doorbell = doorbell
 
     def submit(
         self, caller: Caller, sources: Locations, destination: Endpoint | None, options: MoveOptions
@@ -174,7 +174,7 @@ class Moves:
         return [DatasetDescription(name, dataset.description) for name, dataset in datasets.items()]
 
     def _ask(self, submission: Submission) -> int:
-        wanted = Wanted(
+        wanted = MoveSpec(
             sources=submission.endpoints,
             destination=submission.destination,
             checksum=submission.checksum,
@@ -183,7 +183,7 @@ class Moves:
         )
         with self._database.writing() as session:
             question = plan_requests.ask(session, submission.caller, wanted)
-        self._bell.ring()
+        self._doorbell.notify_workers()
         return question
 
     def _accept(self, submission: Submission) -> Accepted:
@@ -194,7 +194,7 @@ class Moves:
         reach("committed")
         if job_id is None:
             return self._submitted_before(submission)
-        self._bell.ring()
+        self._doorbell.notify_workers()
         reach("rung")
         return Accepted(job_id, Status.PENDING)
 

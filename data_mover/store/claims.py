@@ -24,7 +24,7 @@ from data_mover.domain.errors import (
     UnknownOutcome,
 )
 from data_mover.domain.locations import Endpoint, IfExists
-from data_mover.domain.move_spec import Wanted
+from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.selection import Selection
 from data_mover.domain.states import ARRIVED, SETTLED, FileKind, FileState, Phase, Status
 from data_mover.store import host_health
@@ -41,7 +41,7 @@ SUSPECT_LOSSES = 2
 
 
 @dataclass(frozen=True)
-class Claim(Wanted):
+class Claim(MoveSpec):
     """A job in the hands of one attempt."""
 
     job_id: int
@@ -63,7 +63,7 @@ class Claim(Wanted):
 
 
 @dataclass(frozen=True)
-class Head:
+class Candidate:
     """The job that is next in its lane."""
 
     job_id: int
@@ -90,7 +90,9 @@ class Lost(NamedTuple):
     status: Status
 
 
-def heads(session: Session, worker: Worker, places: Mapping[str, int], last: Claim | None = None) -> list[Head]:
+def candidates(
+    session: Session, worker: Worker, slots: Mapping[str, int], last: Claim | None = None
+) -> list[Candidate]:
     """The jobs that the worker may claim now, the best first: one of each lane whose hosts admit one more.
 
     `places` says how many jobs may run with each host; a host that is not named has one, for a job that is then told
@@ -100,28 +102,42 @@ def heads(session: Session, worker: Worker, places: Mapping[str, int], last: Cla
     states, callers = host_health.states(session), _running_by_caller(session)
     warm = last.host_names if last else frozenset()
     finding_out = any(state.connecting and not state.proven for state in states.values())
-    admitted = [head for head in _heads(session) if _admit(head, states, places)]
+    admitted = [candidate for candidate in _candidates(session) if _admit(candidate, states, slots)]
 
-    def order(head: Head) -> tuple[Any, ...]:
-        unproven = not all(states.get(name, HostState()).proven for name in head.host_names)
-        return finding_out and unproven, head.priority, callers[head.caller], head.host_names != warm, head.job_id
+    def order(candidate: Candidate) -> tuple[Any, ...]:
+        unproven = not all(states.get(name, HostState()).proven for name in candidate.host_names)
+        return (
+            finding_out and unproven,
+            candidate.priority,
+            callers[candidate.caller],
+            candidate.host_names != warm,
+            candidate.job_id,
+        )
 
     return _leaving_suspects_alone(session, worker, sorted(admitted, key=order))
 
 
-def take(session: Session, head: Head, worker: Worker, places: Mapping[str, int], lease_ms: int) -> Claim | None:
+def take(
+    session: Session, candidate: Candidate, worker: Worker, slots: Mapping[str, int], lease_ms: int
+) -> Claim | None:
     """Claims the job, or returns None where it has to wait or somebody else was faster.
 
     One in a transaction: it keeps the rows of both hosts locked, in order of name, so that no two wait for each other.
     A suspect keeps all hosts locked, so that nothing else begins beside it.
     """
-    if head.suspect:
+    if candidate.suspect:
         host_health.lock_all(session)
     else:
-        host_health.lock(session, head.host_names)
-    may = _admit(head, host_health.states(session), places) and _leaving_suspects_alone(session, worker, [head])
-    if may and not _waits_for_its_path(session, head.job_id) and _take(session, head.job_id, worker, lease_ms):
-        return _claim(session, head.job_id)
+        host_health.lock(session, candidate.host_names)
+    may = _admit(candidate, host_health.states(session), slots) and _leaving_suspects_alone(
+        session, worker, [candidate]
+    )
+    if (
+        may
+        and not _waits_for_its_path(session, candidate.job_id)
+        and _take(session, candidate.job_id, worker, lease_ms)
+    ):
+        return _claim(session, candidate.job_id)
     return None
 
 
@@ -132,54 +148,54 @@ def runnable(session: Session) -> bool:
     return session.scalars(statement.limit(1)).one_or_none() is not None
 
 
-def renew(session: Session, held: Claim, lease_ms: int, **progress: Any) -> bool:
+def renew(session: Session, claim: Claim, lease_ms: int, **progress: Any) -> bool:
     """Extends the lease and records progress. False if the job is no longer this attempt's."""
-    return change(session, held, lease_until_ms=now_ms() + lease_ms, **progress)
+    return change(session, claim, lease_until_ms=now_ms() + lease_ms, **progress)
 
 
-def change(session: Session, held: Claim, **values: Any) -> bool:
+def change(session: Session, claim: Claim, **values: Any) -> bool:
     """Changes the job. False if it is no longer this attempt's, or if the caller no longer wants it: nothing but
     `end_cancelled` changes it then."""
-    return _changed(session, update(Job).where(*_mine(held), Job.phase != Phase.CANCELLING).values(**values))
+    return _changed(session, update(Job).where(*_mine(claim), Job.phase != Phase.CANCELLING).values(**values))
 
 
-def is_mine(session: Session, held: Claim) -> bool:
+def is_mine(session: Session, claim: Claim) -> bool:
     """Whether the job is this attempt's still, wanted or not. Its row stays locked until the transaction ends."""
-    return session.scalars(select(Job.id).where(*_mine(held)).with_for_update()).one_or_none() is not None
+    return session.scalars(select(Job.id).where(*_mine(claim)).with_for_update()).one_or_none() is not None
 
 
-def record_phase(session: Session, held: Claim, phase: Phase, **values: Any) -> bool:
+def record_phase(session: Session, claim: Claim, phase: Phase, **values: Any) -> bool:
     """Records the phase. False if the job is no longer this attempt's."""
-    return change(session, held, phase=phase, **values)
+    return change(session, claim, phase=phase, **values)
 
 
-def complete(session: Session, held: Claim) -> bool:
+def complete(session: Session, claim: Claim) -> bool:
     """COMPLETED, all files in their places. False if the job is no longer this attempt's."""
-    return _end(session, held, Status.COMPLETED, code=None, reason=None)
+    return _end(session, claim, Status.COMPLETED, code=None, reason=None)
 
 
-def fail(session: Session, held: Claim, code: str, reason: str) -> bool:
+def fail(session: Session, claim: Claim, code: str, reason: str) -> bool:
     """FAILED, for good, and so are the files that have not arrived. False if the job is no longer this attempt's.
 
     Of many files it is told, too, how many have not arrived.
     """
-    job = session.get_one(Job, held.job_id, populate_existing=True)
+    job = session.get_one(Job, claim.job_id, populate_existing=True)
     missing = job.files_total if job.selection["atomic"] else job.files_total - job.files_done
     if missing and job.files_total > 1:
         reason = f"{missing} of {job.files_total} files have not arrived. {reason}"
-    return _end(session, held, Status.FAILED, code=code, reason=reason)
+    return _end(session, claim, Status.FAILED, code=code, reason=reason)
 
 
-def put_back(session: Session, held: Claim, failure: MoveFailure, wait_ms: int) -> bool:
+def put_back(session: Session, claim: Claim, failure: MoveFailure, wait_ms: int) -> bool:
     """PENDING again after a failure, for another attempt after the wait. False if the job is no longer this
     attempt's."""
     values = {"phase": Phase.WAITING_RETRY, "failures": Job.failures + 1}
-    return _release(session, held, failure, wait_ms, **values)
+    return _release(session, claim, failure, wait_ms, **values)
 
 
-def hand_back(session: Session, held: Claim, cause: DataMoverError, wait_ms: int = 0) -> bool:
+def hand_back(session: Session, claim: Claim, cause: DataMoverError, wait_ms: int = 0) -> bool:
     """PENDING again through no fault of the job: it spends no attempt. False if the job is no longer this attempt's."""
-    return _release(session, held, cause, wait_ms, phase=Phase.WAITING_RETRY if wait_ms else Phase.QUEUED)
+    return _release(session, claim, cause, wait_ms, phase=Phase.WAITING_RETRY if wait_ms else Phase.QUEUED)
 
 
 def cancel(session: Session, job_id: int) -> None:
@@ -199,32 +215,32 @@ def cancel(session: Session, job_id: int) -> None:
         _end_all(session, [job_id], Status.CANCELLED)
 
 
-def why_not(session: Session, held: Claim) -> AttemptEnded:
+def why_not(session: Session, claim: Claim) -> AttemptEnded:
     """Why a change that the attempt wanted to make was not made."""
-    return Cancelled() if _is_cancelling(session, held) else Fenced()
+    return Cancelled() if _is_cancelling(session, claim) else Fenced()
 
 
-def end_cancelled(session: Session, held: Claim) -> bool:
+def end_cancelled(session: Session, claim: Claim) -> bool:
     """CANCELLED, once the attempt has stopped. False if the job is no longer this attempt's, or is still wanted."""
-    if not _is_cancelling(session, held):
+    if not _is_cancelling(session, claim):
         return False
-    _end_all(session, [held.job_id], Status.CANCELLED)
-    _clear_at_once(session, held)
+    _end_all(session, [claim.job_id], Status.CANCELLED)
+    _clear_at_once(session, claim)
     return True
 
 
-def promise(session: Session, held: Claim) -> int:
+def reserve(session: Session, claim: Claim) -> int:
     """Has the job bring what it has to its host, and returns what other running jobs have still to bring there, in
     bytes. Of two that begin at once, the second one counts the first.
 
     The phase stays what it is where the job is no longer this attempt's.
     """
-    host_health.lock(session, [held.destination.host])
-    record_phase(session, held, Phase.TRANSFERRING)
-    return bytes_promised_to(session, held.destination.host, Job.id != held.job_id)
+    host_health.lock(session, [claim.destination.host])
+    record_phase(session, claim, Phase.TRANSFERRING)
+    return bytes_reserved_on(session, claim.destination.host, Job.id != claim.job_id)
 
 
-def bytes_promised_to(session: Session, host: str, *which: ColumnElement[bool]) -> int:
+def bytes_reserved_on(session: Session, host: str, *which: ColumnElement[bool]) -> int:
     """What running jobs have still to bring to the host, as far as they have found out."""
     begun = (Job.status == Status.IN_PROGRESS, Job.phase != Phase.RESOLVING, Job.destination_host == host)
     expected = select(func.coalesce(func.sum(EXPECTED_BYTES), 0)).where(JobFile.job_id == Job.id)
@@ -232,9 +248,9 @@ def bytes_promised_to(session: Session, host: str, *which: ColumnElement[bool]) 
     return sum(max(0, int(each)) for each in session.scalars(select(left).where(*begun, *which)))
 
 
-def remaining_ms(session: Session, held: Claim) -> int:
+def remaining_ms(session: Session, claim: Claim) -> int:
     """How long until the job's deadline; negative once it has passed."""
-    return held.deadline_ms - _now(session)
+    return claim.deadline_ms - _now(session)
 
 
 def take_back_lost(session: Session, lease_ms: int, limit: int) -> list[Lost]:
@@ -273,19 +289,19 @@ def end_overdue(session: Session, limit: int) -> list[int]:
     return [row.id for row in rows]
 
 
-def is_marked(session: Session, held: Claim) -> bool:
+def is_marked(session: Session, claim: Claim) -> bool:
     """Whether an attempt was about to publish, and nobody has found out yet whether it did."""
-    marked = _marked().where(JobFile.job_id == held.job_id).limit(1)
+    marked = _marked().where(JobFile.job_id == claim.job_id).limit(1)
     return session.scalars(marked).one_or_none() is not None
 
 
-def _mine(held: Claim) -> tuple[ColumnElement[bool], ...]:
-    return Job.id == held.job_id, Job.attempt == held.attempt, Job.status == Status.IN_PROGRESS
+def _mine(claim: Claim) -> tuple[ColumnElement[bool], ...]:
+    return Job.id == claim.job_id, Job.attempt == claim.attempt, Job.status == Status.IN_PROGRESS
 
 
-def _is_cancelling(session: Session, held: Claim) -> bool:
+def _is_cancelling(session: Session, claim: Claim) -> bool:
     """The row stays locked until the transaction ends."""
-    cancelling = select(Job.id).where(*_mine(held), Job.phase == Phase.CANCELLING).with_for_update()
+    cancelling = select(Job.id).where(*_mine(claim), Job.phase == Phase.CANCELLING).with_for_update()
     return session.scalars(cancelling).one_or_none() is not None
 
 
@@ -365,13 +381,13 @@ def _let_go(session: Session, ids: Collection[int]) -> None:
     session.execute(update(JobFile).where(*unmarked).values(held=False))
 
 
-def _heads(session: Session) -> list[Head]:
+def _candidates(session: Session) -> list[Candidate]:
     now = _now(session)
     waiting = (Job.lane_id == Lane.id, Job.status == Status.PENDING, _due(Job.not_before_ms, now, LONGEST_WAIT_MS))
-    head = select(Job.id).where(*waiting).order_by(Job.priority, Job.id).limit(1).correlate(Lane).scalar_subquery()
-    rows = session.execute(select(Job.id, Job.priority, Job.losses, Lane).join(Lane, Job.id == head))
+    candidate = select(Job.id).where(*waiting).order_by(Job.priority, Job.id).limit(1).correlate(Lane).scalar_subquery()
+    rows = session.execute(select(Job.id, Job.priority, Job.losses, Lane).join(Lane, Job.id == candidate))
     return [
-        Head(
+        Candidate(
             job_id,
             priority,
             lane.caller,
@@ -389,11 +405,11 @@ def _running_by_caller(session: Session) -> Counter[str]:
     return Counter(dict(rows.all()))
 
 
-def _admit(head: Head, states: Mapping[str, HostState], places: Mapping[str, int]) -> bool:
-    return all(states.get(name, HostState()).admits(places.get(name, 1)) for name in head.host_names)
+def _admit(candidate: Candidate, states: Mapping[str, HostState], slots: Mapping[str, int]) -> bool:
+    return all(states.get(name, HostState()).admits(slots.get(name, 1)) for name in candidate.host_names)
 
 
-def _leaving_suspects_alone(session: Session, worker: Worker, found: Sequence[Head]) -> list[Head]:
+def _leaving_suspects_alone(session: Session, worker: Worker, found: Sequence[Candidate]) -> list[Candidate]:
     """Those of the jobs that may begin beside what runs on the machine: nothing beside a suspect, no suspect beside
     anything. While a suspect waits, nothing new begins, so that its turn comes."""
     beside = session.scalars(
@@ -401,7 +417,7 @@ def _leaving_suspects_alone(session: Session, worker: Worker, found: Sequence[He
             Job.status == Status.IN_PROGRESS, Job.worker.startswith(f"{worker.machine}:", autoescape=True)
         )
     ).all()
-    suspects = [head for head in found if head.suspect]
+    suspects = [candidate for candidate in found if candidate.suspect]
     if any(losses >= SUSPECT_LOSSES for losses in beside) or (suspects and beside):
         return []
     return suspects[:1] or list(found)
@@ -411,8 +427,8 @@ def _waits_for_its_path(session: Session, job_id: int) -> bool:
     """Whether another job holds the final path of its only file, as far as that is known; it then waits a little."""
     other = aliased(JobFile)
     mine = (JobFile.job_id == job_id, Job.files_total == 1)
-    held = select(other.job_id).where(other.place == JobFile.place, other.held, other.job_id != job_id).exists()
-    if session.scalars(select(JobFile.job_id).join(Job).where(*mine, held).limit(1)).one_or_none() is None:
+    claim = select(other.job_id).where(other.place == JobFile.place, other.held, other.job_id != job_id).exists()
+    if session.scalars(select(JobFile.job_id).join(Job).where(*mine, claim).limit(1)).one_or_none() is None:
         return False
     waiting = update(Job).where(Job.id == job_id, Job.status == Status.PENDING)
     session.execute(waiting.values(not_before_ms=now_ms() + PATH_WAIT_MS))
@@ -454,28 +470,28 @@ def _claim(session: Session, job_id: int) -> Claim:
     )
 
 
-def _end(session: Session, held: Claim, status: Status, **values: Any) -> bool:
+def _end(session: Session, claim: Claim, status: Status, **values: Any) -> bool:
     ended = {"phase": None, "lease_until_ms": None, "worker": None, "ended_ms": _now_but_not_before(Job.started_ms)}
-    mine = change(session, held, status=status, **ended, **values)
+    mine = change(session, claim, status=status, **ended, **values)
     if mine:
-        _end_files(session, [held.job_id], status, values)
-        _clear_at_once(session, held)
+        _end_files(session, [claim.job_id], status, values)
+        _clear_at_once(session, claim)
     return mine
 
 
-def _clear_at_once(session: Session, held: Claim) -> None:
+def _clear_at_once(session: Session, claim: Claim) -> None:
     """The attempt has ended the job and stopped: nobody writes what it could not clear."""
-    session.execute(update(TemporaryFile).where(TemporaryFile.job_id == held.job_id).values(not_before_ms=now_ms()))
+    session.execute(update(TemporaryFile).where(TemporaryFile.job_id == claim.job_id).values(not_before_ms=now_ms()))
 
 
-def _release(session: Session, held: Claim, cause: DataMoverError, wait_ms: int, **values: Any) -> bool:
+def _release(session: Session, claim: Claim, cause: DataMoverError, wait_ms: int, **values: Any) -> bool:
     waiting = {"lease_until_ms": None, "worker": None, "bytes_per_second": None}
     code = cause.code if isinstance(cause, MoveFailure) else None
     told = {"code": code, "reason": str(cause) or None}
     due = now_ms() + wait_ms
-    mine = change(session, held, status=Status.PENDING, not_before_ms=due, **waiting, **told, **values)
+    mine = change(session, claim, status=Status.PENDING, not_before_ms=due, **waiting, **told, **values)
     if mine:
-        _let_go(session, [held.job_id])
+        _let_go(session, [claim.job_id])
     return mine
 
 

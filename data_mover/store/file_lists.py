@@ -32,37 +32,39 @@ class PlannedFile:
     reason: str | None = None
 
 
-def record_planned(session: Session, held: Claim, path: str, first_number: int, planned: Sequence[PlannedFile]) -> bool:
+def record_planned(
+    session: Session, claim: Claim, path: str, first_number: int, planned: Sequence[PlannedFile]
+) -> bool:
     """Records where the move goes, for all attempts to come, and the next of its files. What was listed before, and
     came to no end, is forgotten with the first. False if the job is no longer this attempt's.
 
     NameConflict where two have the same final path.
     """
-    mine = change(session, held, path=path)
+    mine = change(session, claim, path=path)
     if mine and first_number == 0:
-        session.execute(delete(JobFile).where(JobFile.job_id == held.job_id))
+        session.execute(delete(JobFile).where(JobFile.job_id == claim.job_id))
     if mine and planned:
-        rows = [_row(held, number, each) for number, each in enumerate(planned, first_number)]
+        rows = [_row(claim, number, each) for number, each in enumerate(planned, first_number)]
         try:
             with session.begin_nested():
                 session.execute(insert(JobFile), rows)
         except IntegrityError as error:
-            raise NameConflict(_conflict(session, held, [each.path for each in planned])) from error
+            raise NameConflict(_conflict(session, claim, [each.path for each in planned])) from error
     return mine
 
 
-def record_plan(session: Session, held: Claim, path: str, first_number: int, planned: Sequence[PlannedFile]) -> bool:
+def record_plan(session: Session, claim: Claim, path: str, first_number: int, planned: Sequence[PlannedFile]) -> bool:
     """Records the last files of the job, as `record_planned` does; from now on all are on record.
 
     Of those that the job which this one does again has brought to their places, the proofs are taken over.
     """
-    if not record_planned(session, held, path, first_number, planned):
+    if not record_planned(session, claim, path, first_number, planned):
         return False
-    files = (JobFile.job_id == held.job_id, JobFile.kind == FileKind.FILE)
+    files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE)
     total = session.scalars(select(func.count()).where(*files)).one()
-    change(session, held, planned=True, files_total=total, files_done=0, bytes_total=bytes_total(held))
-    if held.retry_of is not None:
-        _take_proofs_over(session, held, held.retry_of)
+    change(session, claim, planned=True, files_total=total, files_done=0, bytes_total=bytes_total(claim))
+    if claim.retry_of is not None:
+        _take_proofs_over(session, claim, claim.retry_of)
     return True
 
 
@@ -78,31 +80,31 @@ def path_of(session: Session, job_id: int, like: Claim) -> str | None:
     return job.path if same else None
 
 
-def bytes_total(held: Claim) -> ScalarSelect[int | None]:
+def bytes_total(claim: Claim) -> ScalarSelect[int | None]:
     """What all files of the job have together, if every one tells its size that has not failed before it could."""
     known = case((func.count() == func.count(JobFile.size_bytes), func.coalesce(func.sum(JobFile.size_bytes), 0)))
     tells = or_(JobFile.state != FileState.FAILED, JobFile.size_bytes.is_not(None))
-    files = (JobFile.job_id == held.job_id, JobFile.kind == FileKind.FILE, tells)
+    files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE, tells)
     return select(known).where(*files).scalar_subquery()
 
 
-def _take_proofs_over(session: Session, held: Claim, job_id: int) -> None:
+def _take_proofs_over(session: Session, claim: Claim, job_id: int) -> None:
     """Whether what was proven then is there still, and still right, is for the attempt to find out."""
     before = aliased(JobFile)
     same = (before.job_id == job_id, before.path == JobFile.path, before.state.in_(ARRIVED))
     names = ("sha256", "verified", "source_modified_at", "source_version")
     proofs = {name: select(getattr(before, name)).where(*same).scalar_subquery() for name in names}
-    files = (JobFile.job_id == held.job_id, JobFile.kind == FileKind.FILE, JobFile.state == FileState.PENDING)
+    files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE, JobFile.state == FileState.PENDING)
     session.execute(update(JobFile).where(*files).values(proofs))
 
 
-def _row(held: Claim, number: int, planned: PlannedFile) -> dict[str, object]:
+def _row(claim: Claim, number: int, planned: PlannedFile) -> dict[str, object]:
     state = FileState.FAILED if planned.code else FileState.PENDING
-    return {"job_id": held.job_id, "number": number, "state": state, "held": False, **asdict(planned)}
+    return {"job_id": claim.job_id, "number": number, "state": state, "held": False, **asdict(planned)}
 
 
-def _conflict(session: Session, held: Claim, paths: Sequence[str | None]) -> str:
+def _conflict(session: Session, claim: Claim, paths: Sequence[str | None]) -> str:
     """Host and path that two files would have."""
-    taken = set(session.scalars(select(JobFile.path).where(JobFile.job_id == held.job_id, JobFile.path.in_(paths))))
+    taken = set(session.scalars(select(JobFile.path).where(JobFile.job_id == claim.job_id, JobFile.path.in_(paths))))
     twice = [path for number, path in enumerate(paths) if path and (path in taken or path in paths[:number])]
-    return str(Endpoint(held.destination.host, twice[0] if twice else "?"))
+    return str(Endpoint(claim.destination.host, twice[0] if twice else "?"))

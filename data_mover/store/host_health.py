@@ -43,9 +43,9 @@ class HostState:
     #: cannot be reached, or is paused
     blocked: bool = False
 
-    def admits(self, places: int) -> bool:
+    def admits(self, slots: int) -> bool:
         """Whether one more job may run with the host, which takes `places` at a time."""
-        return not self.blocked and self.running < places and (self.proven or not self.connecting)
+        return not self.blocked and self.running < slots and (self.proven or not self.connecting)
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,7 @@ class TemporaryFile(Base):
     not_before_ms: Mapped[int] = mapped_column(BigInteger)
 
 
-class Question(Base):
+class PlanRequest(Base):
     """What a caller wants to know of a move before it is asked for, and how far the answer is."""
 
     __tablename__ = "questions"

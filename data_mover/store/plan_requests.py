@@ -13,11 +13,11 @@ from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import failure_of
-from data_mover.domain.move_spec import Wanted
+from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.states import Phase
 from data_mover.store import host_health
 from data_mover.store.database import insert_if_absent, now_ms
-from data_mover.store.models import Question
+from data_mover.store.models import PlanRequest
 
 #: so long a question is worked on after its caller has asked last
 KEPT_MS = 60_000
@@ -56,7 +56,7 @@ class PlanReport:
     failures: list[ExpectedFailure] = field(default_factory=list)
     #: what the destination has room for, and what running moves will still take of it
     bytes_free: int | None = None
-    bytes_promised: int = 0
+    bytes_reserved: int = 0
     #: whether the destination lets this service write there
     writable: bool | None = None
     #: why the move would fail or wait; None where nothing was found
@@ -73,36 +73,36 @@ class PlanReport:
         self.who_can_fix = failure.who_can_fix if failure else None
 
 
-class Taken(NamedTuple):
+class PlanClaim(NamedTuple):
     """A question in the hands of one worker."""
 
     id: int
     #: how often it was taken; a later worker's number is higher
     number: int
-    wanted: Wanted
+    wanted: MoveSpec
 
 
 _REPORT = TypeAdapter(PlanReport)
 
 
-def ask(session: Session, caller: str, wanted: Wanted) -> int:
+def ask(session: Session, caller: str, wanted: MoveSpec) -> int:
     """Puts the question on record, or asks again what the caller has asked already. Returns its id."""
     host_health.know(session, wanted.host_names)
     struct = wanted.as_struct()
     digest = hashlib.sha256(json.dumps(struct, sort_keys=True).encode()).hexdigest()
     row = {"caller": caller, "digest": digest, "wanted": struct, "asked_ms": now_ms(), "taken": 0, "answered": False}
-    insert_if_absent(session, Question, row)
-    same = (Question.caller == caller, Question.digest == digest)
-    return session.scalars(update(Question).where(*same).values(asked_ms=now_ms()).returning(Question.id)).one()
+    insert_if_absent(session, PlanRequest, row)
+    same = (PlanRequest.caller == caller, PlanRequest.digest == digest)
+    return session.scalars(update(PlanRequest).where(*same).values(asked_ms=now_ms()).returning(PlanRequest.id)).one()
 
 
 def told(session: Session, question: int) -> PlanReport | None:
     """How far the answer is. None if the question is no longer on record."""
-    row = session.get(Question, question)
+    row = session.get(PlanRequest, question)
     if row is None:
         return None
     report = PlanReport() if row.report is None else _REPORT.validate_python(row.report)
-    wanted = Wanted.from_struct(row.wanted)
+    wanted = MoveSpec.from_struct(row.wanted)
     report.sources = [source.as_shown() for source in wanted.sources]
     report.destination = wanted.destination.as_struct()
     return report
@@ -110,53 +110,53 @@ def told(session: Session, question: int) -> PlanReport | None:
 
 def forget(session: Session, question: int) -> None:
     """The caller has the answer."""
-    session.execute(delete(Question).where(Question.id == question))
+    session.execute(delete(PlanRequest).where(PlanRequest.id == question))
 
 
 def forget_abandoned(session: Session) -> None:
     """Those whose callers have not asked again."""
-    session.execute(delete(Question).where(~_is_asked()))
+    session.execute(delete(PlanRequest).where(~_is_asked()))
 
 
 def waiting(session: Session) -> bool:
     """Whether there is anything for `take`."""
-    return session.scalars(select(Question.id).where(*_open()).limit(1)).one_or_none() is not None
+    return session.scalars(select(PlanRequest.id).where(*_open()).limit(1)).one_or_none() is not None
 
 
-def take(session: Session, lease_ms: int) -> Taken | None:
+def take(session: Session, lease_ms: int) -> PlanClaim | None:
     """The question that has waited longest, which nobody else is given for as long as a lease lasts."""
-    statement = select(Question).where(*_open()).order_by(Question.id).limit(1)
+    statement = select(PlanRequest).where(*_open()).order_by(PlanRequest.id).limit(1)
     row = session.scalars(statement.with_for_update(skip_locked=True)).one_or_none()
     if row is None:
         return None
     row.taken += 1
     row.lease_until_ms = session.scalars(select(now_ms())).one() + lease_ms
-    return Taken(row.id, row.taken, Wanted.from_struct(row.wanted))
+    return PlanClaim(row.id, row.taken, MoveSpec.from_struct(row.wanted))
 
 
-def tell(session: Session, taken: Taken, report: PlanReport, lease_ms: int) -> bool:
+def tell(session: Session, taken: PlanClaim, report: PlanReport, lease_ms: int) -> bool:
     """Records how far the answer is. False if nobody wants to know any more, or another worker has the question."""
     struct: Any = _REPORT.dump_python(report, mode="json")
     values = {"report": struct, "answered": report.complete, "lease_until_ms": now_ms() + lease_ms}
     return _changed(session, taken, values, _is_asked())
 
 
-def hand_back(session: Session, taken: Taken) -> None:
+def hand_back(session: Session, taken: PlanClaim) -> None:
     """Leaves the question to another worker."""
     _changed(session, taken, {"lease_until_ms": None})
 
 
-def _changed(session: Session, taken: Taken, values: dict[str, Any], *which: ColumnElement[bool]) -> bool:
-    mine = (Question.id == taken.id, Question.taken == taken.number, ~Question.answered)
-    statement = update(Question).where(*mine, *which).values(values).execution_options(synchronize_session=False)
-    return session.scalars(statement.returning(Question.id)).one_or_none() is not None
+def _changed(session: Session, taken: PlanClaim, values: dict[str, Any], *which: ColumnElement[bool]) -> bool:
+    mine = (PlanRequest.id == taken.id, PlanRequest.taken == taken.number, ~PlanRequest.answered)
+    statement = update(PlanRequest).where(*mine, *which).values(values).execution_options(synchronize_session=False)
+    return session.scalars(statement.returning(PlanRequest.id)).one_or_none() is not None
 
 
 def _open() -> tuple[ColumnElement[bool], ...]:
-    free = or_(Question.lease_until_ms.is_(None), Question.lease_until_ms <= now_ms())
-    return _is_asked(), ~Question.answered, free
+    free = or_(PlanRequest.lease_until_ms.is_(None), PlanRequest.lease_until_ms <= now_ms())
+    return _is_asked(), ~PlanRequest.answered, free
 
 
 def _is_asked() -> ColumnElement[bool]:
     """Clocks jump: what was asked later than now was not asked of late."""
-    return Question.asked_ms.between(now_ms() - KEPT_MS, now_ms() + KEPT_MS)
+    return PlanRequest.asked_ms.between(now_ms() - KEPT_MS, now_ms() + KEPT_MS)

@@ -14,7 +14,7 @@ from data_mover.store.models import Job, JobFile, TemporaryFile
 
 
 @dataclass(frozen=True)
-class RecordedLeftover:
+class RecordedTemporaryFile:
     """What must not stay on a host, of a job that goes on without it or has ended."""
 
     job_id: int
@@ -28,9 +28,9 @@ class RecordedLeftover:
     checkpoint: dict[str, Any] | None
 
 
-def record_leftover(
+def record_temporary_file(
     session: Session,
-    held: Claim,
+    claim: Claim,
     number: int | None,
     kind: FileKind,
     path: str,
@@ -42,16 +42,16 @@ def record_leftover(
 
     Once the job has ended, the file is left alone for two leases more: whoever is fenced has stopped by then.
     """
-    mine = renew(session, held, lease_ms)
+    mine = renew(session, claim, lease_ms)
     if mine:
         now = session.scalars(select(now_ms())).one()
         session.add(
             TemporaryFile(
-                job_id=held.job_id,
+                job_id=claim.job_id,
                 file_number=number,
                 kind=kind,
-                attempt=held.attempt,
-                host=held.destination.host,
+                attempt=claim.attempt,
+                host=claim.destination.host,
                 path=path,
                 restores=restores,
                 checkpoint=checkpoint,
@@ -61,55 +61,58 @@ def record_leftover(
     return mine
 
 
-def record_checkpoint(session: Session, held: Claim, path: str, checkpoint: dict[str, Any], lease_ms: int) -> bool:
+def record_checkpoint(session: Session, claim: Claim, path: str, checkpoint: dict[str, Any], lease_ms: int) -> bool:
     """Records how far the copy into a temporary file has come. False if the job is no longer this attempt's."""
-    mine = renew(session, held, lease_ms)
+    mine = renew(session, claim, lease_ms)
     if mine:
-        file = (TemporaryFile.host == held.destination.host, TemporaryFile.path == path)
+        file = (TemporaryFile.host == claim.destination.host, TemporaryFile.path == path)
         session.execute(
-            update(TemporaryFile).where(TemporaryFile.job_id == held.job_id, *file).values(checkpoint=checkpoint)
+            update(TemporaryFile).where(TemporaryFile.job_id == claim.job_id, *file).values(checkpoint=checkpoint)
         )
     return mine
 
 
-def leftovers_of(session: Session, held: Claim) -> list[RecordedLeftover]:
+def leftovers_of(session: Session, claim: Claim) -> list[RecordedTemporaryFile]:
     """What earlier attempts at the job may have left, the oldest first."""
-    earlier = (TemporaryFile.job_id == held.job_id, TemporaryFile.attempt < held.attempt)
-    return [_leftover(row) for row in session.scalars(select(TemporaryFile).where(*earlier).order_by(TemporaryFile.id))]
+    earlier = (TemporaryFile.job_id == claim.job_id, TemporaryFile.attempt < claim.attempt)
+    return [
+        _temporary_file(row)
+        for row in session.scalars(select(TemporaryFile).where(*earlier).order_by(TemporaryFile.id))
+    ]
 
 
-def trees_of(session: Session, held: Claim) -> list[str]:
+def trees_of(session: Session, claim: Claim) -> list[str]:
     """Where the folder of the job may be that shall appear at once, the newest place first. What is made by attempts
     older than the one that has it, for they may only have been held up, is worth nothing."""
-    has_it = select(JobFile.attempt).where(*top_directory(held)).scalar_subquery()
-    mine = (TemporaryFile.job_id == held.job_id, TemporaryFile.kind == FileKind.DIRECTORY)
+    has_it = select(JobFile.attempt).where(*top_directory(claim)).scalar_subquery()
+    mine = (TemporaryFile.job_id == claim.job_id, TemporaryFile.kind == FileKind.DIRECTORY)
     trees = select(TemporaryFile.path).where(*mine, TemporaryFile.attempt >= has_it)
     return list(session.scalars(trees.order_by(TemporaryFile.id.desc())))
 
 
-def record_tree_taken(session: Session, held: Claim, tree: str, lease_ms: int) -> bool:
+def record_tree_taken(session: Session, claim: Claim, tree: str, lease_ms: int) -> bool:
     """Records that the folder has a new name; what is on record within it has moved with it. All names that a folder
     ever has are of the same length, and stay on record. False if the job is no longer this attempt's."""
-    mine = renew(session, held, lease_ms)
+    mine = renew(session, claim, lease_ms)
     if mine:
-        within = (TemporaryFile.job_id == held.job_id, TemporaryFile.kind == FileKind.FILE)
+        within = (TemporaryFile.job_id == claim.job_id, TemporaryFile.kind == FileKind.FILE)
         moved = tree + func.substr(TemporaryFile.path, len(tree) + 1)
         session.execute(update(TemporaryFile).where(*within).values(path=moved))
-        have_tree(session, held)
+        have_tree(session, claim)
     return mine
 
 
-def have_tree(session: Session, held: Claim) -> None:
+def have_tree(session: Session, claim: Claim) -> None:
     """From now on the folder is this attempt's."""
-    session.execute(update(JobFile).where(*top_directory(held)).values(attempt=held.attempt))
+    session.execute(update(JobFile).where(*top_directory(claim)).values(attempt=claim.attempt))
 
 
-def top_directory(held: Claim) -> tuple[ColumnElement[bool], ...]:
+def top_directory(claim: Claim) -> tuple[ColumnElement[bool], ...]:
     """The directory that all files of the job go into, if there is one."""
-    return JobFile.job_id == held.job_id, JobFile.number == 0, JobFile.kind == FileKind.DIRECTORY
+    return JobFile.job_id == claim.job_id, JobFile.number == 0, JobFile.kind == FileKind.DIRECTORY
 
 
-def take_leftovers(session: Session, limit: int, wait_ms: int) -> list[RecordedLeftover]:
+def claim_temporary_files(session: Session, limit: int, wait_ms: int) -> list[RecordedTemporaryFile]:
     """Temporary files of jobs that have ended, whose time has come; nobody else is given them for `wait_ms`.
 
     Those of live jobs are left to the next attempt, which learns from them whether an earlier one has published.
@@ -119,16 +122,16 @@ def take_leftovers(session: Session, limit: int, wait_ms: int) -> list[RecordedL
     rows = list(session.scalars(statement.limit(limit).with_for_update(skip_locked=True, of=TemporaryFile)))
     for row in rows:
         row.not_before_ms = now + wait_ms
-    return [_leftover(row) for row in rows]
+    return [_temporary_file(row) for row in rows]
 
 
-def leftovers_due(session: Session) -> bool:
+def temporary_files_due(session: Session) -> bool:
     """Whether there is anything for `take_leftovers`."""
     statement = _clearable(session).where(TemporaryFile.not_before_ms <= now_ms())
     return session.scalars(statement.limit(1)).first() is not None
 
 
-def forget_leftover(session: Session, host: str, path: str) -> None:
+def forget_temporary_file(session: Session, host: str, path: str) -> None:
     """The file is known to be gone, or to be where it belongs."""
     session.execute(delete(TemporaryFile).where(TemporaryFile.host == host, TemporaryFile.path == path))
 
@@ -139,8 +142,8 @@ def _clearable(session: Session) -> Select[TemporaryFile]:
     return ended.where(TemporaryFile.host.not_in(host_health.blocks(session)))
 
 
-def _leftover(row: TemporaryFile) -> RecordedLeftover:
-    return RecordedLeftover(
+def _temporary_file(row: TemporaryFile) -> RecordedTemporaryFile:
+    return RecordedTemporaryFile(
         job_id=row.job_id,
         file_number=row.file_number,
         host=row.host,

@@ -2,17 +2,17 @@
 
 from data_mover.transfer.cleanup import clear
 from data_mover.transfer.listing import Item, list_source, target_path
-from data_mover.transfer.recorder import Watch
+from data_mover.transfer.recorder import Recorder
 from data_mover.transfer.stages import move_file
-from data_mover.transfer.tasks import Checkpoint, Leftover, Order, Proof
+from data_mover.transfer.tasks import Checkpoint, FileTask, Proof, TemporaryFile
 
 __all__ = [
     "Checkpoint",
+    "FileTask",
     "Item",
-    "Leftover",
-    "Order",
     "Proof",
-    "Watch",
+    "Recorder",
+    "TemporaryFile",
     "clear",
     "list_source",
     "move_file",

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from data_mover.backends.api import Facts, Writer
+from data_mover.backends.api import FileStat, Writer
 from data_mover.transfer.hashing import Hashed
 from data_mover.transfer.tasks import Checkpoint
 
@@ -14,7 +14,9 @@ CHECKPOINT_SECONDS = 10
 class Checkpoints:
     """Asks the writer to bring to disk what it has, and reports what is there; the bytes go on meanwhile."""
 
-    def __init__(self, writer: Writer, source: Facts, every_bytes: int, report: Callable[[Checkpoint], None]) -> None:
+    def __init__(
+        self, writer: Writer, source: FileStat, every_bytes: int, report: Callable[[Checkpoint], None]
+    ) -> None:
         self._writer = writer
         self._source = source
         self._every_bytes = every_bytes

@@ -3,42 +3,43 @@
 from contextlib import closing, suppress
 from posixpath import join
 
-from data_mover.backends.api import Files, Kind
+from data_mover.backends.api import Files
 from data_mover.domain.errors import ConnectionLost, MoveFailure, PermissionRefused, Stalled
-from data_mover.transfer.recorder import Watch
-from data_mover.transfer.tasks import Leftover
+from data_mover.domain.states import FileKind
+from data_mover.transfer.recorder import Recorder
+from data_mover.transfer.tasks import TemporaryFile
 
 
-def clear(files: Files, leftover: Leftover) -> None:
+def clear(files: Files, temporary_file: TemporaryFile) -> None:
     """Removes the file, or the directory with all that is in it; an old file that was put aside goes back, unless
     another one is in its place."""
-    if leftover.kind is Kind.DIRECTORY:
-        _remove_tree(files, leftover.path)
-    elif leftover.restores is None or files.facts(leftover.restores) is not None:
-        _remove(files, leftover.path)
-    elif files.facts(leftover.path) is not None:
-        files.rename(leftover.path, leftover.restores)
+    if temporary_file.kind is FileKind.DIRECTORY:
+        _remove_tree(files, temporary_file.path)
+    elif temporary_file.restores is None or files.stat(temporary_file.restores) is not None:
+        _remove(files, temporary_file.path)
+    elif files.stat(temporary_file.path) is not None:
+        files.rename(temporary_file.path, temporary_file.restores)
 
 
 def _remove_tree(files: Files, path: str) -> None:
     """A directory that is not there is fine. It may have the mode of one that nobody may write to."""
-    if files.facts(path) is None:
+    if files.stat(path) is None:
         return
     with suppress(PermissionRefused):
-        files.finish_directory(path, 0o700, None)
-    with closing(files.entries(path)) as entries:
+        files.set_attributes(path, 0o700, None)
+    with closing(files.list(path)) as entries:
         for entry in entries:
-            if entry.kind is Kind.DIRECTORY:
+            if entry.kind is FileKind.DIRECTORY:
                 _remove_tree(files, join(path, entry.name))
             else:
                 files.remove(join(path, entry.name))
     files.remove_directory(path)
 
 
-def settle(destination: Files, leftover: Leftover, watch: Watch) -> None:
+def settle(destination: Files, temporary_file: TemporaryFile, recorder: Recorder) -> None:
     """Clears it, and takes it off the record."""
-    clear(destination, leftover)
-    watch.gone(leftover)
+    clear(destination, temporary_file)
+    recorder.gone(temporary_file)
 
 
 def _remove(files: Files, path: str) -> None:
@@ -48,5 +49,5 @@ def _remove(files: Files, path: str) -> None:
     except (ConnectionLost, Stalled):
         raise
     except MoveFailure:
-        if files.facts(path) is not None:
+        if files.stat(path) is not None:
             raise

@@ -7,7 +7,7 @@ from data_mover.backends.api import Writer
 from data_mover.domain.fault_points import passing
 from data_mover.transfer.checkpoints import Checkpoints
 from data_mover.transfer.hashing import Hashed
-from data_mover.transfer.recorder import Watch
+from data_mover.transfer.recorder import Recorder
 
 LONGEST_SLEEP_SECONDS = 0.5
 
@@ -23,9 +23,9 @@ class Copied:
 class Throttle:
     """Holds a transfer to a rate on average, and gives signs of life while it waits. None as the rate is no limit."""
 
-    def __init__(self, bytes_per_second: int | None, watch: Watch) -> None:
+    def __init__(self, bytes_per_second: int | None, recorder: Recorder) -> None:
         self._rate = bytes_per_second
-        self._watch = watch
+        self._recorder = recorder
         self._began = time.monotonic()
         self._passed_bytes = 0
 
@@ -37,20 +37,20 @@ class Throttle:
         due = self._began + self._passed_bytes / self._rate
         while (ahead_seconds := due - time.monotonic()) > 0:
             time.sleep(min(ahead_seconds, LONGEST_SLEEP_SECONDS))
-            self._watch.alive()
+            self._recorder.alive()
 
 
-def reread(read: Hashed, end_bytes: int, throttle: Throttle, watch: Watch) -> None:
+def reread(read: Hashed, end_bytes: int, throttle: Throttle, recorder: Recorder) -> None:
     """Reads what an earlier attempt has copied, and sends nothing."""
     for block in read.until(end_bytes):
         throttle.passed(len(block))
-        watch.alive()
+        recorder.alive()
 
 
-def copy(read: Hashed, writer: Writer, checkpoints: Checkpoints, throttle: Throttle, watch: Watch) -> None:
+def copy(read: Hashed, writer: Writer, checkpoints: Checkpoints, throttle: Throttle, recorder: Recorder) -> None:
     """Copies what has not been read yet; whether the destination has it all is told by the writer's commit."""
     for block in passing(read.rest()):
         writer.write(block)
         throttle.passed(len(block))
         checkpoints.look(read)
-        watch.moved(writer.acknowledged_bytes)
+        recorder.moved(writer.acknowledged_bytes)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 from posixpath import join
 from typing import Self
 
-from data_mover.backends.api import Entry, Facts, Files, Kind, Source
+from data_mover.backends.api import Entry, Files, FileStat, Source
 from data_mover.domain.errors import BadName, IsADirectory, MoveFailure, NoSuchFile, NotADirectory, NotARegularFile
 from data_mover.domain.locations import MAX_PATH_BYTES, MAX_SEGMENT_BYTES
 from data_mover.domain.selection import Links, Selection
+from data_mover.domain.states import FileKind
 from data_mover.transfer.names import is_temporary
 
 
@@ -16,7 +17,7 @@ from data_mover.transfer.names import is_temporary
 class Item:
     """A file to move, a directory to make, or one of them that cannot be, and why."""
 
-    kind: Kind
+    kind: FileKind
     source_path: str
     #: the path below the source, or the base name of a source that is a file
     name: str
@@ -26,7 +27,7 @@ class Item:
     failure: MoveFailure | None = None
 
     @classmethod
-    def of(cls, path: str, name: str, found: Facts | Entry) -> Self:
+    def of(cls, path: str, name: str, found: FileStat | Entry) -> Self:
         return cls(found.kind, path, name, found.size_bytes, found.mode, found.modified_at)
 
 
@@ -38,8 +39,8 @@ def target_path(sources: Sequence[tuple[Source, str]], destination: Files, asked
     directory.
     """
     path = asked_path.rstrip("/") or "/"
-    there = destination.facts(path)
-    receives = asked_path.endswith("/") or (there is not None and there.kind is Kind.DIRECTORY)
+    there = destination.stat(path)
+    receives = asked_path.endswith("/") or (there is not None and there.kind is FileKind.DIRECTORY)
     if len(sources) > 1:
         if not receives:
             raise NotADirectory(destination.named(path))
@@ -47,7 +48,7 @@ def target_path(sources: Sequence[tuple[Source, str]], destination: Files, asked
     [(source, source_path)] = sources
     if receives:
         path = join(path, source.name(source_path)).rstrip("/") or "/"
-        there = destination.facts(path)
+        there = destination.stat(path)
     if there is not None:
         _require_same_kind(source, source_path, destination, path, there)
     return path
@@ -58,11 +59,11 @@ def list_source(source: Source, path: str, selection: Selection) -> Iterator[Ite
 
     What cannot be moved is an item with a failure; where that is the source itself, the failure is raised.
     """
-    facts = _facts(source, path)
-    if facts.kind is Kind.DIRECTORY:
-        yield from _walk(source, path, facts, selection)
+    file_stat = _stat(source, path)
+    if file_stat.kind is FileKind.DIRECTORY:
+        yield from _walk(source, path, file_stat, selection)
     elif selection.takes(name := source.name(path)):
-        yield Item.of(path, name, facts)
+        yield Item.of(path, name, file_stat)
 
 
 @dataclass
@@ -84,23 +85,23 @@ class _Directory:
             yield self.item
 
 
-def _require_same_kind(source: Source, source_path: str, destination: Files, path: str, there: Facts) -> None:
-    is_folder = _facts(source, source_path).kind is Kind.DIRECTORY
-    if is_folder and there.kind is not Kind.DIRECTORY:
+def _require_same_kind(source: Source, source_path: str, destination: Files, path: str, there: FileStat) -> None:
+    is_folder = _stat(source, source_path).kind is FileKind.DIRECTORY
+    if is_folder and there.kind is not FileKind.DIRECTORY:
         raise NotADirectory(destination.named(path))
-    if not is_folder and there.kind is Kind.DIRECTORY:
+    if not is_folder and there.kind is FileKind.DIRECTORY:
         raise IsADirectory(destination.named(path))
 
 
-def _walk(source: Source, path: str, facts: Facts, selection: Selection) -> Iterator[Item]:
+def _walk(source: Source, path: str, file_stat: FileStat, selection: Selection) -> Iterator[Item]:
     """Without patterns every directory counts, else those in which a file is wanted."""
-    top = _Directory(Item.of(path, "", facts), None, _real_paths(source, path, selection, frozenset()))
+    top = _Directory(Item.of(path, "", file_stat), None, _real_paths(source, path, selection, frozenset()))
     waiting = [top]
     while waiting:
         directory = waiting.pop()
         try:
             for item, real_paths in _children(source, directory, selection):
-                if item.kind is Kind.DIRECTORY and item.failure is None:
+                if item.kind is FileKind.DIRECTORY and item.failure is None:
                     waiting.append(_Directory(item, directory, real_paths))
                 elif selection.takes(item.name):
                     yield from directory.untold()
@@ -117,54 +118,54 @@ def _walk(source: Source, path: str, facts: Facts, selection: Selection) -> Iter
 
 def _children(source: Source, directory: _Directory, selection: Selection) -> Iterator[tuple[Item, frozenset[str]]]:
     """What a directory holds, without the temporary files of other moves; directories with their real paths."""
-    for entry in source.entries(directory.item.source_path):
+    for entry in source.list(directory.item.source_path):
         if is_temporary(entry.name):
             continue
         name, path = join(directory.item.name, entry.name), join(directory.item.source_path, entry.name)
-        if entry.kind is Kind.LINK and selection.links is Links.SKIP:
+        if entry.kind is FileKind.LINK and selection.links is Links.SKIP:
             continue
         try:
             _require_usable(source, entry.name, path)
-            found = _followed(source, path, selection) if entry.kind is Kind.LINK else entry
-            if found.kind not in (Kind.FILE, Kind.DIRECTORY):
+            found = _followed(source, path, selection) if entry.kind is FileKind.LINK else entry
+            if found.kind not in (FileKind.FILE, FileKind.DIRECTORY):
                 raise NotARegularFile(source.named(path))
             real_paths = frozenset[str]()
-            if found.kind is Kind.DIRECTORY:
+            if found.kind is FileKind.DIRECTORY:
                 real_paths = _real_paths(source, path, selection, directory.real_paths)
         except MoveFailure as failure:
             if failure.retryable:
                 raise
-            yield Item(Kind.FILE, _readable(path), _readable(name), failure=failure), frozenset()
+            yield Item(FileKind.FILE, _readable(path), _readable(name), failure=failure), frozenset()
         else:
             yield Item.of(path, name, found), real_paths
 
 
-def _followed(source: Source, path: str, selection: Selection) -> Facts:
+def _followed(source: Source, path: str, selection: Selection) -> FileStat:
     if selection.links is Links.REFUSE:
         raise NotARegularFile(f"{source.named(path)} is a link")
-    return _facts(source, path)
+    return _stat(source, path)
 
 
 def _real_paths(source: Source, path: str, selection: Selection, above: frozenset[str]) -> frozenset[str]:
     """NotARegularFile where a link leads back to a directory that it is in."""
     if selection.links is not Links.FOLLOW:
         return frozenset()
-    real = source.real(path)
+    real = source.realpath(path)
     if real in above:
         raise NotARegularFile(f"{source.named(path)} is a link that leads back to a directory above it")
     return above | {real}
 
 
-def _facts(source: Source, path: str) -> Facts:
+def _stat(source: Source, path: str) -> FileStat:
     """NoSuchFile, NotARegularFile. What can only be a file is not asked about."""
     if not source.has_directories:
-        return Facts(Kind.FILE, None, None)
-    facts = source.facts(path)
-    if facts is None:
+        return FileStat(FileKind.FILE, None, None)
+    file_stat = source.stat(path)
+    if file_stat is None:
         raise NoSuchFile(source.named(path))
-    if facts.kind not in (Kind.FILE, Kind.DIRECTORY):
+    if file_stat.kind not in (FileKind.FILE, FileKind.DIRECTORY):
         raise NotARegularFile(source.named(path))
-    return facts
+    return file_stat
 
 
 def _require_usable(source: Source, name: str, path: str) -> None:

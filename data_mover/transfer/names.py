@@ -7,7 +7,7 @@ from posixpath import dirname, join
 from data_mover.backends.api import Files
 from data_mover.domain.errors import ChecksumMismatch, NoSpace
 from data_mover.domain.urls import without_query
-from data_mover.transfer.tasks import Order
+from data_mover.transfer.tasks import FileTask
 
 TEMPORARY_PREFIX = ".data_mover-"
 #: a new file, an old one aside, a folder that is being built, and the mark of an object store beside a new file
@@ -38,17 +38,17 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY_NAME.fullmatch(name) is not None
 
 
-def require_space(order: Order, destination: Files, size_bytes: int | None) -> None:
+def require_space(task: FileTask, destination: Files, size_bytes: int | None) -> None:
     """NoSpace if the destination tells that the file cannot fit, or not beside what else is on its way there."""
-    if size_bytes is None or order.promised_bytes is None:
+    if size_bytes is None or task.promised_bytes is None:
         return
-    free = destination.free_bytes(dirname(order.path))
-    if free is not None and free < size_bytes + order.promised_bytes:
-        others = f", and {order.promised_bytes} more are on their way there" if order.promised_bytes else ""
+    free = destination.free_bytes(dirname(task.path))
+    if free is not None and free < size_bytes + task.promised_bytes:
+        others = f", and {task.promised_bytes} more are on their way there" if task.promised_bytes else ""
         raise NoSpace(f"{destination.host} has {free} bytes free, the file has {size_bytes}{others}")
 
 
-def require_checksum(order: Order, sha256: str) -> None:
+def require_checksum(task: FileTask, sha256: str) -> None:
     """ChecksumMismatch if the source that was read is not the one that was meant."""
-    if order.checksum is not None and order.checksum != sha256:
-        raise ChecksumMismatch(f"{without_query(order.source_path)}: asked for {order.checksum}, read {sha256}")
+    if task.checksum is not None and task.checksum != sha256:
+        raise ChecksumMismatch(f"{without_query(task.source_path)}: asked for {task.checksum}, read {sha256}")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from data_mover.backends.api import Facts, Files, NewFile, Writer
+from data_mover.backends.api import Files, FileStat, NewFile, Writer
 from data_mover.domain.errors import (
     AttemptEnded,
     Cancelled,
@@ -18,8 +18,8 @@ from data_mover.domain.errors import (
     VerifyFailed,
 )
 from data_mover.transfer.cleanup import settle
-from data_mover.transfer.recorder import Watch
-from data_mover.transfer.tasks import Checkpoint, Leftover
+from data_mover.transfer.recorder import Recorder
+from data_mover.transfer.tasks import Checkpoint, TemporaryFile
 from data_mover.transfer.verify import has_prefix
 
 #: after these nobody goes on with the bytes: they are not wanted, not right, or in the way of others
@@ -28,30 +28,30 @@ _USELESS_AFTER = (Cancelled, NoSpace, SourceChanged, VerifyFailed)
 _NOT_ITS_FAULT = (AttemptEnded, ConnectionLost, ServiceUnavailable, Stalled)
 
 
-class Draft:
+class PartialFile:
     """A file beside the final one: begun by this attempt, or taken over from an earlier one."""
 
-    def __init__(self, destination: Files, watch: Watch, inherited: Leftover | None) -> None:
+    def __init__(self, destination: Files, recorder: Recorder, inherited: TemporaryFile | None) -> None:
         self._destination = destination
-        self._watch = watch
-        self._leftover = inherited
+        self._recorder = recorder
+        self._temporary_file = inherited
         self._inherited = inherited.checkpoint if inherited else None
 
     @property
-    def leftover(self) -> Leftover:
+    def temporary_file(self) -> TemporaryFile:
         """The file, on record."""
-        if self._leftover is None:
+        if self._temporary_file is None:
             raise LookupError("the temporary file has not been begun")
-        return self._leftover
+        return self._temporary_file
 
-    def resume(self, source: Facts, new_file: NewFile) -> Writer | None:
+    def resume(self, source: FileStat, new_file: NewFile) -> Writer | None:
         """Opens what was inherited, to go on where it has a checkpoint; whether the source still begins the same is
         for the caller to find out. None if the copy has to begin afresh: nothing is left then of what was inherited.
         """
-        if self._leftover is None:
+        if self._temporary_file is None:
             return None
         try:
-            writer = self._resumed(self.leftover.path, self.checkpoint, source, new_file)
+            writer = self._resumed(self.temporary_file.path, self.checkpoint, source, new_file)
         except (ConnectionLost, Stalled):
             raise
         except MoveFailure:  # a host that cannot go on with it, or does not let it be read back
@@ -62,24 +62,24 @@ class Draft:
 
     def create(self, path: str, new_file: NewFile) -> Writer:
         """Begins a new file, which is on record first."""
-        self._leftover = Leftover(path)
-        self._watch.leaving(self._leftover)
+        self._temporary_file = TemporaryFile(path)
+        self._recorder.leaving(self._temporary_file)
         return self._destination.create(path, new_file)
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        return self.leftover.checkpoint
+        return self.temporary_file.checkpoint
 
     def reached(self, checkpoint: Checkpoint) -> None:
         """So much is on disk, whatever happens to this attempt."""
-        self._watch.checkpoint(self.leftover.path, checkpoint)
-        self._leftover = replace(self.leftover, checkpoint=checkpoint)
+        self._recorder.checkpoint(self.temporary_file.path, checkpoint)
+        self._temporary_file = replace(self.temporary_file, checkpoint=checkpoint)
 
     def drop(self) -> None:
         """Removes the file, if there is one."""
-        if self._leftover is not None:
-            settle(self._destination, self._leftover, self._watch)
-            self._leftover = None
+        if self._temporary_file is not None:
+            settle(self._destination, self._temporary_file, self._recorder)
+            self._temporary_file = None
 
     @contextmanager
     def removed_if_useless(self) -> Iterator[None]:
@@ -94,21 +94,21 @@ class Draft:
 
     def _is_useful_after(self, error: BaseException) -> bool:
         """A host that fails before it has gone on at all may do so again; a copy from the first byte may not."""
-        if self._leftover is None or self._leftover.checkpoint is None or isinstance(error, _USELESS_AFTER):
+        if self._temporary_file is None or self._temporary_file.checkpoint is None or isinstance(error, _USELESS_AFTER):
             return False
         if isinstance(error, MoveFailure) and not error.retryable:
             return False
-        return isinstance(error, _NOT_ITS_FAULT) or self._leftover.checkpoint != self._inherited
+        return isinstance(error, _NOT_ITS_FAULT) or self._temporary_file.checkpoint != self._inherited
 
-    def _resumed(self, path: str, checkpoint: Checkpoint | None, source: Facts, new_file: NewFile) -> Writer | None:
+    def _resumed(self, path: str, checkpoint: Checkpoint | None, source: FileStat, new_file: NewFile) -> Writer | None:
         """None where source or file are not what they were at the checkpoint."""
         if checkpoint is None or not checkpoint.is_of(source):
             return None
-        there = self._destination.facts(path)
+        there = self._destination.stat(path)
         if there is None or not checkpoint.offset_bytes <= (there.size_bytes or 0) <= (
             source.size_bytes or sys.maxsize
         ):
             return None
-        if not has_prefix(self._destination, path, checkpoint, self._watch):
+        if not has_prefix(self._destination, path, checkpoint, self._recorder):
             return None
         return self._destination.resume(path, new_file, checkpoint.offset_bytes)

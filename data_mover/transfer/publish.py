@@ -8,35 +8,35 @@ from data_mover.domain.fault_points import reach
 from data_mover.domain.locations import IfExists
 from data_mover.transfer.cleanup import settle
 from data_mover.transfer.names import aside_path
-from data_mover.transfer.recorder import Watch
-from data_mover.transfer.tasks import Leftover, Order, Proof
+from data_mover.transfer.recorder import Recorder
+from data_mover.transfer.tasks import FileTask, Proof, TemporaryFile
 from data_mover.transfer.verify import has_digest
 
 
-def publish(order: Order, destination: Files, temporary: Leftover, proof: Proof, watch: Watch) -> None:
+def publish(task: FileTask, destination: Files, temporary: TemporaryFile, proof: Proof, recorder: Recorder) -> None:
     """Gives the temporary file its final name, in the place of what is there, if that may be replaced.
 
     Where the connection fails nobody knows whether it happened: mark and records stay, and the next attempt looks.
     Where the host refuses, it is looked at: some hosts fail after they have renamed. Some copy where others rename,
     which takes its time.
     """
-    final = order.path
-    watch.publishing(proof)
-    watch.busy(destination.options.patience_seconds(proof.size_bytes))
+    final = task.path
+    recorder.publishing(proof)
+    recorder.busy(destination.options.patience_seconds(proof.size_bytes))
     try:
-        if order.if_exists is IfExists.REPLACE:
-            _replace(order, destination, temporary.path, final, watch)
+        if task.if_exists is IfExists.REPLACE:
+            _replace(task, destination, temporary.path, final, recorder)
         else:
             _place(destination, temporary.path, final)
     except (ConnectionLost, Stalled):
         raise
     except MoveFailure:
-        if destination.facts(temporary.path) is not None or not has_digest(destination, final, proof.sha256, watch):
-            watch.not_published()
-            settle(destination, temporary, watch)
+        if destination.stat(temporary.path) is not None or not has_digest(destination, final, proof.sha256, recorder):
+            recorder.not_published()
+            settle(destination, temporary, recorder)
             raise
     reach("renamed")
-    watch.published(temporary)
+    recorder.published(temporary)
 
 
 def _place(destination: Files, temporary: str, final: str) -> None:
@@ -46,31 +46,31 @@ def _place(destination: Files, temporary: str, final: str) -> None:
     except (ConnectionLost, Stalled):
         raise
     except MoveFailure as failure:
-        if destination.facts(final) is None:
+        if destination.stat(final) is None:
             raise
         raise Exists(f"{destination.host}:{final}") from failure
 
 
-def _replace(order: Order, destination: Files, temporary: str, final: str, watch: Watch) -> None:
+def _replace(task: FileTask, destination: Files, temporary: str, final: str, recorder: Recorder) -> None:
     try:
         destination.replace(temporary, final)
     except CannotReplace:
         if destination.options.replace != "swap":
             raise
-        aside = Leftover(aside_path(final, order.job_id, order.file_number, order.attempt), restores=final)
-        _swap(destination, temporary, final, aside, watch)
+        aside = TemporaryFile(aside_path(final, task.job_id, task.file_number, task.attempt), restores=final)
+        _swap(destination, temporary, final, aside, recorder)
 
 
-def _swap(destination: Files, temporary: str, final: str, aside: Leftover, watch: Watch) -> None:
+def _swap(destination: Files, temporary: str, final: str, aside: TemporaryFile, recorder: Recorder) -> None:
     """Old file aside, new one in, old one removed; for a moment nothing stands under the final name."""
-    watch.leaving(aside)
+    recorder.leaving(aside)
     try:
         destination.rename(final, aside.path)
         destination.rename(temporary, final)
     except (ConnectionLost, Stalled):
         raise
     except MoveFailure:
-        settle(destination, aside, watch)
+        settle(destination, aside, recorder)
         raise
     with suppress(MoveFailure):  # the new file is in its place; the old one stays on record
-        settle(destination, aside, watch)
+        settle(destination, aside, recorder)

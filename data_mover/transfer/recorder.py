@@ -2,10 +2,10 @@
 
 from typing import Protocol
 
-from data_mover.transfer.tasks import Checkpoint, Leftover, Proof
+from data_mover.transfer.tasks import Checkpoint, Proof, TemporaryFile
 
 
-class Watch(Protocol):
+class Recorder(Protocol):
     """The record of one file of an attempt, as its transfer sees it.
 
     Every method may raise Fenced or Cancelled: the transfer then stops, and nothing is published.
@@ -14,14 +14,14 @@ class Watch(Protocol):
     def phase(self, name: str) -> None:
         """The transfer begins `transferring` or `verifying`."""
 
-    def placed(self, place: str, size_bytes: int | None) -> None:
+    def lock_path(self, place: str, size_bytes: int | None) -> None:
         """The final path by the name that every registered host has for it, and the size of the source, if it is known;
         on return nobody else publishes there.
 
         Raises PathBusy too, or Superseded.
         """
 
-    def leaving(self, leftover: Leftover) -> None:
+    def leaving(self, temporary_file: TemporaryFile) -> None:
         """A file is about to be created that must not stay; on return it is on record."""
 
     def copying_from(self, offset_bytes: int) -> None:
@@ -46,12 +46,12 @@ class Watch(Protocol):
     def not_published(self) -> None:
         """It is certain that the file did not get its final name after all."""
 
-    def published(self, temporary: Leftover | None) -> None:
+    def published(self, temporary: TemporaryFile | None) -> None:
         """The file has its final name, and has no longer the temporary one; where it came by no name of this attempt,
         there is none."""
 
     def skipped(self, proof: Proof) -> None:
         """The file was there already."""
 
-    def gone(self, leftover: Leftover) -> None:
+    def gone(self, temporary_file: TemporaryFile) -> None:
         """The file is certainly no longer there, or is where it belongs."""

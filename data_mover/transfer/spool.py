@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from data_mover.backends.api import BLOCK_BYTES, Block, Facts, Files, Reader
+from data_mover.backends.api import BLOCK_BYTES, Block, Files, FileStat, Reader
 from data_mover.domain.errors import StateDirFull
 from data_mover.transfer.copy import Throttle
-from data_mover.transfer.recorder import Watch
+from data_mover.transfer.recorder import Recorder
 
 #: what is left of the disk to whatever else is there, the database among it
 SPARE_BYTES = 100 * 10**6
@@ -21,28 +21,30 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def sized(reader: Reader, destination: Files, state_dir: Path, throttle: Throttle, watch: Watch) -> Iterator[Reader]:
+def sized(
+    reader: Reader, destination: Files, state_dir: Path, throttle: Throttle, recorder: Recorder
+) -> Iterator[Reader]:
     """The reader, if the destination can take what it reads; else one of all that it has read, with its size.
 
     The file has no name: it is gone with the process, however that ends. StateDirFull.
     """
-    if reader.facts.size_bytes is not None or not destination.needs_size:
+    if reader.stat.size_bytes is not None or not destination.needs_size:
         yield reader
         return
     with _told(state_dir), tempfile.TemporaryFile(dir=state_dir, buffering=0) as file:
-        size_bytes = _fill(file, reader, state_dir, throttle, watch)
-        yield _SpooledReader(file, replace(reader.facts, size_bytes=size_bytes))
+        size_bytes = _fill(file, reader, state_dir, throttle, recorder)
+        yield _SpooledReader(file, replace(reader.stat, size_bytes=size_bytes))
 
 
-def _fill(file: IO[bytes], reader: Reader, state_dir: Path, throttle: Throttle, watch: Watch) -> int:
-    watch.phase("transferring")
+def _fill(file: IO[bytes], reader: Reader, state_dir: Path, throttle: Throttle, recorder: Recorder) -> int:
+    recorder.phase("transferring")
     size_bytes = 0
     for block in reader.blocks():
         _require_space(state_dir, len(block))
         file.write(block)
         size_bytes += len(block)
         throttle.passed(len(block))
-        watch.alive()
+        recorder.alive()
     return size_bytes
 
 
@@ -63,8 +65,8 @@ def _told(state_dir: Path) -> Iterator[None]:
 
 
 class _SpooledReader(Reader):
-    def __init__(self, file: IO[bytes], facts: Facts) -> None:
-        self.facts = facts
+    def __init__(self, file: IO[bytes], file_stat: FileStat) -> None:
+        self.stat = file_stat
         self._file = file
 
     def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from data_mover.backends.api import Facts, Kind
+from data_mover.backends.api import FileStat
 from data_mover.domain.locations import IfExists
+from data_mover.domain.states import FileKind
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,10 @@ class Checkpoint:
     source_version: str | None = None
 
     @classmethod
-    def of(cls, source: Facts, offset_bytes: int, sha256: str) -> Self:
+    def of(cls, source: FileStat, offset_bytes: int, sha256: str) -> Self:
         return cls(offset_bytes, sha256, source.size_bytes, source.modified_at, source.version)
 
-    def is_of(self, source: Facts) -> bool:
+    def is_of(self, source: FileStat) -> bool:
         """Whether the source is what it was, as far as its host tells."""
         told = (self.source_bytes, self.source_modified_at, self.source_version)
         return told == (source.size_bytes, source.modified_at, source.version)
@@ -43,7 +44,7 @@ class Proof:
     source_version: str | None
 
     @classmethod
-    def of(cls, source: Facts, size_bytes: int, sha256: str, verified: str) -> Self:
+    def of(cls, source: FileStat, size_bytes: int, sha256: str, verified: str) -> Self:
         return cls(size_bytes, sha256, verified, source.modified_at, source.version)
 
     @property
@@ -51,18 +52,18 @@ class Proof:
         """Whether it can be seen without reading the source that this is what it was."""
         return self.source_modified_at is not None or self.source_version is not None
 
-    def is_of(self, source: Facts) -> bool:
+    def is_of(self, source: FileStat) -> bool:
         """Whether the source is what it was, as far as its host tells."""
         return (self.source_modified_at, self.source_version) == (source.modified_at, source.version)
 
 
 @dataclass(frozen=True)
-class Leftover:
+class TemporaryFile:
     """What an attempt has recorded beside the final path, and that may still be there."""
 
     path: str
     #: a file, or a directory with all that is in it
-    kind: Kind = Kind.FILE
+    kind: FileKind = FileKind.FILE
     #: the final path, if this is the old file that was put aside for it
     restores: str | None = None
     #: how far the copy had come at least, if this is a temporary file
@@ -70,7 +71,7 @@ class Leftover:
 
 
 @dataclass(frozen=True)
-class Order:
+class FileTask:
     """One file to move, and what earlier attempts at it have come to."""
 
     job_id: int
@@ -95,4 +96,4 @@ class Order:
     #: the digest that an earlier attempt had marked as about to be published
     publishing_sha256: str | None = None
     #: what earlier attempts may have left
-    leftovers: tuple[Leftover, ...] = ()
+    temporary_files: tuple[TemporaryFile, ...] = ()

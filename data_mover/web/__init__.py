@@ -6,7 +6,7 @@ from pyramid.request import Request
 from data_mover.config.registry import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.domain.fault_points import open_to_orders
-from data_mover.doorbell import Bell, redis_connection
+from data_mover.doorbell import Doorbell, redis_connection
 from data_mover.services.access import LOCAL, Caller
 from data_mover.services.moves import Moves
 from data_mover.store import migrations
@@ -24,7 +24,7 @@ def includeme(config: Configurator) -> None:
         settings,
         database,
         RegistryFile(settings.registry, settings.open_web),
-        Bell(redis_connection(settings.redis_url, settings.redis_secret())),
+        Doorbell(redis_connection(settings.redis_url, settings.redis_secret())),
     )
     config.add_request_method(lambda request: moves, "moves", property=True)
     config.add_request_method(_caller, "caller", reify=True)

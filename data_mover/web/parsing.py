@@ -19,7 +19,7 @@ from data_mover.domain.locations import (
     parse_destination,
     parse_sources,
 )
-from data_mover.domain.problems import mistakes_of
+from data_mover.domain.problems import problems_of
 from data_mover.domain.selection import Links, Selection
 from data_mover.domain.states import FileState, Priority
 from data_mover.services.moves import MoveOptions, no_such_job
@@ -147,6 +147,6 @@ def _validated(model: type[M], value: Any, field: str) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        mistake = mistakes_of(error, field)[0]
+        problem = problems_of(error, field)[0]
         unknown = f"unknown {field.removesuffix('s')}; known: {', '.join(model.model_fields)}"
-        raise invalid(mistake.key, unknown if mistake.sentence == "unknown key" else mistake.sentence) from None
+        raise invalid(problem.key, unknown if problem.sentence == "unknown key" else problem.sentence) from None

@@ -16,7 +16,7 @@ FEWEST_THREADS = 2
 _WAITS_UNTIL = "data_mover.waits_until"
 
 
-class WaitingRoom:
+class WaitSlots:
     """Has a place for half of the server's threads. Who finds none is answered at once, by how things stand."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class WaitingRoom:
         self._waiting = 0
 
     @contextmanager
-    def place(self, request: Request) -> Iterator[float]:
+    def slot(self, request: Request) -> Iterator[float]:
         """Gives the number of seconds for which the block may wait."""
         until = request.environ.setdefault(_WAITS_UNTIL, time.monotonic() + LONGEST_SECONDS)
         entered = self._enter(request.environ.get(THREADS, FEWEST_THREADS) // 2)
@@ -34,9 +34,9 @@ class WaitingRoom:
             if entered:
                 self._leave()
 
-    def _enter(self, places: int) -> bool:
+    def _enter(self, slots: int) -> bool:
         with self._lock:
-            if self._waiting >= places:
+            if self._waiting >= slots:
                 return False
             self._waiting += 1
             return True

@@ -3,6 +3,6 @@
 `attempt` runs one job and records what became of it · `shift` claims until nothing is left · `rq_worker` listens.
 """
 
-from data_mover.worker.rq_worker import Worker, answer_bell
+from data_mover.worker.rq_worker import Worker, answer_doorbell
 
-__all__ = ["Worker", "answer_bell"]
+__all__ = ["Worker", "answer_doorbell"]

@@ -11,15 +11,15 @@ from data_mover.config.settings import Settings
 from data_mover.domain.backoff import Backoff
 from data_mover.domain.errors import ServiceUnavailable
 from data_mover.domain.fault_points import reach
-from data_mover.doorbell import Bell
+from data_mover.doorbell import Doorbell
 from data_mover.execution.attempt import Attempt
-from data_mover.execution.connector import Dialler
+from data_mover.execution.connector import Connector
 from data_mover.execution.plan_requests import answer_question
 from data_mover.execution.stop import Stop
 from data_mover.store import claims
 from data_mover.store.claims import Claim, Worker
 from data_mover.store.database import Database
-from data_mover.worker.maintenance import clear_leftovers, probe
+from data_mover.worker.maintenance import clear_temporary_files, probe
 
 log = logging.getLogger(__name__)
 
@@ -27,18 +27,20 @@ log = logging.getLogger(__name__)
 ROUNDS = 10
 
 
-class Shift:
+class WorkerLoop:
     """Works through what can be claimed. Everything it needs is handed in; connections are its process's own."""
 
-    def __init__(self, settings: Settings, database: Database, registry: RegistryFile, bell: Bell, stop: Stop) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, registry: RegistryFile, doorbell: Doorbell, stop: Stop
+    ) -> None:
         self._settings = settings
         self._database = database
         self._registry = registry
-        self._bell = bell
+        self._doorbell = doorbell
         self._stop = stop
         self._worker = Worker(socket.gethostname(), os.getpid())
         backoff = Backoff(settings.retry_first_seconds, settings.probe_longest_seconds)
-        self._dialler = Dialler(database, backoff, bell)
+        self._connector = Connector(database, backoff, doorbell)
 
     def work(self) -> None:
         """Returns when nothing can be claimed, or `claim_on_seconds` have passed or a stop is asked for and the job in
@@ -47,37 +49,39 @@ class Shift:
         until = time.monotonic() + self._settings.claim_on_seconds
         try:
             while self._claim_on(until):
-                if not probe(self._settings, self._database, self._registry.current(), self._dialler):
-                    return clear_leftovers(self._database, self._registry.current(), self._dialler)
-            self._bell.ring()
+                if not probe(self._settings, self._database, self._registry.current(), self._connector):
+                    return clear_temporary_files(self._database, self._registry.current(), self._connector)
+            self._doorbell.notify_workers()
         except ServiceUnavailable as error:
-            log.error("shift-ended %s; the sweeper wakes workers when it does", error)
+            log.error("loop-ended %s; the sweeper wakes workers when it does", error)
 
     def _claim_on(self, until: float) -> bool:
         """Whether nothing was left; else the time was up, or a stop was asked for. Whoever asks what a move would come
         to is waiting for it, so a question comes before the next job."""
-        held = None
+        claim = None
         while not self._stop.is_asked():
-            answer_question(self._settings, self._database, self._registry.current(), self._dialler, self._stop)
-            held = self._claim(last=held)
-            if held is None:
+            answer_question(self._settings, self._database, self._registry.current(), self._connector, self._stop)
+            claim = self._claim(last=claim)
+            if claim is None:
                 return True
-            Attempt(self._settings, self._database, self._registry.current(), self._dialler, held, self._stop).run()
+            Attempt(self._settings, self._database, self._registry.current(), self._connector, claim, self._stop).run()
             if time.monotonic() > until:
                 break
         return False
 
     def _claim(self, last: Claim | None) -> Claim | None:
-        places = {name: options.max_transfers for name, options in self._registry.current().every_host.items()}
+        slots = {name: options.max_transfers for name, options in self._registry.current().every_host.items()}
         for _ in range(ROUNDS):
             with self._database.reading() as session:
-                heads = claims.heads(session, self._worker, places, last)
-            for head in heads:
+                candidates = claims.candidates(session, self._worker, slots, last)
+            for candidate in candidates:
                 with self._database.writing() as session:
-                    held = claims.take(session, head, self._worker, places, int(self._settings.lease_seconds * 1000))
-                if held is not None:
+                    claim = claims.take(
+                        session, candidate, self._worker, slots, int(self._settings.lease_seconds * 1000)
+                    )
+                if claim is not None:
                     reach("claimed")
-                    return held
-            if not heads:
+                    return claim
+            if not candidates:
                 return None
         return None

@@ -7,17 +7,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from data_mover.backends import writable
-from data_mover.backends.api import Files, Kind
+from data_mover.backends.api import Files
 from data_mover.config.registry import Registry
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import ConnectionLost, MoveFailure, ServiceUnavailable, Stalled, UnknownHost
 from data_mover.domain.fault_points import reach
-from data_mover.execution.connector import Dialler
+from data_mover.domain.states import FileKind
+from data_mover.execution.connector import Connector
 from data_mover.store import host_health, temporary_files
 from data_mover.store.database import Database
 from data_mover.store.host_health import Probe
-from data_mover.store.temporary_files import RecordedLeftover
-from data_mover.transfer import Leftover, clear
+from data_mover.store.temporary_files import RecordedTemporaryFile
+from data_mover.transfer import TemporaryFile, clear
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ AT_A_TIME = 20
 WAIT_SECONDS = 300
 
 
-def probe(settings: Settings, database: Database, registry: Registry, dialler: Dialler) -> bool:
+def probe(settings: Settings, database: Database, registry: Registry, connector: Connector) -> bool:
     """Finds out whether a host can be reached again whose jobs wait for that, if there is one whose time has come.
 
     Whether there was one. Raises ServiceUnavailable where the database does not answer.
@@ -39,21 +40,21 @@ def probe(settings: Settings, database: Database, registry: Registry, dialler: D
         taken = host_health.take_probe(session, _lease_ms(settings))
     if taken is not None:
         with _kept(settings, database, taken):
-            _probe(database, registry, dialler, taken.host)
+            _probe(database, registry, connector, taken.host)
     return taken is not None
 
 
-def clear_leftovers(database: Database, registry: Registry, dialler: Dialler) -> None:
+def clear_temporary_files(database: Database, registry: Registry, connector: Connector) -> None:
     """Clears what is due, host by host. Raises ServiceUnavailable where the database does not answer."""
     with database.reading() as session:
-        due = temporary_files.leftovers_due(session)
+        due = temporary_files.temporary_files_due(session)
     if not due:
         return
     with database.writing() as session:
-        taken = temporary_files.take_leftovers(session, AT_A_TIME, WAIT_SECONDS * 1000)
-    for host in sorted({leftover.host for leftover in taken}):
-        of_host = [leftover for leftover in taken if leftover.host == host]
-        _clear_host(database, registry, dialler, host, of_host)
+        taken = temporary_files.claim_temporary_files(session, AT_A_TIME, WAIT_SECONDS * 1000)
+    for host in sorted({temporary_file.host for temporary_file in taken}):
+        of_host = [temporary_file for temporary_file in taken if temporary_file.host == host]
+        _clear_host(database, registry, connector, host, of_host)
 
 
 @contextmanager
@@ -79,7 +80,7 @@ def _lease_ms(settings: Settings) -> int:
     return int(settings.lease_seconds * 1000)
 
 
-def _probe(database: Database, registry: Registry, dialler: Dialler, name: str) -> None:
+def _probe(database: Database, registry: Registry, connector: Connector, name: str) -> None:
     """A host that has left the registry is not waited for: its jobs shall hear so."""
     options = registry.every_host.get(name)
     if options is None:
@@ -88,34 +89,36 @@ def _probe(database: Database, registry: Registry, dialler: Dialler, name: str) 
         return
     reach("probing")
     with suppress(MoveFailure):  # the dialler has put it on record
-        dialler.connect(name, options).close()
+        connector.connect(name, options).close()
 
 
 def _clear_host(
-    database: Database, registry: Registry, dialler: Dialler, host: str, left: Sequence[RecordedLeftover]
+    database: Database, registry: Registry, connector: Connector, host: str, left: Sequence[RecordedTemporaryFile]
 ) -> None:
     options = registry.every_host.get(host)
     if options is None:
-        log.warning("leftovers-stay host=%s is no longer in the registry; %d files", host, len(left))
+        log.warning("temporary-files-stay host=%s is no longer in the registry; %d files", host, len(left))
         return
     try:
-        with dialler.connect(host, options) as connected:
+        with connector.connect(host, options) as connected:
             files_there = writable(connected)
-            for leftover in left:
-                _clear(database, files_there, leftover)
+            for temporary_file in left:
+                _clear(database, files_there, temporary_file)
     except MoveFailure as failure:
-        log.warning("leftovers-stay host=%s %s", host, failure.reason)
+        log.warning("temporary-files-stay host=%s %s", host, failure.reason)
 
 
-def _clear(database: Database, connected: Files, leftover: RecordedLeftover) -> None:
+def _clear(database: Database, connected: Files, temporary_file: RecordedTemporaryFile) -> None:
     """One that cannot be cleared keeps no other from being tried. Raises what says that the connection is gone."""
     try:
-        clear(connected, Leftover(leftover.path, Kind(leftover.kind.value), leftover.restores))
+        clear(
+            connected, TemporaryFile(temporary_file.path, FileKind(temporary_file.kind.value), temporary_file.restores)
+        )
     except (ConnectionLost, Stalled):
         raise
     except MoveFailure as failure:
-        log.warning("leftover-stays job=%s %s", leftover.job_id, failure.reason)
+        log.warning("leftover-stays job=%s %s", temporary_file.job_id, failure.reason)
         return
     with database.writing() as session:
-        temporary_files.forget_leftover(session, leftover.host, leftover.path)
-    log.info("leftover-cleared job=%s host=%s path=%s", leftover.job_id, leftover.host, leftover.path)
+        temporary_files.forget_temporary_file(session, temporary_file.host, temporary_file.path)
+    log.info("leftover-cleared job=%s host=%s path=%s", temporary_file.job_id, temporary_file.host, temporary_file.path)

@@ -23,11 +23,11 @@ from data_mover.config.registry import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.domain.fault_points import open_to_orders, reach
 from data_mover.domain.problems import ending_the_process
-from data_mover.doorbell import Bell, BellJob, bell_queue, redis_connection
+from data_mover.doorbell import Doorbell, DoorbellJob, doorbell_queue, redis_connection
 from data_mover.execution.stop import Stop
 from data_mover.store import migrations
 from data_mover.store.database import Database
-from data_mover.worker.loop import Shift
+from data_mover.worker.loop import WorkerLoop
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def _require_deployment() -> None:
     database.close()
 
 
-def answer_bell() -> None:
+def answer_doorbell() -> None:
     """What every bell calls, in a process of its own with connections of its own."""
     reach("heard")
     settings, registry = deployment()
@@ -72,8 +72,8 @@ def answer_bell() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.ask())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     try:
-        Shift(
-            settings, database, registry, Bell(redis_connection(settings.redis_url, settings.redis_secret())), stop
+        WorkerLoop(
+            settings, database, registry, Doorbell(redis_connection(settings.redis_url, settings.redis_secret())), stop
         ).work()
     finally:
         database.close()
@@ -82,12 +82,12 @@ def answer_bell() -> None:
 class Worker(ForkingWorker):
     """Listens to one queue with the safe serializer and job class, whatever the command line says."""
 
-    job_class = BellJob
+    job_class = DoorbellJob
     max_connection_wait_time = 2.0
 
     def __init__(self, queues: Any, name: str | None = None, *, connection: Redis, **options: Any) -> None:
         options |= {
-            "job_class": BellJob,
+            "job_class": DoorbellJob,
             "queue_class": Queue,
             "serializer": JSONSerializer,
             "worker_ttl": WORKER_TTL_SECONDS,
@@ -96,7 +96,7 @@ class Worker(ForkingWorker):
         load_backends()
         with ending_the_process():
             _require_deployment()
-        super().__init__([bell_queue(connection)], name, connection=connection, **options)
+        super().__init__([doorbell_queue(connection)], name, connection=connection, **options)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         reach("popped")

@@ -5,7 +5,7 @@ import threading
 
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import ServiceUnavailable
-from data_mover.doorbell import Bell
+from data_mover.doorbell import Doorbell
 from data_mover.store import claims, host_health, plan_requests, temporary_files
 from data_mover.store.database import Database
 
@@ -18,10 +18,10 @@ AT_A_TIME = 500
 class Sweeper:
     """Any number of them may run; each sweep is a few guarded statements."""
 
-    def __init__(self, settings: Settings, database: Database, bell: Bell) -> None:
+    def __init__(self, settings: Settings, database: Database, doorbell: Doorbell) -> None:
         self._settings = settings
         self._database = database
-        self._bell = bell
+        self._doorbell = doorbell
 
     def run(self, stop: threading.Event) -> None:
         """Sweeps every `sweep_seconds` until the event is set, whatever is away meanwhile."""
@@ -42,12 +42,12 @@ class Sweeper:
         with self._database.writing() as session:
             plan_requests.forget_abandoned(session)
         if self._is_work():
-            self._bell.ring()
+            self._doorbell.notify_workers()
 
     def _is_work(self) -> bool:
         with self._database.reading() as session:
             awaited = claims.runnable(session) or plan_requests.waiting(session)
-            return awaited or temporary_files.leftovers_due(session) or host_health.probe_due(session)
+            return awaited or temporary_files.temporary_files_due(session) or host_health.probe_due(session)
 
     def _take_back_lost(self) -> int:
         with self._database.writing() as session:

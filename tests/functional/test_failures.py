@@ -204,8 +204,8 @@ def test_redis_holds_a_bell_that_names_nothing_and_runs_nothing_else(world):
         connection = Redis.from_url(url)
         with world.service.proxy as proxy:
             job_id = proxy.move("local://disk/a", "sftp://vis/secret-name")["id"]
-        [bell] = connection.keys("rq:job:*")
-        held = repr(connection.hgetall(bell))
+        [doorbell] = connection.keys("rq:job:*")
+        held = repr(connection.hgetall(doorbell))
         assert "secret-name" not in held
 
         mark = world.service.directory / "mark"
@@ -234,7 +234,7 @@ def test_a_worker_that_finds_every_place_taken_goes_back_to_sleep(world):
         ids = [submit_slowly(world, 4_000_000) for _ in range(2)]
         assert {world.service.ended(job_id)["status"] for job_id in ids} == {"COMPLETED"}
 
-    assert world.service.log("worker").count("answer_bell") < 24
+    assert world.service.log("worker").count("answer_doorbell") < 24
 
 
 def test_an_empty_queue_loses_no_job(running):

@@ -11,11 +11,11 @@ from sqlalchemy import func, select
 
 from data_mover.config.registry import RegistryFile
 from data_mover.config.settings import Settings
-from data_mover.doorbell import Bell, redis_connection
+from data_mover.doorbell import Doorbell, redis_connection
 from data_mover.execution.stop import Stop
 from data_mover.store.database import Database
 from data_mover.store.models import Job, TemporaryFile
-from data_mover.worker.loop import Shift
+from data_mover.worker.loop import WorkerLoop
 from tests.servers.deployment import deployment, host_table
 from tests.servers.faulty_sftp import Fault, faulty_server
 from tests.servers.openssh import make_keys
@@ -78,8 +78,8 @@ def world(tmp_path, openssh, redis_url):
         database = Database(settings.database_url())
         stack.callback(database.close)
         connection = stack.enter_context(redis_connection(settings.redis_url, settings.redis_secret()))
-        shift = Shift(
-            settings, database, RegistryFile(settings.registry, settings.open_web), Bell(connection), Stop(60)
+        shift = WorkerLoop(
+            settings, database, RegistryFile(settings.registry, settings.open_web), Doorbell(connection), Stop(60)
         )
         yield SimpleNamespace(
             service=service, web=web, database=database, shift=shift, vis=tmp_path / "vis", sshd=openssh.pid

@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
 from data_mover.store.database import Database
-from data_mover.store.models import Job, Question
+from data_mover.store.models import Job, PlanRequest
 from tests.servers.deployment import Deployment, deployment, host_table
 from tests.servers.faulty_sftp import Fault, FaultyServer, faulty_server
 from tests.servers.processes import eventually, free_port
@@ -222,7 +222,7 @@ def test_the_plan_is_what_the_move_comes_to(stage, name, host, case):
 
     assert seen(stage.disk / name) | seen(stage.vis / name) == before
     assert stage.count(Job) == jobs
-    assert stage.count(Question) == 0
+    assert stage.count(PlanRequest) == 0
     job = stage.service.ended(stage.proxy.move(*arguments)["id"])
     assert plan["destination"] == {"host": host, "path": f"/{name}{case.destination}"}
     assert (plan.get("code"), job.get("code")) == (case.code, case.code), (plan, job)

@@ -148,7 +148,7 @@ def test_once_the_job_has_failed_nobody_waits_for_the_file_and_it_is_cleared(tmp
 def test_of_a_gibibyte_whose_worker_is_killed_at_nine_tenths_little_is_sent_again(
     tmp_path, redis_url, protocol, capsys
 ):
-    size, promised = 1024 * MEBIBYTE, 64 * MEBIBYTE
+    size, reserved = 1024 * MEBIBYTE, 64 * MEBIBYTE
     with world(tmp_path, redis_url, checkpoint_bytes=32 * MEBIBYTE) as running:
         job_id = submit(running, protocol, size)
         eventually(lambda: running.network.sent_bytes > 0.9 * size, "nine tenths are on the wire", 300)
@@ -163,5 +163,5 @@ def test_of_a_gibibyte_whose_worker_is_killed_at_nine_tenths_little_is_sent_agai
         with capsys.disabled():
             mebibytes = [f"{count / MEBIBYTE:.1f} MiB" for count in (killed_at, kept, sent_again)]
             print("\n{}: killed at {} on the wire, checkpoint at {}, sent again {}".format(protocol, *mebibytes))
-        assert sent_again < promised + size * (OVERHEAD - 1)
+        assert sent_again < reserved + size * (OVERHEAD - 1)
         assert_arrived(running)

@@ -6,9 +6,9 @@ from data_mover.config.registry import Registry
 from data_mover.config.settings import Settings
 from data_mover.domain.backoff import Backoff
 from data_mover.domain.states import Phase, Status
-from data_mover.doorbell import Bell, redis_connection
+from data_mover.doorbell import Doorbell, redis_connection
 from data_mover.execution.attempt import Attempt
-from data_mover.execution.connector import Dialler
+from data_mover.execution.connector import Connector
 from data_mover.execution.stop import Stop
 from data_mover.store import claims, file_lists, files, reports
 from tests.integration.conftest import a_file, a_submission
@@ -33,8 +33,8 @@ def settings(tmp_path):
 
 
 @pytest.fixture
-def dialler(settings, database):
-    return Dialler(database, Backoff(1, 1), Bell(redis_connection(settings.redis_url, settings.redis_secret())))
+def connector(settings, database):
+    return Connector(database, Backoff(1, 1), Doorbell(redis_connection(settings.redis_url, settings.redis_secret())))
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def held(database):
     """A job that has just been claimed."""
     with database.writing() as session:
         reports.add(session, a_submission())
-        [head] = claims.heads(session, WORKER, PLACES)
-        return claims.take(session, head, WORKER, PLACES, LEASE_MS)
+        [candidate] = claims.candidates(session, WORKER, PLACES)
+        return claims.take(session, candidate, WORKER, PLACES, LEASE_MS)
 
 
 @pytest.fixture
@@ -55,18 +55,20 @@ def report(database, held):
     return read
 
 
-def test_a_failure_that_a_retry_cannot_help_ends_the_job(settings, database, dialler, held, report):
-    Attempt(settings, database, NO_HOSTS, dialler, held, Stop(patience_seconds=5)).run()
+def test_a_failure_that_a_retry_cannot_help_ends_the_job(settings, database, connector, held, report):
+    Attempt(settings, database, NO_HOSTS, connector, held, Stop(patience_seconds=5)).run()
 
     assert (report().status, report().code) == (Status.FAILED, "unknown-host")
 
 
-def test_while_nobody_knows_whether_it_was_published_no_failure_ends_the_job(settings, database, dialler, held, report):
+def test_while_nobody_knows_whether_it_was_published_no_failure_ends_the_job(
+    settings, database, connector, held, report
+):
     with database.writing() as session:
         file_lists.record_plan(session, held, "/b", 0, [a_file("/b", 1)])
         files.mark_publishing(session, held, 0, 1, "ab", "size", Phase.PUBLISHING, LEASE_MS)
 
-    Attempt(settings, database, NO_HOSTS, dialler, held, Stop(patience_seconds=5)).run()
+    Attempt(settings, database, NO_HOSTS, connector, held, Stop(patience_seconds=5)).run()
 
     told = report()
     assert (told.status, told.phase, told.code) == (Status.PENDING, Phase.WAITING_RETRY, "unknown-host")

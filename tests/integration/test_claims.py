@@ -37,18 +37,18 @@ def submit(database):
 
 @pytest.fixture
 def claim(database):
-    def take(places=PLACES, last=None, worker=WORKER):
-        return claim_best(database, places, last, worker)
+    def take(slots=PLACES, last=None, worker=WORKER):
+        return claim_best(database, slots, last, worker)
 
     return take
 
 
-def claim_best(database, places=PLACES, last=None, worker=WORKER):
+def claim_best(database, slots=PLACES, last=None, worker=WORKER):
     with database.reading() as session:
-        heads = claims.heads(session, worker, places, last)
-    for head in heads:
+        candidates = claims.candidates(session, worker, slots, last)
+    for candidate in candidates:
         with database.writing() as session:
-            held = claims.take(session, head, worker, places, LEASE_MS)
+            held = claims.take(session, candidate, worker, slots, LEASE_MS)
         if held:
             return held
     return None
@@ -156,7 +156,7 @@ def test_a_lease_that_ran_out_gives_the_job_to_the_next_and_fences_the_first(sub
     assert not written(claims.record_phase, first, Phase.VERIFYING)
     assert not written(files.mark_publishing, first, 0, 10, "ab", "size", Phase.PUBLISHING, LEASE_MS)
     assert not written(files.unmark_publishing, first, 0, LEASE_MS)
-    assert not written(temporary_files.record_leftover, first, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
+    assert not written(temporary_files.record_temporary_file, first, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
     assert not written(temporary_files.record_checkpoint, first, "/x", CHECKPOINT, LEASE_MS)
     assert not written(claims.complete, first)
     assert not written(claims.fail, first, "no-such-file", "disk:/a")
@@ -297,8 +297,8 @@ def test_a_checkpoint_belongs_to_one_temporary_file_and_goes_with_it_to_the_next
 ):
     job_id = submit()
     held = claim()
-    written(temporary_files.record_leftover, held, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
-    written(temporary_files.record_leftover, held, 0, FileKind.FILE, "/y", None, None, LEASE_MS)
+    written(temporary_files.record_temporary_file, held, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
+    written(temporary_files.record_temporary_file, held, 0, FileKind.FILE, "/y", None, None, LEASE_MS)
     written(claims.renew, held, LEASE_MS, bytes_done=9)
 
     assert written(temporary_files.record_checkpoint, held, "/y", CHECKPOINT, LEASE_MS)
@@ -315,17 +315,17 @@ def test_a_checkpoint_belongs_to_one_temporary_file_and_goes_with_it_to_the_next
 def test_temporary_files_of_live_jobs_are_left_to_the_next_attempt(submit, claim, written, set_job):
     job_id = submit()
     held = claim()
-    written(temporary_files.record_leftover, held, 0, FileKind.FILE, "/.data_mover-1", None, None, 0)
+    written(temporary_files.record_temporary_file, held, 0, FileKind.FILE, "/.data_mover-1", None, None, 0)
     set_job(job_id, lease_until_ms=1)
     written(claims.take_back_lost, LEASE_MS, 10)
 
-    assert written(temporary_files.take_leftovers, 10, 1000) == []
+    assert written(temporary_files.claim_temporary_files, 10, 1000) == []
     successor = claim()
     assert [left.path for left in written(temporary_files.leftovers_of, successor)] == ["/.data_mover-1"]
 
     written(claims.fail, successor, "no-such-file", "disk:/a")
-    assert [left.path for left in written(temporary_files.take_leftovers, 10, 1000)] == ["/.data_mover-1"]
-    assert written(temporary_files.take_leftovers, 10, 1000) == []
+    assert [left.path for left in written(temporary_files.claim_temporary_files, 10, 1000)] == ["/.data_mover-1"]
+    assert written(temporary_files.claim_temporary_files, 10, 1000) == []
 
 
 def test_the_overdue_are_ended_a_few_at_a_time(submit, written, set_job):
@@ -406,11 +406,11 @@ def test_what_running_jobs_have_still_to_bring_to_a_host_is_counted_once_they_ha
     for held, size_bytes in ((first, 10), (second, 20), (elsewhere, 40)):
         written(file_lists.record_plan, held, "/b", 0, [a_file("/b", size_bytes)])
 
-    assert [written(claims.promise, held) for held in (elsewhere, second, first)] == [0, 0, 20]
+    assert [written(claims.reserve, held) for held in (elsewhere, second, first)] == [0, 0, 20]
     written(claims.renew, second, LEASE_MS, bytes_done=15)
-    assert written(claims.promise, first) == 5
+    assert written(claims.reserve, first) == 5
     written(claims.fail, second, *MISSING)
-    assert written(claims.promise, first) == 0
+    assert written(claims.reserve, first) == 0
 
 
 def test_of_jobs_that_begin_at_once_each_counts_those_before_it_and_no_other(submit, claim, written):
@@ -419,6 +419,6 @@ def test_of_jobs_that_begin_at_once_each_counts_those_before_it_and_no_other(sub
         written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 10)])
 
     with ThreadPoolExecutor(len(running)) as pool:
-        promised = pool.map(lambda held: written(claims.promise, held), running)
+        reserved = pool.map(lambda held: written(claims.reserve, held), running)
 
-    assert sorted(promised) == [0, 10, 20, 30]
+    assert sorted(reserved) == [0, 10, 20, 30]

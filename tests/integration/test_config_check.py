@@ -27,7 +27,7 @@ def found(ini):
     return {finding.step: finding for finding in check_configuration(str(ini))}
 
 
-def mistakes(ini):
+def problems(ini):
     return [finding.sentence for finding in check_configuration(str(ini)) if not finding.holds]
 
 
@@ -38,7 +38,7 @@ def test_all_is_well(ini):
 
     findings = found(ini)
 
-    assert mistakes(ini) == []
+    assert problems(ini) == []
     assert list(findings) == ["ini", "registry", "destination", "state_dir", "database", "redis"]
     assert "1 hosts (0 to move from, 1 to move to), 0 data types" in findings["registry"].sentence
 
@@ -47,7 +47,7 @@ def test_every_mistake_of_ini_and_registry_is_told_at_once(ini, tmp_path):
     ini.write_text(ini.read_text().replace("[server:main]", "data_mover.sweeps = 1\n[server:main]"))
     (tmp_path / "registry.toml").write_text(REGISTRY + "colour = 'red'\nverify = 'hope'\n")
 
-    told = "\n".join(mistakes(ini))
+    told = "\n".join(problems(ini))
 
     assert "data_mover.sweeps: unknown key" in told
     assert "hosts.visualizer.colour: unknown key" in told
@@ -55,7 +55,7 @@ def test_every_mistake_of_ini_and_registry_is_told_at_once(ini, tmp_path):
 
 
 def test_a_database_that_is_missing_is_not_made_by_looking(ini, tmp_path):
-    (told,) = mistakes(ini)
+    (told,) = problems(ini)
 
     assert f"initialize_data_mover_db {ini}" in told
     assert not (tmp_path / "jobs.db").exists()
@@ -65,7 +65,7 @@ def test_a_database_that_is_missing_is_not_made_by_looking(ini, tmp_path):
 def test_a_database_without_the_schema(ini, tmp_path):
     (tmp_path / "jobs.db").touch()
 
-    (told,) = mistakes(ini)
+    (told,) = problems(ini)
 
     assert "the schema is missing or old" in told
 
@@ -78,7 +78,7 @@ def test_a_database_or_redis_that_does_not_answer(ini, redis_url):
         .replace(redis_url, f"redis://127.0.0.1:{port}/0")
     )
 
-    database, redis = mistakes(ini)
+    database, redis = problems(ini)
 
     assert "does not answer" in database
     assert "does not answer" in redis
@@ -87,7 +87,7 @@ def test_a_database_or_redis_that_does_not_answer(ini, redis_url):
 def test_a_default_destination_that_the_registry_does_not_have(ini, tmp_path):
     (tmp_path / "registry.toml").write_text(REGISTRY.replace("visualizer", "archive"))
 
-    [told] = [sentence for sentence in mistakes(ini) if sentence.startswith("data_mover.default_destination: ")]
+    [told] = [sentence for sentence in problems(ini) if sentence.startswith("data_mover.default_destination: ")]
     assert "Unknown destination 'visualizer'; known: archive" in told
 
 
@@ -100,7 +100,7 @@ def test_secrets_that_cannot_be_read_are_told_with_their_host(ini, tmp_path, ope
         + host_table("vis", {**table, "password": "env:VIS_PASSWORD"})
     )
 
-    told = "\n".join(mistakes(ini))
+    told = "\n".join(problems(ini))
 
     assert "hosts.hpc.key_file: " in told
     assert "hosts.vis.password: the environment variable VIS_PASSWORD is not set" in told
@@ -127,7 +127,7 @@ def test_the_secrets_of_every_protocol_are_read(ini, tmp_path, monkeypatch):
         + '\nheaders = { X-Api-Key = "env:SECRET_C", X-Other = "env:HERE", X-Token = "env:SECRET_D" }\n'
     )
 
-    told = "\n".join(mistakes(ini)).splitlines()
+    told = "\n".join(problems(ini)).splitlines()
 
     absent = "the environment variable SECRET_{} is not set".format
     assert [line for line in told if line.startswith("hosts.")] == [
@@ -147,7 +147,7 @@ def test_a_state_directory_that_cannot_be_made(ini, tmp_path):
     (tmp_path / "jobs.db").touch()
     tmp_path.chmod(0o555)
 
-    told = "\n".join(mistakes(ini))
+    told = "\n".join(problems(ini))
 
     tmp_path.chmod(0o755)
     assert "data_mover.state_dir: " in told

@@ -36,10 +36,10 @@ def submit(database, written):
 def claim(database):
     def take(worker=WORKER, job_id=None):
         with database.reading() as session:
-            heads = claims.heads(session, worker, PLACES)
-        for head in heads:
+            candidates = claims.candidates(session, worker, PLACES)
+        for candidate in candidates:
             with database.writing() as session:
-                held = claims.take(session, head, worker, PLACES, LEASE_MS)
+                held = claims.take(session, candidate, worker, PLACES, LEASE_MS)
             if held:
                 return held
         return None
@@ -137,7 +137,7 @@ def test_a_host_for_which_no_job_waits_is_not_probed(submit, claim, written):
 def test_a_host_on_which_an_ended_job_has_left_something_is_probed(submit, claim, written):
     submit()
     held = claim()
-    written(temporary_files.record_leftover, held, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
+    written(temporary_files.record_temporary_file, held, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
     written(host_health.record_unreachable, "vis", AT_ONCE)
     assert not written(host_health.probe_due)
 
@@ -286,7 +286,7 @@ def test_a_job_that_was_handed_back_is_not_suspected(submit, claim, written, los
 
 def hold(written, held, place="vis:22/b"):
     written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 1)])
-    if refused := written(files.take_place, held, 0, place, 1, LEASE_MS):
+    if refused := written(files.lock_path, held, 0, place, 1, LEASE_MS):
         raise refused
 
 
@@ -343,7 +343,7 @@ def test_a_waiting_job_is_cancelled_at_once(submit, claim, written, report):
 def test_a_running_job_is_cancelled_once_its_attempt_has_stopped(submit, claim, written, report):
     job_id = submit()
     held = claim()
-    written(temporary_files.record_leftover, held, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
+    written(temporary_files.record_temporary_file, held, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
 
     written(claims.cancel, job_id)
 
@@ -354,7 +354,7 @@ def test_a_running_job_is_cancelled_once_its_attempt_has_stopped(submit, claim, 
     assert isinstance(written(claims.why_not, held), Cancelled)
     assert written(claims.end_cancelled, held)
     assert report(job_id).status is Status.CANCELLED
-    assert [left.path for left in written(temporary_files.take_leftovers, 10, 1000)] == ["/x"]
+    assert [left.path for left in written(temporary_files.claim_temporary_files, 10, 1000)] == ["/x"]
 
 
 def test_a_job_whose_worker_dies_before_it_has_stopped_is_cancelled_with_its_lease(submit, claim, written, lose):

@@ -26,10 +26,10 @@ def claimed(database):
     """A job that has just been claimed."""
     with database.writing() as session:
         reports.add(session, a_submission())
-    places = {"disk": 1, "vis": 1}
+    slots = {"disk": 1, "vis": 1}
     with database.writing() as session:
-        [head] = claims.heads(session, WORKER, places)
-        return claims.take(session, head, WORKER, places, TERMS.lease_ms)
+        [candidate] = claims.candidates(session, WORKER, slots)
+        return claims.take(session, candidate, WORKER, slots, TERMS.lease_ms)
 
 
 @pytest.fixture

@@ -4,15 +4,15 @@ import pytest
 from sqlalchemy import update
 
 from data_mover.domain.locations import Endpoint, IfExists
-from data_mover.domain.move_spec import Wanted
+from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.selection import Links, Selection
 from data_mover.domain.states import Phase
 from data_mover.store import plan_requests
-from data_mover.store.models import Question
+from data_mover.store.models import PlanRequest
 from data_mover.store.plan_requests import ExpectedFailure, PlanReport
 
 LEASE_MS = 30_000
-WANTED = Wanted(
+WANTED = MoveSpec(
     sources=(Endpoint("disk", "/a"), Endpoint("web", "https://example.org/b?key=1")),
     destination=Endpoint("vis", "/b/"),
     checksum=None,
@@ -51,7 +51,7 @@ def change(written):
     """Changes the columns of all questions."""
 
     def run(**values):
-        written(lambda session: session.execute(update(Question).values(**values)) and None)
+        written(lambda session: session.execute(update(PlanRequest).values(**values)) and None)
 
     return run
 
@@ -116,7 +116,7 @@ def test_a_question_that_is_handed_back_waits_for_another_worker(written, waitin
 def test_a_question_that_nobody_asks_any_more_is_given_up_and_forgotten(written, waiting, change, told, days):
     question = written(plan_requests.ask, "ann", WANTED)
     taken = written(plan_requests.take, LEASE_MS)
-    change(asked_ms=Question.asked_ms + days * 86_400_000)
+    change(asked_ms=PlanRequest.asked_ms + days * 86_400_000)
 
     assert not written(plan_requests.tell, taken, PlanReport(), LEASE_MS)
     assert not waiting()

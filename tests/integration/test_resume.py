@@ -8,7 +8,7 @@ import pytest
 
 from data_mover.backends import PROTOCOLS, connect
 from data_mover.domain.errors import MoveFailure
-from data_mover.transfer import Order, move_file
+from data_mover.transfer import FileTask, move_file
 from tests.servers.proxy import Fault, proxy
 from tests.unit.transfer.diary import Diary, files
 
@@ -18,7 +18,7 @@ CHECKPOINT_BYTES = 8 * MEBIBYTE
 IN_FLIGHT_BYTES = 32 * MEBIBYTE
 #: SSH's and SFTP's own share
 OVERHEAD = 1.01
-ORDER = Order(
+ORDER = FileTask(
     job_id=7,
     file_number=0,
     attempt=1,
@@ -78,7 +78,7 @@ def test_the_next_attempt_sends_what_had_no_checkpoint(source, root, network, lo
 
     sent_before = network.sent_bytes
     with log_in() as destination:
-        move_file(replace(ORDER, attempt=2, leftovers=tuple(first.on_record)), source, destination, second)
+        move_file(replace(ORDER, attempt=2, temporary_files=tuple(first.on_record)), source, destination, second)
 
     [start] = [entry[1] for entry in second.entries if entry[0] == "copying from"]
     assert start >= count - CHECKPOINT_BYTES - IN_FLIGHT_BYTES

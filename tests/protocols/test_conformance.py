@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from data_mover.backends.api import Kind, NewFile
+from data_mover.backends.api import NewFile
 from data_mover.domain.errors import (
     CannotReplace,
     ConnectionLost,
@@ -26,6 +26,7 @@ from data_mover.domain.errors import (
     SourceChanged,
     VerifyFailed,
 )
+from data_mover.domain.states import FileKind
 from tests.servers.processes import eventually
 
 SIZES = [0, 1, 32_767, 32_768, 32_769, 261_120, 261_121, 5 * 2**20]
@@ -78,9 +79,9 @@ def test_what_is_there_is_read(source, source_host, size):
     source_host.set_modified("a", MODIFIED)
 
     with source.open("/a") as reader:
-        assert (reader.facts.kind, reader.facts.size_bytes, reader.facts.modified_at) == (Kind.FILE, size, MODIFIED)
+        assert (reader.stat.kind, reader.stat.size_bytes, reader.stat.modified_at) == (FileKind.FILE, size, MODIFIED)
         assert b"".join(reader.blocks()) == content(size)
-        assert source.facts("/a") == reader.facts
+        assert source.stat("/a") == reader.stat
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
@@ -88,13 +89,13 @@ def test_a_source_is_named_literally(source, source_host, name):
     need_name(source_host, name)
     (source_host.root / name).write_bytes(b"mine")
 
-    assert source.facts(f"/{name}").size_bytes == 4
+    assert source.stat(f"/{name}").size_bytes == 4
     assert get(source, f"/{name}") == b"mine"
 
 
 def test_a_source_that_is_not_there_is_missed(source):
-    assert source.facts("/nothing") is None
-    assert source.facts("/nothing/at/all") is None
+    assert source.stat("/nothing") is None
+    assert source.stat("/nothing/at/all") is None
     with pytest.raises((NoSuchFile, HttpMissing), match="/nothing"):
         source.open("/nothing")
 
@@ -192,7 +193,7 @@ def test_a_name_is_taken_literally(files, host, name):
     put(files, f"/{name}", b"mine")
 
     assert host.names() == [name]
-    assert files.facts(f"/{name}").size_bytes == 4
+    assert files.stat(f"/{name}").size_bytes == 4
     assert get(files, f"/{name}") == b"mine"
     assert files.sha256(f"/{name}") in (hashlib.sha256(b"mine").hexdigest(), None)
 
@@ -217,7 +218,7 @@ def test_a_new_file_has_the_mode_and_time_that_were_asked_for(files, host):
     put(files, "/a", b"mine", mode=0o604)
 
     host.needs("file times")
-    assert (host.root / "a").stat().st_mtime == files.facts("/a").modified_at == MODIFIED
+    assert (host.root / "a").stat().st_mtime == files.stat("/a").modified_at == MODIFIED
     host.needs("modes")
     assert stat.S_IMODE((host.root / "a").stat().st_mode) == 0o604
 
@@ -244,22 +245,22 @@ def test_facts_tell_kind_size_and_time(files, host):
     (host.root / "a").write_bytes(b"12345")
     (host.root / "directory").mkdir()
 
-    assert (files.facts("/a").kind, files.facts("/a").size_bytes) == (Kind.FILE, 5)
-    assert files.facts("/a").modified_at == pytest.approx(began, abs=60)
-    assert files.facts("/directory").kind is Kind.DIRECTORY
-    assert files.facts("/").kind is Kind.DIRECTORY
-    assert files.facts("/nothing") is None
-    assert files.facts("/nothing/at/all") is None
+    assert (files.stat("/a").kind, files.stat("/a").size_bytes) == (FileKind.FILE, 5)
+    assert files.stat("/a").modified_at == pytest.approx(began, abs=60)
+    assert files.stat("/directory").kind is FileKind.DIRECTORY
+    assert files.stat("/").kind is FileKind.DIRECTORY
+    assert files.stat("/nothing") is None
+    assert files.stat("/nothing/at/all") is None
 
 
 def test_a_file_whose_mode_changes_is_the_same_file(files, host):
     host.needs("modes")
     (host.root / "a").write_bytes(b"12345")
-    before = files.facts("/a")
+    before = files.stat("/a")
     (host.root / "a").chmod(0o604)
 
-    assert files.facts("/a").mode == 0o604
-    assert files.facts("/a") == before
+    assert files.stat("/a").mode == 0o604
+    assert files.stat("/a") == before
 
 
 def test_facts_are_those_of_what_a_link_leads_to(files, host):
@@ -269,9 +270,9 @@ def test_facts_are_those_of_what_a_link_leads_to(files, host):
     (host.root / "dangling").symlink_to("nothing")
     os.mkfifo(host.root / "pipe")
 
-    assert files.facts("/link").size_bytes == 5
-    assert files.facts("/dangling").kind is Kind.OTHER
-    assert files.facts("/pipe").kind is Kind.OTHER
+    assert files.stat("/link").size_bytes == 5
+    assert files.stat("/dangling").kind is FileKind.OTHER
+    assert files.stat("/pipe").kind is FileKind.OTHER
 
 
 def test_a_file_can_be_read_from_an_offset(source, source_host):
@@ -292,7 +293,7 @@ def test_a_file_that_grows_is_read_as_it_was_or_not_to_its_end_and_tells_so(sour
             read.extend(reader.blocks())
         except (SourceChanged, ConnectionLost):
             read.clear()
-        assert source.facts("/a") != reader.facts
+        assert source.stat("/a") != reader.stat
 
     assert b"".join(read) in (content(1000), b"")
 
@@ -303,10 +304,10 @@ def test_a_file_that_vanishes_while_it_is_read_is_missed(source, source_host):
     with source.open("/a") as reader:
         next(reader.blocks())
         (source_host.root / "a").unlink()
-        assert source.facts("/a") is None
+        assert source.stat("/a") is None
 
     (source_host.root / "b").write_bytes(b"")
-    assert source.facts("/b") is not None
+    assert source.stat("/b") is not None
 
 
 def test_two_files_are_read_and_written_at_a_time(files, host):
@@ -335,7 +336,7 @@ def test_a_file_that_shrinks_ends_early_and_tells_so(source, source_host):
             read = b"".join(reader.blocks())
         except (SourceChanged, HostFailed, ConnectionLost):
             read = b""
-        assert source.facts("/a") != reader.facts
+        assert source.stat("/a") != reader.stat
 
     assert content(20 * 2**20).startswith(read)
     assert len(read) < 20 * 2**20
@@ -414,8 +415,8 @@ def test_a_link_that_leads_out_of_the_root_is_not_followed(files, host, tmp_path
     put(files, "/mine", b"mine")
 
     for act in (
-        lambda: files.facts("/out/a"),
-        lambda: files.facts("/out"),
+        lambda: files.stat("/out/a"),
+        lambda: files.stat("/out"),
         lambda: files.open("/file"),
         lambda: files.open("/out/a"),
         lambda: files.create("/out/b", NewFile(0, 0o644, MODIFIED)),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from data_mover.backends import PROTOCOLS, connect
-from data_mover.backends.api import Kind, NewFile
+from data_mover.backends.api import NewFile
 from data_mover.domain.errors import (
     HostFailed,
     MoveFailure,
@@ -19,6 +19,7 @@ from data_mover.domain.errors import (
     NotAtomic,
     PermissionRefused,
 )
+from data_mover.domain.states import FileKind
 from tests.protocols.test_conformance import MODIFIED, NAMES, content, get, need_name, put
 from tests.servers.processes import eventually
 from tests.servers.small_disk import small_disk
@@ -29,7 +30,7 @@ NOT_UTF8 = b"not \xff\xfe UTF-8"
 
 def listed(files, path):
     """The entries by their names."""
-    entries = list(files.entries(path))
+    entries = list(files.list(path))
     by_name = {entry.name: entry for entry in entries}
     assert len(by_name) == len(entries)
     return by_name
@@ -51,10 +52,10 @@ def test_a_directory_tells_what_it_holds_and_not_what_is_below(files, host):
     found = listed(files, "/")
 
     assert {name: (entry.kind, entry.size_bytes) for name, entry in found.items()} == {
-        "a": (Kind.FILE, 5),
-        "directory": (Kind.DIRECTORY, None),
-        ".hidden": (Kind.FILE, 1),
-        "..hidden": (Kind.FILE, 0),
+        "a": (FileKind.FILE, 5),
+        "directory": (FileKind.DIRECTORY, None),
+        ".hidden": (FileKind.FILE, 1),
+        "..hidden": (FileKind.FILE, 0),
     }
     assert [*listed(files, "/directory")] == ["below"]
     assert [*listed(files, "/directory/below")] == ["deep"]
@@ -72,7 +73,7 @@ def test_entries_tell_modes_and_times_as_facts_do(files, host):
 
     assert {name: entry.modified_at for name, entry in found.items()} == {"a": MODIFIED, "directory": MODIFIED + 1}
     for name, entry in found.items():
-        assert (entry.mode, entry.kind) == (files.facts(f"/{name}").mode, files.facts(f"/{name}").kind)
+        assert (entry.mode, entry.kind) == (files.stat(f"/{name}").mode, files.stat(f"/{name}").kind)
     host.needs("modes")
     assert {name: entry.mode for name, entry in found.items()} == {"a": 0o604, "directory": 0o710}
 
@@ -119,12 +120,12 @@ def test_links_and_pipes_are_told_for_what_they_are(files, host, tmp_path):
     found = listed(files, "/")
 
     assert {name: (entry.kind, entry.size_bytes) for name, entry in found.items()} == {
-        "directory": (Kind.DIRECTORY, None),
-        "link": (Kind.LINK, None),
-        "dangling": (Kind.LINK, None),
-        "loop": (Kind.LINK, None),
-        "out": (Kind.LINK, None),
-        "pipe": (Kind.OTHER, None),
+        "directory": (FileKind.DIRECTORY, None),
+        "link": (FileKind.LINK, None),
+        "dangling": (FileKind.LINK, None),
+        "loop": (FileKind.LINK, None),
+        "out": (FileKind.LINK, None),
+        "pipe": (FileKind.OTHER, None),
     }
     assert [*listed(files, "/link")] == ["a"]
 
@@ -142,9 +143,9 @@ def test_what_is_no_directory_holds_nothing(files, host):
 
     for path in ("/a", "/nothing", "/nothing/at/all", "/a/b"):
         with pytest.raises(NoSuchFile, match=path):
-            list(files.entries(path))
+            list(files.list(path))
     with pytest.raises(NoSuchFile, match="/a is no directory"):
-        list(files.entries("/a"))
+        list(files.list("/a"))
 
 
 def test_a_web_server_shows_no_directories(source, source_host):
@@ -153,8 +154,8 @@ def test_a_web_server_shows_no_directories(source, source_host):
     (source_host.root / "directory").mkdir()
 
     with pytest.raises(NoSuchFile, match="/directory is no directory"):
-        list(source.entries("/directory"))
-    assert source.real("/directory/a") == "/directory/a"
+        list(source.list("/directory"))
+    assert source.realpath("/directory/a") == "/directory/a"
 
 
 def test_a_directory_out_of_the_root_is_not_told(files, host, tmp_path):
@@ -163,10 +164,10 @@ def test_a_directory_out_of_the_root_is_not_told(files, host, tmp_path):
     (host.root / "out").symlink_to(tmp_path / "outside")
 
     for act in (
-        lambda: list(files.entries("/out")),
-        lambda: list(files.entries("/out/deep")),
-        lambda: files.real("/out/deep"),
-        lambda: files.finish_directory("/out/deep", 0o700, MODIFIED),
+        lambda: list(files.list("/out")),
+        lambda: list(files.list("/out/deep")),
+        lambda: files.realpath("/out/deep"),
+        lambda: files.set_attributes("/out/deep", 0o700, MODIFIED),
         lambda: files.remove_directory("/out/deep"),
         lambda: files.rename("/out/deep", "/mine"),
     ):
@@ -216,7 +217,7 @@ def test_a_directory_that_may_not_be_read_is_told(files, host, mode):
     (host.root / "closed").chmod(mode)
 
     with pytest.raises(PermissionRefused):
-        list(files.entries("/closed"))
+        list(files.list("/closed"))
 
     (host.root / "closed").chmod(0o700)
 
@@ -226,11 +227,11 @@ def test_between_two_entries_the_connection_does_other_things(files, host):
     host.fill({f"directory/{number}": content(number) for number in range(300)})
     told = {}
 
-    for entry in files.entries("/directory"):
+    for entry in files.list("/directory"):
         told[entry.name] = get(files, f"/directory/{entry.name}")
         if entry.name.endswith("7"):
             put(files, f"/{entry.name}", b"mine")
-            told |= {each.name: told.get(each.name, b"") for each in files.entries("/directory")}
+            told |= {each.name: told.get(each.name, b"") for each in files.list("/directory")}
 
     assert told == {str(number): content(number) for number in range(300)}
 
@@ -241,7 +242,7 @@ def test_stopping_early_leaves_nothing_open(files, host):
     before = len(os.listdir("/proc/self/fd")), threading.active_count()
 
     for _ in range(30):
-        with closing(files.entries("/directory")) as entries:
+        with closing(files.list("/directory")) as entries:
             next(entries)
 
     assert len(listed(files, "/directory")) == MANY
@@ -255,23 +256,23 @@ def test_the_real_path_tells_a_loop(files, host):
     (host.root / "a" / "b" / "up").symlink_to("..")
     (host.root / "root").symlink_to(host.root)
 
-    assert files.real("/a/b") == files.real("/a/b/up/b") == files.real("/root/a/b") == "/a/b"
-    assert files.real("/") == files.real("/root") == "/"
+    assert files.realpath("/a/b") == files.realpath("/a/b/up/b") == files.realpath("/root/a/b") == "/a/b"
+    assert files.realpath("/") == files.realpath("/root") == "/"
 
 
 def test_a_path_without_links_is_its_own_real_path(files, host):
     host.fill({"a/b/c": b""})
 
-    assert [files.real(path) for path in ("/", "/a", "/a/b")] == ["/", "/a", "/a/b"]
+    assert [files.realpath(path) for path in ("/", "/a", "/a/b")] == ["/", "/a", "/a/b"]
 
 
 def test_a_finished_directory_has_its_mode_and_time(files, host):
     files.make_directories("/a/b")
     put(files, "/a/b/c", b"mine")
 
-    files.finish_directory("/a/b", None, MODIFIED)
-    files.finish_directory("/a/b", 0o705, None)
-    files.finish_directory("/a", 0o750, MODIFIED + 1)
+    files.set_attributes("/a/b", None, MODIFIED)
+    files.set_attributes("/a/b", 0o705, None)
+    files.set_attributes("/a", 0o750, MODIFIED + 1)
 
     host.needs("directories")
     host.needs("directory times")
@@ -285,7 +286,7 @@ def test_a_finished_directory_has_its_mode_and_time(files, host):
 def test_only_what_is_there_is_finished(files, host):
     host.needs("directories")
     with pytest.raises(NoSuchFile, match="/nothing"):
-        files.finish_directory("/nothing", 0o755, MODIFIED)
+        files.set_attributes("/nothing", 0o755, MODIFIED)
 
     assert host.names() == []
 
@@ -295,7 +296,7 @@ def test_an_empty_directory_is_removed(files, host, name):
     need_name(host, name)
     files.make_directories(f"/{name}/{name}")
 
-    files.finish_directory(f"/{name}/{name}", 0o755, MODIFIED)
+    files.set_attributes(f"/{name}/{name}", 0o755, MODIFIED)
     files.remove_directory(f"/{name}/{name}")
     files.remove_directory(f"/{name}")
     files.remove_directory(f"/{name}")

@@ -74,7 +74,7 @@ def test_a_failed_write_does_not_spoil_the_next_file(faulty):
         put(files, "/a")
     put(files, "/b")
 
-    assert files.facts("/b").size_bytes == SIZE
+    assert files.stat("/b").size_bytes == SIZE
 
 
 def test_attributes_are_set_by_name_where_the_host_cannot_by_handle(faulty, tmp_path):

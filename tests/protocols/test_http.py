@@ -238,9 +238,9 @@ def test_chunks_are_a_whole_file_of_unknown_size(server):
     )
 
     with source(server) as connected, connected.open("/chunks") as reader:
-        assert reader.facts.size_bytes is None
+        assert reader.stat.size_bytes is None
         assert b"".join(reader.blocks()) == b"abcde"
-        assert connected.facts("/chunks") == reader.facts
+        assert connected.stat("/chunks") == reader.stat
 
 
 def test_what_is_told_ahead_of_an_answer_is_passed_over(server):
@@ -252,7 +252,7 @@ def test_what_is_told_ahead_of_an_answer_is_passed_over(server):
     server.faults["/hinted"] = hint
 
     with source(server) as connected, connected.open("/hinted") as reader:
-        assert (reader.facts.size_bytes, reader.facts.version) == (len(CONTENT), None)
+        assert (reader.stat.size_bytes, reader.stat.version) == (len(CONTENT), None)
         assert b"".join(reader.blocks()) == CONTENT
 
 
@@ -272,7 +272,7 @@ def test_a_time_that_no_file_can_have_is_not_told(server, time):
     server.faults["/timed"] = lambda handler: handler.answer(200, CONTENT, Last_Modified=time)
 
     with source(server) as connected:
-        assert connected.facts("/timed").modified_at is None
+        assert connected.stat("/timed").modified_at is None
 
 
 def test_ranges_are_of_the_same_version_or_fail(server):
@@ -293,7 +293,7 @@ def test_ranges_are_of_the_same_version_or_fail(server):
         version[0] = '"two"'
         with pytest.raises(SourceChanged):
             next(reader.blocks(1000))
-        assert connected.facts("/changing") != reader.facts
+        assert connected.stat("/changing") != reader.stat
 
 
 @pytest.mark.parametrize("fields", [{}, {"ETag": 'W/"weak"'}, {"Last_Modified": DAY}], ids=str)
@@ -554,8 +554,8 @@ def _lead(location, handler):
 def test_a_certificate_is_verified(tls_server, tmp_path):
     with pytest.raises(CertificateRefused, match="unable to get local issuer certificate"):
         source(tls_server, ca_file=None)
-    for mistake, reason in (({"named": "other.example.org"}, "mismatch"), ({"ends_in_days": -1}, "has expired")):
-        with web_server(tmp_path, tls=True, **mistake) as other, pytest.raises(CertificateRefused, match=reason):
+    for problem, reason in (({"named": "other.example.org"}, "mismatch"), ({"ends_in_days": -1}, "has expired")):
+        with web_server(tmp_path, tls=True, **problem) as other, pytest.raises(CertificateRefused, match=reason):
             source(other)
 
 
@@ -630,8 +630,8 @@ def test_connections_leave_no_descriptor(server):
 
     with source(server) as connected:
         for _ in range(10):
-            connected.facts("/file")
-            assert connected.facts("/fault") is None
+            connected.stat("/file")
+            assert connected.stat("/fault") is None
 
     assert len(os.listdir("/proc/self/fd")) <= before + 2  # those of the server's own last answers
 

@@ -17,7 +17,7 @@ import pytest
 from data_mover.backends import PROTOCOLS, connect
 from data_mover.backends.api import BLOCK_BYTES, Files
 from data_mover.domain.errors import MoveFailure
-from data_mover.transfer import Order, move_file
+from data_mover.transfer import FileTask, move_file
 from tests.servers.faulty_sftp import Fault, FaultyServer, faulty_server
 from tests.servers.processes import eventually
 from tests.unit.transfer.diary import Diary
@@ -199,7 +199,7 @@ class World:
         self._prepare(trial)
         began = time.monotonic()
         self._strike(trial)
-        diary, told = self._attempt(trial, self._order)
+        diary, told = self._attempt(trial, self._task)
         self._heal()
         assert time.monotonic() - began < BOUND_SECONDS, trial
 
@@ -218,7 +218,7 @@ class World:
         self._content = random.Random(trial.size_bytes).randbytes(trial.size_bytes)
         (self._directory / "source" / "a").write_bytes(self._content)
         (self._directory / "destination" / "b").write_bytes(OLD)
-        self._order = Order(
+        self._task = FileTask(
             job_id=7,
             file_number=0,
             attempt=1,
@@ -236,14 +236,14 @@ class World:
     def _heal(self) -> None:
         self.faulty.fault = Fault()
 
-    def _attempt(self, trial: Trial, order: Order) -> tuple[Diary, str]:
+    def _attempt(self, trial: Trial, task: FileTask) -> tuple[Diary, str]:
         diary = Diary()
         try:
             with ExitStack() as connections:
                 source, destination = (
                     connections.enter_context(self._connect(role, trial)) for role in ("source", "destination")
                 )
-                move_file(order, source, destination, diary)
+                move_file(task, source, destination, diary)
         except MoveFailure as failure:
             return diary, failure.code
         self.verified = diary.proof.verified if diary.proof else ""
@@ -265,18 +265,18 @@ class World:
         in_doubt = "publishing" in diary.words and "not published" not in diary.words
         allowed = [OLD, self._content, None if trial.role == "swap" else OLD] if in_doubt else [OLD]
         assert self._final in allowed, trial
-        assert self._temporary_files <= {leftover.path for leftover in diary.on_record}, trial
+        assert self._temporary_files <= {temporary_file.path for temporary_file in diary.on_record}, trial
 
     def _require_cleared_up(self, trial: Trial, diary: Diary) -> None:
         """What was recorded is all that the next attempt needs."""
         in_doubt = "publishing" in diary.words and "not published" not in diary.words
-        order = replace(
-            self._order,
+        task = replace(
+            self._task,
             attempt=2,
             publishing_sha256=hashlib.sha256(self._content).hexdigest() if in_doubt else None,
-            leftovers=tuple(diary.on_record),
+            temporary_files=tuple(diary.on_record),
         )
-        assert self._attempt(trial, order)[1] == COMPLETES, trial
+        assert self._attempt(trial, task)[1] == COMPLETES, trial
         assert self._final == self._content, trial
 
     @property

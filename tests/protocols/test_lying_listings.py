@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from data_mover.backends import PROTOCOLS, connect
-from data_mover.backends.api import Kind
 from data_mover.domain.errors import ConnectionLost, HostFailed, Stalled
+from data_mover.domain.states import FileKind
 from tests.servers.faulty_sftp import Fault, faulty_server
 from tests.servers.openssh import openssh_server
 
@@ -53,26 +53,26 @@ def test_a_listing_that_breaks_off_is_told(faulty, root, fault, failure):
     faulty.fault = fault
 
     with connected(faulty.server, root) as files, pytest.raises(failure, match="vis"):
-        list(files.entries("/"))
+        list(files.list("/"))
 
 
 def test_a_host_that_tells_only_names_is_asked_for_the_rest(faulty, root):
     faulty.fault = Fault("readdir", "tells no attributes")
 
     with connected(faulty.server, root) as files:
-        told = list(files.entries("/"))
+        told = list(files.list("/"))
 
     assert {entry.name for entry in told} == NAMES
-    assert {(entry.kind, entry.size_bytes) for entry in told} == {(Kind.FILE, 4)}
+    assert {(entry.kind, entry.size_bytes) for entry in told} == {(FileKind.FILE, 4)}
 
 
 def test_a_name_that_leads_elsewhere_leads_nowhere(faulty, root):
     faulty.fault = Fault("readdir", "tells of elsewhere")
 
     with connected(faulty.server, root) as files:
-        told = list(files.entries("/"))
+        told = list(files.list("/"))
 
-    assert {(entry.kind, entry.size_bytes) for entry in told} == {(Kind.OTHER, None)}
+    assert {(entry.kind, entry.size_bytes) for entry in told} == {(FileKind.OTHER, None)}
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def with_program(tmp_path, root):
 )
 def test_a_shell_whose_find_is_none_is_told(with_program, text, failure):
     with with_program("find", text) as files, pytest.raises(failure, match="vis"):
-        list(files.entries("/"))
+        list(files.list("/"))
 
 
 def test_what_goes_away_while_a_shell_tells_of_it_leaves_the_others_be(with_program, root):
@@ -114,7 +114,7 @@ def test_what_goes_away_while_a_shell_tells_of_it_leaves_the_others_be(with_prog
     text = f'if [ "$1" = -c ]; then rm -f {gone}; fi; exec {shutil.which("stat")} "$@"'
 
     with with_program("stat", text) as files:
-        told = [entry.name for entry in files.entries("/")]
+        told = [entry.name for entry in files.list("/")]
 
     assert sorted(told) == sorted(NAMES)
     assert sorted(os.listdir(root)) == sorted(NAMES)
@@ -124,4 +124,4 @@ def test_a_shell_that_cannot_tell_of_what_is_there_is_told(with_program):
     text = f'case "$*" in *"name 7 "*|*"name 7") exit 1;; esac; exec {shutil.which("stat")} "$@"'
 
     with with_program("stat", text) as files, pytest.raises(HostFailed, match="vis:/"):
-        list(files.entries("/"))
+        list(files.list("/"))

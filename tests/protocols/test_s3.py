@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from data_mover.backends import connect
-from data_mover.backends.api import Kind, NewFile
+from data_mover.backends.api import NewFile
 from data_mover.backends.s3.backend import PART_BYTES, RANGE_BYTES, S3Files
 from data_mover.backends.s3.options import S3Options
 from data_mover.domain.errors import (
@@ -25,6 +25,7 @@ from data_mover.domain.errors import (
     VerifyFailed,
 )
 from data_mover.domain.selection import Selection
+from data_mover.domain.states import FileKind
 from data_mover.transfer import list_source
 from tests.protocols.test_conformance import MODIFIED, content, get, put
 from tests.servers.processes import LOOPBACK, free_port
@@ -107,7 +108,7 @@ def test_a_file_of_any_number_of_parts_gets_its_name_with_its_bytes_and_time(fil
 
     assert bucket.names() == ["maps/final"]
     assert (bucket / "maps/final").read_bytes() == content(size)
-    assert files.facts("/maps/final").modified_at == MODIFIED
+    assert files.stat("/maps/final").modified_at == MODIFIED
 
 
 @pytest.mark.parametrize("size", [0, 1, LARGE])
@@ -125,14 +126,14 @@ def test_the_root_is_a_prefix(connected, bucket):
     put(files, "/a/b", b"mine")
 
     assert bucket.names() == ["some/where/a/b"]
-    assert files.facts("/a").kind is Kind.DIRECTORY
-    assert files.place("/a/b").endswith(f"/{bucket.name}/some/where/a/b")
+    assert files.stat("/a").kind is FileKind.DIRECTORY
+    assert files.lock_name("/a/b").endswith(f"/{bucket.name}/some/where/a/b")
 
 
 def test_what_is_not_committed_is_not_seen_and_leaves_with_remove(files, bucket):
     with files.create("/a", NewFile(LARGE, 0o644, MODIFIED)) as writer:
         writer.write(content(LARGE))
-    assert files.facts("/a") is None
+    assert files.stat("/a") is None
     assert len(bucket.uploads()) == 1
 
     files.remove("/a")
@@ -186,7 +187,7 @@ def test_of_a_folder_that_is_moved_the_marks_of_publications_are_no_part(connect
     with pytest.raises(Stopped):
         dead.replace("/.tmp", "/final")
 
-    assert len(list(files.entries("/"))) == 2
+    assert len(list(files.list("/"))) == 2
     assert [item.name for item in list_source(files, "/", Selection())] == ["", ".tmp"]
 
 
@@ -233,7 +234,7 @@ def test_another_s_object_with_a_longer_name_is_left_alone(files, bucket):
 def test_a_new_name_that_a_store_cannot_tell_is_refused_as_soon_as_it_is_met(files, bucket, name):
     put(files, "/.tmp", b"a")
 
-    for meet in (files.facts, files.make_directories, files.place, lambda path: list(files.entries(path))):
+    for meet in (files.stat, files.make_directories, files.lock_name, lambda path: list(files.list(path))):
         with pytest.raises(BadName, match=f"store:/{name}$"):
             meet(f"/{name}")
     for move in (files.replace, files.rename):
@@ -247,7 +248,7 @@ def test_a_new_name_that_a_store_cannot_tell_is_refused_as_soon_as_it_is_met(fil
 def test_an_object_of_another_s_whose_name_the_store_cannot_tell_is_read(files, bucket):
     (bucket / "directory/a\x01b").write_bytes(b"theirs")
 
-    assert [entry.name for entry in files.entries("/directory")] == ["a\x01b"]
+    assert [entry.name for entry in files.list("/directory")] == ["a\x01b"]
     assert get(files, "/directory/a\x01b") == b"theirs"
 
 
@@ -285,28 +286,28 @@ def test_keys_that_no_path_can_name_are_told_as_nothing_to_follow(files, bucket)
     for key in ("a/b", "a//c", "a/./d", "a/../e", "a/.", "a/directory/", "a/both", "a/both/f", "a/"):
         (bucket / key).write_bytes(b"1234")
 
-    told = {(entry.name, entry.kind, entry.size_bytes) for entry in files.entries("/a")}
+    told = {(entry.name, entry.kind, entry.size_bytes) for entry in files.list("/a")}
 
     assert told == {
-        ("b", Kind.FILE, 4),
-        ("", Kind.OTHER, None),
-        (".", Kind.OTHER, None),
-        ("..", Kind.OTHER, None),
-        ("directory", Kind.DIRECTORY, None),
-        ("both", Kind.FILE, 4),
-        ("both", Kind.DIRECTORY, None),
+        ("b", FileKind.FILE, 4),
+        ("", FileKind.OTHER, None),
+        (".", FileKind.OTHER, None),
+        ("..", FileKind.OTHER, None),
+        ("directory", FileKind.DIRECTORY, None),
+        ("both", FileKind.FILE, 4),
+        ("both", FileKind.DIRECTORY, None),
     }
-    assert list(files.entries("/a/directory")) == []
-    assert files.facts("/a/directory").kind is Kind.DIRECTORY
+    assert list(files.list("/a/directory")) == []
+    assert files.stat("/a/directory").kind is FileKind.DIRECTORY
 
 
 def test_entries_are_those_below_the_root(connected, bucket):
     for key in ("a", "some/where/b", "some/where/c/d", "some/whereelse"):
         (bucket / key).write_bytes(b"mine")
 
-    assert [entry.name for entry in connected(root="/some/where").entries("/")] == ["b", "c"]
-    assert [entry.name for entry in connected(root="/some/where").entries("/c")] == ["d"]
-    assert list(connected(root="/else/where").entries("/")) == []
+    assert [entry.name for entry in connected(root="/some/where").list("/")] == ["b", "c"]
+    assert [entry.name for entry in connected(root="/some/where").list("/c")] == ["d"]
+    assert list(connected(root="/else/where").list("/")) == []
 
 
 @pytest.mark.parametrize("key", ["access_key", "secret_key"])
@@ -331,7 +332,7 @@ def test_the_user_s_own_configuration_is_not_asked(connected, tmp_path, monkeypa
     }.items():
         monkeypatch.setenv(name, value)
 
-    assert connected().facts("/").kind is Kind.DIRECTORY
+    assert connected().stat("/").kind is FileKind.DIRECTORY
 
 
 def test_a_missing_key_is_a_refused_login(connected):
@@ -342,12 +343,12 @@ def test_a_missing_key_is_a_refused_login(connected):
 def test_a_missing_bucket_is_told(connected):
     files = connected(bucket="not-there")
 
-    assert files.facts("/") is files.facts("/a") is None
+    assert files.stat("/") is files.stat("/a") is None
     for act in (
         lambda: files.open("/a"),
         lambda: files.make_directories("/"),
         lambda: put(files, "/a", b"x"),
-        lambda: list(files.entries("/")),
+        lambda: list(files.list("/")),
     ):
         with pytest.raises(NoSuchFile):
             act()
@@ -403,5 +404,5 @@ def test_a_connection_that_was_given_up_answers_no_more(files):
     files.abort()
 
     with pytest.raises(ConnectionLost):
-        files.facts("/a")
+        files.stat("/a")
     assert isinstance(files, S3Files)

@@ -192,9 +192,9 @@ def test_a_host_that_freezes_is_noticed_within_the_idle_time_out(tmp_path, host_
                 os.kill(pid, signal.SIGSTOP)
             began = time.monotonic()
             with pytest.raises((Stalled, ConnectionLost)):
-                files.facts("/a")
+                files.stat("/a")
             with pytest.raises((Stalled, ConnectionLost)):
-                files.facts("/a")
+                files.stat("/a")
             took = time.monotonic() - began
             for pid in sessions:
                 os.kill(pid, signal.SIGCONT)
@@ -208,7 +208,7 @@ def test_a_password_opens_a_host_that_takes_one(tmp_path, monkeypatch):
         table = server.options(tmp_path, key_file=None, password="env:SECRET")
 
         with Host("vis", SshOptions.model_validate(table), tmp_path).connect() as files:
-            assert files.facts("/keys") is not None
+            assert files.stat("/keys") is not None
 
         monkeypatch.setenv("SECRET", "wrong")
         with pytest.raises(LoginRefused):

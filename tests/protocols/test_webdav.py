@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from data_mover.backends import connect
-from data_mover.backends.api import Kind, NewFile
+from data_mover.backends.api import NewFile
 from data_mover.backends.webdav.options import WebdavOptions
 from data_mover.domain.errors import (
     CannotReplace,
@@ -25,6 +25,7 @@ from data_mover.domain.errors import (
     SourceChanged,
     Stalled,
 )
+from data_mover.domain.states import FileKind
 from tests.protocols.test_conformance import MODIFIED, content, put
 from tests.servers.processes import LOOPBACK, eventually, free_port
 from tests.servers.proxy import Fault, proxy
@@ -124,7 +125,7 @@ def test_a_directory_never_goes_with_what_it_holds(server, connected, root):
 def test_what_appears_under_the_final_name_meanwhile_is_not_replaced(server, connected, root):
     files = connected(server)
     put(files, "/mine", b"mine")
-    look, files.facts = files.facts, lambda path: None if path == "/final" else look(path)
+    look, files.stat = files.stat, lambda path: None if path == "/final" else look(path)
     (root / "final").write_bytes(b"theirs")
 
     with pytest.raises(CannotReplace, match="cloud:/final"):
@@ -153,7 +154,9 @@ def test_a_host_is_one_place_under_whichever_root(apache, connected, root):
     whole = connected(apache, root="/")
 
     assert (
-        whole.place(f"{root}/a b") == connected(apache).place("/a b") == f"webdav:{LOOPBACK}:{apache.port}{root}/a%20b"
+        whole.lock_name(f"{root}/a b")
+        == connected(apache).lock_name("/a b")
+        == f"webdav:{LOOPBACK}:{apache.port}{root}/a%20b"
     )
 
 
@@ -184,13 +187,13 @@ def test_a_server_that_is_away_cannot_be_reached(apache, connected):
 def test_a_missing_root_is_told(server, connected, root):
     files = connected(server, root=f"{root}/nothing")
 
-    assert files.facts("/") is files.facts("/a") is None
+    assert files.stat("/") is files.stat("/a") is None
     for act in (
         lambda: files.open("/a"),
         lambda: files.make_directories("/"),
         lambda: files.make_directories("/a"),
         lambda: put(files, "/a", b"x"),
-        lambda: list(files.entries("/")),
+        lambda: list(files.list("/")),
     ):
         with pytest.raises(NoSuchFile):
             act()
@@ -229,7 +232,7 @@ def test_abort_ends_a_call_of_another_thread(rclone_webdav, connected):
 
         def look():
             try:
-                files.facts("/a")
+                files.stat("/a")
             except MoveFailure as failure:
                 failures.append(type(failure))
 
@@ -241,7 +244,7 @@ def test_abort_ends_a_call_of_another_thread(rclone_webdav, connected):
 
         assert failures == [ConnectionLost]
         with pytest.raises(ConnectionLost):
-            files.facts("/a")
+            files.stat("/a")
         files.close()
 
 
@@ -252,7 +255,7 @@ def test_a_server_that_has_closed_the_connection_is_asked_once_more(rclone_webda
         files = connected(rclone_webdav, endpoint=f"http://{LOOPBACK}:{network.port}")
         network.strike(fault)
 
-        assert files.facts("/a").size_bytes == 4
+        assert files.stat("/a").size_bytes == 4
         files.close()
 
 
@@ -321,7 +324,7 @@ BOMB = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "cccc">]><D:multistatus xm
 )
 def test_an_answer_that_is_none_is_told(told, body):
     with pytest.raises(HostFailed, match="cloud:/a"):
-        told(a=(207, body)).facts("/a")
+        told(a=(207, body)).stat("/a")
 
 
 def test_names_that_lead_elsewhere_lead_nowhere(told):
@@ -329,10 +332,10 @@ def test_names_that_lead_elsewhere_lead_nowhere(told):
     body = listing(response(hrefs[0], DIRECTORY), *map(response, hrefs[1:]))
     files = told(a=(207, body), **{"a/": (207, body)})
 
-    told_entries = {entry.name: entry.kind for entry in files.entries("/a")}
+    told_entries = {entry.name: entry.kind for entry in files.list("/a")}
 
-    assert {name for name, kind in told_entries.items() if kind is Kind.FILE} == {"b", "c", "\udcff"}
-    assert {kind for name, kind in told_entries.items() if name not in ("b", "c", "\udcff")} == {Kind.OTHER}
+    assert {name for name, kind in told_entries.items() if kind is FileKind.FILE} == {"b", "c", "\udcff"}
+    assert {kind for name, kind in told_entries.items() if name not in ("b", "c", "\udcff")} == {FileKind.OTHER}
 
 
 def test_a_listing_of_another_directory_is_not_taken_for_an_empty_one(told):
@@ -341,7 +344,7 @@ def test_a_listing_of_another_directory_is_not_taken_for_an_empty_one(told):
     files = told(a=(207, listing(response(b"/a", DIRECTORY))), **{"a/": (207, elsewhere)})
 
     with pytest.raises(HostFailed, match="cloud:/a: the server tells of another directory"):
-        list(files.entries("/a"))
+        list(files.list("/a"))
 
 
 def test_what_is_said_to_be_missing_is_missing(told):
@@ -349,8 +352,8 @@ def test_what_is_said_to_be_missing_is_missing(told):
     unknown = response(b"/b", status=b"404 Not Found")
     files = told(a=(207, listing(missing)), b=(207, listing(unknown)))
 
-    assert files.facts("/a") is None
-    assert files.facts("/b").kind is Kind.OTHER
+    assert files.stat("/a") is None
+    assert files.stat("/b").kind is FileKind.OTHER
 
 
 @pytest.mark.parametrize(
@@ -359,7 +362,7 @@ def test_what_is_said_to_be_missing_is_missing(told):
 )
 def test_a_status_is_told_by_its_code(told, status, failure):
     with pytest.raises(failure, match=f"cloud:/a is answered with {status}"):
-        told(a=(status, b"because")).facts("/a")
+        told(a=(status, b"because")).stat("/a")
 
 
 def test_a_server_that_wants_no_more_of_a_file_is_heard(told):

@@ -70,8 +70,8 @@ def not_an_end(role, value, field=None):
     return missing(field or role, f"the text is no URL; {how}" if isinstance(value, str) else how)
 
 
-def invalid(field, mistake):
-    return ("invalid-parameter", field, f"Invalid parameter '{field}': {mistake}")
+def invalid(field, problem):
+    return ("invalid-parameter", field, f"Invalid parameter '{field}': {problem}")
 
 
 def source(value):
@@ -141,9 +141,9 @@ WEB_URLS = [
 
 def web():
     """The rows of URLs of the web, which is not open, and of which the registry names no server."""
-    for url, mistake in WEB_URLS:
-        yield source(url), invalid("source", mistake)
-        yield source({"type": "url", "url": url}), invalid("source.url", mistake)
+    for url, problem in WEB_URLS:
+        yield source(url), invalid("source", problem)
+        yield source({"type": "url", "url": url}), invalid("source.url", problem)
     for scheme in ["http", "https"]:
         way_out = "name it in the registry, with a root that holds the file, or set data_mover.open_web"
         refusal = ("unknown-source", "source.url", f"Unknown source '{scheme}://web.example.org': {way_out}")
@@ -167,12 +167,12 @@ def ends():
         yield call({}), missing(f"{role}.host")
         yield call({"path": "/a"}), missing(f"{role}.host")
         yield call({"host": host}), missing(f"{role}.path")
-        for value, mistake in PATHS:
+        for value, problem in PATHS:
             field = f"{role}.path"
-            refusal = missing(field) if mistake is missing else invalid(field, mistake)
+            refusal = missing(field) if problem is missing else invalid(field, problem)
             yield call({"host": host, "path": value}), refusal
-        for url, mistake in URLS:
-            yield call(url.replace("{host}", host)), invalid(role, mistake)
+        for url, problem in URLS:
+            yield call(url.replace("{host}", host)), invalid(role, problem)
         for unknown in ["moon", "DISK", "disk ", " inbox", "127.0.0.1", "..", "*", "\N{SNOWMAN}"]:
             refusal = (f"unknown-{role}", f"{role}.host", f"Unknown {role} '{unknown}'; known: {KNOWN[role]}")
             yield call({"host": unknown, "path": "/a"}), refusal
@@ -278,15 +278,15 @@ def options_of_folders():
     for value in ["sha256:" + "0" * 64, True, 7, [], Binary(b"")]:
         yield option(checksums=value), invalid("options.checksums", "Input should be a valid dictionary")
     for value in ["", True, 7, {}, [7], [""], [[]], Binary(b"*")]:
-        mistake = "must be a pattern like *.tif or **/*.csv, or a list of them"
-        yield option(match=value), invalid("options.match", mistake)
+        problem = "must be a pattern like *.tif or **/*.csv, or a list of them"
+        yield option(match=value), invalid("options.match", problem)
     for value in ["x" * 1001, ["x"] * 101]:
         yield option(match=value), invalid("options.match", "takes 100 patterns of 1000 characters at most")
     yield option(match=[]), invalid("options.match", "the list is empty; without this option every file is taken")
     for value in ["/a.tif", "/**/*.csv", "./a.tif", "../a.tif", "maps/./a.tif", "maps/../a.tif", "maps/", "..", "."]:
-        mistake = f"'{value}' can match no file; names are seen from the folder, like a.tif or maps/a.tif"
-        yield option(match=value), invalid("options.match", mistake)
-        yield option(match=["*.tif", value]), invalid("options.match", mistake)
+        problem = f"'{value}' can match no file; names are seen from the folder, like a.tif or maps/a.tif"
+        yield option(match=value), invalid("options.match", problem)
+        yield option(match=["*.tif", value]), invalid("options.match", problem)
     for value in ["", "Skip", True, 7, [], {}]:
         yield option(links=value), invalid("options.links", "Input should be 'skip', 'follow' or 'refuse'")
     for value in ["", "true", 7, [], {}]:

@@ -295,7 +295,7 @@ def _delay(session: _Session, packet: bytes) -> None:
     asyncio.get_running_loop().call_later(SLOW_SECONDS, session.answer, packet)
 
 
-def _mistake(session: _Session, packet: bytes) -> bytes:
+def _problem(session: _Session, packet: bytes) -> bytes:
     """An answer of a kind that nobody asked for."""
     return struct.pack(">B4sI", _HANDLE if packet[0] != _HANDLE else _ATTRS, packet[1:5], 0)
 
@@ -353,7 +353,7 @@ ANSWER_DEEDS: dict[str, Change] = {
     "is answered slowly": _delay,
     "is answered twice": _unasked,
     "is answered with garbage": _garble,
-    "is answered with another kind": _mistake,
+    "is answered with another kind": _problem,
     "is answered short": _shorten,
     "is answered with too great a length": _overstate,
     "tells less": _sized(lambda size: size // 2),

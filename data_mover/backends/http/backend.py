@@ -9,7 +9,7 @@ from urllib.parse import urldefrag, urljoin
 
 from urllib3.response import BaseHTTPResponse
 
-from data_mover.backends.api import BLOCK_BYTES, Block, Facts, Reader, Source
+from data_mover.backends.api import BLOCK_BYTES, Block, FileStat, Reader, Source
 from data_mover.backends.http.allowed_sites import holds, url_below
 from data_mover.backends.http.auth import authorization, field_of
 from data_mover.backends.http.client import HttpConnection, Terms
@@ -64,11 +64,11 @@ class HttpSource(Source):
             self._names[path] = self._asked_name(path) or super().name(Url.parse(path).name if "://" in path else path)
         return self._names[path]
 
-    def facts(self, path: str) -> Facts | None:
+    def stat(self, path: str) -> FileStat | None:
         """Asked for as the file is, and broken off: many servers answer nothing else as they answer that."""
         try:
             with self.open(path) as reader:
-                return reader.facts
+                return reader.stat
         except HttpMissing:
             return None
 
@@ -117,8 +117,8 @@ class HttpSource(Source):
             if path.startswith("/") and isinstance(self.options, HttpOptions):
                 return url_below(self.options, path)
             return Url.parse(path)
-        except ValueError as mistake:
-            raise NotAllowed(f"{self.named(path)}: {mistake}") from None
+        except ValueError as problem:
+            raise NotAllowed(f"{self.named(path)}: {problem}") from None
 
     def _dial(self, url: Url, name: str) -> HttpConnection:
         if not self._aborted:
@@ -154,16 +154,16 @@ class HttpReader(Reader):
         self._began = time.monotonic()
         self._connection, response = source.answer(path, {})
         try:
-            self.facts = facts_of(response, self._name)
+            self.stat = facts_of(response, self._name)
             self.name = self._given_name(response)
-            self._require_limits(self.facts.size_bytes or 0)
+            self._require_limits(self.stat.size_bytes or 0)
         except BaseException:
             self.close()
             raise
 
     def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
         """Gathered from what comes in small pieces, unless it comes slowly."""
-        if 0 < (self.facts.size_bytes or 0) <= offset_bytes:
+        if 0 < (self.stat.size_bytes or 0) <= offset_bytes:
             return
         if offset_bytes or time.monotonic() - self._began > _FRESH_SECONDS:
             self._ask_again(offset_bytes)
@@ -192,15 +192,15 @@ class HttpReader(Reader):
                     yield piece
                 return
             except ConnectionLost:
-                if received_bytes - begun_bytes < BLOCK_BYTES or not has_parts(self.facts):
+                if received_bytes - begun_bytes < BLOCK_BYTES or not has_parts(self.stat):
                     raise
             self._ask_again(received_bytes)
 
     def _ask_again(self, offset_bytes: int) -> None:
         """For the bytes from the offset on, of the same version; what a server sends before them is dropped."""
         self.close()
-        self._connection, response = self._source.answer(self._path, range_of(self.facts, offset_bytes))
-        if not continues(response, self.facts, offset_bytes, self._name):
+        self._connection, response = self._source.answer(self._path, range_of(self.stat, offset_bytes))
+        if not continues(response, self.stat, offset_bytes, self._name):
             raise SourceChanged(self._name)
         before_bytes = offset_bytes if response.status == HTTPStatus.OK else 0
         while before_bytes > 0 and (piece := self._connection.read(min(before_bytes, BLOCK_BYTES))):
@@ -225,8 +225,8 @@ def _led(url: Url, location: str, name: str) -> Url:
     """Where a redirect leads. NotAllowed if nobody may be led there."""
     try:
         led = Url.parse(urldefrag(urljoin(url.full, location)).url)
-    except ValueError as mistake:
-        raise NotAllowed(f"{name}: a redirect that cannot be followed: {mistake}") from None
+    except ValueError as problem:
+        raise NotAllowed(f"{name}: a redirect that cannot be followed: {problem}") from None
     if led.scheme == "http" and url.scheme == "https":
         raise NotAllowed(f"{name}: a redirect from https to http")
     return led

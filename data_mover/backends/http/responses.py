@@ -7,8 +7,9 @@ from http import HTTPStatus
 
 from urllib3.response import BaseHTTPResponse
 
-from data_mover.backends.api import Facts, Kind
+from data_mover.backends.api import FileStat
 from data_mover.domain.errors import Encoded, HostFailed, HttpRefused, SizeUnknown
+from data_mover.domain.states import FileKind
 
 #: of SFTP
 _END_OF_TIME = 2**32
@@ -16,30 +17,30 @@ _STRONG_ETAG = re.compile(r'"[!#-~]+"')
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
-def facts_of(response: BaseHTTPResponse, name: str) -> Facts:
+def facts_of(response: BaseHTTPResponse, name: str) -> FileStat:
     """Those of a whole file. HttpRefused if it is none, Encoded, and SizeUnknown where its end could not be told from
     a connection that breaks."""
     _require_status(response, name, HTTPStatus.OK)
     size_bytes = _length(response, name)
     if size_bytes is None and not response.chunked:
         raise SizeUnknown(f"{name}, nor where the file ends")
-    return _facts(response, size_bytes)
+    return _stat(response, size_bytes)
 
 
-def range_of(facts: Facts, offset_bytes: int) -> dict[str, str]:
+def range_of(file_stat: FileStat, offset_bytes: int) -> dict[str, str]:
     """The fields of a request for the bytes from the offset on, if the file is still the same."""
     if offset_bytes == 0:
         return {}
-    version = _exact_version(facts)
+    version = _exact_version(file_stat)
     return {"Range": f"bytes={offset_bytes}-", **({"If-Range": version} if version else {})}
 
 
-def has_parts(facts: Facts) -> bool:
+def has_parts(file_stat: FileStat) -> bool:
     """Whether parts that were asked for one after the other are sure to be of one and the same file."""
-    return facts.size_bytes is not None and _exact_version(facts) is not None
+    return file_stat.size_bytes is not None and _exact_version(file_stat) is not None
 
 
-def continues(response: BaseHTTPResponse, facts: Facts, offset_bytes: int, name: str) -> bool:
+def continues(response: BaseHTTPResponse, file_stat: FileStat, offset_bytes: int, name: str) -> bool:
     """Whether the answer is of the same version: the rest from the offset on, or the whole file.
 
     HttpRefused, Encoded.
@@ -47,14 +48,14 @@ def continues(response: BaseHTTPResponse, facts: Facts, offset_bytes: int, name:
     if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         return False
     if response.status != HTTPStatus.PARTIAL_CONTENT:
-        return facts_of(response, name) == facts
+        return facts_of(response, name) == file_stat
     _require_status(response, name, HTTPStatus.PARTIAL_CONTENT)
     found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if found is None or int(found[1]) != offset_bytes or offset_bytes == 0:
         raise HostFailed(f"{name}: another range than was asked for")
-    now = _facts(response, None if found[2] == "*" else int(found[2]))
-    told = (now.size_bytes, now.version, now.modified_at or facts.modified_at)
-    return told == (facts.size_bytes, facts.version, facts.modified_at)
+    now = _stat(response, None if found[2] == "*" else int(found[2]))
+    told = (now.size_bytes, now.version, now.modified_at or file_stat.modified_at)
+    return told == (file_stat.size_bytes, file_stat.version, file_stat.modified_at)
 
 
 def name_of(response: BaseHTTPResponse) -> str | None:
@@ -92,13 +93,15 @@ def _length(response: BaseHTTPResponse, name: str) -> int | None:
     return int(told.pop()) if told else None
 
 
-def _exact_version(facts: Facts) -> str | None:
+def _exact_version(file_stat: FileStat) -> str | None:
     """None where the server tells no version, or says that files which differ may have the same."""
-    return facts.version if _STRONG_ETAG.fullmatch(facts.version or "") else None
+    return file_stat.version if _STRONG_ETAG.fullmatch(file_stat.version or "") else None
 
 
-def _facts(response: BaseHTTPResponse, size_bytes: int | None) -> Facts:
-    return Facts(Kind.FILE, size_bytes, time_of(response.headers.get("Last-Modified")), response.headers.get("ETag"))
+def _stat(response: BaseHTTPResponse, size_bytes: int | None) -> FileStat:
+    return FileStat(
+        FileKind.FILE, size_bytes, time_of(response.headers.get("Last-Modified")), response.headers.get("ETag")
+    )
 
 
 def time_of(date: str | None) -> float | None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from posixpath import basename, dirname
 from typing import Self
 
-from data_mover.backends.api import BLOCK_BYTES, Block, Entry, Facts, Files, Kind, NewFile, Reader, Writer
+from data_mover.backends.api import BLOCK_BYTES, Block, Entry, Files, FileStat, NewFile, Reader, Writer
 from data_mover.backends.options import HostOptions
 from data_mover.domain.errors import (
     HostFailed,
@@ -23,6 +23,7 @@ from data_mover.domain.errors import (
     SourceChanged,
     VerifyFailed,
 )
+from data_mover.domain.states import FileKind
 
 _FAILURES: dict[int, type[MoveFailure]] = {
     errno.ENOENT: NoSuchFile,
@@ -54,10 +55,10 @@ class LocalFiles(Files):
     def connect(cls, host: str, options: HostOptions) -> Self:
         return cls(host, options)
 
-    def facts(self, path: str) -> Facts | None:
+    def stat(self, path: str) -> FileStat | None:
         try:
             with self._told(path):
-                return _facts(os.stat(self._inside(path)))
+                return _stat(os.stat(self._inside(path)))
         except NoSuchFile:
             return self._dangling(path)
 
@@ -70,11 +71,11 @@ class LocalFiles(Files):
                 os.close(descriptor)
                 raise
 
-    def entries(self, path: str) -> Generator[Entry, None, None]:
+    def list(self, path: str) -> Generator[Entry, None, None]:
         with self._told(path), os.scandir(self._directory(path)) as found:
             yield from filter(None, map(_entry, found))
 
-    def real(self, path: str) -> str:
+    def realpath(self, path: str) -> str:
         with self._told(path):
             return self._inside(path).removeprefix(self._root.rstrip("/")) or "/"
 
@@ -88,7 +89,7 @@ class LocalFiles(Files):
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(self._beside(path), flags)
             try:
-                _require_file(_facts(os.fstat(descriptor)), f"{self.host}:{path}")
+                _require_file(_stat(os.fstat(descriptor)), f"{self.host}:{path}")
                 os.lseek(descriptor, offset_bytes, os.SEEK_SET)
                 return _LocalWriter(self, path, new_file, descriptor, offset_bytes)
             except BaseException:
@@ -97,8 +98,8 @@ class LocalFiles(Files):
 
     def make_directories(self, path: str) -> None:
         """Looks upwards: in a tree, what is above is mostly there."""
-        root = self.facts("/")
-        if root is None or root.kind is not Kind.DIRECTORY:
+        root = self.stat("/")
+        if root is None or root.kind is not FileKind.DIRECTORY:
             raise NoRoot(self.host)
         missing = []
         while path != "/" and not self._is_directory(path):
@@ -107,7 +108,7 @@ class LocalFiles(Files):
         for each in reversed(missing):
             self._make_directory(each)
 
-    def finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
+    def set_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
         with self._told(path):
             real = self._directory(path)
             if mode is not None:
@@ -121,7 +122,7 @@ class LocalFiles(Files):
         with self._told(path), suppress(FileNotFoundError):
             os.rmdir(self._beside(path))
 
-    def place(self, path: str) -> str:
+    def lock_name(self, path: str) -> str:
         with self._told(path):
             return f"local:{self._beside(path)}"
 
@@ -195,9 +196,9 @@ class LocalFiles(Files):
         """The real path of the directory, and the name itself, not followed if it is a link."""
         return f"{self._inside(dirname(path)).rstrip('/')}/{basename(path)}"
 
-    def _dangling(self, path: str) -> Facts | None:
+    def _dangling(self, path: str) -> FileStat | None:
         with self._told(path), suppress(FileNotFoundError, NotADirectoryError):
-            return _facts(os.lstat(self._beside(path)))
+            return _stat(os.lstat(self._beside(path)))
         return None
 
     @contextmanager
@@ -212,9 +213,9 @@ class LocalFiles(Files):
 
 class _LocalReader(Reader):
     def __init__(self, files: LocalFiles, path: str, descriptor: int) -> None:
-        self.facts = _facts(os.fstat(descriptor))
-        _require_file(self.facts, f"{files.host}:{path}")
-        self._size_bytes = self.facts.size_bytes or 0
+        self.stat = _stat(os.fstat(descriptor))
+        _require_file(self.stat, f"{files.host}:{path}")
+        self._size_bytes = self.stat.size_bytes or 0
         self._files = files
         self._path = path
         self._descriptor = descriptor
@@ -287,10 +288,10 @@ class _LocalWriter(Writer):
             )
 
 
-def _facts(status: os.stat_result) -> Facts:
-    kinds = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY}
-    kind = kinds.get(stat.S_IFMT(status.st_mode), Kind.OTHER)
-    return Facts(kind, status.st_size, status.st_mtime, mode=status.st_mode & 0o777)
+def _stat(status: os.stat_result) -> FileStat:
+    kinds = {stat.S_IFREG: FileKind.FILE, stat.S_IFDIR: FileKind.DIRECTORY}
+    kind = kinds.get(stat.S_IFMT(status.st_mode), FileKind.OTHER)
+    return FileStat(kind, status.st_size, status.st_mtime, mode=status.st_mode & 0o777)
 
 
 def _entry(found: os.DirEntry[str]) -> Entry | None:
@@ -301,10 +302,10 @@ def _entry(found: os.DirEntry[str]) -> Entry | None:
     return None
 
 
-def _require_file(facts: Facts, name: str) -> None:
-    if facts.kind is Kind.DIRECTORY:
+def _require_file(file_stat: FileStat, name: str) -> None:
+    if file_stat.kind is FileKind.DIRECTORY:
         raise IsADirectory(name)
-    if facts.kind is not Kind.FILE:
+    if file_stat.kind is not FileKind.FILE:
         raise NotARegularFile(name)
 
 

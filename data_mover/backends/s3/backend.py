@@ -7,13 +7,23 @@ completed or aborted, once and for all: that is what publishing is made of, see 
 import hashlib
 import json
 import secrets
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from posixpath import dirname
 from typing import Any, Self
 
-from data_mover.backends.api import BLOCK_BYTES, Block, Entry, Facts, Files, Kind, NewFile, Reader, Writer, is_segment
+from data_mover.backends.api import (
+    BLOCK_BYTES,
+    Block,
+    Entry,
+    Files,
+    FileStat,
+    NewFile,
+    Reader,
+    Writer,
+    is_segment,
+)
 from data_mover.backends.options import HostOptions
 from data_mover.backends.s3.client import Changed, S3Client
 from data_mover.domain.errors import (
@@ -27,6 +37,7 @@ from data_mover.domain.errors import (
     Stalled,
     VerifyFailed,
 )
+from data_mover.domain.states import FileKind
 
 #: what is asked for at a time
 RANGE_BYTES = 8 * 2**20
@@ -58,11 +69,11 @@ class S3Files(Files):
     def connect(cls, host: str, options: HostOptions) -> Self:
         return cls(host, options, S3Client.open(host, options))
 
-    def facts(self, path: str) -> Facts | None:
+    def stat(self, path: str) -> FileStat | None:
         found = self._object(path)
         if found is not None:
-            return found.facts
-        return Facts(Kind.DIRECTORY, 0, 0) if self._is_directory(path) else None
+            return found.stat
+        return FileStat(FileKind.DIRECTORY, 0, 0) if self._is_directory(path) else None
 
     def open(self, path: str) -> Reader:
         found = self._object(path)
@@ -72,7 +83,7 @@ class S3Files(Files):
             raise IsADirectory(self.named(path))
         raise NoSuchFile(self.named(path))
 
-    def entries(self, path: str) -> Generator[Entry, None, None]:
+    def list(self, path: str) -> Generator[Entry, None, None]:
         """Of files the time is left out: a listing tells only when the store got them. A key may be that of a file and
         at the same time lead to others; both are told."""
         prefix = f"{self._key(path)}/".lstrip("/")
@@ -96,20 +107,20 @@ class S3Files(Files):
         """A store has none: that no file is in the way is all that is needed."""
         if path in self._directories:
             return
-        facts = self.facts(path)
-        if facts is None and path != "/":
+        file_stat = self.stat(path)
+        if file_stat is None and path != "/":
             self.make_directories(dirname(path))
-        elif facts is None or facts.kind is not Kind.DIRECTORY:
+        elif file_stat is None or file_stat.kind is not FileKind.DIRECTORY:
             raise NoSuchFile(f"{self.named(path)} is no directory")
         self._directories.add(path)
 
-    def finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
+    def set_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
         """A store has none."""
 
     def remove_directory(self, path: str) -> None:
         """A store has none."""
 
-    def place(self, path: str) -> str:
+    def lock_name(self, path: str) -> str:
         key = self._key(path)
         self._client.require_name(path, key)
         return f"s3:{self._client.address}/{self._client.bucket}/{key}"
@@ -121,7 +132,7 @@ class S3Files(Files):
 
     def rename(self, path: str, free_path: str) -> None:
         """Looks first: most stores know no condition for what they copy."""
-        if self.facts(free_path) is not None:
+        if self.stat(free_path) is not None:
             raise PermissionRefused(f"{self.named(free_path)} is there already")
         self._move(path, free_path)
 
@@ -176,9 +187,9 @@ class S3Files(Files):
                 raise NoSuchFile(self.named(path))
             self._client.delete(path, mark.name)
 
-    def _copied_parts(self, path: str, target: str, mark: "_Mark", found: "_Object") -> list[dict[str, Any]]:
+    def _copied_parts(self, path: str, target: str, mark: "_Mark", found: "_Object") -> Sequence[dict[str, Any]]:
         """NoSuchFile where the object has been taken away."""
-        key, source, size = self._key(target), self._key(path), found.facts.size_bytes or 0
+        key, source, size = self._key(target), self._key(path), found.stat.size_bytes or 0
         if size == 0:
             return [self._client.send_part(target, key, mark.upload, 1, b"")]
         step = _part_bytes(size, COPY_BYTES)
@@ -213,7 +224,7 @@ class S3Files(Files):
         """Whether the upload will never be completed; else it has been."""
         return self._client.abort_upload(path, mark.target, mark.upload)
 
-    def _marks(self, path: str) -> list["_Mark"]:
+    def _marks(self, path: str) -> Sequence["_Mark"]:
         names = self._client.keys(path, self._mark_prefix(path))
         texts = [(name, self._client.text(path, name)) for name in names]
         return [_Mark(name, **json.loads(text)) for name, text in texts if text is not None]
@@ -242,7 +253,7 @@ class S3Files(Files):
 class _Object:
     """What the store says of an object."""
 
-    facts: Facts
+    stat: FileStat
     etag: str
     #: what belongs to the object besides its bytes, as a new one is given it
     own: dict[str, Any]
@@ -253,22 +264,22 @@ class _Object:
         modified_at = head["LastModified"].timestamp()
         with suppress(KeyError, ValueError):
             modified_at = float(metadata[MODIFIED_AT])
-        facts = Facts(Kind.FILE, head["ContentLength"], modified_at, version=head["ETag"])
-        return cls(facts, head["ETag"], metadata)
+        file_stat = FileStat(FileKind.FILE, head["ContentLength"], modified_at, version=head["ETag"])
+        return cls(file_stat, head["ETag"], metadata)
 
 
 def _entries(answer: dict[str, Any], prefix: str) -> Iterator[Entry]:
     """Without the object by whose name, the prefix itself, some programs say that there is a directory."""
     for each in answer.get("Contents", []):
         if each["Key"] != prefix:
-            yield _entry(each["Key"].removeprefix(prefix), Kind.FILE, each["Size"])
+            yield _entry(each["Key"].removeprefix(prefix), FileKind.FILE, each["Size"])
     for each in answer.get("CommonPrefixes", []):
-        yield _entry(each["Prefix"].removeprefix(prefix).removesuffix("/"), Kind.DIRECTORY, None)
+        yield _entry(each["Prefix"].removeprefix(prefix).removesuffix("/"), FileKind.DIRECTORY, None)
 
 
-def _entry(name: str, kind: Kind, size_bytes: int | None) -> Entry:
+def _entry(name: str, kind: FileKind, size_bytes: int | None) -> Entry:
     if not is_segment(name):
-        return Entry(name, Kind.OTHER, None, None, None)
+        return Entry(name, FileKind.OTHER, None, None, None)
     return Entry(name, kind, size_bytes, None, None)
 
 
@@ -286,7 +297,7 @@ class _Mark:
 
 class _S3Reader(Reader):
     def __init__(self, client: S3Client, path: str, key: str, found: _Object) -> None:
-        self.facts = found.facts
+        self.stat = found.stat
         self._client = client
         self._path = path
         self._key = key
@@ -294,7 +305,7 @@ class _S3Reader(Reader):
 
     def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
         """Range by range: a store tells at each whether it is still the same object."""
-        size_bytes = self.facts.size_bytes or 0
+        size_bytes = self.stat.size_bytes or 0
         for start in range(offset_bytes, size_bytes, RANGE_BYTES):
             yield from self._range(start, min(start + RANGE_BYTES, size_bytes))
 

@@ -5,7 +5,7 @@ import os
 import re
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -185,7 +185,7 @@ class S3Client:
         )
         return {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
 
-    def complete(self, path: str, key: str, upload: str, parts: list[dict[str, Any]]) -> None:
+    def complete(self, path: str, key: str, upload: str, parts: Sequence[dict[str, Any]]) -> None:
         """NoSuchFile where the upload was aborted."""
         self._call("complete_multipart_upload", path, Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
 

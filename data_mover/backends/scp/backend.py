@@ -6,7 +6,7 @@ from collections.abc import Generator
 from posixpath import dirname
 from shlex import quote
 
-from data_mover.backends.api import Entry, Facts, Kind, NewFile, Reader, Writer
+from data_mover.backends.api import Entry, FileStat, NewFile, Reader, Writer
 from data_mover.backends.scp.listing import listed
 from data_mover.backends.scp.resume import ScpContinuation
 from data_mover.backends.scp.streams import ScpReader, ScpWriter, refusal, touching
@@ -26,6 +26,7 @@ from data_mover.domain.errors import (
     PermissionRefused,
     SizeUnknown,
 )
+from data_mover.domain.states import FileKind
 
 #: blocks, used, available and capacity; names before and behind them may have spaces
 _DF_COLUMNS = re.compile(rb"\s\d+\s+\d+\s+(\d+)\s+(?:\d+%|-)\s")
@@ -56,7 +57,7 @@ class ScpFiles(SshFiles):
         super().__init__(host, options, connection)
         self._root = self._real_root()
 
-    def facts(self, path: str) -> Facts | None:
+    def stat(self, path: str) -> FileStat | None:
         found = self._found(path)
         return found[0] if found else None
 
@@ -64,18 +65,18 @@ class ScpFiles(SshFiles):
         found = self._found(path)
         if found is None:
             raise NoSuchFile(self._name(path))
-        facts, real = found
-        if facts.kind is not Kind.FILE:
-            raise (IsADirectory if facts.kind is Kind.DIRECTORY else NotARegularFile)(self._name(path))
-        return ScpReader(self, self._connection, path, real, facts)
+        file_stat, real = found
+        if file_stat.kind is not FileKind.FILE:
+            raise (IsADirectory if file_stat.kind is FileKind.DIRECTORY else NotARegularFile)(self._name(path))
+        return ScpReader(self, self._connection, path, real, file_stat)
 
-    def entries(self, path: str) -> Generator[Entry, None, None]:
+    def list(self, path: str) -> Generator[Entry, None, None]:
         found = self._found(path)
-        if found is None or found[0].kind is not Kind.DIRECTORY:
+        if found is None or found[0].kind is not FileKind.DIRECTORY:
             raise NoSuchFile(f"{self._name(path)} is no directory")
         yield from listed(self._connection, path, found[1])
 
-    def real(self, path: str) -> str:
+    def realpath(self, path: str) -> str:
         return self._asked_real(path).removeprefix(self._root.rstrip("/")) or "/"
 
     def create(self, path: str, new_file: NewFile) -> Writer:
@@ -106,7 +107,7 @@ class ScpFiles(SshFiles):
         )
         return ScpContinuation(self, self._connection, path, real, new_file, offset_bytes)
 
-    def finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
+    def set_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
         name = quote(self._real_directory(path))
         commands = [f"[ -d {name} ] || exit {_MISSING}"]
         if mode is not None:
@@ -123,8 +124,8 @@ class ScpFiles(SshFiles):
             name = quote(self._beside(path))
             self._shell(f"if [ -e {name} ] || [ -L {name} ]; then rmdir -- {name}; fi", path)
 
-    def place(self, path: str) -> str:
-        return self._placed(self._beside(path))
+    def lock_name(self, path: str) -> str:
+        return self._lock_name(self._beside(path))
 
     def replace(self, path: str, final_path: str) -> None:
         """`mv` in one file system is rename(2), which is atomic; `-T` keeps it from moving into a directory.
@@ -170,14 +171,14 @@ class ScpFiles(SshFiles):
         columns = _DF_COLUMNS.search(output.text)
         return int(columns[1]) * 1024 if columns else None
 
-    def _found(self, path: str) -> tuple[Facts, str] | None:
+    def _found(self, path: str) -> tuple[FileStat, str] | None:
         """As `_look`. NotAllowed where the real path is outside of the root."""
         found = self._look(path)
         if found is not None:
             self._require_inside(path, found[1])
         return found
 
-    def _look(self, path: str) -> tuple[Facts, str] | None:
+    def _look(self, path: str) -> tuple[FileStat, str] | None:
         """What stands at the path, and its real path. A link that leads nowhere is something, and is its own path."""
         name = quote(f"{self._root.rstrip('/')}{path}")
         output = self._run(
@@ -190,7 +191,7 @@ class ScpFiles(SshFiles):
             raise refusal(output.text, self.host, path)
         if first == b"none":
             return None
-        return _facts(first, self.host), _real_path(rest, self.host)
+        return _stat(first, self.host), _real_path(rest, self.host)
 
     def _real_root(self) -> str:
         output = self._run(f"cd -P -- {quote(self.options.root)} || exit {_MISSING}; pwd -P")
@@ -236,14 +237,14 @@ class ScpFiles(SshFiles):
         return self._connection.run(f"LC_ALL=C; export LC_ALL; {command}")
 
 
-def _facts(line: bytes, host: str) -> Facts:
+def _stat(line: bytes, host: str) -> FileStat:
     """From the mode in hexadecimal, the size and the modification time."""
     words = _STAT.fullmatch(line)
     if words is None:
         raise ConnectionLost(f"{host}: {_NOT_UNDERSTOOD}")
-    kinds = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY}
+    kinds = {stat.S_IFREG: FileKind.FILE, stat.S_IFDIR: FileKind.DIRECTORY}
     mode = int(words[1], 16)
-    return Facts(kinds.get(stat.S_IFMT(mode), Kind.OTHER), int(words[2]), float(words[3]), mode=mode & 0o777)
+    return FileStat(kinds.get(stat.S_IFMT(mode), FileKind.OTHER), int(words[2]), float(words[3]), mode=mode & 0o777)
 
 
 def _real_path(text: bytes, host: str) -> str:

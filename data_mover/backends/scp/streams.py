@@ -11,7 +11,7 @@ from typing import cast
 
 from paramiko import Channel
 
-from data_mover.backends.api import BLOCK_BYTES, Block, Facts, Files, NewFile, Reader, Writer
+from data_mover.backends.api import BLOCK_BYTES, Block, Files, FileStat, NewFile, Reader, Writer
 from data_mover.backends.scp.fsync import ScpSyncs
 from data_mover.backends.ssh.connection import SshConnection
 from data_mover.domain.errors import (
@@ -32,8 +32,8 @@ _LATEST_TIME = 2**31 - 1
 class ScpReader(Reader):
     """`scp -f`: the host sends one file, from its first byte to its last."""
 
-    def __init__(self, files: Files, connection: SshConnection, path: str, real: str, facts: Facts) -> None:
-        self.facts = facts
+    def __init__(self, files: Files, connection: SshConnection, path: str, real: str, file_stat: FileStat) -> None:
+        self.stat = file_stat
         self._files = files
         self._connection = connection
         self._path = path
@@ -42,7 +42,7 @@ class ScpReader(Reader):
             self._channel.sendall(b"\0")
             announced = self._announced_bytes()
             self._channel.sendall(b"\0")
-        self._left_bytes = min(announced, facts.size_bytes or 0)
+        self._left_bytes = min(announced, file_stat.size_bytes or 0)
         self._to_the_end = announced <= self._left_bytes
 
     def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:

@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from posixpath import dirname
 
-from data_mover.backends.api import Entry, Facts, Kind, NewFile, Reader, Writer
+from data_mover.backends.api import Entry, FileStat, NewFile, Reader, Writer
 from data_mover.backends.sftp.listing import listed
 from data_mover.backends.sftp.messages import Attributes, OpenFlags, Refused, Status
 from data_mover.backends.sftp.session import SftpSession
@@ -24,6 +24,7 @@ from data_mover.domain.errors import (
     NotARegularFile,
     PermissionRefused,
 )
+from data_mover.domain.states import FileKind
 
 
 class SftpFiles(SshFiles):
@@ -38,31 +39,31 @@ class SftpFiles(SshFiles):
         except NoSuchFile as failure:
             raise NoRoot(host) from failure
 
-    def facts(self, path: str) -> Facts | None:
+    def stat(self, path: str) -> FileStat | None:
         try:
             with self._session.told(path):
-                return _facts(self._session.attributes(self._inside(path)))
+                return _stat(self._session.attributes(self._inside(path)))
         except NoSuchFile:
             return self._dangling(path)
 
     def open(self, path: str) -> Reader:
-        facts = self.facts(path)
-        if facts is None:
+        file_stat = self.stat(path)
+        if file_stat is None:
             raise NoSuchFile(self._name(path))
-        if facts.kind is not Kind.FILE:
-            raise (IsADirectory if facts.kind is Kind.DIRECTORY else NotARegularFile)(self._name(path))
+        if file_stat.kind is not FileKind.FILE:
+            raise (IsADirectory if file_stat.kind is FileKind.DIRECTORY else NotARegularFile)(self._name(path))
         with self._session.told(path):
             handle = self._session.open(self._inside(path), OpenFlags.READ)
-        return SftpReader(self._session, path, handle, facts)
+        return SftpReader(self._session, path, handle, file_stat)
 
-    def entries(self, path: str) -> Generator[Entry, None, None]:
+    def list(self, path: str) -> Generator[Entry, None, None]:
         with self._session.told(path):
             real = self._inside(path)
-            if _facts(self._session.attributes(real)).kind is not Kind.DIRECTORY:
+            if _stat(self._session.attributes(real)).kind is not FileKind.DIRECTORY:
                 raise NoSuchFile(f"{self._name(path)} is no directory")
         yield from listed(self._session, path, real)
 
-    def real(self, path: str) -> str:
+    def realpath(self, path: str) -> str:
         with self._session.told(path):
             return self._inside(path).removeprefix(self._root.rstrip("/")) or "/"
 
@@ -76,15 +77,15 @@ class SftpFiles(SshFiles):
     def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
         with self._session.told(path):
             real = self._beside(path)
-            if not self._is(Kind.FILE, path, real):
+            if not self._is(FileKind.FILE, path, real):
                 raise NotARegularFile(self._name(path))
             handle = self._session.open(real, OpenFlags.WRITE)
         return SftpWriter(self._session, path, real, handle, new_file, offset_bytes)
 
-    def finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
+    def set_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
         attributes = Attributes(mode=mode, modified_at=None if modified_at is None else int(modified_at))
         with self._session.told(path):
-            self._session.finish_directory(self._real_directory(path), attributes)
+            self._session.set_attributes(self._real_directory(path), attributes)
 
     def remove_directory(self, path: str) -> None:
         """Looks first: some hosts remove a file, or what a link leads to."""
@@ -98,9 +99,9 @@ class SftpFiles(SshFiles):
                 if refused.status != Status.NO_SUCH_FILE:
                     raise
 
-    def place(self, path: str) -> str:
+    def lock_name(self, path: str) -> str:
         with self._session.told(path):
-            return self._placed(self._beside(path))
+            return self._lock_name(self._beside(path))
 
     @property
     def replaces(self) -> bool:
@@ -176,13 +177,13 @@ class SftpFiles(SshFiles):
         raise CannotReplace(self.host)
 
     def _remove_directory(self, path: str, real: str) -> None:
-        if not self._is(Kind.DIRECTORY, path, real):
+        if not self._is(FileKind.DIRECTORY, path, real):
             raise NoSuchFile(f"{self._name(path)} is no directory")
         self._session.remove_directory(real)
 
-    def _is(self, kind: Kind, path: str, real: str) -> bool:
+    def _is(self, kind: FileKind, path: str, real: str) -> bool:
         """Whether this is what stands there, and not a link: some hosts tell of what it leads to all the same."""
-        return _facts(self._session.link_attributes(real)).kind is kind and self._inside(path) == real
+        return _stat(self._session.link_attributes(real)).kind is kind and self._inside(path) == real
 
     def _stands(self, real: str) -> bool:
         try:
@@ -194,15 +195,15 @@ class SftpFiles(SshFiles):
         return True
 
     def _is_directory(self, real: str) -> bool:
-        return self._stands(real) and _facts(self._session.link_attributes(real)).kind is Kind.DIRECTORY
+        return self._stands(real) and _stat(self._session.link_attributes(real)).kind is FileKind.DIRECTORY
 
     def _make_directory(self, path: str) -> None:
         with self._making(path) as real:
             try:
                 self._session.make_directory(real, self.options.directory_mode)
             except Refused:
-                facts = self.facts(path)
-                if facts is None or facts.kind is not Kind.DIRECTORY:
+                file_stat = self.stat(path)
+                if file_stat is None or file_stat.kind is not FileKind.DIRECTORY:
                     raise
 
     def _inside(self, path: str) -> str:
@@ -215,25 +216,25 @@ class SftpFiles(SshFiles):
     def _asked_real(self, path: str) -> str:
         return self._inside(path)
 
-    def _dangling(self, path: str) -> Facts | None:
+    def _dangling(self, path: str) -> FileStat | None:
         """A link that leads nowhere is something; where the directory is missing too, there is nothing."""
         try:
             with self._session.told(path):
-                return _facts(self._session.link_attributes(self._beside(path)))
+                return _stat(self._session.link_attributes(self._beside(path)))
         except NoSuchFile:
             return None
         except HostFailed:  # all that some hosts say of what is below a file
-            above = self.facts(dirname(path)) if path != "/" else None
-            if above is None or above.kind is Kind.DIRECTORY:
+            above = self.stat(dirname(path)) if path != "/" else None
+            if above is None or above.kind is FileKind.DIRECTORY:
                 raise
             return None
 
 
-def _facts(attributes: Attributes) -> Facts:
+def _stat(attributes: Attributes) -> FileStat:
     """Raises Refused for a file whose size the host does not tell: it must not count as empty."""
-    kinds = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY}
-    kind = kinds.get(stat.S_IFMT(attributes.mode or 0), Kind.OTHER)
-    if kind is Kind.FILE and attributes.size_bytes is None:
+    kinds = {stat.S_IFREG: FileKind.FILE, stat.S_IFDIR: FileKind.DIRECTORY}
+    kind = kinds.get(stat.S_IFMT(attributes.mode or 0), FileKind.OTHER)
+    if kind is FileKind.FILE and attributes.size_bytes is None:
         raise Refused(Status.FAILURE)
     mode = None if attributes.mode is None else attributes.mode & 0o777
-    return Facts(kind, attributes.size_bytes or 0, float(attributes.modified_at or 0), mode=mode)
+    return FileStat(kind, attributes.size_bytes or 0, float(attributes.modified_at or 0), mode=mode)

@@ -105,12 +105,12 @@ class SftpSession:
     def make_directory(self, path: str, mode: int) -> None:
         """With exactly this mode, whatever the host's umask is, if the host can set one."""
         self._done(Request.MKDIR, text(path) + Attributes(mode=mode).packed())
-        self.finish_directory(path, Attributes(mode=mode))
+        self.set_attributes(path, Attributes(mode=mode))
 
-    def finish_directory(self, path: str, attributes: Attributes) -> None:
+    def set_attributes(self, path: str, attributes: Attributes) -> None:
         """A host that can set none goes without."""
         try:
-            self.set_attributes(path, attributes)
+            self.setstat(path, attributes)
         except Refused as refused:
             if refused.status != Status.UNSUPPORTED:
                 raise
@@ -118,7 +118,7 @@ class SftpSession:
     def remove_directory(self, path: str) -> None:
         self._done(Request.RMDIR, text(path))
 
-    def set_attributes(self, path: str, attributes: Attributes) -> None:
+    def setstat(self, path: str, attributes: Attributes) -> None:
         self._done(Request.SETSTAT, text(path) + attributes.packed())
 
     def remove(self, path: str) -> None:

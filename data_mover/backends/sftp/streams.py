@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from posixpath import dirname
 
-from data_mover.backends.api import Block, Facts, NewFile, Reader, Writer
+from data_mover.backends.api import Block, FileStat, NewFile, Reader, Writer
 from data_mover.backends.sftp.messages import Answer, Attributes, Refused, Reply, Request, Status, first_string
 from data_mover.backends.sftp.requests import Pending
 from data_mover.backends.sftp.session import IN_FLIGHT, SftpSession
@@ -27,9 +27,9 @@ class _Range:
 
 
 class SftpReader(Reader):
-    def __init__(self, session: SftpSession, path: str, handle: bytes, facts: Facts) -> None:
-        self.facts = facts
-        self._size_bytes = facts.size_bytes or 0
+    def __init__(self, session: SftpSession, path: str, handle: bytes, file_stat: FileStat) -> None:
+        self.stat = file_stat
+        self._size_bytes = file_stat.size_bytes or 0
         self._session = session
         self._path = path
         self._handle: bytes | None = handle
@@ -190,7 +190,7 @@ class SftpWriter(Writer):
     def _set_attributes_by_name(self) -> None:
         """A host that can set none at all must at least not hide the file."""
         try:
-            self._session.set_attributes(self._real, self._attributes())
+            self._session.setstat(self._real, self._attributes())
         except Refused as refused:
             mode = self._session.attributes(self._real).mode
             if refused.status != Status.UNSUPPORTED or mode is None or self._new_file.mode & ~mode:

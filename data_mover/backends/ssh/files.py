@@ -4,12 +4,13 @@ from abc import abstractmethod
 from posixpath import basename, dirname
 from typing import Self
 
-from data_mover.backends.api import Files, Kind
+from data_mover.backends.api import Files
 from data_mover.backends.directory_cache import KnownDirectories
 from data_mover.backends.options import HostOptions
 from data_mover.backends.ssh.connection import SshConnection
 from data_mover.backends.ssh.options import SshOptions
 from data_mover.domain.errors import NoRoot, NoSuchFile
+from data_mover.domain.states import FileKind
 
 
 class SshFiles(Files):
@@ -59,23 +60,23 @@ class SshFiles(Files):
         """Whether the directory is there; NoSuchFile if something else stands there, NoRoot if there is no root."""
         if self._known.is_there(path):
             return True
-        facts = self.facts(path)
-        if facts is None and path != "/":
+        file_stat = self.stat(path)
+        if file_stat is None and path != "/":
             return False
-        if facts is None or facts.kind is not Kind.DIRECTORY:
+        if file_stat is None or file_stat.kind is not FileKind.DIRECTORY:
             raise NoRoot(self.host) if path == "/" else NoSuchFile(f"{self._name(path)} is no directory")
         self._known.remember_there(path)
         return True
 
     def _real_directory(self, path: str) -> str:
         """As `_asked_real`, asked once."""
-        return self._known.real(path) or self._known.remember_real(path, self._asked_real(path))
+        return self._known.realpath(path) or self._known.remember_real(path, self._asked_real(path))
 
     def _beside(self, path: str) -> str:
         """The real path of the directory, asked once, and the name itself, not followed if it is a link."""
         return f"{self._real_directory(dirname(path)).rstrip('/')}/{basename(path)}".rstrip("/") or "/"
 
-    def _placed(self, real: str) -> str:
+    def _lock_name(self, real: str) -> str:
         """The name of a real path for all who reach the same port of the same address."""
         return f"{self._connection.options.address}:{self._connection.options.port}{real}"
 

@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 from data_mover.backends.options import HostOptions, NetworkAddress, Secret, SiblingPath, _beside_the_registry
-from data_mover.domain.secrets import privacy_mistake
+from data_mover.domain.secrets import privacy_problem
 
 #: how the files begin that are for others: one line as in authorized_keys, or several in another format
 _PUBLIC_KEYS = (b"ssh-", b"ecdsa-", b"sk-", b"---- BEGIN SSH2 PUBLIC KEY", b"-----BEGIN PUBLIC KEY")
@@ -26,9 +26,9 @@ def _private_key_file(value: Path) -> Path:
         raise ValueError(
             f"{value} is a public key; name the file of the private one, which ssh-keygen leaves beside it"
         )
-    mistake = privacy_mistake(value)
-    if mistake:
-        raise ValueError(mistake)
+    problem = privacy_problem(value)
+    if problem:
+        raise ValueError(problem)
     return value
 
 

@@ -9,7 +9,17 @@ from contextlib import suppress
 from posixpath import dirname
 from typing import Self
 
-from data_mover.backends.api import BLOCK_BYTES, Block, Entry, Facts, Files, Kind, NewFile, Reader, Writer, is_segment
+from data_mover.backends.api import (
+    BLOCK_BYTES,
+    Block,
+    Entry,
+    Files,
+    FileStat,
+    NewFile,
+    Reader,
+    Writer,
+    is_segment,
+)
 from data_mover.backends.directory_cache import KnownDirectories
 from data_mover.backends.http.client import HttpConnection
 from data_mover.backends.options import HostOptions
@@ -29,6 +39,7 @@ from data_mover.domain.errors import (
     SourceChanged,
     VerifyFailed,
 )
+from data_mover.domain.states import FileKind
 
 #: what servers say that have no directory for what they are asked about; Apache says 400 where a file is on the way
 _NO_PLACE = (NoSuchFile, HostFailed)
@@ -50,26 +61,26 @@ class WebdavFiles(Files):
     def connect(cls, host: str, options: HostOptions) -> Self:
         return cls(host, options, WebdavClient.open(host, options))
 
-    def facts(self, path: str) -> Facts | None:
+    def stat(self, path: str) -> FileStat | None:
         try:
             found = self._client.resource(path)
         except _NO_PLACE:
             if path != "/" and not self._is_directory(dirname(path)):
                 return None
             raise
-        return found.facts if found is not None else None
+        return found.stat if found is not None else None
 
     def open(self, path: str) -> Reader:
-        facts = self.facts(path)
-        if facts is None:
+        file_stat = self.stat(path)
+        if file_stat is None:
             raise NoSuchFile(self.named(path))
-        if facts.kind is Kind.DIRECTORY:
+        if file_stat.kind is FileKind.DIRECTORY:
             raise IsADirectory(self.named(path))
-        if facts.kind is not Kind.FILE:
+        if file_stat.kind is not FileKind.FILE:
             raise NotARegularFile(self.named(path))
-        return _WebdavReader(self._client, path, facts)
+        return _WebdavReader(self._client, path, file_stat)
 
-    def entries(self, path: str) -> Generator[Entry, None, None]:
+    def list(self, path: str) -> Generator[Entry, None, None]:
         if not self._is_directory(path):
             raise NoSuchFile(f"{self.named(path)} is no directory")
         itself, is_told = f"{self._client.root}{path}".rstrip("/"), False
@@ -77,7 +88,7 @@ class WebdavFiles(Files):
             if each.path.rstrip("/") == itself:
                 is_told = True
             else:
-                yield _entry(each.path, f"{itself}/", each.facts)
+                yield _entry(each.path, f"{itself}/", each.stat)
         if not is_told:
             raise HostFailed(f"{self.named(path)}: the server tells of another directory")
 
@@ -97,40 +108,40 @@ class WebdavFiles(Files):
     def make_directories(self, path: str) -> None:
         if self._known.is_there(path):
             return
-        facts = self.facts(path)
-        if facts is None and path != "/":
+        file_stat = self.stat(path)
+        if file_stat is None and path != "/":
             self.make_directories(dirname(path))
             self._make_directory(path)
-        elif facts is None or facts.kind is not Kind.DIRECTORY:
+        elif file_stat is None or file_stat.kind is not FileKind.DIRECTORY:
             raise NoRoot(self.host) if path == "/" else NoSuchFile(f"{self.named(path)} is no directory")
         self._known.remember_there(path)
 
-    def finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
+    def set_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
         """There is no way to give a directory either."""
         if not self._is_directory(path):
             raise NoSuchFile(f"{self.named(path)} is no directory")
 
     def remove_directory(self, path: str) -> None:
         """Looks whether it is empty: the server would remove it with all that it holds."""
-        facts = self.facts(path)
-        if facts is None:
+        file_stat = self.stat(path)
+        if file_stat is None:
             return
-        if path == "/" or facts.kind is not Kind.DIRECTORY:
+        if path == "/" or file_stat.kind is not FileKind.DIRECTORY:
             raise PermissionRefused(self.named(path))
-        if next(self.entries(path), None) is not None:
+        if next(self.list(path), None) is not None:
             raise HostFailed(f"{self.named(path)} is not empty")
         self._delete(f"{path}/")
         self._known.forget(path)
 
-    def place(self, path: str) -> str:
+    def lock_name(self, path: str) -> str:
         url = self._client.url(path)
         return f"webdav:{url.authority}{url.path}"
 
     def replace(self, path: str, final_path: str) -> None:
         """Only where nothing is: no server is known to put one file in the place of another at once."""
-        there = self.facts(final_path)
+        there = self.stat(final_path)
         if there is not None:
-            raise (IsADirectory if there.kind is Kind.DIRECTORY else CannotReplace)(self.named(final_path))
+            raise (IsADirectory if there.kind is FileKind.DIRECTORY else CannotReplace)(self.named(final_path))
         self._move(path, final_path, CannotReplace)
 
     def rename(self, path: str, free_path: str) -> None:
@@ -139,10 +150,10 @@ class WebdavFiles(Files):
 
     def remove(self, path: str) -> None:
         """A directory is left alone: the server would remove it with all that it holds."""
-        facts = self.facts(path)
-        if facts is None:
+        file_stat = self.stat(path)
+        if file_stat is None:
             return
-        if facts.kind is Kind.DIRECTORY:
+        if file_stat.kind is FileKind.DIRECTORY:
             raise IsADirectory(self.named(path))
         self._delete(path)
 
@@ -153,8 +164,8 @@ class WebdavFiles(Files):
         self._client.close()
 
     def _is_directory(self, path: str) -> bool:
-        facts = self.facts(path)
-        return facts is not None and facts.kind is Kind.DIRECTORY
+        file_stat = self.stat(path)
+        return file_stat is not None and file_stat.kind is FileKind.DIRECTORY
 
     def _make_directory(self, path: str) -> None:
         """405 is that of something that is there, a directory that somebody else has made or a file."""
@@ -167,19 +178,19 @@ class WebdavFiles(Files):
 
         Where it went is looked at: there are servers that read some names wrongly in this request alone.
         """
-        facts = self.facts(path)
-        if facts is None:
+        file_stat = self.stat(path)
+        if file_stat is None:
             raise NoSuchFile(self.named(path))
-        slash = "/" if facts.kind is Kind.DIRECTORY else ""
+        slash = "/" if file_stat.kind is FileKind.DIRECTORY else ""
         headers = {"Destination": self._client.url(f"{free_path}{slash}").full, "Overwrite": "F"}
-        patience_seconds = self.options.patience_seconds(facts.size_bytes or 0)
+        patience_seconds = self.options.patience_seconds(file_stat.size_bytes or 0)
         status = self._client.do("MOVE", f"{path}{slash}", headers, patience_seconds)
-        there = self.facts(free_path)
+        there = self.stat(free_path)
         if status in DONE:
             if there is None:
                 raise HostFailed(f"{self.named(free_path)} is not where it was moved to")
             return
-        if self.facts(path) is None:
+        if self.stat(path) is None:
             raise NoSuchFile(self.named(path))
         if status == 412 or there is not None:
             raise taken(f"{self.named(free_path)} is there already")
@@ -191,17 +202,23 @@ class WebdavFiles(Files):
             raise failure_of(status, self.named(path))
 
 
-def _entry(path: str, directory: str, facts: Facts) -> Entry:
+def _entry(path: str, directory: str, file_stat: FileStat) -> Entry:
     """What is not in the directory cannot be named."""
     name = path.removeprefix(directory).rstrip("/")
     if not path.startswith(directory) or not is_segment(name):
-        return Entry(name, Kind.OTHER, None, None, None)
-    return Entry(name, facts.kind, facts.size_bytes if facts.kind is Kind.FILE else None, facts.modified_at, None)
+        return Entry(name, FileKind.OTHER, None, None, None)
+    return Entry(
+        name,
+        file_stat.kind,
+        file_stat.size_bytes if file_stat.kind is FileKind.FILE else None,
+        file_stat.modified_at,
+        None,
+    )
 
 
 class _WebdavReader(Reader):
-    def __init__(self, client: WebdavClient, path: str, facts: Facts) -> None:
-        self.facts = facts
+    def __init__(self, client: WebdavClient, path: str, file_stat: FileStat) -> None:
+        self.stat = file_stat
         self._client = client
         self._path = path
         self._connection: HttpConnection | None = None
@@ -209,13 +226,13 @@ class _WebdavReader(Reader):
     def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
         """What a server sends that is before the offset is dropped. What is empty is not asked for: Apache shows a pipe
         so, and would wait for somebody to write to it."""
-        if offset_bytes >= (self.facts.size_bytes or 0):
+        if offset_bytes >= (self.stat.size_bytes or 0):
             return
         name = f"{self._client.host}:{self._path}"
         wanted = {"Range": f"bytes={offset_bytes}-"} if offset_bytes else {}
         with self._client.asked("GET", self._path, wanted) as (connection, response):
             self._connection = connection
-            if not continues(response, self.facts, offset_bytes, name):
+            if not continues(response, self.stat, offset_bytes, name):
                 raise SourceChanged(name)
             before_bytes = offset_bytes if response.status == 200 else 0
             while block := connection.read(min(before_bytes, BLOCK_BYTES) or BLOCK_BYTES):

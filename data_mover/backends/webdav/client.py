@@ -60,8 +60,8 @@ class WebdavClient:
         """NotAllowed where it would be longer than one can be."""
         try:
             return Url.parse(f"{self.options.origin}{quote(self.root + path, errors='surrogateescape')}")
-        except ValueError as mistake:
-            raise NotAllowed(f"{self.host}:{path}: {mistake}") from None
+        except ValueError as problem:
+            raise NotAllowed(f"{self.host}:{path}: {problem}") from None
 
     def resource(self, path: str) -> Resource | None:
         """What is at the path, None if there is nothing. Some servers tell of a directory only by its slash."""
@@ -179,5 +179,5 @@ class WebdavClient:
             while piece := connection.read(BLOCK_BYTES):
                 yield from answer.feed(piece)
             yield from answer.feed(b"", is_last=True)
-        except ValueError as mistake:
-            raise HostFailed(f"{self.host}:{path}: the answer is no listing") from mistake
+        except ValueError as problem:
+            raise HostFailed(f"{self.host}:{path}: the answer is no listing") from problem

@@ -8,7 +8,7 @@ from xml.parsers import expat
 
 from urllib3.response import BaseHTTPResponse
 
-from data_mover.backends.api import Facts, Kind
+from data_mover.backends.api import FileStat
 from data_mover.backends.http.responses import time_of
 from data_mover.domain.errors import (
     Encoded,
@@ -19,6 +19,7 @@ from data_mover.domain.errors import (
     NoSuchFile,
     PermissionRefused,
 )
+from data_mover.domain.states import FileKind
 
 #: the body of a PROPFIND that asks for what facts are made of
 QUESTION = (
@@ -44,7 +45,7 @@ _FAILURES: dict[int, type[MoveFailure]] = {
 }
 
 
-def continues(response: BaseHTTPResponse, facts: Facts, offset_bytes: int, name: str) -> bool:
+def continues(response: BaseHTTPResponse, file_stat: FileStat, offset_bytes: int, name: str) -> bool:
     """Whether the answer is the file that has these facts: its rest from the offset on, or all of it. Encoded."""
     if response.status in (404, 416):
         return False
@@ -55,8 +56,8 @@ def continues(response: BaseHTTPResponse, facts: Facts, offset_bytes: int, name:
     size_bytes = _told_size(response, offset_bytes, name)
     version = _bare(response.headers.get("ETag", ""))
     modified_at = time_of(response.headers.get("Last-Modified"))
-    told = (version or facts.version, modified_at or facts.modified_at)
-    return told == (facts.version, facts.modified_at) and size_bytes in (None, facts.size_bytes)
+    told = (version or file_stat.version, modified_at or file_stat.modified_at)
+    return told == (file_stat.version, file_stat.modified_at) and size_bytes in (None, file_stat.size_bytes)
 
 
 def _bare(etag: str) -> str:
@@ -85,7 +86,7 @@ class Resource:
     """One of those that an answer tells of, by its path on the server, without a slash at the end."""
 
     path: str
-    facts: Facts
+    stat: FileStat
 
 
 @dataclass
@@ -116,10 +117,10 @@ class _Response:
         size, version = self.told.get(_SIZE), _bare(self.told.get(_VERSION, "")) or None
         time = time_of(self.told.get(_TIME))
         if _COLLECTION in self.told:
-            return Resource(path.rstrip("/") or "/", Facts(Kind.DIRECTORY, 0, time or 0))
+            return Resource(path.rstrip("/") or "/", FileStat(FileKind.DIRECTORY, 0, time or 0))
         if size is None:
-            return Resource(path, Facts(Kind.OTHER, 0, time))
-        return Resource(path, Facts(Kind.FILE, _count(size), time, version))
+            return Resource(path, FileStat(FileKind.OTHER, 0, time))
+        return Resource(path, FileStat(FileKind.FILE, _count(size), time, version))
 
 
 class Multistatus:

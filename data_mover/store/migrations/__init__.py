@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from data_mover.domain.errors import ConfigurationError, Mistake
+from data_mover.domain.errors import ConfigProblem, ConfigurationError
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,8 @@ def require_newest(engine: Engine) -> None:
         log.warning("schema-not-checked the database does not answer: %s", error.orig)
         return
     if not newest:
-        mistake = Mistake("sqlalchemy.url", "the schema is missing or old; run: initialize_data_mover_db INI")
-        raise ConfigurationError("[app:main]", [mistake])
+        problem = ConfigProblem("sqlalchemy.url", "the schema is missing or old; run: initialize_data_mover_db INI")
+        raise ConfigurationError("[app:main]", [problem])
 
 
 def _config() -> Config:

@@ -8,7 +8,7 @@ import defusedxml.xmlrpc
 from pyramid.config import Configurator
 
 from data_mover.domain.errors import ServiceUnavailable
-from data_mover.web.wait_slots import WaitingRoom
+from data_mover.web.wait_slots import WaitSlots
 from data_mover.web.xmlrpc.dispatch import ArgumentMapper, service_unavailable
 from data_mover.web.xmlrpc.encoding import XmlRpcRenderer
 from data_mover.web.xmlrpc.methods import METHODS
@@ -29,7 +29,7 @@ def includeme(config: Configurator) -> None:
         default_renderer="data_mover_xmlrpc",
     )
     config.add_view(service_unavailable, context=ServiceUnavailable, route_name=ENDPOINT, renderer="data_mover_xmlrpc")
-    room = WaitingRoom()
-    config.add_request_method(lambda request: room, "waiting_room", property=True)
+    slots = WaitSlots()
+    config.add_request_method(lambda request: slots, "wait_slots", property=True)
     for name, method in {**METHODS, **SYSTEM_METHODS}.items():
         config.add_xmlrpc_method(method.view, endpoint=ENDPOINT, method=name)

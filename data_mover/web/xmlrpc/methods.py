@@ -38,7 +38,7 @@ def plan(request: Request, source: Any = None, destination: Any = None, options:
     Waits 10 seconds at most. complete is false if that was too short: the answer then says how far it came, and the
     same call, made again within a minute, goes on from there.
     """
-    with request.waiting_room.place(request) as seconds:
+    with request.wait_slots.slot(request) as seconds:
         return request.moves.plan(request.caller, *move_request(source, destination, options), wait_seconds=seconds)
 
 

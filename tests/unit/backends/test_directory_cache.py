@@ -12,7 +12,7 @@ def test_what_is_forgotten_takes_with_it_what_is_below_and_nothing_else():
     known.forget("/a")
 
     assert [path for path in ("/", "/a", "/a/b", "/ab") if known.is_there(path)] == ["/", "/ab"]
-    assert [known.real(path) for path in ("/", "/a", "/a/b", "/ab")] == ["/root/", None, None, "/root/ab"]
+    assert [known.realpath(path) for path in ("/", "/a", "/a/b", "/ab")] == ["/root/", None, None, "/root/ab"]
 
 
 def test_what_is_below_the_root_is_everything():
@@ -31,4 +31,4 @@ def test_no_more_than_so_many_are_remembered():
         known.remember_real(f"/{number}", f"/root/{number}")
 
     assert sum(known.is_there(f"/{number}") for number in range(2 * MOST_DIRECTORIES + 1)) <= MOST_DIRECTORIES
-    assert known.real(f"/{2 * MOST_DIRECTORIES}") == f"/root/{2 * MOST_DIRECTORIES}"
+    assert known.realpath(f"/{2 * MOST_DIRECTORIES}") == f"/root/{2 * MOST_DIRECTORIES}"

@@ -44,14 +44,14 @@ def registry_path(tmp_path):
 
 
 @pytest.fixture
-def mistakes(registry_path):
+def problems(registry_path):
     """The mistakes of a registry with this text, by key."""
 
     def find(text):
         registry_path.write_text(textwrap.dedent(text))
         with pytest.raises(ConfigurationError) as refused:
             load_registry(registry_path, open_web=False)
-        return {mistake.key: mistake.sentence for mistake in refused.value.mistakes}
+        return {problem.key: problem.sentence for problem in refused.value.problems}
 
     return find
 
@@ -71,8 +71,8 @@ def test_a_good_registry_is_read_with_its_defaults_and_units(registry, tmp_path)
     assert visualizer.host_key == (KEY,)
 
 
-def test_every_mistake_is_told_at_once_with_its_key(mistakes):
-    found = mistakes(
+def test_every_mistake_is_told_at_once_with_its_key(problems):
+    found = problems(
         f"""
         [host.typo]
         [hosts.a]
@@ -108,40 +108,40 @@ def test_every_mistake_is_told_at_once_with_its_key(mistakes):
     assert "datasets.y.source" in found
 
 
-def test_a_secret_in_clear_is_refused_with_the_way_out_and_never_repeated(mistakes):
-    found = mistakes(GOOD.replace("env:VIS_PASSWORD", "hunter2"))
+def test_a_secret_in_clear_is_refused_with_the_way_out_and_never_repeated(problems):
+    found = problems(GOOD.replace("env:VIS_PASSWORD", "hunter2"))
 
     assert found == {
         "hosts.visualizer.password": "write env:NAME, file:/path or credential:NAME, never the secret itself"
     }
 
 
-def test_a_secret_that_others_can_read_is_refused_with_the_way_out(mistakes, tmp_path):
+def test_a_secret_that_others_can_read_is_refused_with_the_way_out(problems, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("hunter2")
     secret.chmod(0o644)
 
-    found = mistakes(GOOD.replace("env:VIS_PASSWORD", f"file:{secret}"))
+    found = problems(GOOD.replace("env:VIS_PASSWORD", f"file:{secret}"))
 
     assert found["hosts.visualizer.password"] == f"{secret} can be read by others; run: chmod 600 {secret}"
 
 
-def test_a_host_without_a_pinned_key_is_refused(mistakes):
-    found = mistakes(GOOD.replace(f'host_key = "{KEY} a comment"', ""))
+def test_a_host_without_a_pinned_key_is_refused(problems):
+    found = problems(GOOD.replace(f'host_key = "{KEY} a comment"', ""))
 
     assert "host_key or known_hosts" in found["hosts.visualizer"]
 
 
-def test_a_public_key_in_the_place_of_the_private_one_is_told(mistakes, tmp_path):
+def test_a_public_key_in_the_place_of_the_private_one_is_told(problems, tmp_path):
     (tmp_path / "vis.pub").write_text(f"{KEY} mover\n")
 
-    found = mistakes(GOOD.replace('password = "env:VIS_PASSWORD"', 'key_file = "vis.pub"'))
+    found = problems(GOOD.replace('password = "env:VIS_PASSWORD"', 'key_file = "vis.pub"'))
 
     assert found["hosts.visualizer.key_file"].startswith(f"{tmp_path / 'vis.pub'} is a public key; ")
 
 
-def test_a_section_that_is_no_table_is_told(mistakes):
-    found = mistakes('hosts = 5\n[datasets.x]\nsource = "local://disk/{id}"')
+def test_a_section_that_is_no_table_is_told(problems):
+    found = problems('hosts = 5\n[datasets.x]\nsource = "local://disk/{id}"')
 
     assert set(found) == {"hosts", "datasets.x.source"}
 
@@ -160,8 +160,8 @@ def test_a_section_that_is_no_table_is_told(mistakes):
         ),
     ],
 )
-def test_a_data_type_that_can_serve_no_item_is_refused(mistakes, keys, key, sentence):
-    found = mistakes(f"{GOOD}\n[datasets.x]\n{keys}\n")
+def test_a_data_type_that_can_serve_no_item_is_refused(problems, keys, key, sentence):
+    found = problems(f"{GOOD}\n[datasets.x]\n{keys}\n")
 
     assert list(found) == [f"datasets.x.{key}"]
     assert sentence in found[f"datasets.x.{key}"]
@@ -181,8 +181,8 @@ def test_a_data_type_may_be_of_one_file_alone_and_of_a_list_that_goes_into_a_dir
     assert "x" in load_registry(registry_path, open_web=False).datasets
 
 
-def test_text_that_is_not_toml_is_told_with_its_place(mistakes):
-    assert "line 2" in mistakes("# a comment\n[hosts =")["file"]
+def test_text_that_is_not_toml_is_told_with_its_place(problems):
+    assert "line 2" in problems("# a comment\n[hosts =")["file"]
 
 
 def test_a_data_type_leads_to_the_path_of_the_id(registry):
@@ -238,8 +238,8 @@ def test_of_many_names_the_first_are_told(registry_path):
         registry.resolve_sources((Endpoint("moon", "/a"),))
 
 
-def test_a_registry_says_of_an_empty_list_that_it_is_empty(mistakes):
-    found = mistakes(GOOD.replace('roles = ["source"]', "roles = []"))
+def test_a_registry_says_of_an_empty_list_that_it_is_empty(problems):
+    found = problems(GOOD.replace('roles = ["source"]', "roles = []"))
 
     assert found["hosts.disk.roles"] == "must not be empty"
 
@@ -271,8 +271,8 @@ def test_a_changed_registry_is_read_again_and_one_with_mistakes_is_not(registry_
         ('protocol = "https"\n_web = "x"', "hosts.data._web", "unknown key"),
     ],
 )
-def test_a_mistake_about_a_web_server_is_told(mistakes, keys, key, sentence):
-    found = mistakes(f'[hosts.data]\naddress = "data.example.org"\n{keys}\n'.replace("\n", "\n        "))
+def test_a_mistake_about_a_web_server_is_told(problems, keys, key, sentence):
+    found = problems(f'[hosts.data]\naddress = "data.example.org"\n{keys}\n'.replace("\n", "\n        "))
 
     assert list(found) == [key]
     assert sentence in found[key]

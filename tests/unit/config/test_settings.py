@@ -16,10 +16,10 @@ GOOD = {
 }
 
 
-def mistakes_of(settings):
+def problems_of(settings):
     with pytest.raises(ConfigurationError) as refused:
         Settings.from_mapping(settings)
-    return {mistake.key: mistake.sentence for mistake in refused.value.mistakes}
+    return {problem.key: problem.sentence for problem in refused.value.problems}
 
 
 def test_settings_have_defaults_and_leave_other_packages_keys_alone():
@@ -30,7 +30,7 @@ def test_settings_have_defaults_and_leave_other_packages_keys_alone():
 
 
 def test_every_mistake_is_told_at_once_with_its_key():
-    found = mistakes_of(
+    found = problems_of(
         {
             "sqlalchemy.url": "nonsense",
             "redis.url": "http://x",
@@ -62,7 +62,7 @@ def test_every_mistake_is_told_at_once_with_its_key():
     [("sqlalchemy.url", "postgresql://me:hunter2@db/x"), ("redis.url", "redis://:hunter2@127.0.0.1/0")],
 )
 def test_a_password_in_a_url_is_refused_with_the_way_out_and_never_repeated(key, url):
-    sentence = mistakes_of({**GOOD, key: url})[key]
+    sentence = problems_of({**GOOD, key: url})[key]
 
     assert f"{key.split('.')[0]}.password = env:NAME or file:/path" in sentence
     assert "hunter2" not in sentence
@@ -80,7 +80,7 @@ def test_a_password_in_a_url_is_refused_with_the_way_out_and_never_repeated(key,
     ],
 )
 def test_what_could_not_work_is_refused(key, value):
-    assert set(mistakes_of({**GOOD, key: value})) == {key}
+    assert set(problems_of({**GOOD, key: value})) == {key}
 
 
 @pytest.mark.parametrize("text", ["", "[server:main]\n", "no section", "[app:main]\nuse = egg:data_mover\nx = %(y)s\n"])

@@ -55,13 +55,13 @@ def test_a_path_is_literal_and_keeps_its_trailing_slash(path, kept):
         ("/" + "x/" * 2048, "4096 bytes"),
     ],
 )
-def test_a_path_that_cannot_be_used_is_refused_with_the_reason(path, mistake):
+def test_a_path_that_cannot_be_used_is_refused_with_the_reason(path, problem):
     with pytest.raises(Refusal) as refused:
         parse_destination({"host": "h", "path": path})
 
     assert refused.value.field == "destination.path"
     assert refused.value.reason.startswith("Invalid parameter 'destination.path': ")
-    assert mistake in refused.value.reason
+    assert problem in refused.value.reason
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,8 @@ def test_a_url_has_one_spelling(written, full):
     ],
     ids=ascii,
 )
-def test_a_url_that_cannot_be_used_is_refused_and_not_repeated(written, mistake):
-    with pytest.raises(ValueError, match=mistake) as refused:
+def test_a_url_that_cannot_be_used_is_refused_and_not_repeated(written, problem):
+    with pytest.raises(ValueError, match=problem) as refused:
         Url.parse(written)
 
     assert SECRET not in str(refused.value)

@@ -22,11 +22,11 @@ class Diary:
     def phase(self, name):
         self._note(name)
 
-    def placed(self, place, size_bytes):
+    def lock_path(self, place, size_bytes):
         self._note("placed", place, size_bytes)
 
-    def leaving(self, leftover):
-        self._note("leaving", leftover)
+    def leaving(self, temporary_file):
+        self._note("leaving", temporary_file)
 
     def copying_from(self, offset_bytes):
         self._note("copying from", offset_bytes)
@@ -57,8 +57,8 @@ class Diary:
         self.proof = proof
         self._note("skipped")
 
-    def gone(self, leftover):
-        self._note("gone", leftover)
+    def gone(self, temporary_file):
+        self._note("gone", temporary_file)
 
     @property
     def on_record(self):

@@ -23,16 +23,16 @@ def test_a_file_that_is_to_stay_stays(source, root):
 
 
 @pytest.mark.parametrize("order", [REFUSE, VERIFY])
-def test_where_nothing_stands_the_file_arrives(order, source, root):
+def test_where_nothing_stands_the_file_arrives(task, source, root):
     os.unlink(root / "b")
 
-    move_file(order, source, files(root), Diary())
+    move_file(task, source, files(root), Diary())
 
     assert contents(root) == {"b": NEW}
 
 
 @pytest.mark.parametrize("order", [REFUSE, VERIFY])
-def test_a_file_that_appears_meanwhile_stays_and_nothing_is_left_beside_it(order, source, root):
+def test_a_file_that_appears_meanwhile_stays_and_nothing_is_left_beside_it(task, source, root):
     os.unlink(root / "b")
 
     class Late(Diary):
@@ -42,7 +42,7 @@ def test_a_file_that_appears_meanwhile_stays_and_nothing_is_left_beside_it(order
 
     diary = Late()
     with pytest.raises(Exists):
-        move_file(order, source, files(root), diary)
+        move_file(task, source, files(root), diary)
 
     assert contents(root) == {"b": OLD}
     assert "not published" in diary.words

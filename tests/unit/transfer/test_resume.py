@@ -26,12 +26,12 @@ from data_mover.domain.errors import (
     VerifyFailed,
 )
 from data_mover.domain.locations import IfExists
-from data_mover.transfer import Checkpoint, Leftover, Order, move_file
+from data_mover.transfer import Checkpoint, FileTask, TemporaryFile, move_file
 from tests.unit.transfer.diary import Diary, files
 
 SIZE = 8 * BLOCK_BYTES + 5
 CONTENT = hashlib.shake_128(b"content").digest(SIZE)
-ORDER = Order(
+ORDER = FileTask(
     job_id=7,
     file_number=0,
     attempt=1,
@@ -103,7 +103,7 @@ def interrupt(source, root, failure):
     diary = Interrupted(failure)
     with pytest.raises(type(failure)):
         move_file(ORDER, source, files(root), diary)
-    return replace(ORDER, attempt=2, leftovers=tuple(diary.on_record))
+    return replace(ORDER, attempt=2, temporary_files=tuple(diary.on_record))
 
 
 def temporary_file(root):
@@ -111,10 +111,10 @@ def temporary_file(root):
     return path
 
 
-def go_on(order, source, destination):
+def go_on(task, source, destination):
     """The diary of an attempt that is to end with the right file, alone."""
     diary = Diary()
-    move_file(order, source, destination, diary)
+    move_file(task, source, destination, diary)
     assert diary.on_record == []
     assert os.listdir(destination._root) == ["b"]
     with destination.open("/b") as reader:
@@ -123,9 +123,9 @@ def go_on(order, source, destination):
 
 
 def test_a_checkpoint_is_a_prefix_that_is_on_disk(begun):
-    [leftover] = begun.leftovers
+    [temporary_file] = begun.temporary_files
 
-    checkpoint = leftover.checkpoint
+    checkpoint = temporary_file.checkpoint
     assert checkpoint.offset_bytes == HALF
     assert checkpoint.sha256 == hashlib.sha256(CONTENT[:HALF]).hexdigest()
     assert checkpoint.source_bytes == SIZE
@@ -151,10 +151,10 @@ def test_the_file_gets_a_name_of_the_new_attempt_that_is_on_record_first_and_kee
     [own] = diary.on_record
     assert temporary_file(root).name == own.path.strip("/") != old
     assert own.path.startswith("/.data_mover-7-0-2-")
-    assert own.checkpoint == begun.leftovers[0].checkpoint
+    assert own.checkpoint == begun.temporary_files[0].checkpoint
     assert diary.words[:3] == ["leaving", "busy", "gone"]
 
-    go_on(replace(begun, attempt=3, leftovers=tuple(diary.on_record)), source, destination)
+    go_on(replace(begun, attempt=3, temporary_files=tuple(diary.on_record)), source, destination)
     assert destination.sent == [(HALF, HALF), (HALF, SIZE)]
 
 
@@ -164,8 +164,8 @@ def test_an_attempt_that_dies_while_it_takes_the_file_leaves_it_to_the_one_after
     with pytest.raises(ServiceUnavailable):
         move_file(begun, source, destination, second)
 
-    both = {each.path: each for each in (*begun.leftovers, *second.on_record)}
-    third = replace(begun, attempt=3, leftovers=tuple(both.values()))
+    both = {each.path: each for each in (*begun.temporary_files, *second.on_record)}
+    third = replace(begun, attempt=3, temporary_files=tuple(both.values()))
     go_on(third, source, destination)
 
     assert destination.sent == [(HALF, SIZE)]
@@ -199,9 +199,9 @@ def test_what_the_next_attempt_can_use_is_kept(source, root, destination, failur
     ids=repr,
 )
 def test_what_nobody_can_use_is_removed(source, root, failure):
-    order = interrupt(source, root, failure)
+    task = interrupt(source, root, failure)
 
-    assert order.leftovers == ()
+    assert task.temporary_files == ()
     assert os.listdir(root) == []
 
 
@@ -250,7 +250,7 @@ def test_a_source_that_has_changed_and_does_not_show_it_is_told_and_then_copied_
     with pytest.raises(SourceChanged):
         move_file(begun, source, destination, diary)
     assert diary.on_record == []
-    move_file(replace(begun, attempt=3, leftovers=()), source, destination, Diary())
+    move_file(replace(begun, attempt=3, temporary_files=()), source, destination, Diary())
 
     assert destination.sent == [(HALF, HALF), (0, SIZE)]
     assert (tmp_path / "vis" / "b").read_bytes() == changed
@@ -364,15 +364,15 @@ def test_the_furthest_of_several_is_gone_on_with_and_the_others_go(begun, source
     prefix = CONTENT[: 2 * BLOCK_BYTES]
     (root / ".data_mover-7-0-1-y").write_bytes(prefix)
     (root / ".data_mover-7-0-1-z").write_bytes(b"without a checkpoint")
-    facts = source.facts("/a")
-    nearer = Checkpoint(len(prefix), hashlib.sha256(prefix).hexdigest(), SIZE, facts.modified_at)
-    leftovers = (
-        Leftover("/.data_mover-7-0-1-y", checkpoint=nearer),
-        *begun.leftovers,
-        Leftover("/.data_mover-7-0-1-z"),
+    file_stat = source.stat("/a")
+    nearer = Checkpoint(len(prefix), hashlib.sha256(prefix).hexdigest(), SIZE, file_stat.modified_at)
+    temporary_files = (
+        TemporaryFile("/.data_mover-7-0-1-y", checkpoint=nearer),
+        *begun.temporary_files,
+        TemporaryFile("/.data_mover-7-0-1-z"),
     )
 
-    go_on(replace(begun, leftovers=leftovers), source, destination)
+    go_on(replace(begun, temporary_files=temporary_files), source, destination)
 
     assert destination.sent == [(HALF, SIZE)]
 
@@ -383,7 +383,7 @@ def test_a_file_that_was_about_to_be_published_is_gone_on_with(source, destinati
         move_file(ORDER, source, files(root), first)
     marked = replace(ORDER, attempt=2, publishing_sha256=first.proof.sha256)
 
-    diary = go_on(replace(marked, leftovers=tuple(first.on_record)), source, destination)
+    diary = go_on(replace(marked, temporary_files=tuple(first.on_record)), source, destination)
 
     assert diary.words.index("not published") < diary.words.index("copying from")
     assert destination.sent[0][0] >= SIZE - 2 * ORDER.checkpoint_bytes
@@ -394,10 +394,10 @@ def test_an_older_attempt_that_has_the_file_open_publishes_nothing(source, root)
     first = Diary()
 
     class Sleepy(LocalFiles):
-        def facts(self, path):
-            order = replace(ORDER, attempt=2, leftovers=tuple(first.on_record))
-            go_on(order, source, files(root))
-            return super().facts(path)
+        def stat(self, path):
+            task = replace(ORDER, attempt=2, temporary_files=tuple(first.on_record))
+            go_on(task, source, files(root))
+            return super().stat(path)
 
     with pytest.raises(VerifyFailed):
         move_file(ORDER, files(root.parent / "source", Sleepy), files(root), first)

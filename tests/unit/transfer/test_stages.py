@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from data_mover.backends.api import Kind
 from data_mover.backends.local.backend import LocalFiles
 from data_mover.backends.local.options import LocalOptions
 from data_mover.domain.errors import (
@@ -24,15 +23,16 @@ from data_mover.domain.errors import (
     UnknownOutcome,
     VerifyFailed,
 )
-from data_mover.transfer import Leftover, Order, clear, move_file
+from data_mover.domain.states import FileKind
+from data_mover.transfer import FileTask, TemporaryFile, clear, move_file
 from data_mover.transfer.names import require_checksum
 from tests.unit.transfer.diary import Diary, files
 
 OLD, NEW = b"old", b"new content"
 NEW_SHA256 = hashlib.sha256(NEW).hexdigest()
-TEMPORARY = Leftover("/.data_mover-7-0-1-x")
-ASIDE = Leftover("/.data_mover-7-0-1-old", restores="/b")
-ORDER = Order(
+TEMPORARY = TemporaryFile("/.data_mover-7-0-1-x")
+ASIDE = TemporaryFile("/.data_mover-7-0-1-old", restores="/b")
+ORDER = FileTask(
     job_id=7,
     file_number=0,
     attempt=1,
@@ -47,7 +47,7 @@ class CannotReplaceFiles(LocalFiles):
     """A host that renames only to where nothing stands."""
 
     def replace(self, path, final_path):
-        if self.facts(final_path) is not None:
+        if self.stat(final_path) is not None:
             raise CannotReplace(self.host)
         super().replace(path, final_path)
 
@@ -129,8 +129,8 @@ def test_where_the_mark_may_have_been_set_the_file_stays_on_record_for_the_next_
         move_file(ORDER, source, files(root), first)
     assert len(first.on_record) == 1
 
-    order = replace(ORDER, attempt=2, publishing_sha256=NEW_SHA256, leftovers=tuple(first.on_record))
-    move_file(order, source, files(root), second)
+    task = replace(ORDER, attempt=2, publishing_sha256=NEW_SHA256, temporary_files=tuple(first.on_record))
+    move_file(task, source, files(root), second)
 
     assert contents(root) == {"b": NEW}
     assert "publishing" in second.words
@@ -144,28 +144,28 @@ def test_where_the_mark_may_have_been_set_the_file_stays_on_record_for_the_next_
         (replace(ORDER, path="/directory"), IsADirectory),
     ],
 )
-def test_what_fails_leaves_the_old_file_and_nothing_else(source, root, order, failure):
+def test_what_fails_leaves_the_old_file_and_nothing_else(source, root, task, failure):
     (root / "directory" / "a").mkdir(parents=True)
 
     with pytest.raises(failure):
-        move_file(order, source, files(root), Diary())
+        move_file(task, source, files(root), Diary())
 
     assert contents(root) == {"b": OLD}
     assert contents(root / "directory") == {}
 
 
 def test_a_checksum_that_is_another_is_told_with_the_file_and_without_a_query():
-    order = replace(ORDER, source_path="https://data.example.org/a?signature=c0ffee", checksum="0" * 64)
+    task = replace(ORDER, source_path="https://data.example.org/a?signature=c0ffee", checksum="0" * 64)
 
     with pytest.raises(ChecksumMismatch) as failed:
-        require_checksum(order, NEW_SHA256)
+        require_checksum(task, NEW_SHA256)
 
     assert failed.value.detail == f"https://data.example.org/a?…: asked for {'0' * 64}, read {NEW_SHA256}"
 
 
 def test_a_source_that_changes_meanwhile_is_not_published(source, root, tmp_path):
     class Meddling(Diary):
-        def leaving(self, leftover):
+        def leaving(self, temporary_file):
             with (tmp_path / "source" / "a").open("ab") as file:
                 file.write(b"more")
 
@@ -235,16 +235,18 @@ def test_an_old_file_that_cannot_be_removed_after_a_swap_stays_on_record(source,
 
     assert (root / "b").read_bytes() == NEW
     assert "not published" not in diary.words
-    assert [leftover.restores for leftover in diary.on_record] == ["/b"]
+    assert [temporary_file.restores for temporary_file in diary.on_record] == ["/b"]
 
 
 def test_a_swap_that_died_half_way_gives_the_old_file_back(source, root):
     (root / "b").rename(root / ".data_mover-7-0-1-old")
     (root / ".data_mover-7-0-1-x").write_bytes(NEW)
-    order = replace(ORDER, attempt=2, publishing_sha256=NEW_SHA256, leftovers=(TEMPORARY, ASIDE), checksum="0" * 64)
+    task = replace(
+        ORDER, attempt=2, publishing_sha256=NEW_SHA256, temporary_files=(TEMPORARY, ASIDE), checksum="0" * 64
+    )
 
     with pytest.raises(ChecksumMismatch):
-        move_file(order, source, files(root, CannotReplaceFiles, replace="swap"), Diary())
+        move_file(task, source, files(root, CannotReplaceFiles, replace="swap"), Diary())
 
     assert contents(root) == {"b": OLD}
 
@@ -252,9 +254,9 @@ def test_a_swap_that_died_half_way_gives_the_old_file_back(source, root):
 def test_a_swap_that_died_at_its_end_is_ended(source, root):
     (root / "b").rename(root / ".data_mover-7-0-1-old")
     (root / "b").write_bytes(NEW)
-    order = replace(ORDER, attempt=2, publishing_sha256=NEW_SHA256, leftovers=(TEMPORARY, ASIDE))
+    task = replace(ORDER, attempt=2, publishing_sha256=NEW_SHA256, temporary_files=(TEMPORARY, ASIDE))
 
-    move_file(order, source, files(root, CannotReplaceFiles, replace="swap"), Diary())
+    move_file(task, source, files(root, CannotReplaceFiles, replace="swap"), Diary())
 
     assert contents(root) == {"b": NEW}
 
@@ -268,8 +270,8 @@ def test_a_connection_that_breaks_at_the_rename_leaves_it_to_the_next_attempt_to
         move_file(ORDER, source, breaking, first)
     assert "not published" not in first.words
 
-    order = replace(ORDER, attempt=2, publishing_sha256=NEW_SHA256, leftovers=tuple(first.on_record))
-    move_file(order, source, files(root), second)
+    task = replace(ORDER, attempt=2, publishing_sha256=NEW_SHA256, temporary_files=tuple(first.on_record))
+    move_file(task, source, files(root), second)
 
     assert contents(root) == {"b": NEW}
     assert ("publishing" in second.words) == (breaks == "before")
@@ -279,7 +281,7 @@ def test_what_a_dead_attempt_left_is_removed_before_anything_else(source, root):
     (root / ".data_mover-7-0-1-x").write_bytes(b"half")
     diary = Diary()
 
-    move_file(replace(ORDER, attempt=2, leftovers=(TEMPORARY,)), source, files(root), diary)
+    move_file(replace(ORDER, attempt=2, temporary_files=(TEMPORARY,)), source, files(root), diary)
 
     assert contents(root) == {"b": NEW}
     assert diary.words[:3] == ["gone", "placed", "transferring"]
@@ -291,9 +293,9 @@ def test_an_attempt_that_wakes_up_after_it_was_fenced_finds_nothing_to_publish(s
 
     class Sleepy(LocalFiles):
         def replace(self, path, final_path):
-            order = replace(ORDER, attempt=2, publishing_sha256=NEW_SHA256, leftovers=tuple(first.on_record))
+            task = replace(ORDER, attempt=2, publishing_sha256=NEW_SHA256, temporary_files=tuple(first.on_record))
             with pytest.raises(NoSuchFile):
-                move_file(replace(order, source_path="/nothing"), source, files(root), second)
+                move_file(replace(task, source_path="/nothing"), source, files(root), second)
             super().replace(path, final_path)
 
     with pytest.raises(NoSuchFile):
@@ -315,8 +317,8 @@ def test_a_connection_that_breaks_within_a_swap_leaves_on_record_what_gives_the_
         move_file(ORDER, source, files(root, Breaking, replace="swap"), diary)
     assert not (root / "b").exists()
 
-    for leftover in diary.on_record:
-        clear(files(root), leftover)
+    for temporary_file in diary.on_record:
+        clear(files(root), temporary_file)
 
     assert contents(root) == {"b": OLD}
 
@@ -328,7 +330,7 @@ def test_a_folder_is_cleared_whatever_the_modes_of_its_directories(root):
     for directory in (root / ".tree" / "closed", root / ".tree"):
         directory.chmod(0o555)
 
-    clear(files(root), Leftover("/.tree", Kind.DIRECTORY))
+    clear(files(root), TemporaryFile("/.tree", FileKind.DIRECTORY))
 
     assert contents(root) == {"b": OLD}
 
@@ -338,10 +340,10 @@ def test_with_the_mark_and_another_file_in_the_place_nobody_claims_to_know(sourc
     (root / "b").unlink()
     if there:
         (root / "b").write_bytes(there)
-    order = replace(ORDER, attempt=2, publishing_sha256=NEW_SHA256)
+    task = replace(ORDER, attempt=2, publishing_sha256=NEW_SHA256)
 
     with pytest.raises(UnknownOutcome):
-        move_file(order, source, files(root), Diary())
+        move_file(task, source, files(root), Diary())
 
 
 def test_a_source_that_has_more_than_it_tells_is_not_taken_for_complete(tmp_path, root):
