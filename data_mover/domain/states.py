@@ -46,6 +46,30 @@ class Phase(StrEnum):
     CANCELLING = "cancelling"
 
 
+class EventKind(StrEnum):
+    """What an entry of a job's log is about."""
+
+    SUBMITTED = "submitted"
+    #: a worker begins an attempt
+    CLAIMED = "claimed"
+    #: the attempt goes from one phase to the next
+    PHASE = "phase"
+    #: the attempt has failed, and another one will follow
+    ATTEMPT_FAILED = "attempt-failed"
+    #: the attempt has ended through no fault of the job
+    ATTEMPT_POSTPONED = "attempt-postponed"
+    #: the worker gave no sign of life in time
+    LEASE_LOST = "lease-lost"
+    #: some files have arrived, or failed, in one go
+    FILES_ARRIVED = "files-arrived"
+    FILES_FAILED = "files-failed"
+    #: the caller no longer wants the job, and a worker has still to stop
+    CANCEL_REQUESTED = "cancel-requested"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 class FileState(StrEnum):
     """How far one file of a job is."""
 

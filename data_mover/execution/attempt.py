@@ -26,9 +26,10 @@ from data_mover.execution.executor import Execution
 from data_mover.execution.heartbeat import Lease, LeaseTerms
 from data_mover.execution.record import Record
 from data_mover.execution.stop import Stop
-from data_mover.store import claims
+from data_mover.store import claims, transitions
 from data_mover.store.claims import Claim
 from data_mover.store.database import Database
+from data_mover.store.queue import PATH_WAIT_MS
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Attempt:
             case HostUnreachable() if outcome is self._connections.unreachable:  # its jobs wait for it now
                 self._handed_back(outcome, wait_ms=0)
             case PathBusy():
-                self._handed_back(outcome, claims.PATH_WAIT_MS)
+                self._handed_back(outcome, PATH_WAIT_MS)
             case MoveFailure():
                 self._failed(outcome)
             case FilesFailed():
@@ -89,7 +90,7 @@ class Attempt:
         return None
 
     def _completed(self) -> None:
-        ended = self._record.finish(claims.complete)
+        ended = self._record.finish(transitions.complete)
         reach("finished")
         log.info("%s %s", "job-completed" if ended else "attempt-fenced after it had published", self._claim)
 
@@ -98,19 +99,19 @@ class Attempt:
         if wait_ms is None:
             self._over(failure.code, failure.reason)
             return
-        event = "attempt-failed" if self._record.finish(claims.put_back, failure, wait_ms) else "attempt-fenced"
+        event = "attempt-failed" if self._record.finish(transitions.put_back, failure, wait_ms) else "attempt-fenced"
         log.warning("%s %s code=%s next_attempt_in_ms=%d %s", event, self._claim, failure.code, wait_ms, failure.reason)
 
     def _over(self, code: str, reason: str) -> None:
-        event = "job-failed" if self._record.finish(claims.fail, code, reason) else "attempt-fenced"
+        event = "job-failed" if self._record.finish(transitions.fail, code, reason) else "attempt-fenced"
         log.warning("%s %s code=%s %s", event, self._claim, code, reason)
 
     def _handed_back(self, cause: DataMoverError, wait_ms: int) -> None:
-        handed_back = self._record.finish(claims.hand_back, cause, wait_ms)
+        handed_back = self._record.finish(transitions.hand_back, cause, wait_ms)
         log.info("%s %s %s", "attempt-postponed" if handed_back else "attempt-fenced", self._claim, cause)
 
     def _cancelled(self) -> None:
-        ended = self._record.finish(claims.end_cancelled)
+        ended = self._record.finish(transitions.end_cancelled)
         log.info("%s %s", "job-cancelled" if ended else "attempt-fenced", self._claim)
 
     def _wait_ms(self, session: Session, failure: MoveFailure) -> int | None:

@@ -25,7 +25,7 @@ from data_mover.execution.file_list import put_on_record
 from data_mover.execution.record import Record
 from data_mover.execution.recorder import proof_of
 from data_mover.execution.staging import Atomic, Direct
-from data_mover.store import claims, files, temporary_files
+from data_mover.store import figures, files, temporary_files, transitions
 from data_mover.store.files import RecordedFile
 from data_mover.store.temporary_files import RecordedTemporaryFile
 from data_mover.transfer import Checkpoint, FileTask, TemporaryFile, move_file
@@ -93,10 +93,10 @@ class Execution:
         for temporary_file in self._record.ask(temporary_files.leftovers_of, self._held):
             if temporary_file.kind is FileKind.FILE:
                 self._leftovers[temporary_file.file_number].append(_temporary_file(temporary_file))
-        figures = self._record.ask(files.figures, self._held)
-        self._is_alone = figures.files_total == 1
-        self._missing_bytes = figures.missing_bytes
-        self._arrived(figures.arrived_bytes)
+        found = self._record.ask(figures.figures, self._held)
+        self._is_alone = found.files_total == 1
+        self._missing_bytes = found.missing_bytes
+        self._arrived(found.arrived_bytes)
 
     def _move(self, file: RecordedFile, staging: Direct) -> None:
         source, destination = self._connections.source(self._held.sources[file.source_number].host), self._destination
@@ -117,11 +117,11 @@ class Execution:
         """Goes on with the others, unless they would fare no better."""
         match failure:
             case PathBusy():
-                self._record.write(files.record_busy, file.number)
+                self._record.write(transitions.record_busy, [file.number])
                 self._setback = self._setback or failure
             case MoveFailure():
                 log.warning("file-failed %s file=%d code=%s %s", self._held, file.number, failure.code, failure.reason)
-                self._record.write(files.record_failure, file.number, failure)
+                self._record.write(transitions.record_failures, {file.number: failure})
                 if isinstance(failure, _OF_ALL_FILES):
                     raise failure
                 if failure.retryable and not isinstance(self._setback, MoveFailure):
@@ -143,7 +143,7 @@ class Execution:
                 self._finish_directory(staging.inside(directory.path), mode, directory.modified_at)
             before = page[-1].number
         if self._setback is None:
-            self._record.write(files.record_directories)
+            self._record.write(transitions.record_directories)
 
     def _finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
         """One that was there before may belong to somebody else, who has said how it is to be."""
@@ -178,7 +178,7 @@ class Execution:
         if self._was_asked_for_room:
             return None
         if self._others_bytes is None:
-            self._others_bytes = self._record.change(claims.reserve, self._held)
+            self._others_bytes = self._record.change(transitions.reserve, self._held, self._record.lease_ms)
         return self._missing_bytes - _expected_bytes(file) + self._others_bytes
 
     @property

@@ -23,7 +23,7 @@ from data_mover.execution.connections import Connections
 from data_mover.execution.connector import Connector
 from data_mover.execution.dry_run import Preview
 from data_mover.execution.stop import Stop
-from data_mover.store import claims, host_health, plan_requests
+from data_mover.store import figures, host_health, plan_requests
 from data_mover.store.database import Database
 from data_mover.store.plan_requests import PlanClaim, PlanReport
 
@@ -107,7 +107,7 @@ class _Answer:
         """Whether the move would have to wait for one of its hosts."""
         with self._database.reading() as session:
             blocks = host_health.blocks(session)
-            self._report.bytes_reserved = claims.bytes_reserved_on(session, self._wanted.destination.host)
+            self._report.bytes_reserved = figures.bytes_reserved_on(session, self._wanted.destination.host)
         block = next((blocks[name] for name in sorted(self._wanted.host_names) if name in blocks), None)
         if block is not None:
             self._report.phase = Phase.BLOCKED

@@ -7,7 +7,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 
 from data_mover.domain.errors import ServiceUnavailable
 from data_mover.execution.heartbeat import Lease
-from data_mover.store import claims
+from data_mover.store import claims, transitions
 from data_mover.store.claims import Claim
 from data_mover.store.database import Database
 
@@ -63,7 +63,7 @@ class Record:
         the job is no longer this attempt's."""
         for trial in self._trials():
             with trial, self._database.writing() as session:
-                mine = change(session, self.held, *values) or claims.end_cancelled(session, self.held)
+                mine = change(session, self.held, *values) or transitions.end_cancelled(session, self.held)
         return mine
 
     def _trials(self) -> Retrying:

@@ -7,8 +7,10 @@ from data_mover.domain.errors import ServiceUnavailable
 from data_mover.domain.fault_points import reach
 from data_mover.domain.states import FileKind, FileState, Phase
 from data_mover.execution.record import Record
-from data_mover.store import claims, files, temporary_files
+from data_mover.store import temporary_files, transitions
 from data_mover.store.files import RecordedFile
+from data_mover.store.temporary_files import NewTemporaryFile
+from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
 from data_mover.transfer import Checkpoint, Proof, TemporaryFile
 
 log = logging.getLogger(__name__)
@@ -29,29 +31,26 @@ class FileRecorder:
 
     def phase(self, name: str) -> None:
         if self._is_alone:
-            self._record.write(claims.record_phase, Phase(name))
+            self._record.write(transitions.record_phase, Phase(name), self._record.lease_ms)
         reach(name)
 
     def lock_path(self, place: str, size_bytes: int | None) -> None:
-        lease_ms = self._record.lease_ms
-        refused = self._record.change(
-            files.lock_path, self._record.held, self._file.number, place, size_bytes, lease_ms
-        )
-        if refused is not None:
-            raise refused
+        lock = PathLock(self._file.number, place, size_bytes)
+        refused = self._record.change(transitions.lock_paths, self._record.held, [lock], self._record.lease_ms)
+        if refused:
+            raise refused[self._file.number]
         self._record.lease.alive()
 
     def leaving(self, temporary_file: TemporaryFile) -> None:
         checkpoint = asdict(temporary_file.checkpoint) if temporary_file.checkpoint else None
-        self._record.write(
-            temporary_files.record_temporary_file,
+        new = NewTemporaryFile(
             self._file.number,
             FileKind(temporary_file.kind.value),
             temporary_file.path,
             temporary_file.restores,
             checkpoint,
-            self._record.lease_ms,
         )
+        self._record.write(temporary_files.record_temporary_files, [new], self._record.lease_ms)
         reach("recorded")
 
     def copying_from(self, offset_bytes: int) -> None:
@@ -84,7 +83,7 @@ class FileRecorder:
         reach("marked")
 
     def not_published(self) -> None:
-        self._record.write(files.unmark_publishing, self._file.number, self._record.lease_ms)
+        self._record.write(transitions.unmark_publishing, [self._file.number], self._record.lease_ms)
 
     def published(self, temporary: TemporaryFile | None) -> None:
         self._arrived(FileState.PUBLISHED, temporary.path if temporary else None)
@@ -97,24 +96,20 @@ class FileRecorder:
 
     def gone(self, temporary_file: TemporaryFile) -> None:
         self._record.change(
-            temporary_files.forget_temporary_file, self._record.held.destination.host, temporary_file.path
+            temporary_files.forget_temporary_files, self._record.held.destination.host, [temporary_file.path]
         )
 
     def _mark(self) -> None:
         phase = Phase.PUBLISHING if self._is_alone else Phase.TRANSFERRING
-        self._record.write(
-            files.mark_publishing,
-            self._file.number,
-            **asdict(self.proof),
-            phase=phase,
-            lease_ms=self._record.lease_ms,
-        )
+        self._record.write(transitions.mark_publishing, [self._proven()], phase, self._record.lease_ms)
 
     def _arrived(self, state: FileState, temporary_path: str | None) -> None:
         self.outcome = state
-        self._record.write(
-            files.record_arrived, self._file.number, state, **asdict(self.proof), temporary_path=temporary_path
-        )
+        arrived = ArrivedFile(self._proven(), state, temporary_path)
+        self._record.write(transitions.record_arrived, [arrived])
+
+    def _proven(self) -> ProvenFile:
+        return ProvenFile(self._file.number, **asdict(self.proof))
 
 
 def proof_of(file: RecordedFile) -> Proof:

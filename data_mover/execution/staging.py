@@ -6,8 +6,10 @@ from data_mover.domain.fault_points import reach
 from data_mover.domain.states import FileKind
 from data_mover.execution.record import Record
 from data_mover.execution.recorder import FileRecorder, HiddenFileRecorder
-from data_mover.store import files, temporary_files
+from data_mover.store import files, temporary_files, transitions
 from data_mover.store.files import RecordedFile
+from data_mover.store.temporary_files import NewTemporaryFile
+from data_mover.store.transitions import PathLock
 from data_mover.transfer import TemporaryFile, clear
 from data_mover.transfer.names import tree_path
 
@@ -55,24 +57,17 @@ class Atomic(Direct):
             self._is_published = True
             return
         built = self._record.ask(temporary_files.trees_of, self._held)
-        self._record.write(
-            temporary_files.record_temporary_file,
-            None,
-            FileKind.DIRECTORY,
-            self._tree,
-            None,
-            None,
-            self._record.lease_ms,
-        )
+        tree = NewTemporaryFile(None, FileKind.DIRECTORY, self._tree)
+        self._record.write(temporary_files.record_temporary_files, [tree], self._record.lease_ms)
         reach("tree-recorded")
         is_marked = self._record.ask(files.is_tree_marked, self._held)
         if any(self._take(tree) for tree in built):
-            self._record.write(files.unmark_tree, self._record.lease_ms)
+            self._record.write(transitions.unmark_tree, self._record.lease_ms)
         elif is_marked and self._destination.stat(self._path) is not None:
             self._require_complete()
             self._published()
         else:
-            self._record.write(files.begin_afresh, self._record.lease_ms)
+            self._record.write(transitions.begin_afresh, self._record.lease_ms)
             reach("tree-begun")
             self._destination.make_directories(self._tree)
 
@@ -89,10 +84,10 @@ class Atomic(Direct):
         """
         if self._is_published:
             return
-        place = self._destination.lock_name(self._path)
-        if refused := self._record.change(files.lock_path, self._held, 0, place, None, self._record.lease_ms):
-            raise refused
-        self._record.write(files.mark_tree, self._record.lease_ms)
+        lock = PathLock(0, self._destination.lock_name(self._path), None)
+        if refused := self._record.change(transitions.lock_paths, self._held, [lock], self._record.lease_ms):
+            raise refused[0]
+        self._record.write(transitions.mark_tree, self._record.lease_ms)
         reach("tree-marked")
         try:
             self._destination.rename(self._tree, self._path)
@@ -101,7 +96,7 @@ class Atomic(Direct):
             raise
         except MoveFailure as failure:
             if self._destination.stat(self._tree) is not None:
-                self._record.write(files.unmark_tree, self._record.lease_ms)
+                self._record.write(transitions.unmark_tree, self._record.lease_ms)
                 if self._destination.stat(self._path) is not None:
                     raise Exists(self._destination.named(self._path)) from failure
                 raise
@@ -136,5 +131,5 @@ class Atomic(Direct):
 
     def _published(self) -> None:
         self._is_published = True
-        self._record.write(files.record_tree_published, self._tree)
+        self._record.write(transitions.record_tree_published, self._tree)
         reach("tree-forgotten")

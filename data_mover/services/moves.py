@@ -15,12 +15,14 @@ from data_mover.domain.selection import Selection
 from data_mover.domain.states import FileState, Phase, Priority, Status
 from data_mover.doorbell import Doorbell
 from data_mover.services.access import Caller
-from data_mover.store import claims, host_health, plan_requests, reports
+from data_mover.store import events, host_health, plan_requests, reports, submissions, transitions
 from data_mover.store.database import Database
+from data_mover.store.events import EventReport
 from data_mover.store.host_health import HostHealth
 from data_mover.store.models import Job
 from data_mover.store.plan_requests import PlanReport
-from data_mover.store.reports import FileReport, JobReport, Submission
+from data_mover.store.reports import FileReport, JobReport
+from data_mover.store.submissions import Submission
 
 #: how often somebody who waits for an answer looks for it
 LOOK_SECONDS = 0.1
@@ -124,7 +126,7 @@ class Moves:
         """
         self.check(caller, job_id)
         with self._database.writing() as session:
-            claims.cancel(session, job_id)
+            transitions.cancel(session, job_id)
         report = self.check(caller, job_id)
         if report.status not in (Status.CANCELLED, Status.FAILED) and report.phase is not Phase.CANCELLING:
             done = "is complete" if report.status is Status.COMPLETED else "is giving the file its final name"
@@ -136,7 +138,7 @@ class Moves:
         that one."""
         with self._database.reading() as session:
             job = reports.find(session, caller.name, job_id)
-            live = reports.find_live_retry(session, job_id)
+            live = submissions.find_live_retry(session, job_id)
         if job is None:
             raise no_such_job()
         if job.status not in (Status.FAILED, Status.CANCELLED):
@@ -153,6 +155,13 @@ class Moves:
             if reports.find(session, caller.name, job_id) is None:
                 raise no_such_job()
             return reports.files(session, job_id, state, after, limit)
+
+    def events(self, caller: Caller, job_id: int) -> Sequence[EventReport]:
+        """The log of the job, the oldest event first."""
+        with self._database.reading() as session:
+            if reports.find(session, caller.name, job_id) is None:
+                raise no_such_job()
+            return events.of_job(session, job_id)
 
     def newest(self, caller: Caller, limit: int) -> Sequence[JobReport]:
         """The caller's newest jobs, the newest first."""
@@ -189,7 +198,7 @@ class Moves:
     def _accept(self, submission: Submission) -> Accepted:
         with self._database.writing() as session:
             reach("begun")
-            job_id = reports.add(session, submission)
+            job_id = submissions.add(session, submission)
             reach("inserted")
         reach("committed")
         if job_id is None:
@@ -241,10 +250,10 @@ class Moves:
         """The job that does the same again already; or has the key already, if it is the same request."""
         with self._database.reading() as session:
             if submission.retry_of is not None:
-                job = reports.find_newest_retry(session, submission.retry_of)
+                job = submissions.find_newest_retry(session, submission.retry_of)
                 return Accepted(job.id, Status(job.status))
-            job = reports.find_by_key(session, submission.caller, submission.key or "")
-        if not reports.is_same_request(job, submission):
+            job = submissions.find_by_key(session, submission.caller, submission.key or "")
+        if not submissions.is_same_request(job, submission):
             raise invalid("options.key", f"job {job.id} has this key and is another request; take another key")
         return Accepted(job.id, Status(job.status))
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import ScalarSelect, case, delete, func, insert, or_, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -11,7 +11,9 @@ from data_mover.domain.errors import NameConflict
 from data_mover.domain.locations import Endpoint
 from data_mover.domain.states import ARRIVED, FileKind, FileState
 from data_mover.store.claims import Claim, change
+from data_mover.store.figures import bytes_total
 from data_mover.store.models import Job, JobFile
+from data_mover.store.transitions import insert_files
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,9 @@ def record_planned(
     if mine and first_number == 0:
         session.execute(delete(JobFile).where(JobFile.job_id == claim.job_id))
     if mine and planned:
-        rows = [_row(claim, number, each) for number, each in enumerate(planned, first_number)]
         try:
             with session.begin_nested():
-                session.execute(insert(JobFile), rows)
+                insert_files(session, claim, first_number, [asdict(each) for each in planned])
         except IntegrityError as error:
             raise NameConflict(_conflict(session, claim, [each.path for each in planned])) from error
     return mine
@@ -80,14 +81,6 @@ def path_of(session: Session, job_id: int, like: Claim) -> str | None:
     return job.path if same else None
 
 
-def bytes_total(claim: Claim) -> ScalarSelect[int | None]:
-    """What all files of the job have together, if every one tells its size that has not failed before it could."""
-    known = case((func.count() == func.count(JobFile.size_bytes), func.coalesce(func.sum(JobFile.size_bytes), 0)))
-    tells = or_(JobFile.state != FileState.FAILED, JobFile.size_bytes.is_not(None))
-    files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE, tells)
-    return select(known).where(*files).scalar_subquery()
-
-
 def _take_proofs_over(session: Session, claim: Claim, job_id: int) -> None:
     """Whether what was proven then is there still, and still right, is for the attempt to find out."""
     before = aliased(JobFile)
@@ -96,11 +89,6 @@ def _take_proofs_over(session: Session, claim: Claim, job_id: int) -> None:
     proofs = {name: select(getattr(before, name)).where(*same).scalar_subquery() for name in names}
     files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE, JobFile.state == FileState.PENDING)
     session.execute(update(JobFile).where(*files).values(proofs))
-
-
-def _row(claim: Claim, number: int, planned: PlannedFile) -> dict[str, object]:
-    state = FileState.FAILED if planned.code else FileState.PENDING
-    return {"job_id": claim.job_id, "number": number, "state": state, "held": False, **asdict(planned)}
 
 
 def _conflict(session: Session, claim: Claim, paths: Sequence[str | None]) -> str:

@@ -44,7 +44,7 @@ class Lane(Base):
 
 
 class Job(Base):
-    """One move: what was asked, and how it stands. Only the modules of `jobs` change a row, by guarded updates."""
+    """One move: what was asked, and how it stands. Status and phase change in `transitions` only."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -114,7 +114,36 @@ class Job(Base):
     losses: Mapped[int] = mapped_column(Integer, default=0)
     not_before_ms: Mapped[int] = mapped_column(BigInteger)
     lease_until_ms: Mapped[int | None] = mapped_column(BigInteger)
+    #: how long the lease is that the attempt was given; the sweeper may be set to another length
+    lease_ms: Mapped[int] = mapped_column(BigInteger, default=30_000, server_default="30000")
     worker: Mapped[str | None] = mapped_column(Text)
+
+    #: how many rows of `events` there are about it
+    events: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+
+
+class Event(Base):
+    """What happened to a job, once. Rows are only added, in the transaction that makes the change."""
+
+    __tablename__ = "events"
+    __table_args__ = (UniqueConstraint("job_id", "number"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    #: from 1 on, without a gap
+    number: Mapped[int] = mapped_column(Integer)
+    at_ms: Mapped[int] = mapped_column(BigInteger)
+    event: Mapped[str] = mapped_column(Text)
+    from_status: Mapped[str | None] = mapped_column(Text)
+    to_status: Mapped[str] = mapped_column(Text)
+    from_phase: Mapped[str | None] = mapped_column(Text)
+    to_phase: Mapped[str | None] = mapped_column(Text)
+    attempt: Mapped[int] = mapped_column(Integer)
+    worker: Mapped[str | None] = mapped_column(Text)
+    code: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+    #: how many files it is about, where it is about files
+    files: Mapped[int | None] = mapped_column(BigInteger)
 
 
 #: the files of a job that are not done with: word for word what an index is about, so that the query can use it
@@ -145,9 +174,15 @@ class JobFile(Base):
             sqlite_where=UNSETTLED,
             postgresql_where=UNSETTLED,
         ),
-        Index("ix_job_files_place", "place", "job_id"),
+        Index("ix_job_files_lock_name", "lock_name", "job_id"),
         Index("uq_job_files_path", "job_id", "path", unique=True),
-        Index("uq_job_files_held", "place", unique=True, sqlite_where=text("held"), postgresql_where=text("held")),
+        Index(
+            "uq_job_files_locked",
+            "lock_name",
+            unique=True,
+            sqlite_where=text("locked"),
+            postgresql_where=text("locked"),
+        ),
     )
 
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
@@ -165,8 +200,8 @@ class JobFile(Base):
     mode: Mapped[int | None] = mapped_column(Integer)
     modified_at: Mapped[float | None] = mapped_column(Float)
     #: what the final path is called by whichever name its host is known, and whether nobody else may publish there
-    place: Mapped[str | None] = mapped_column(Text)
-    held: Mapped[bool] = mapped_column(default=False)
+    lock_name: Mapped[str | None] = mapped_column(Text)
+    locked: Mapped[bool] = mapped_column(default=False)
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[str | None] = mapped_column(Text)
     #: how the digest at the destination was proven: sha256-remote, sha256-readback or size
@@ -217,21 +252,21 @@ class TemporaryFile(Base):
 class PlanRequest(Base):
     """What a caller wants to know of a move before it is asked for, and how far the answer is."""
 
-    __tablename__ = "questions"
-    #: no id is given twice: who asked may look for an answer after somebody else has taken it away
+    __tablename__ = "plan_requests"
+    #: no id is given twice: who asked may look for an answer after another call has deleted it
     __table_args__ = (UniqueConstraint("caller", "digest"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
     caller: Mapped[str] = mapped_column(Text)
-    #: `Wanted.as_struct`, and the SHA-256 of its JSON in hexadecimal, by which it is found
-    wanted: Mapped[dict[str, Any]] = mapped_column(JSON)
+    #: `MoveSpec.as_struct`, and the SHA-256 of its JSON in hexadecimal, by which it is found
+    spec: Mapped[dict[str, Any]] = mapped_column(JSON)
     digest: Mapped[str] = mapped_column(Text)
     #: when the caller has asked last
     asked_ms: Mapped[int] = mapped_column(BigInteger)
-    #: how often a worker has taken it; it is the fence that keeps earlier ones from answering
-    taken: Mapped[int] = mapped_column(Integer)
+    #: how often a worker has claimed it; it is the fence that keeps earlier ones from answering
+    claims: Mapped[int] = mapped_column(Integer)
     lease_until_ms: Mapped[int | None] = mapped_column(BigInteger)
-    #: a `PlanReport`; complete once the question is answered
+    #: a `PlanReport`; complete once the request is answered
     report: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     answered: Mapped[bool]
 

@@ -90,7 +90,7 @@ def ask(session: Session, caller: str, wanted: MoveSpec) -> int:
     host_health.know(session, wanted.host_names)
     struct = wanted.as_struct()
     digest = hashlib.sha256(json.dumps(struct, sort_keys=True).encode()).hexdigest()
-    row = {"caller": caller, "digest": digest, "wanted": struct, "asked_ms": now_ms(), "taken": 0, "answered": False}
+    row = {"caller": caller, "digest": digest, "spec": struct, "asked_ms": now_ms(), "claims": 0, "answered": False}
     insert_if_absent(session, PlanRequest, row)
     same = (PlanRequest.caller == caller, PlanRequest.digest == digest)
     return session.scalars(update(PlanRequest).where(*same).values(asked_ms=now_ms()).returning(PlanRequest.id)).one()
@@ -102,7 +102,7 @@ def told(session: Session, question: int) -> PlanReport | None:
     if row is None:
         return None
     report = PlanReport() if row.report is None else _REPORT.validate_python(row.report)
-    wanted = MoveSpec.from_struct(row.wanted)
+    wanted = MoveSpec.from_struct(row.spec)
     report.sources = [source.as_shown() for source in wanted.sources]
     report.destination = wanted.destination.as_struct()
     return report
@@ -129,9 +129,9 @@ def take(session: Session, lease_ms: int) -> PlanClaim | None:
     row = session.scalars(statement.with_for_update(skip_locked=True)).one_or_none()
     if row is None:
         return None
-    row.taken += 1
+    row.claims += 1
     row.lease_until_ms = session.scalars(select(now_ms())).one() + lease_ms
-    return PlanClaim(row.id, row.taken, MoveSpec.from_struct(row.wanted))
+    return PlanClaim(row.id, row.claims, MoveSpec.from_struct(row.spec))
 
 
 def tell(session: Session, taken: PlanClaim, report: PlanReport, lease_ms: int) -> bool:
@@ -147,7 +147,7 @@ def hand_back(session: Session, taken: PlanClaim) -> None:
 
 
 def _changed(session: Session, taken: PlanClaim, values: dict[str, Any], *which: ColumnElement[bool]) -> bool:
-    mine = (PlanRequest.id == taken.id, PlanRequest.taken == taken.number, ~PlanRequest.answered)
+    mine = (PlanRequest.id == taken.id, PlanRequest.claims == taken.number, ~PlanRequest.answered)
     statement = update(PlanRequest).where(*mine, *which).values(values).execution_options(synchronize_session=False)
     return session.scalars(statement.returning(PlanRequest.id)).one_or_none() is not None
 

@@ -1,7 +1,7 @@
-"""Jobs as callers know them: taken in, and told of."""
+"""Jobs as their callers see them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,38 +9,11 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import failure_of
-from data_mover.domain.locations import Endpoint, IfExists, Locations, shown, sources_as_json
-from data_mover.domain.selection import Selection
-from data_mover.domain.states import ARRIVED, TERMINAL, FileKind, FileState, Phase, Priority, Status
+from data_mover.domain.locations import shown
+from data_mover.domain.states import ARRIVED, TERMINAL, FileKind, FileState, Phase, Status
 from data_mover.store import host_health
-from data_mover.store.database import insert_if_absent, now_ms
 from data_mover.store.host_health import Block
 from data_mover.store.models import Job, JobFile, Lane
-
-
-@dataclass(frozen=True)
-class Submission:
-    """A move that was asked for and found valid."""
-
-    caller: str
-    sources: Locations
-    destination: Endpoint
-    #: what the sources are by the registry of this moment
-    endpoints: tuple[Endpoint, ...]
-    key: str | None
-    label: str | None
-    priority: Priority
-    #: SHA-256 in hexadecimal that the source must have
-    checksum: str | None
-    deadline_seconds: int
-    selection: Selection = field(default_factory=Selection)
-    if_exists: IfExists = IfExists.REPLACE
-    #: the job that this one does again
-    retry_of: int | None = None
-
-    @property
-    def host_names(self) -> frozenset[str]:
-        return frozenset({self.destination.host, *(endpoint.host for endpoint in self.endpoints)})
 
 
 @dataclass(frozen=True)
@@ -98,72 +71,9 @@ class FileReport:
     who_can_fix: str | None
 
 
-def add(session: Session, submission: Submission) -> int | None:
-    """Records a new PENDING job and returns its id, or None if the caller has used the key before, or if a job does
-    already again what this one is to do again."""
-    if submission.retry_of is not None and _is_being_done_again(session, submission.retry_of):
-        return None
-    now = session.scalars(select(now_ms())).one()
-    host_health.know(session, submission.host_names)
-    return insert_if_absent(
-        session,
-        Job,
-        {
-            "caller": submission.caller,
-            "key": submission.key,
-            "source": sources_as_json(submission.sources),
-            "destination": submission.destination.as_struct(),
-            "label": submission.label,
-            "priority": submission.priority.rank,
-            "checksum": submission.checksum,
-            "selection": submission.selection.as_struct(),
-            "if_exists": submission.if_exists,
-            "retry_of": submission.retry_of,
-            "submitted_ms": now,
-            "deadline_ms": now + submission.deadline_seconds * 1000,
-            "lane_id": _lane(session, submission.caller, " ".join(sorted(submission.host_names))),
-            "sources": [[endpoint.host, endpoint.path] for endpoint in submission.endpoints],
-            "destination_host": submission.destination.host,
-            "destination_path": submission.destination.path,
-            "status": Status.PENDING,
-            "phase": Phase.QUEUED,
-            "not_before_ms": now,
-        },
-    )
-
-
-def find_by_key(session: Session, caller: str, key: str) -> Job:
-    """The job that the caller has submitted with this key."""
-    return session.scalars(select(Job).where(Job.caller == caller, Job.key == key)).one()
-
-
-def is_same_request(job: Job, submission: Submission) -> bool:
-    """Whether the job was asked for in the same way, labels apart."""
-    asked = (job.source, job.destination, job.checksum, job.selection, job.priority, job.if_exists)
-    return asked == (
-        sources_as_json(submission.sources),
-        submission.destination.as_struct(),
-        submission.checksum,
-        submission.selection.as_struct(),
-        submission.priority.rank,
-        submission.if_exists,
-    )
-
-
 def find(session: Session, caller: str, job_id: int) -> Job | None:
     """The caller's job, or None if the caller has no such job."""
     return session.scalars(select(Job).where(Job.caller == caller, Job.id == job_id)).one_or_none()
-
-
-def find_live_retry(session: Session, job_id: int) -> Job | None:
-    """A job that does this one again and has not ended."""
-    statement = select(Job).where(Job.retry_of == job_id, Job.status.not_in(TERMINAL)).order_by(Job.id).limit(1)
-    return session.scalars(statement).one_or_none()
-
-
-def find_newest_retry(session: Session, job_id: int) -> Job:
-    """The last job that does this one again, or did."""
-    return session.scalars(select(Job).where(Job.retry_of == job_id).order_by(Job.id.desc()).limit(1)).one()
 
 
 def report(session: Session, caller: str, job_id: int) -> JobReport | None:
@@ -200,21 +110,6 @@ def _reported() -> Select[Job, Lane, JobFile | None]:
     """Jobs with their lanes, and with their file where they are of one."""
     alone = (JobFile.job_id == Job.id) & (JobFile.number == 0) & (Job.files_total == 1)
     return select(Job, Lane, JobFile).join(Lane, Lane.id == Job.lane_id).outerjoin(JobFile, alone)
-
-
-def _is_being_done_again(session: Session, job_id: int) -> bool:
-    """Who else asks waits until the transaction ends."""
-    session.execute(select(Job.id).where(Job.id == job_id).with_for_update())
-    return find_live_retry(session, job_id) is not None
-
-
-def _lane(session: Session, caller: str, host_names: str) -> int:
-    names = {"caller": caller, "hosts": host_names}
-    known = session.scalars(select(Lane.id).filter_by(**names)).one_or_none()
-    if known is not None:
-        return known
-    insert_if_absent(session, Lane, names)
-    return session.scalars(select(Lane.id).filter_by(**names)).one()
 
 
 def _report(job: Job, lane: Lane, file: JobFile | None, blocks: Mapping[str, Block]) -> JobReport:

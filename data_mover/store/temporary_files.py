@@ -1,9 +1,10 @@
 """What may still lie on a host and must not stay: temporary files, the folders that are built aside, and old files."""
 
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from data_mover.domain.states import TERMINAL, FileKind
@@ -11,6 +12,20 @@ from data_mover.store import host_health
 from data_mover.store.claims import Claim, renew
 from data_mover.store.database import now_ms
 from data_mover.store.models import Job, JobFile, TemporaryFile
+
+
+@dataclass(frozen=True)
+class NewTemporaryFile:
+    """What an attempt is about to make on a host, and that must not stay there."""
+
+    #: for which file of the job it is; None if it is for all
+    file_number: int | None
+    kind: FileKind
+    path: str
+    #: the final path to which it goes back, if it is the old file of a swap
+    restores: str | None = None
+    #: how far the copy into it has come at least
+    checkpoint: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -28,36 +43,17 @@ class RecordedTemporaryFile:
     checkpoint: dict[str, Any] | None
 
 
-def record_temporary_file(
-    session: Session,
-    claim: Claim,
-    number: int | None,
-    kind: FileKind,
-    path: str,
-    restores: str | None,
-    checkpoint: dict[str, Any] | None,
-    lease_ms: int,
-) -> bool:
-    """Records a file before it is there. False if the job is no longer this attempt's.
+def record_temporary_files(session: Session, claim: Claim, files: Sequence[NewTemporaryFile], lease_ms: int) -> bool:
+    """Records files before they are there. False if the job is no longer this attempt's.
 
-    Once the job has ended, the file is left alone for two leases more: whoever is fenced has stopped by then.
+    Once the job has ended, the files are left alone for two leases more: whoever is fenced has stopped by then.
     """
     mine = renew(session, claim, lease_ms)
-    if mine:
+    if mine and files:
         now = session.scalars(select(now_ms())).one()
-        session.add(
-            TemporaryFile(
-                job_id=claim.job_id,
-                file_number=number,
-                kind=kind,
-                attempt=claim.attempt,
-                host=claim.destination.host,
-                path=path,
-                restores=restores,
-                checkpoint=checkpoint,
-                not_before_ms=now + 2 * lease_ms,
-            )
-        )
+        shared = {"job_id": claim.job_id, "attempt": claim.attempt, "host": claim.destination.host}
+        rows = [{**shared, **asdict(file), "not_before_ms": now + 2 * lease_ms} for file in files]
+        session.execute(insert(TemporaryFile), rows)
     return mine
 
 
@@ -98,11 +94,11 @@ def record_tree_taken(session: Session, claim: Claim, tree: str, lease_ms: int) 
         within = (TemporaryFile.job_id == claim.job_id, TemporaryFile.kind == FileKind.FILE)
         moved = tree + func.substr(TemporaryFile.path, len(tree) + 1)
         session.execute(update(TemporaryFile).where(*within).values(path=moved))
-        have_tree(session, claim)
+        take_tree_over(session, claim)
     return mine
 
 
-def have_tree(session: Session, claim: Claim) -> None:
+def take_tree_over(session: Session, claim: Claim) -> None:
     """From now on the folder is this attempt's."""
     session.execute(update(JobFile).where(*top_directory(claim)).values(attempt=claim.attempt))
 
@@ -131,9 +127,10 @@ def temporary_files_due(session: Session) -> bool:
     return session.scalars(statement.limit(1)).first() is not None
 
 
-def forget_temporary_file(session: Session, host: str, path: str) -> None:
-    """The file is known to be gone, or to be where it belongs."""
-    session.execute(delete(TemporaryFile).where(TemporaryFile.host == host, TemporaryFile.path == path))
+def forget_temporary_files(session: Session, host: str, paths: Collection[str]) -> None:
+    """Deletes the record of files that are known to be gone, or to be where they belong."""
+    if paths:
+        session.execute(delete(TemporaryFile).where(TemporaryFile.host == host, TemporaryFile.path.in_(paths)))
 
 
 def _clearable(session: Session) -> Select[TemporaryFile]:

@@ -16,9 +16,10 @@ from data_mover.execution.attempt import Attempt
 from data_mover.execution.connector import Connector
 from data_mover.execution.plan_requests import answer_question
 from data_mover.execution.stop import Stop
-from data_mover.store import claims
-from data_mover.store.claims import Claim, Worker
+from data_mover.store import queue
+from data_mover.store.claims import Claim
 from data_mover.store.database import Database
+from data_mover.store.queue import Worker
 from data_mover.worker.maintenance import clear_temporary_files, probe
 
 log = logging.getLogger(__name__)
@@ -73,10 +74,10 @@ class WorkerLoop:
         slots = {name: options.max_transfers for name, options in self._registry.current().every_host.items()}
         for _ in range(ROUNDS):
             with self._database.reading() as session:
-                candidates = claims.candidates(session, self._worker, slots, last)
+                candidates = queue.candidates(session, self._worker, slots, last)
             for candidate in candidates:
                 with self._database.writing() as session:
-                    claim = claims.take(
+                    claim = queue.take(
                         session, candidate, self._worker, slots, int(self._settings.lease_seconds * 1000)
                     )
                 if claim is not None:

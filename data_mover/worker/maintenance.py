@@ -120,5 +120,5 @@ def _clear(database: Database, connected: Files, temporary_file: RecordedTempora
         log.warning("leftover-stays job=%s %s", temporary_file.job_id, failure.reason)
         return
     with database.writing() as session:
-        temporary_files.forget_temporary_file(session, temporary_file.host, temporary_file.path)
+        temporary_files.forget_temporary_files(session, temporary_file.host, [temporary_file.path])
     log.info("leftover-cleared job=%s host=%s path=%s", temporary_file.job_id, temporary_file.host, temporary_file.path)

@@ -6,7 +6,7 @@ import threading
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import ServiceUnavailable
 from data_mover.doorbell import Doorbell
-from data_mover.store import claims, host_health, plan_requests, temporary_files
+from data_mover.store import host_health, plan_requests, queue, temporary_files, transitions
 from data_mover.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -46,19 +46,19 @@ class Sweeper:
 
     def _is_work(self) -> bool:
         with self._database.reading() as session:
-            awaited = claims.runnable(session) or plan_requests.waiting(session)
+            awaited = queue.runnable(session) or plan_requests.waiting(session)
             return awaited or temporary_files.temporary_files_due(session) or host_health.probe_due(session)
 
     def _take_back_lost(self) -> int:
         with self._database.writing() as session:
-            lost = claims.take_back_lost(session, int(self._settings.lease_seconds * 1000), AT_A_TIME)
+            lost = transitions.take_back_lost(session, AT_A_TIME)
         for job_id, status in lost:
             log.warning("lease-expired job=%s its worker gave no sign of life; it is %s now", job_id, status)
         return len(lost)
 
     def _end_overdue(self) -> int:
         with self._database.writing() as session:
-            overdue = claims.end_overdue(session, AT_A_TIME)
+            overdue = transitions.end_overdue(session, AT_A_TIME)
         for job_id in overdue:
             log.warning("deadline-passed job=%s", job_id)
         return len(overdue)

@@ -79,6 +79,20 @@ def test_what_is_complete_can_neither_be_cancelled_nor_done_again(world, proxy):
     assert proxy.check(job_id)["status"] == "COMPLETED"
 
 
+def test_the_log_of_a_job_tells_what_happened_to_it_and_of_no_job_there_is_one(world, proxy):
+    job_id = proxy.move("local://disk/a", "sftp://vis/logged")["id"]
+    job = eventually(lambda: (job := proxy.check(job_id))["status"] == "COMPLETED" and job, "the file arrives")
+
+    log = proxy.events(job_id)
+
+    assert [line["number"] for line in log] == list(range(1, len(log) + 1))
+    assert (log[0]["event"], log[0]["to"], log[0]["phase"]) == ("submitted", "PENDING", "queued")
+    assert (log[1]["event"], log[1]["from"], log[1]["attempt"]) == ("claimed", "PENDING", 1)
+    assert (log[-1]["event"], log[-1]["to"], "phase" in log[-1]) == ("completed", "COMPLETED", False)
+    assert (log[0]["at"], "from" in log[0], "worker" in log[0]) == (job["submitted_at"], False, False)
+    assert proxy.events(999_999)["reason"] == "Job does not exist"
+
+
 def test_what_has_failed_can_be_done_again(world, proxy):
     failed = world.service.ended(proxy.move("local://disk/late", "sftp://vis/late", {"label": "seven"})["id"])
     assert failed["code"] == "no-such-file"

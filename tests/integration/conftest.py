@@ -5,7 +5,7 @@ import pytest
 from data_mover.domain.locations import Endpoint
 from data_mover.domain.states import FileKind, Priority
 from data_mover.store.file_lists import PlannedFile
-from data_mover.store.reports import Submission
+from data_mover.store.submissions import Submission
 
 
 def a_submission(**changes):

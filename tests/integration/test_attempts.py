@@ -10,13 +10,14 @@ from data_mover.doorbell import Doorbell, redis_connection
 from data_mover.execution.attempt import Attempt
 from data_mover.execution.connector import Connector
 from data_mover.execution.stop import Stop
-from data_mover.store import claims, file_lists, files, reports
+from data_mover.store import file_lists, queue, reports, submissions, transitions
+from data_mover.store.transitions import ProvenFile
 from tests.integration.conftest import a_file, a_submission
 
 NO_HOSTS = Registry(hosts={}, datasets={})
 PLACES = {"disk": 1, "vis": 1}
 LEASE_MS = 30_000
-WORKER = claims.Worker("here", 1)
+WORKER = queue.Worker("here", 1)
 
 
 @pytest.fixture
@@ -41,9 +42,9 @@ def connector(settings, database):
 def held(database):
     """A job that has just been claimed."""
     with database.writing() as session:
-        reports.add(session, a_submission())
-        [candidate] = claims.candidates(session, WORKER, PLACES)
-        return claims.take(session, candidate, WORKER, PLACES, LEASE_MS)
+        submissions.add(session, a_submission())
+        [candidate] = queue.candidates(session, WORKER, PLACES)
+        return queue.take(session, candidate, WORKER, PLACES, LEASE_MS)
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_while_nobody_knows_whether_it_was_published_no_failure_ends_the_job(
 ):
     with database.writing() as session:
         file_lists.record_plan(session, held, "/b", 0, [a_file("/b", 1)])
-        files.mark_publishing(session, held, 0, 1, "ab", "size", Phase.PUBLISHING, LEASE_MS)
+        transitions.mark_publishing(session, held, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
 
     Attempt(settings, database, NO_HOSTS, connector, held, Stop(patience_seconds=5)).run()
 

@@ -9,16 +9,18 @@ from sqlalchemy import select, update
 from data_mover.domain.errors import HostUnreachable, NoSuchFile
 from data_mover.domain.locations import Endpoint
 from data_mover.domain.states import FileKind, FileState, Phase, Priority, Status
-from data_mover.store import claims, file_lists, files, host_health, reports, temporary_files
+from data_mover.store import claims, file_lists, host_health, queue, reports, submissions, temporary_files, transitions
 from data_mover.store.database import Database, now_ms
 from data_mover.store.models import Job
+from data_mover.store.temporary_files import NewTemporaryFile
+from data_mover.store.transitions import ArrivedFile, ProvenFile
 from tests.integration.conftest import a_file, a_submission
 
 PLACES = {"disk": 100, "vis": 4, "hpc": 4}
 LEASE_MS = 30_000
 CHECKPOINT = {"offset_bytes": 5, "sha256": "ab", "source_bytes": 9, "source_modified_at": 1700000000.1234567}
 MISSING = NoSuchFile.code, NoSuchFile("disk:/a").reason
-WORKER = claims.Worker("here", 1)
+WORKER = queue.Worker("here", 1)
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def submit(database):
 
     def add(destination="vis", **changes):
         with database.writing() as session:
-            job_id = reports.add(session, a_submission(destination=Endpoint(destination, "/b"), **changes))
+            job_id = submissions.add(session, a_submission(destination=Endpoint(destination, "/b"), **changes))
             for name in ("disk", destination):
                 host_health.record_reached(session, name)
             return job_id
@@ -45,10 +47,10 @@ def claim(database):
 
 def claim_best(database, slots=PLACES, last=None, worker=WORKER):
     with database.reading() as session:
-        candidates = claims.candidates(session, worker, slots, last)
+        candidates = queue.candidates(session, worker, slots, last)
     for candidate in candidates:
         with database.writing() as session:
-            held = claims.take(session, candidate, worker, slots, LEASE_MS)
+            held = queue.take(session, candidate, worker, slots, LEASE_MS)
         if held:
             return held
     return None
@@ -125,7 +127,7 @@ def test_a_job_that_waits_for_its_next_attempt_is_not_runnable_before(submit, cl
     job_id = submit()
     held = claim()
 
-    assert written(claims.put_back, held, HostUnreachable("vis"), 60_000)
+    assert written(transitions.put_back, held, HostUnreachable("vis"), 60_000)
 
     assert claim() is None
     told = report(job_id)
@@ -138,7 +140,7 @@ def test_a_wait_that_no_clock_can_mean_counts_as_over(submit, claim, set_job, da
     job_id = submit()
     with database.reading() as session:
         now = session.scalars(select(now_ms())).one()
-    set_job(job_id, not_before_ms=now + 10 * claims.LONGEST_WAIT_MS)
+    set_job(job_id, not_before_ms=now + 10 * queue.LONGEST_WAIT_MS)
 
     assert claim().job_id == job_id
 
@@ -148,19 +150,20 @@ def test_a_lease_that_ran_out_gives_the_job_to_the_next_and_fences_the_first(sub
     first = claim()
     set_job(job_id, lease_until_ms=1)
 
-    assert written(claims.take_back_lost, LEASE_MS, 10) == [(job_id, Status.PENDING)]
+    assert written(transitions.take_back_lost, 10) == [(job_id, Status.PENDING)]
     second = claim()
 
     assert (second.job_id, second.attempt) == (job_id, 2)
     assert not written(claims.renew, first, LEASE_MS)
-    assert not written(claims.record_phase, first, Phase.VERIFYING)
-    assert not written(files.mark_publishing, first, 0, 10, "ab", "size", Phase.PUBLISHING, LEASE_MS)
-    assert not written(files.unmark_publishing, first, 0, LEASE_MS)
-    assert not written(temporary_files.record_temporary_file, first, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
+    assert not written(transitions.record_phase, first, Phase.VERIFYING, LEASE_MS)
+    proven, left = [ProvenFile(0, 10, "ab", "size")], [NewTemporaryFile(0, FileKind.FILE, "/x")]
+    assert not written(transitions.mark_publishing, first, proven, Phase.PUBLISHING, LEASE_MS)
+    assert not written(transitions.unmark_publishing, first, [0], LEASE_MS)
+    assert not written(temporary_files.record_temporary_files, first, left, LEASE_MS)
     assert not written(temporary_files.record_checkpoint, first, "/x", CHECKPOINT, LEASE_MS)
-    assert not written(claims.complete, first)
-    assert not written(claims.fail, first, "no-such-file", "disk:/a")
-    assert not written(claims.put_back, first, HostUnreachable("vis"), 0)
+    assert not written(transitions.complete, first)
+    assert not written(transitions.fail, first, "no-such-file", "disk:/a")
+    assert not written(transitions.put_back, first, HostUnreachable("vis"), 0)
     assert report(job_id).attempt == 2
     assert written(claims.renew, second, LEASE_MS, bytes_done=7)
     assert report(job_id).bytes_done == 7
@@ -170,7 +173,7 @@ def test_a_lease_that_holds_is_left_alone(submit, claim, written):
     submit()
     claim()
 
-    assert written(claims.take_back_lost, LEASE_MS, 10) == []
+    assert written(transitions.take_back_lost, 10) == []
 
 
 def test_a_lease_that_no_clock_can_mean_counts_as_run_out(submit, claim, set_job, written, database):
@@ -180,20 +183,22 @@ def test_a_lease_that_no_clock_can_mean_counts_as_run_out(submit, claim, set_job
         now = session.scalars(select(now_ms())).one()
     set_job(job_id, lease_until_ms=now + 3_600_000)
 
-    assert written(claims.take_back_lost, LEASE_MS, 10) == [(job_id, Status.PENDING)]
+    assert written(transitions.take_back_lost, 10) == [(job_id, Status.PENDING)]
 
 
 def test_what_ended_stays_as_it_is(submit, claim, written, report):
     job_id = submit()
     held = claim()
     written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 10)])
-    written(files.mark_publishing, held, 0, 10, "ab", "sha256-readback", Phase.PUBLISHING, LEASE_MS)
-    written(files.record_arrived, held, 0, FileState.PUBLISHED, 10, "ab", "sha256-readback", None)
+    written(transitions.mark_publishing, held, [ProvenFile(0, 10, "ab", "sha256-readback")], Phase.PUBLISHING, LEASE_MS)
+    written(
+        transitions.record_arrived, held, [ArrivedFile(ProvenFile(0, 10, "ab", "sha256-readback"), FileState.PUBLISHED)]
+    )
 
-    assert written(claims.complete, held)
+    assert written(transitions.complete, held)
     once = report(job_id)
 
-    assert not written(claims.fail, held, "no-such-file", "disk:/a")
+    assert not written(transitions.fail, held, "no-such-file", "disk:/a")
     assert report(job_id) == once
     assert (once.status, once.phase, once.sha256, once.verified) == (Status.COMPLETED, None, "ab", "sha256-readback")
     assert (once.bytes_done, once.bytes_total, once.files_done, once.files_total) == (10, 10, 1, 1)
@@ -205,7 +210,7 @@ def test_a_clock_that_jumps_back_makes_no_job_end_before_it_began(submit, claim,
     held = claim()
     set_job(job_id, started_ms=2**42)
 
-    written(claims.fail, held, "no-such-file", "disk:/a")
+    written(transitions.fail, held, "no-such-file", "disk:/a")
 
     assert report(job_id).started_at == report(job_id).ended_at
 
@@ -213,7 +218,7 @@ def test_a_clock_that_jumps_back_makes_no_job_end_before_it_began(submit, claim,
 def test_a_failure_is_told_with_its_code_and_who_can_fix_it(submit, claim, written, report):
     job_id = submit()
 
-    assert written(claims.fail, claim(), *MISSING)
+    assert written(transitions.fail, claim(), *MISSING)
 
     told = report(job_id)
     assert (told.status, told.code, told.retryable, told.who_can_fix) == (
@@ -232,12 +237,12 @@ def test_the_deadline_ends_what_waits_and_what_runs_but_not_what_is_being_publis
     claim()
     held = claim()
     written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 1)])
-    written(files.mark_publishing, held, 0, 10, "ab", "size", Phase.PUBLISHING, LEASE_MS)
+    written(transitions.mark_publishing, held, [ProvenFile(0, 10, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
     waiting = submit(destination="hpc")
     for job_id in (running, publishing, waiting):
         set_job(job_id, deadline_ms=1)
 
-    assert sorted(written(claims.end_overdue, 100)) == sorted([running, waiting])
+    assert sorted(written(transitions.end_overdue, 100)) == sorted([running, waiting])
 
     assert {report(running).code, report(waiting).code} == {"deadline"}
     assert report(publishing).status is Status.IN_PROGRESS
@@ -247,11 +252,11 @@ def test_past_the_deadline_nobody_claims_to_know_what_a_lost_publication_did(sub
     job_id = submit()
     held = claim()
     written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 1)])
-    written(files.mark_publishing, held, 0, 10, "ab", "size", Phase.PUBLISHING, LEASE_MS)
+    written(transitions.mark_publishing, held, [ProvenFile(0, 10, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
     set_job(job_id, lease_until_ms=1, deadline_ms=1)
-    written(claims.take_back_lost, LEASE_MS, 10)
+    written(transitions.take_back_lost, 10)
 
-    written(claims.end_overdue, 100)
+    written(transitions.end_overdue, 100)
 
     assert report(job_id).code == "unknown-outcome"
 
@@ -263,7 +268,7 @@ def all_arrived(submit, claim, written, set_job):
     def lose(path, **changes):
         job_id, held = submit(), claim()
         written(file_lists.record_plan, held, path, 0, [a_file(path, 7)])
-        written(files.record_arrived, held, 0, FileState.PUBLISHED, 7, "ab", "size", None)
+        written(transitions.record_arrived, held, [ArrivedFile(ProvenFile(0, 7, "ab", "size"), FileState.PUBLISHED)])
         set_job(job_id, lease_until_ms=1, **changes)
         return job_id
 
@@ -275,8 +280,8 @@ def test_a_job_of_which_everything_has_arrived_is_completed_though_its_worker_is
 ):
     overdue, poison = all_arrived("/b", deadline_ms=1), all_arrived("/c", losses=claims.SUSPECT_LOSSES)
 
-    lost = written(claims.take_back_lost, LEASE_MS, 10)
-    written(claims.end_overdue, 10)
+    lost = written(transitions.take_back_lost, 10)
+    written(transitions.end_overdue, 10)
 
     assert sorted(lost) == [(overdue, Status.PENDING), (poison, Status.COMPLETED)]
     for told in report(overdue), report(poison):
@@ -285,9 +290,9 @@ def test_a_job_of_which_everything_has_arrived_is_completed_though_its_worker_is
 
 def test_it_is_too_late_to_cancel_a_job_of_which_everything_has_arrived(all_arrived, written, report):
     job_id = all_arrived("/b")
-    written(claims.take_back_lost, LEASE_MS, 10)
+    written(transitions.take_back_lost, 10)
 
-    written(claims.cancel, job_id)
+    written(transitions.cancel, job_id)
 
     assert report(job_id).status is Status.PENDING
 
@@ -297,14 +302,14 @@ def test_a_checkpoint_belongs_to_one_temporary_file_and_goes_with_it_to_the_next
 ):
     job_id = submit()
     held = claim()
-    written(temporary_files.record_temporary_file, held, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
-    written(temporary_files.record_temporary_file, held, 0, FileKind.FILE, "/y", None, None, LEASE_MS)
+    written(temporary_files.record_temporary_files, held, [NewTemporaryFile(0, FileKind.FILE, "/x")], LEASE_MS)
+    written(temporary_files.record_temporary_files, held, [NewTemporaryFile(0, FileKind.FILE, "/y")], LEASE_MS)
     written(claims.renew, held, LEASE_MS, bytes_done=9)
 
     assert written(temporary_files.record_checkpoint, held, "/y", CHECKPOINT, LEASE_MS)
     assert written(temporary_files.record_checkpoint, held, "/y", CHECKPOINT | {"offset_bytes": 7}, LEASE_MS)
     set_job(job_id, lease_until_ms=1)
-    written(claims.take_back_lost, LEASE_MS, 10)
+    written(transitions.take_back_lost, 10)
     successor = claim()
 
     left = {each.path: each.checkpoint for each in written(temporary_files.leftovers_of, successor)}
@@ -315,15 +320,15 @@ def test_a_checkpoint_belongs_to_one_temporary_file_and_goes_with_it_to_the_next
 def test_temporary_files_of_live_jobs_are_left_to_the_next_attempt(submit, claim, written, set_job):
     job_id = submit()
     held = claim()
-    written(temporary_files.record_temporary_file, held, 0, FileKind.FILE, "/.data_mover-1", None, None, 0)
+    written(temporary_files.record_temporary_files, held, [NewTemporaryFile(0, FileKind.FILE, "/.data_mover-1")], 0)
     set_job(job_id, lease_until_ms=1)
-    written(claims.take_back_lost, LEASE_MS, 10)
+    written(transitions.take_back_lost, 10)
 
     assert written(temporary_files.claim_temporary_files, 10, 1000) == []
     successor = claim()
     assert [left.path for left in written(temporary_files.leftovers_of, successor)] == ["/.data_mover-1"]
 
-    written(claims.fail, successor, "no-such-file", "disk:/a")
+    written(transitions.fail, successor, "no-such-file", "disk:/a")
     assert [left.path for left in written(temporary_files.claim_temporary_files, 10, 1000)] == ["/.data_mover-1"]
     assert written(temporary_files.claim_temporary_files, 10, 1000) == []
 
@@ -333,7 +338,7 @@ def test_the_overdue_are_ended_a_few_at_a_time(submit, written, set_job):
     for job_id in ids:
         set_job(job_id, deadline_ms=1)
 
-    ended = [written(claims.end_overdue, 2) for _ in range(4)]
+    ended = [written(transitions.end_overdue, 2) for _ in range(4)]
 
     assert [len(each) for each in ended] == [2, 2, 1, 0]
     assert sorted(job_id for each in ended for job_id in each) == ids
@@ -352,7 +357,7 @@ def test_of_many_who_ask_for_the_same_at_once_one_makes_a_job(submit, database_u
     def ask(_):
         database = Database(database_url)
         with database.writing() as session:
-            job_id = reports.add(session, a_submission(**changes))
+            job_id = submissions.add(session, a_submission(**changes))
         database.close()
         return job_id
 
@@ -382,7 +387,7 @@ def test_a_limit_holds_against_many_who_claim_at_once(submit, database_url):
             with lock:
                 running.remove(held.job_id)
             with database.writing() as session:
-                claims.fail(session, held, *MISSING)
+                transitions.fail(session, held, *MISSING)
         database.close()
 
     workers = [threading.Thread(target=work) for _ in range(4)]
@@ -397,7 +402,7 @@ def test_a_limit_holds_against_many_who_claim_at_once(submit, database_url):
 
 def submitted_left(database):
     with database.reading() as session:
-        return claims.runnable(session)
+        return queue.runnable(session)
 
 
 def test_what_running_jobs_have_still_to_bring_to_a_host_is_counted_once_they_have_begun(submit, claim, written):
@@ -406,11 +411,11 @@ def test_what_running_jobs_have_still_to_bring_to_a_host_is_counted_once_they_ha
     for held, size_bytes in ((first, 10), (second, 20), (elsewhere, 40)):
         written(file_lists.record_plan, held, "/b", 0, [a_file("/b", size_bytes)])
 
-    assert [written(claims.reserve, held) for held in (elsewhere, second, first)] == [0, 0, 20]
+    assert [written(transitions.reserve, held, LEASE_MS) for held in (elsewhere, second, first)] == [0, 0, 20]
     written(claims.renew, second, LEASE_MS, bytes_done=15)
-    assert written(claims.reserve, first) == 5
-    written(claims.fail, second, *MISSING)
-    assert written(claims.reserve, first) == 0
+    assert written(transitions.reserve, first, LEASE_MS) == 5
+    written(transitions.fail, second, *MISSING)
+    assert written(transitions.reserve, first, LEASE_MS) == 0
 
 
 def test_of_jobs_that_begin_at_once_each_counts_those_before_it_and_no_other(submit, claim, written):
@@ -419,6 +424,6 @@ def test_of_jobs_that_begin_at_once_each_counts_those_before_it_and_no_other(sub
         written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 10)])
 
     with ThreadPoolExecutor(len(running)) as pool:
-        reserved = pool.map(lambda held: written(claims.reserve, held), running)
+        reserved = pool.map(lambda held: written(transitions.reserve, held, LEASE_MS), running)
 
     assert sorted(reserved) == [0, 10, 20, 30]

@@ -7,15 +7,17 @@ from data_mover.domain.backoff import Backoff
 from data_mover.domain.errors import Cancelled, HostUnreachable, PathBusy, Superseded
 from data_mover.domain.locations import Endpoint
 from data_mover.domain.states import FileKind, FileState, Phase, Priority, Status
-from data_mover.store import claims, file_lists, files, host_health, reports, temporary_files
+from data_mover.store import claims, file_lists, host_health, queue, reports, submissions, temporary_files, transitions
 from data_mover.store.host_health import HostHealth
 from data_mover.store.models import HostRecord, Job
+from data_mover.store.temporary_files import NewTemporaryFile
+from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
 from tests.integration.conftest import a_file, a_submission
 from tests.servers.processes import eventually
 
 PLACES = {"disk": 100, "vis": 4, "hpc": 4}
 LEASE_MS = 30_000
-WORKER = claims.Worker("here", 1)
+WORKER = queue.Worker("here", 1)
 SLOW, AT_ONCE = Backoff(60, 60), Backoff(0, 0)
 
 
@@ -25,7 +27,7 @@ def submit(database, written):
 
     def add(destination="vis", path="/b", priority=Priority.NORMAL):
         changes = {"destination": Endpoint(destination, path), "priority": priority}
-        job_id = written(reports.add, a_submission(**changes))
+        job_id = written(submissions.add, a_submission(**changes))
         written(host_health.record_reached, "disk")
         return job_id
 
@@ -36,10 +38,10 @@ def submit(database, written):
 def claim(database):
     def take(worker=WORKER, job_id=None):
         with database.reading() as session:
-            candidates = claims.candidates(session, worker, PLACES)
+            candidates = queue.candidates(session, worker, PLACES)
         for candidate in candidates:
             with database.writing() as session:
-                held = claims.take(session, candidate, worker, PLACES, LEASE_MS)
+                held = queue.take(session, candidate, worker, PLACES, LEASE_MS)
             if held:
                 return held
         return None
@@ -63,7 +65,7 @@ def lose(database, written):
     def run_out():
         with database.writing() as session:
             session.execute(update(Job).where(Job.status == Status.IN_PROGRESS).values(lease_until_ms=1))
-        return written(claims.take_back_lost, LEASE_MS, 10)
+        return written(transitions.take_back_lost, 10)
 
     return run_out
 
@@ -71,7 +73,7 @@ def lose(database, written):
 def unreachable(written, held, backoff=SLOW):
     """What an attempt does that could not reach the host."""
     written(host_health.record_unreachable, "vis", backoff)
-    written(claims.hand_back, held, HostUnreachable("vis"))
+    written(transitions.hand_back, held, HostUnreachable("vis"))
 
 
 def test_one_job_finds_out_whether_a_host_lets_it_in_while_others_go_elsewhere(submit, claim, written):
@@ -129,7 +131,7 @@ def test_a_host_for_which_no_job_waits_is_not_probed(submit, claim, written):
     submit()
     held = claim()
     written(host_health.record_unreachable, "vis", AT_ONCE)
-    written(claims.fail, held, HostUnreachable.code, "vis")
+    written(transitions.fail, held, HostUnreachable.code, "vis")
 
     assert not written(host_health.probe_due)
 
@@ -137,11 +139,11 @@ def test_a_host_for_which_no_job_waits_is_not_probed(submit, claim, written):
 def test_a_host_on_which_an_ended_job_has_left_something_is_probed(submit, claim, written):
     submit()
     held = claim()
-    written(temporary_files.record_temporary_file, held, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
+    written(temporary_files.record_temporary_files, held, [NewTemporaryFile(0, FileKind.FILE, "/x")], LEASE_MS)
     written(host_health.record_unreachable, "vis", AT_ONCE)
     assert not written(host_health.probe_due)
 
-    written(claims.fail, held, HostUnreachable.code, "vis")
+    written(transitions.fail, held, HostUnreachable.code, "vis")
 
     assert written(host_health.take_probe, LEASE_MS).host == "vis"
 
@@ -196,7 +198,7 @@ def test_past_the_deadline_a_job_that_waited_for_a_host_fails_for_that_reason(su
     with database.writing() as session:
         session.execute(update(Job).values(deadline_ms=1))
 
-    assert written(claims.end_overdue, 10) == [job_id]
+    assert written(transitions.end_overdue, 10) == [job_id]
 
     told = report(job_id)
     assert (told.status, told.code) == (Status.FAILED, "host-unreachable")
@@ -230,7 +232,7 @@ def test_a_job_that_was_lost_twice_runs_alone_on_its_machine(submit, claim, writ
 
     assert claim().job_id == suspect
     assert claim() is None
-    assert claim(claims.Worker("elsewhere", 1)).job_id == other
+    assert claim(queue.Worker("elsewhere", 1)).job_id == other
 
 
 def test_a_job_that_was_lost_twice_waits_until_its_machine_is_quiet_and_keeps_others_from_beginning(
@@ -251,7 +253,7 @@ def test_a_job_that_was_lost_twice_waits_until_its_machine_is_quiet_and_keeps_ot
     written(host_health.set_paused, "vis", False)
 
     assert claim() is None
-    written(claims.fail, held, HostUnreachable.code, "vis")
+    written(transitions.fail, held, HostUnreachable.code, "vis")
     assert claim().job_id == suspect
 
 
@@ -270,24 +272,25 @@ def test_a_job_whose_files_arrive_is_not_to_blame_for_the_workers_that_it_lost(s
     written(file_lists.record_plan, claim(), "/b", 0, [a_file(f"/b/{number}") for number in range(5)])
     lose()
     for number in range(5):
-        written(files.record_arrived, claim(), number, FileState.PUBLISHED, 1, "ab", "size", None)
+        arrived = ArrivedFile(ProvenFile(number, 1, "ab", "size"), FileState.PUBLISHED)
+        written(transitions.record_arrived, claim(), [arrived])
         assert lose() == [(job_id, Status.PENDING)]
 
 
 def test_a_job_that_was_handed_back_is_not_suspected(submit, claim, written, lose, database):
     job_id = submit()
     for _ in range(5):
-        written(claims.hand_back, claim(), HostUnreachable("vis"))
+        written(transitions.hand_back, claim(), HostUnreachable("vis"))
 
     with database.reading() as session:
         job = session.get_one(Job, job_id)
         assert (job.losses, job.failures, job.attempt) == (0, 0, 5)
 
 
-def hold(written, held, place="vis:22/b"):
+def hold(written, held, lock_name="vis:22/b"):
     written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 1)])
-    if refused := written(files.lock_path, held, 0, place, 1, LEASE_MS):
-        raise refused
+    if refused := written(transitions.lock_paths, held, [PathLock(0, lock_name, 1)], LEASE_MS):
+        raise refused[0]
 
 
 def test_a_job_waits_while_another_writes_to_the_same_path(submit, claim, written):
@@ -298,10 +301,10 @@ def test_a_job_waits_while_another_writes_to_the_same_path(submit, claim, writte
 
     with pytest.raises(PathBusy, match=f"job {first.job_id}"):
         hold(written, second)
-    written(claims.hand_back, second, PathBusy(), 0)
+    written(transitions.hand_back, second, PathBusy(), 0)
     assert claim() is None
 
-    written(claims.fail, first, HostUnreachable.code, "vis")
+    written(transitions.fail, first, HostUnreachable.code, "vis")
     hold(written, eventually(claim, "the second job may be claimed"))
 
 
@@ -310,9 +313,9 @@ def test_a_job_is_superseded_by_a_later_one_that_has_published(submit, claim, wr
     written(host_health.record_reached, "vis")
     older, later = claim(), claim()
     hold(written, later)
-    written(files.mark_publishing, later, 0, 1, "ab", "size", Phase.PUBLISHING, LEASE_MS)
-    written(files.record_arrived, later, 0, FileState.PUBLISHED, 1, "ab", "size", None)
-    written(claims.complete, later)
+    written(transitions.mark_publishing, later, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
+    written(transitions.record_arrived, later, [ArrivedFile(ProvenFile(0, 1, "ab", "size"), FileState.PUBLISHED)])
+    written(transitions.complete, later)
 
     with pytest.raises(Superseded, match=f"job {later.job_id}"):
         hold(written, older)
@@ -323,7 +326,7 @@ def test_a_path_at_which_a_lost_attempt_may_still_publish_stays_held(submit, cla
     written(host_health.record_reached, "vis")
     first, second = claim(), claim()
     hold(written, first)
-    written(files.mark_publishing, first, 0, 1, "ab", "size", Phase.PUBLISHING, LEASE_MS)
+    written(transitions.mark_publishing, first, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
     lose()
 
     second = next(held for held in (claim(), claim()) if held.job_id == second.job_id)
@@ -334,7 +337,7 @@ def test_a_path_at_which_a_lost_attempt_may_still_publish_stays_held(submit, cla
 def test_a_waiting_job_is_cancelled_at_once(submit, claim, written, report):
     job_id = submit()
 
-    written(claims.cancel, job_id)
+    written(transitions.cancel, job_id)
 
     assert (report(job_id).status, report(job_id).phase) == (Status.CANCELLED, None)
     assert claim() is None
@@ -343,16 +346,16 @@ def test_a_waiting_job_is_cancelled_at_once(submit, claim, written, report):
 def test_a_running_job_is_cancelled_once_its_attempt_has_stopped(submit, claim, written, report):
     job_id = submit()
     held = claim()
-    written(temporary_files.record_temporary_file, held, 0, FileKind.FILE, "/x", None, None, LEASE_MS)
+    written(temporary_files.record_temporary_files, held, [NewTemporaryFile(0, FileKind.FILE, "/x")], LEASE_MS)
 
-    written(claims.cancel, job_id)
+    written(transitions.cancel, job_id)
 
     assert (report(job_id).status, report(job_id).phase) == (Status.IN_PROGRESS, Phase.CANCELLING)
     assert not written(claims.renew, held, LEASE_MS)
-    assert not written(files.mark_publishing, held, 0, 1, "ab", "size", Phase.PUBLISHING, LEASE_MS)
-    assert not written(claims.put_back, held, HostUnreachable("vis"), 0)
+    assert not written(transitions.mark_publishing, held, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
+    assert not written(transitions.put_back, held, HostUnreachable("vis"), 0)
     assert isinstance(written(claims.why_not, held), Cancelled)
-    assert written(claims.end_cancelled, held)
+    assert written(transitions.end_cancelled, held)
     assert report(job_id).status is Status.CANCELLED
     assert [left.path for left in written(temporary_files.claim_temporary_files, 10, 1000)] == ["/x"]
 
@@ -360,7 +363,7 @@ def test_a_running_job_is_cancelled_once_its_attempt_has_stopped(submit, claim, 
 def test_a_job_whose_worker_dies_before_it_has_stopped_is_cancelled_with_its_lease(submit, claim, written, lose):
     job_id = submit()
     claim()
-    written(claims.cancel, job_id)
+    written(transitions.cancel, job_id)
 
     assert lose() == [(job_id, Status.CANCELLED)]
 
@@ -369,13 +372,13 @@ def test_a_job_that_may_have_published_is_not_cancelled(submit, claim, written, 
     job_id = submit()
     held = claim()
     written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 1)])
-    written(files.mark_publishing, held, 0, 1, "ab", "size", Phase.PUBLISHING, LEASE_MS)
+    written(transitions.mark_publishing, held, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
 
-    written(claims.cancel, job_id)
+    written(transitions.cancel, job_id)
     assert report(job_id).phase is Phase.PUBLISHING
     lose()
-    written(claims.cancel, job_id)
+    written(transitions.cancel, job_id)
     assert report(job_id).status is Status.PENDING
     claim()
-    written(claims.cancel, job_id)
+    written(transitions.cancel, job_id)
     assert report(job_id).phase is Phase.RESOLVING

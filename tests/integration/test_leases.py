@@ -10,26 +10,27 @@ from sqlalchemy.engine import make_url
 from data_mover.domain.errors import Cancelled, Fenced, Stalled
 from data_mover.domain.states import FileKind, FileState
 from data_mover.execution.heartbeat import Lease, LeaseTerms
-from data_mover.store import claims, file_lists, files, migrations, reports
+from data_mover.store import figures, file_lists, migrations, queue, reports, submissions, transitions
 from data_mover.store.database import Database
 from data_mover.store.file_lists import PlannedFile
 from data_mover.store.models import Job
+from data_mover.store.transitions import ArrivedFile, ProvenFile
 from tests.integration.conftest import a_submission
 from tests.servers.postgresql import postgresql_server
 from tests.servers.processes import eventually
 
-WORKER = claims.Worker("here", 1)
+WORKER = queue.Worker("here", 1)
 TERMS = LeaseTerms(lease_seconds=1, beat_seconds=0.05, idle_seconds=0.5)
 
 
 def claimed(database):
     """A job that has just been claimed."""
     with database.writing() as session:
-        reports.add(session, a_submission())
+        submissions.add(session, a_submission())
     slots = {"disk": 1, "vis": 1}
     with database.writing() as session:
-        [candidate] = claims.candidates(session, WORKER, slots)
-        return claims.take(session, candidate, WORKER, slots, TERMS.lease_ms)
+        [candidate] = queue.candidates(session, WORKER, slots)
+        return queue.take(session, candidate, WORKER, slots, TERMS.lease_ms)
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_a_transfer_that_moves_keeps_its_lease_and_its_progress_is_on_record(dat
 
     assert lease.lost is None
     with database.writing() as session:
-        assert claims.take_back_lost(session, TERMS.lease_ms, 10) == []
+        assert transitions.take_back_lost(session, 10) == []
         told = reports.report(session, "ann", held.job_id)
     assert told.bytes_done > 40
     assert told.bytes_per_second > 0
@@ -60,15 +61,17 @@ def test_what_earlier_attempts_have_brought_is_counted_and_keeps_the_lease(datab
     planned = [PlannedFile(FileKind.FILE, 0, f"/{name}", name, f"/d/{name}", 100) for name in "ab"]
     with database.writing() as session:
         assert file_lists.record_plan(session, held, "/d", 0, planned)
-        assert files.record_arrived(session, held, 0, FileState.PUBLISHED, 100, "0" * 64, "size", None)
-        figures = files.figures(session, held)
+        assert transitions.record_arrived(
+            session, held, [ArrivedFile(ProvenFile(0, 100, "0" * 64, "size"), FileState.PUBLISHED)]
+        )
+        found = figures.figures(session, held)
 
     with Lease(database, held, TERMS, aborted.set) as lease:
-        lease.settled(figures.arrived_bytes)
+        lease.settled(found.arrived_bytes)
         lease.moved(7)
         eventually(lambda: bytes_done(database, held) == 107, "both files are counted")
 
-    assert (figures.missing_bytes, lease.lost) == (100, None)
+    assert (found.missing_bytes, lease.lost) == (100, None)
 
 
 def bytes_done(database, held):
@@ -137,7 +140,7 @@ def test_while_the_database_is_away_the_lease_holds_for_as_long_as_it_was_given(
 def test_a_transfer_that_was_cancelled_is_left_to_clear_up_behind_itself(database, held, aborted):
     with Lease(database, held, TERMS, aborted.set) as lease:
         with database.writing() as session:
-            claims.cancel(session, held.job_id)
+            transitions.cancel(session, held.job_id)
 
         with pytest.raises(Cancelled):
             eventually(lease.alive, "the wish is heard")
@@ -148,6 +151,6 @@ def test_a_transfer_that_was_cancelled_is_left_to_clear_up_behind_itself(databas
 def test_a_transfer_that_is_blocked_by_a_host_is_ended_when_it_is_cancelled(database, held, aborted):
     with Lease(database, held, TERMS, aborted.set):
         with database.writing() as session:
-            claims.cancel(session, held.job_id)
+            transitions.cancel(session, held.job_id)
 
         eventually(aborted.is_set, "the connections are ended")

@@ -3,12 +3,17 @@
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from data_mover.domain.errors import ConfigurationError
-from data_mover.store import migrations
+from data_mover.domain.states import EventKind, FileState, Status
+from data_mover.store import claims, events, file_lists, host_health, migrations, queue, reports, transitions
 from data_mover.store.database import Database
 from data_mover.store.models import Base
+from data_mover.store.transitions import ArrivedFile, ProvenFile
+from tests.conftest import new_postgresql_database
+from tests.integration.conftest import a_file
 from tests.servers.processes import free_port
 
 
@@ -36,3 +41,85 @@ def test_upgrading_again_changes_nothing(database):
     migrations.upgrade(database.engine)
 
     assert migrations.is_newest(database.engine)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def previous(request, tmp_path):
+    """A database of the previous release, with a job that waits and one that runs and has a path locked."""
+    if request.param == "sqlite":
+        url = make_url(f"sqlite:///{tmp_path}/previous.db")
+    else:
+        url = new_postgresql_database(request.getfixturevalue("postgresql_url"))
+    database = Database(url)
+    migrations.upgrade(database.engine, "0003")
+    with database.writing() as session:
+        for statement in PREVIOUS_ROWS:
+            session.execute(text(statement))
+    yield database
+    database.close()
+
+
+def test_a_database_of_the_previous_release_is_migrated_and_its_jobs_go_on(previous):
+    migrations.upgrade(previous.engine)
+
+    assert migrations.is_newest(previous.engine)
+    assert [complete(previous, take(previous)), complete(previous, running(previous))] == [1, 2]
+    with previous.reading() as session:
+        assert [reports.report(session, "ann", job_id).status for job_id in (1, 2)] == [Status.COMPLETED] * 2
+        assert [line.event for line in events.of_job(session, 1)] == [EventKind.CLAIMED, EventKind.COMPLETED]
+        assert [line.number for line in events.of_job(session, 2)] == [1]
+
+
+def test_a_job_that_ran_before_the_upgrade_is_taken_back_when_its_lease_runs_out(previous):
+    migrations.upgrade(previous.engine)
+    with previous.writing() as session:
+        session.execute(text("UPDATE jobs SET lease_until_ms = 1 WHERE status = 'IN_PROGRESS'"))
+        assert transitions.take_back_lost(session, 10) == [(2, Status.PENDING)]
+
+    assert [take(previous).job_id, take(previous).job_id] == [1, 2]
+
+
+def take(database):
+    """Claims the best job."""
+    slots = {"disk": 9, "vis": 9}
+    with database.writing() as session:
+        for name in slots:
+            host_health.record_reached(session, name)
+        candidate = queue.candidates(session, queue.Worker("here", 1), slots)[0]
+        return queue.take(session, candidate, queue.Worker("here", 1), slots, 30_000)
+
+
+def running(database):
+    """The claim of the job that was running when the release changed."""
+    with database.reading() as session:
+        return claims.claim_of(session, 2)
+
+
+def complete(database, claim):
+    """Brings the only file of the job to its place, and completes the job; its id."""
+    proof = ProvenFile(0, 1, "ab", "size")
+    with database.writing() as session:
+        if not claim.planned:
+            assert file_lists.record_plan(session, claim, f"/b{claim.job_id}", 0, [a_file(f"/b{claim.job_id}")])
+        assert transitions.record_arrived(session, claim, [ArrivedFile(proof, FileState.PUBLISHED)])
+        assert transitions.complete(session, claim)
+    return claim.job_id
+
+
+_ASKED = (
+    "INSERT INTO jobs (id, caller, source, destination, priority, selection, if_exists, submitted_ms, deadline_ms,"
+    " lane_id, sources, destination_host, destination_path, planned, bytes_done, files_done, files_total,"
+    " failures, losses, not_before_ms, status, phase, attempt, lease_until_ms, worker, started_ms, path)"
+    " VALUES ({}, 'ann', '{{}}', '{{}}', 1,"
+    """ '{{"match": [], "links": "skip", "checksums": {{}}, "atomic": false}}', 'replace', 1, 4102444800000, 1,"""
+    """ '[["disk", "/a"]]', 'vis', '/b', {}, 0, 0, 1, 0, 0, 1, {})"""
+)
+PREVIOUS_ROWS = [
+    "INSERT INTO hosts (name, unreachable, paused) VALUES ('disk', 0, false), ('vis', 0, false)",
+    "INSERT INTO lanes (id, caller, hosts) VALUES (1, 'ann', 'disk vis')",
+    _ASKED.format(1, "false", "'PENDING', 'queued', 0, NULL, NULL, NULL, NULL"),
+    _ASKED.format(2, "true", "'IN_PROGRESS', 'transferring', 3, 4102444800000, 'here:1', 1, '/b2'"),
+    "INSERT INTO job_files (job_id, number, kind, state, source_number, source_path, name, path, place, held, attempt)"
+    " VALUES (2, 0, 'file', 'transferring', 0, '/a', 'a', '/b2', 'vis:22/b2', true, 0)",
+    "INSERT INTO questions (caller, wanted, digest, asked_ms, taken, answered) VALUES ('ann', '{}', 'ab', 1, 0, false)",
+]

@@ -14,12 +14,12 @@ from data_mover.domain.errors import ConfigProblem, ConfigurationError
 log = logging.getLogger(__name__)
 
 
-def upgrade(engine: Engine) -> None:
-    """Creates the schema or brings it to the newest step; one that is there already stays as it is."""
+def upgrade(engine: Engine, step: str = "head") -> None:
+    """Creates the schema or brings it to the step, which is the newest one; one that is there stays as it is."""
     config = _config()
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, step)
 
 
 def is_newest(engine: Engine) -> bool:

@@ -79,6 +79,31 @@ def files(request: Request, id: Any = None, filter: Any = None) -> Any:
     return request.moves.files(request.caller, job_id(id), *file_filter(filter))
 
 
+def events(request: Request, id: Any = None) -> Any:
+    """events(id) lists what has happened to a job, the oldest first, numbered from 1 on.
+
+    event says what: submitted, claimed, phase, attempt-failed, attempt-postponed, lease-lost, files-arrived,
+    files-failed, cancel-requested, completed, failed or cancelled. at is when, from and to are the status before and
+    after, phase the one after, attempt and worker who worked on it, code and reason why, files how many it is about.
+    """
+    return [
+        {
+            "number": event.number,
+            "at": event.at,
+            "event": event.event,
+            "from": event.from_status,
+            "to": event.to_status,
+            "phase": event.to_phase,
+            "attempt": event.attempt,
+            "worker": event.worker,
+            "code": event.code,
+            "reason": event.reason,
+            "files": event.files,
+        }
+        for event in request.moves.events(request.caller, job_id(id))
+    ]
+
+
 def hosts(request: Request) -> Any:
     """hosts() lists the registered hosts: name, description, protocol, roles and health (unknown, ok, failing or
     paused)."""
@@ -115,6 +140,7 @@ METHODS = {
     "cancel": Method(cancel, (("struct", "int"), ("struct", "string"))),
     "retry": Method(retry, (("struct", "int"), ("struct", "string"))),
     "files": Method(files, tuple(("array", id, *filter) for filter in ((), ("struct",)) for id in ("int", "string"))),
+    "events": Method(events, (("array", "int"), ("array", "string"))),
     "hosts": Method(hosts, (("array",),)),
     "datasets": Method(datasets, (("array",),)),
 }

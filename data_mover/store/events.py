@@ -1,0 +1,96 @@
+"""The log of each job: what happened to it, in order. Rows are only ever added, by `transitions`.
+
+An event is inserted from the job's row as it is before the change, in the transaction that makes the change: nothing
+changes without its event, and there is no event of what did not happen.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Text, insert, literal, select
+from sqlalchemy.orm import Session
+
+from data_mover.domain.states import EventKind, Phase, Status
+from data_mover.store.database import now_ms
+from data_mover.store.models import Event, Job
+
+
+@dataclass(frozen=True)
+class EventReport:
+    """One line of a job's log."""
+
+    #: from 1 on, without a gap
+    number: int
+    at: datetime
+    event: EventKind
+    #: None of the first one
+    from_status: Status | None
+    to_status: Status
+    from_phase: Phase | None
+    to_phase: Phase | None
+    attempt: int
+    worker: str | None
+    code: str | None
+    reason: str | None
+    #: how many files it is about, where it is about files
+    files: int | None
+
+
+def append(session: Session, kind: EventKind, guard: Sequence[ColumnElement[bool]], **values: Any) -> list[int]:
+    """Adds an event to the log of each job that meets the guard, and returns the ids of these.
+
+    The rows of the jobs stay locked until the transaction ends, so that the caller's UPDATE of them, which has to make
+    `events` greater by one, finds them as the event says. `values` are what that UPDATE sets; what it does not set
+    stays as it is.
+    """
+    worker = values.get("worker")
+    columns: dict[str, Any] = {
+        "job_id": Job.id,
+        "number": Job.events + 1,
+        "at_ms": now_ms(),
+        "event": literal(kind.value, Text),
+        "from_status": Job.status,
+        "to_status": _value("status", values),
+        "from_phase": Job.phase,
+        "to_phase": _value("phase", values),
+        "attempt": _value("attempt", values),
+        "worker": Job.worker if worker is None else literal(worker, Text),
+        "code": literal(values.get("code"), Text),
+        "reason": literal(values.get("reason"), Text),
+        "files": literal(values.get("files"), BigInteger),
+    }
+    rows = select(*columns.values()).where(*guard).with_for_update(of=Job)
+    statement = insert(Event).from_select(list(columns), rows, include_defaults=False).returning(Event.job_id)
+    return list(session.scalars(statement))
+
+
+def of_job(session: Session, job_id: int) -> Sequence[EventReport]:
+    """The whole log of the job, the oldest first."""
+    rows = session.scalars(select(Event).where(Event.job_id == job_id).order_by(Event.number))
+    return [_report(row) for row in rows]
+
+
+def _value(name: str, values: dict[str, Any]) -> Any:
+    if name not in values:
+        return getattr(Job, name)
+    value = values[name]
+    return literal(value, Text) if value is None or isinstance(value, str) else value
+
+
+def _report(row: Event) -> EventReport:
+    return EventReport(
+        number=row.number,
+        at=datetime.fromtimestamp(row.at_ms / 1000, UTC),
+        event=EventKind(row.event),
+        from_status=Status(row.from_status) if row.from_status else None,
+        to_status=Status(row.to_status),
+        from_phase=Phase(row.from_phase) if row.from_phase else None,
+        to_phase=Phase(row.to_phase) if row.to_phase else None,
+        attempt=row.attempt,
+        worker=row.worker,
+        code=row.code,
+        reason=row.reason,
+        files=row.files,
+    )

@@ -1,0 +1,164 @@
+"""The queue: which jobs may be claimed now, the best first, and who gets them."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+
+from data_mover.domain.states import Status
+from data_mover.store import host_health, transitions
+from data_mover.store.claims import SUSPECT_LOSSES, Claim, claim_of
+from data_mover.store.database import now_ms
+from data_mover.store.host_health import HostState
+from data_mover.store.models import Job, JobFile, Lane
+
+#: Clocks jump: whatever is due later than it can have been set counts as due now. Nobody waits longer than this.
+LONGEST_WAIT_MS = 86_400_000
+#: delay before a job retries a locked path
+PATH_WAIT_MS = 1_000
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The job that is next in its lane."""
+
+    job_id: int
+    priority: int
+    caller: str
+    host_names: frozenset[str]
+    suspect: bool
+
+
+class Worker(NamedTuple):
+    """Who claims: a process of a machine."""
+
+    machine: str
+    process: int
+
+    def __str__(self) -> str:
+        return f"{self.machine}:{self.process}"
+
+
+def candidates(
+    session: Session, worker: Worker, slots: Mapping[str, int], last: Claim | None = None
+) -> list[Candidate]:
+    """The jobs that the worker may claim now, the best first: one of each lane whose hosts admit one more.
+
+    `slots` says how many jobs may run with each host; a host that is not named has one, for a job that then
+    fails because its host is unknown. Order: priority, the caller with the least running, the hosts of the `last`
+    claim, age; but while one worker finds out whether a host lets it in, the others turn to hosts that are proven.
+    """
+    states, callers = host_health.states(session), _running_by_caller(session)
+    warm = last.host_names if last else frozenset()
+    finding_out = any(state.connecting and not state.proven for state in states.values())
+    admitted = [candidate for candidate in _candidates(session) if _admit(candidate, states, slots)]
+
+    def order(candidate: Candidate) -> tuple[Any, ...]:
+        unproven = not all(states.get(name, HostState()).proven for name in candidate.host_names)
+        return (
+            finding_out and unproven,
+            candidate.priority,
+            callers[candidate.caller],
+            candidate.host_names != warm,
+            candidate.job_id,
+        )
+
+    return _leaving_suspects_alone(session, worker, sorted(admitted, key=order))
+
+
+def take(
+    session: Session, candidate: Candidate, worker: Worker, slots: Mapping[str, int], lease_ms: int
+) -> Claim | None:
+    """Claims the job, or returns None where it has to wait or somebody else was faster.
+
+    One in a transaction: it keeps the rows of both hosts locked, in order of name, so that no two wait for each other.
+    A suspect keeps all hosts locked, so that nothing else begins beside it.
+    """
+    if candidate.suspect:
+        host_health.lock_all(session)
+    else:
+        host_health.lock(session, candidate.host_names)
+    may = _admit(candidate, host_health.states(session), slots) and _leaving_suspects_alone(
+        session, worker, [candidate]
+    )
+    if (
+        may
+        and not _waits_for_its_path(session, candidate.job_id)
+        and transitions.begin(session, [candidate.job_id], str(worker), lease_ms)
+    ):
+        return claim_of(session, candidate.job_id)
+    return None
+
+
+def runnable(session: Session) -> bool:
+    """Whether a job waits whose time has come. Does not check the capacity of its hosts."""
+    now = _now(session)
+    statement = select(Job.id).where(Job.status == Status.PENDING, _due(Job.not_before_ms, now, LONGEST_WAIT_MS))
+    return session.scalars(statement.limit(1)).one_or_none() is not None
+
+
+def _candidates(session: Session) -> list[Candidate]:
+    now = _now(session)
+    waiting = (Job.lane_id == Lane.id, Job.status == Status.PENDING, _due(Job.not_before_ms, now, LONGEST_WAIT_MS))
+    candidate = select(Job.id).where(*waiting).order_by(Job.priority, Job.id).limit(1).correlate(Lane).scalar_subquery()
+    rows = session.execute(select(Job.id, Job.priority, Job.losses, Lane).join(Lane, Job.id == candidate))
+    return [
+        Candidate(
+            job_id,
+            priority,
+            lane.caller,
+            lane.host_names,
+            suspect=losses >= SUSPECT_LOSSES,
+        )
+        for job_id, priority, losses, lane in rows
+    ]
+
+
+def _running_by_caller(session: Session) -> Counter[str]:
+    rows = session.execute(
+        select(Job.caller, func.count()).where(Job.status == Status.IN_PROGRESS).group_by(Job.caller)
+    )
+    return Counter(dict(rows.all()))
+
+
+def _admit(candidate: Candidate, states: Mapping[str, HostState], slots: Mapping[str, int]) -> bool:
+    return all(states.get(name, HostState()).admits(slots.get(name, 1)) for name in candidate.host_names)
+
+
+def _leaving_suspects_alone(session: Session, worker: Worker, found: Sequence[Candidate]) -> list[Candidate]:
+    """Those of the jobs that may begin beside what runs on the machine: nothing beside a suspect, no suspect beside
+    anything. While a suspect waits, nothing new begins, so that its turn comes."""
+    beside = session.scalars(
+        select(Job.losses).where(
+            Job.status == Status.IN_PROGRESS, Job.worker.startswith(f"{worker.machine}:", autoescape=True)
+        )
+    ).all()
+    suspects = [candidate for candidate in found if candidate.suspect]
+    if any(losses >= SUSPECT_LOSSES for losses in beside) or (suspects and beside):
+        return []
+    return suspects[:1] or list(found)
+
+
+def _waits_for_its_path(session: Session, job_id: int) -> bool:
+    """Whether another job locks the final path of its only file, as far as that is known; it then waits a little."""
+    other = aliased(JobFile)
+    mine = (JobFile.job_id == job_id, Job.files_total == 1)
+    claim = (
+        select(other.job_id).where(other.lock_name == JobFile.lock_name, other.locked, other.job_id != job_id).exists()
+    )
+    if session.scalars(select(JobFile.job_id).join(Job).where(*mine, claim).limit(1)).one_or_none() is None:
+        return False
+    waiting = update(Job).where(Job.id == job_id, Job.status == Status.PENDING)
+    session.execute(waiting.values(not_before_ms=now_ms() + PATH_WAIT_MS))
+    return True
+
+
+def _due(column: InstrumentedAttribute[Any], now: int, longest_ms: int) -> ColumnElement[bool]:
+    return or_(column <= now, column > now + longest_ms)
+
+
+def _now(session: Session) -> int:
+    return session.scalars(select(now_ms())).one()

@@ -1,0 +1,67 @@
+"""The one gate: whatever changes a job's status or phase, or the state of a file, goes through here.
+
+Each change of a job is one guarded UPDATE and one row of `events` in the same transaction. All functions take a writing
+session and leave the commit to the caller.
+"""
+
+from data_mover.store.transitions.files import (
+    ArrivedFile,
+    PathLock,
+    ProvenFile,
+    begin_afresh,
+    insert_files,
+    lock_paths,
+    mark_publishing,
+    mark_tree,
+    record_arrived,
+    record_busy,
+    record_directories,
+    record_failures,
+    record_tree_published,
+    unmark_publishing,
+    unmark_tree,
+)
+from data_mover.store.transitions.jobs import (
+    begin,
+    cancel,
+    complete,
+    end_cancelled,
+    fail,
+    hand_back,
+    put_back,
+    record_phase,
+    reserve,
+    submit,
+)
+from data_mover.store.transitions.sweep import Lost, end_overdue, take_back_lost
+
+__all__ = [
+    "ArrivedFile",
+    "Lost",
+    "PathLock",
+    "ProvenFile",
+    "begin",
+    "begin_afresh",
+    "cancel",
+    "complete",
+    "end_cancelled",
+    "end_overdue",
+    "fail",
+    "hand_back",
+    "insert_files",
+    "lock_paths",
+    "mark_publishing",
+    "mark_tree",
+    "put_back",
+    "record_arrived",
+    "record_busy",
+    "record_directories",
+    "record_failures",
+    "record_phase",
+    "record_tree_published",
+    "reserve",
+    "submit",
+    "take_back_lost",
+    "unmark_publishing",
+    "unmark_tree",
+]

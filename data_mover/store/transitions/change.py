@@ -1,0 +1,29 @@
+"""A change of jobs: their events and their new values, in one go."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, case, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from data_mover.domain.states import EventKind
+from data_mover.store import events
+from data_mover.store.database import now_ms
+from data_mover.store.models import Job
+
+
+def change(session: Session, kind: EventKind, guard: Sequence[ColumnElement[bool]], **values: Any) -> list[int]:
+    """Changes all jobs that meet the guard, appends an event to the log of each, and returns their ids.
+
+    The event is inserted first and locks the rows; the guard still holds when they are updated.
+    """
+    ids = events.append(session, kind, guard, **values)
+    if ids:
+        statement = update(Job).where(Job.id.in_(ids)).values(**values, events=Job.events + 1)
+        session.execute(statement.execution_options(synchronize_session=False))
+    return ids
+
+
+def now_but_not_before(column: ColumnElement[int] | InstrumentedAttribute[Any]) -> ColumnElement[int]:
+    """The present time, or the column's if the clock was put back: a job that began has not ended before."""
+    return case((column > now_ms(), column), else_=now_ms())

@@ -1,0 +1,288 @@
+"""What becomes of the files of a job. Each function takes several, so that transactions grow with batches.
+
+"False if the job is no longer this attempt's" is said once, here: it holds of every function that returns a bool.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import case, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from data_mover.domain.errors import MoveFailure, NameConflict, PathBusy, Superseded
+from data_mover.domain.locations import Endpoint
+from data_mover.domain.states import ARRIVED, SETTLED, EventKind, FileKind, FileState, Phase
+from data_mover.store import events
+from data_mover.store.claims import Claim, is_mine, mine, renew, why_not
+from data_mover.store.figures import bytes_total
+from data_mover.store.models import Job, JobFile
+from data_mover.store.temporary_files import forget_temporary_files, take_tree_over, top_directory
+from data_mover.store.transitions.jobs import record_phase
+
+#: a job's log is for people: after so many events, batches of its files are no longer worth one
+MOST_EVENTS = 1_000
+
+
+@dataclass(frozen=True)
+class PathLock:
+    """A final path that no other job may publish at."""
+
+    number: int
+    #: what the final path is called by whichever name its host is known
+    lock_name: str
+    size_bytes: int | None
+
+
+@dataclass(frozen=True)
+class ProvenFile:
+    """A file of which the digest at the destination is known."""
+
+    number: int
+    size_bytes: int
+    sha256: str
+    verified: str
+    #: what the source's host says of the source that was proven to be there
+    source_modified_at: float | None = None
+    source_version: str | None = None
+
+
+@dataclass(frozen=True)
+class ArrivedFile:
+    """A file that is in its place, and has no longer the temporary path."""
+
+    proof: ProvenFile
+    state: FileState
+    temporary_path: str | None = None
+
+
+def insert_files(session: Session, claim: Claim, first_number: int, planned: Sequence[Mapping[str, Any]]) -> None:
+    """Inserts the next files of the job; one that comes with a code has failed already."""
+    rows = [
+        {
+            "job_id": claim.job_id,
+            "number": number,
+            "state": FileState.FAILED if values["code"] else FileState.PENDING,
+            "locked": False,
+            **values,
+        }
+        for number, values in enumerate(planned, first_number)
+    ]
+    session.execute(insert(JobFile), rows)
+
+
+def lock_paths(
+    session: Session, claim: Claim, locks: Sequence[PathLock], lease_ms: int
+) -> dict[int, PathBusy | MoveFailure]:
+    """Records what the final paths are called and how large the files are, and keeps all other jobs from publishing
+    there as long as this one is worked on.
+
+    Returns, by number, why a path could not be locked: PathBusy if another job has locked it; Superseded if one that
+    was submitted later has published there; NameConflict if an earlier file of the job goes there too. Raises Fenced or
+    Cancelled where the job is no longer this attempt's.
+    """
+    if not renew(session, claim, lease_ms):
+        raise why_not(session, claim)
+    _correct_sizes(session, claim, {lock.number: lock.size_bytes for lock in locks})
+    named = [{"number": each.number, "lock_name": each.lock_name, "state": FileState.TRANSFERRING} for each in locks]
+    _set(session, claim, named)
+    refused = _refused(session, claim, locks)
+    free = [lock.number for lock in locks if lock.number not in refused]
+    try:
+        with session.begin_nested():
+            _set(session, claim, [{"number": number, "locked": True} for number in free])
+    except IntegrityError:  # a job that began at the same time has locked one of them; which one shows with each alone
+        for lock in locks:
+            if lock.number in free and not _lock_alone(session, claim, lock.number):
+                refused[lock.number] = PathBusy("Waits for another job, which writes to the same path.")
+    return refused
+
+
+def mark_publishing(session: Session, claim: Claim, proofs: Sequence[ProvenFile], phase: Phase, lease_ms: int) -> bool:
+    """Marks that the files are proven and about to get their final names."""
+    is_ours = record_phase(session, claim, phase, lease_ms)
+    if is_ours:
+        _correct_sizes(session, claim, {proof.number: proof.size_bytes for proof in proofs})
+        _set(session, claim, [{**asdict(proof), "state": FileState.VERIFIED} for proof in proofs])
+    return is_ours
+
+
+def unmark_publishing(session: Session, claim: Claim, numbers: Collection[int], lease_ms: int) -> bool:
+    """Takes the mark back: the files certainly did not get their final names, and no attempt will give them those."""
+    is_ours = record_phase(session, claim, Phase.TRANSFERRING, lease_ms)
+    if is_ours:
+        unproven = {"sha256": None, "verified": None, "state": FileState.TRANSFERRING}
+        _set(session, claim, [{"number": number, **unproven} for number in numbers])
+    return is_ours
+
+
+def record_arrived(session: Session, claim: Claim, arrived: Sequence[ArrivedFile]) -> bool:
+    """Records that the files are in their places, which is true whether they are still wanted or not.
+
+    A job that brings files to their places was not to blame for the workers that it lost.
+    """
+    is_ours = is_mine(session, claim)
+    if is_ours:
+        _correct_sizes(session, claim, {each.proof.number: each.proof.size_bytes for each in arrived})
+        waiting = (JobFile.job_id == claim.job_id, JobFile.state.not_in(ARRIVED))
+        numbers = [each.proof.number for each in arrived]
+        new = set(session.scalars(select(JobFile.number).where(*waiting, JobFile.number.in_(numbers))))
+        settled = {"locked": False, "code": None, "reason": None}
+        came = [{**asdict(each.proof), "state": each.state, **settled} for each in arrived if each.proof.number in new]
+        _set(session, claim, came)
+        if len(new) > 1:
+            _append(session, claim, EventKind.FILES_ARRIVED, files=len(new))
+        if new:
+            brought = {"files_done": Job.files_done + len(new), "losses": 0}
+            session.execute(update(Job).where(Job.id == claim.job_id).values(brought))
+        gone = [each.temporary_path for each in arrived if each.temporary_path is not None]
+        forget_temporary_files(session, claim.destination.host, gone)
+    return is_ours
+
+
+def record_failures(session: Session, claim: Claim, failures: Mapping[int, MoveFailure]) -> bool:
+    """Records why the files could not be moved: for good, or until another attempt where a retry can help."""
+    is_ours = _put_off(session, claim, failures)
+    if is_ours and failures:
+        for_good = {"state": FileState.FAILED, "locked": False}
+        causes = {number: {"code": each.code, "reason": each.reason} for number, each in failures.items()}
+        again = [number for number, failure in failures.items() if failure.retryable]
+        _set(session, claim, [{"number": number, **causes[number]} for number in again])
+        _set(session, claim, [{"number": n, **cause, **for_good} for n, cause in causes.items() if n not in again])
+        first = next(iter(failures.values()))
+        _append(session, claim, EventKind.FILES_FAILED, files=len(failures), code=first.code, reason=first.reason)
+    return is_ours
+
+
+def record_busy(session: Session, claim: Claim, numbers: Collection[int]) -> bool:
+    """Records that the files wait for their final paths."""
+    return _put_off(session, claim, numbers)
+
+
+def record_directories(session: Session, claim: Claim) -> bool:
+    """Records that all directories are as they are to be; that of a folder which is to appear at once is published by
+    `record_tree_published` alone."""
+    is_ours = is_mine(session, claim)
+    if is_ours:
+        made = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.DIRECTORY, JobFile.state.not_in(SETTLED))
+        first_number = 1 if claim.selection.atomic else 0
+        session.execute(update(JobFile).where(*made, JobFile.number >= first_number).values(state=FileState.PUBLISHED))
+    return is_ours
+
+
+def mark_tree(session: Session, claim: Claim, lease_ms: int) -> bool:
+    """Marks that all files are about to appear at once."""
+    return _mark_tree(session, claim, FileState.VERIFIED, Phase.PUBLISHING, lease_ms)
+
+
+def unmark_tree(session: Session, claim: Claim, lease_ms: int) -> bool:
+    """Takes the mark back: the files certainly did not appear."""
+    return _mark_tree(session, claim, FileState.TRANSFERRING, Phase.TRANSFERRING, lease_ms)
+
+
+def record_tree_published(session: Session, claim: Claim, tree: str) -> bool:
+    """Records that all files have appeared."""
+    is_ours = is_mine(session, claim)
+    if is_ours:
+        session.execute(update(JobFile).where(*top_directory(claim)).values(state=FileState.PUBLISHED, locked=False))
+        forget_temporary_files(session, claim.destination.host, [tree])
+    return is_ours
+
+
+def begin_afresh(session: Session, claim: Claim, lease_ms: int) -> bool:
+    """Records that nothing has arrived of a folder that is to appear at once."""
+    is_ours = renew(session, claim, lease_ms, files_done=0, bytes_done=0)
+    if is_ours:
+        begun = or_(JobFile.state.not_in((FileState.FAILED, FileState.PENDING)), JobFile.locked)
+        again = {"state": case((JobFile.state == FileState.FAILED, JobFile.state), else_=FileState.PENDING)}
+        session.execute(update(JobFile).where(JobFile.job_id == claim.job_id, begun).values(**again, locked=False))
+        take_tree_over(session, claim)
+    return is_ours
+
+
+def _refused(session: Session, claim: Claim, locks: Sequence[PathLock]) -> dict[int, PathBusy | MoveFailure]:
+    """Why some of the paths cannot be locked, as far as that is on record."""
+    names = {lock.lock_name for lock in locks}
+    named = (JobFile.lock_name.in_(names), JobFile.job_id != claim.job_id)
+    has_published = (JobFile.job_id > claim.job_id) & (JobFile.state == FileState.PUBLISHED)
+    later = _jobs_by_lock_name(session, *named, has_published)
+    busy = _jobs_by_lock_name(session, *named, JobFile.locked)
+    own = _own_numbers(session, claim, names)
+    refused = dict[int, PathBusy | MoveFailure]()
+    for lock in locks:
+        name, host = lock.lock_name, claim.destination.host
+        if name in later:
+            refused[lock.number] = Superseded(f"{host}: job {later[name]}")
+        elif name in busy:
+            refused[lock.number] = PathBusy(f"Waits for job {busy[name]}, which writes to the same path.")
+        elif any(_goes_first(other, lock.number) for other in own[name]):
+            refused[lock.number] = NameConflict(str(Endpoint(host, name)))
+    return refused
+
+
+def _jobs_by_lock_name(session: Session, *which: Any) -> dict[str, int]:
+    rows = session.execute(select(JobFile.lock_name, JobFile.job_id).where(*which))
+    return {str(name): job_id for name, job_id in rows}
+
+
+def _own_numbers(session: Session, claim: Claim, names: Collection[str]) -> dict[str, list[tuple[int, bool]]]:
+    """By lock name the files of the job that go there: number, and whether it has arrived."""
+    mine = (JobFile.job_id == claim.job_id, JobFile.lock_name.in_(names), JobFile.state != FileState.FAILED)
+    found: dict[str, list[tuple[int, bool]]] = {name: [] for name in names}
+    for name, number, state in session.execute(select(JobFile.lock_name, JobFile.number, JobFile.state).where(*mine)):
+        found[str(name)].append((number, state in ARRIVED))
+    return found
+
+
+def _goes_first(other: tuple[int, bool], number: int) -> bool:
+    other_number, has_arrived = other
+    return other_number != number and (has_arrived or other_number < number)
+
+
+def _lock_alone(session: Session, claim: Claim, number: int) -> bool:
+    try:
+        with session.begin_nested():
+            _set(session, claim, [{"number": number, "locked": True}])
+    except IntegrityError:
+        return False
+    return True
+
+
+def _put_off(session: Session, claim: Claim, numbers: Collection[int]) -> bool:
+    """The paths are free for others, unless nobody knows whether the file has come there."""
+    is_ours = is_mine(session, claim)
+    if is_ours:
+        unknown = case((JobFile.state == FileState.VERIFIED, JobFile.locked), else_=False)
+        files = (JobFile.job_id == claim.job_id, JobFile.number.in_(numbers))
+        session.execute(update(JobFile).where(*files).values(locked=unknown, attempt=claim.attempt))
+    return is_ours
+
+
+def _mark_tree(session: Session, claim: Claim, state: FileState, phase: Phase, lease_ms: int) -> bool:
+    is_ours = record_phase(session, claim, phase, lease_ms)
+    if is_ours:
+        session.execute(update(JobFile).where(*top_directory(claim)).values(state=state))
+    return is_ours
+
+
+def _append(session: Session, claim: Claim, kind: EventKind, **about: Any) -> None:
+    """Adds an event about files to a job's log that is not full of them."""
+    if events.append(session, kind, (*mine(claim), Job.events < MOST_EVENTS), **about):
+        session.execute(update(Job).where(Job.id == claim.job_id).values(events=Job.events + 1))
+
+
+def _correct_sizes(session: Session, claim: Claim, sizes: Mapping[int, int | None]) -> None:
+    """Corrects what was planned; what all files have together follows from it."""
+    files = (JobFile.job_id == claim.job_id, JobFile.number.in_(sizes))
+    planned = dict(session.execute(select(JobFile.number, JobFile.size_bytes).where(*files)).all())
+    other = {number: sizes[number] for number, size in planned.items() if size != sizes[number]}
+    if other:
+        _set(session, claim, [{"number": number, "size_bytes": size} for number, size in other.items()])
+        session.execute(update(Job).where(Job.id == claim.job_id).values(bytes_total=bytes_total(claim)))
+
+
+def _set(session: Session, claim: Claim, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Sets columns of files, each given with its number; all in one statement."""
+    if rows:
+        session.execute(update(JobFile), [{"job_id": claim.job_id, **row} for row in rows])

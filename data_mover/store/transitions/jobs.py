@@ -1,0 +1,147 @@
+"""What becomes of a job: from its submission over its attempts to its end."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.orm import Session
+
+from data_mover.domain.errors import DataMoverError, MoveFailure
+from data_mover.domain.states import EventKind, Phase, Status
+from data_mover.store import claims, host_health
+from data_mover.store.claims import Claim
+from data_mover.store.database import insert_if_absent, now_ms
+from data_mover.store.figures import bytes_reserved_on
+from data_mover.store.models import Event, Job, JobFile, TemporaryFile
+from data_mover.store.transitions.change import change, now_but_not_before
+from data_mover.store.transitions.ends import end_all, end_files, has_arrived, marked_files, unlock_paths
+
+
+def submit(session: Session, values: dict[str, Any]) -> int | None:
+    """Inserts a PENDING job and its first event. Returns its id, or None if the caller has used the key before."""
+    state = {"status": Status.PENDING, "phase": Phase.QUEUED, "events": 1}
+    job_id = insert_if_absent(session, Job, {**values, **state})
+    if job_id is not None:
+        now = values["submitted_ms"]
+        first = {"event": EventKind.SUBMITTED, "to_status": Status.PENDING, "to_phase": Phase.QUEUED, "attempt": 0}
+        session.execute(insert(Event).values(job_id=job_id, number=1, at_ms=now, **first))
+    return job_id
+
+
+def begin(session: Session, job_ids: Sequence[int], worker: str, lease_ms: int) -> list[int]:
+    """IN_PROGRESS, in the next attempt, which the worker makes. Returns the ids of the jobs that were still PENDING."""
+    return change(
+        session,
+        EventKind.CLAIMED,
+        (Job.id.in_(job_ids), Job.status == Status.PENDING),
+        status=Status.IN_PROGRESS,
+        phase=Phase.RESOLVING,
+        attempt=Job.attempt + 1,
+        worker=worker,
+        lease_ms=lease_ms,
+        lease_until_ms=now_ms() + lease_ms,
+        started_ms=func.coalesce(Job.started_ms, now_but_not_before(Job.submitted_ms)),
+    )
+
+
+def record_phase(session: Session, claim: Claim, phase: Phase, lease_ms: int) -> bool:
+    """Records the phase and extends the lease. False if the job is no longer this attempt's."""
+    until_ms = now_ms() + lease_ms
+    guard = (*claims.wanted(claim), Job.phase != phase)
+    if change(session, EventKind.PHASE, guard, phase=phase, lease_until_ms=until_ms):
+        return True
+    return claims.renew(session, claim, lease_ms)
+
+
+def reserve(session: Session, claim: Claim, lease_ms: int) -> int:
+    """Has the job bring what it has to its host, and returns what other running jobs have still to bring there, in
+    bytes. Of two that begin at once, the second one counts the first.
+
+    The phase stays what it is where the job is no longer this attempt's.
+    """
+    host_health.lock(session, [claim.destination.host])
+    record_phase(session, claim, Phase.TRANSFERRING, lease_ms)
+    return bytes_reserved_on(session, claim.destination.host, Job.id != claim.job_id)
+
+
+def complete(session: Session, claim: Claim) -> bool:
+    """COMPLETED, all files in their places. False if the job is no longer this attempt's."""
+    return _end(session, EventKind.COMPLETED, claim, Status.COMPLETED, code=None, reason=None)
+
+
+def fail(session: Session, claim: Claim, code: str, reason: str) -> bool:
+    """FAILED, for good, and so are the files that have not arrived. False if the job is no longer this attempt's.
+
+    The reason of a job of many files says how many of them have not arrived.
+    """
+    job = session.get_one(Job, claim.job_id, populate_existing=True)
+    missing = job.files_total if job.selection["atomic"] else job.files_total - job.files_done
+    if missing and job.files_total > 1:
+        reason = f"{missing} of {job.files_total} files have not arrived. {reason}"
+    return _end(session, EventKind.FAILED, claim, Status.FAILED, code=code, reason=reason)
+
+
+def put_back(session: Session, claim: Claim, failure: MoveFailure, wait_ms: int) -> bool:
+    """PENDING again after a failure, for another attempt after the wait. False if the job is no longer this
+    attempt's."""
+    values = {"phase": Phase.WAITING_RETRY, "failures": Job.failures + 1}
+    return _release(session, EventKind.ATTEMPT_FAILED, claim, failure, wait_ms, **values)
+
+
+def hand_back(session: Session, claim: Claim, cause: DataMoverError, wait_ms: int = 0) -> bool:
+    """PENDING again through no fault of the job: it spends no attempt. False if the job is no longer this attempt's."""
+    phase = Phase.WAITING_RETRY if wait_ms else Phase.QUEUED
+    return _release(session, EventKind.ATTEMPT_POSTPONED, claim, cause, wait_ms, phase=phase)
+
+
+def cancel(session: Session, job_id: int) -> None:
+    """CANCELLED where the job waits; where a worker runs it, that one learns of it with its next heartbeat.
+
+    A job that has ended, or is about to publish all it has, or has done so, or of which nobody knows whether it did,
+    stays what it is. Its row is locked first: a claim comes before, or waits and finds the job CANCELLED.
+    """
+    session.execute(select(Job.id).where(Job.id == job_id).with_for_update())
+    unmarked = ~marked_files().where(JobFile.job_id == job_id).exists()
+    #: one of many files is no reason to run the others
+    in_part = Job.files_total > 1
+    running = (Job.id == job_id, Job.status == Status.IN_PROGRESS, unmarked | in_part)
+    cancellable = Job.phase.not_in((Phase.PUBLISHING, Phase.CANCELLING))
+    change(session, EventKind.CANCEL_REQUESTED, (*running, cancellable), phase=Phase.CANCELLING)
+    waiting = (Job.id == job_id, Job.status == Status.PENDING, unmarked, ~has_arrived())
+    end_all(session, EventKind.CANCELLED, waiting, Status.CANCELLED)
+
+
+def end_cancelled(session: Session, claim: Claim) -> bool:
+    """CANCELLED, once the attempt has stopped. False if the job is no longer this attempt's, or is still wanted."""
+    guard = (*claims.mine(claim), Job.phase == Phase.CANCELLING)
+    ended = end_all(session, EventKind.CANCELLED, guard, Status.CANCELLED)
+    if ended:
+        _clear_at_once(session, claim)
+    return bool(ended)
+
+
+def _end(session: Session, kind: EventKind, claim: Claim, status: Status, **cause: Any) -> bool:
+    ended = {"phase": None, "lease_until_ms": None, "worker": None, "ended_ms": now_but_not_before(Job.started_ms)}
+    mine = bool(change(session, kind, claims.wanted(claim), status=status, **ended, **cause))
+    if mine:
+        end_files(session, [claim.job_id], status, cause)
+        _clear_at_once(session, claim)
+    return mine
+
+
+def _clear_at_once(session: Session, claim: Claim) -> None:
+    """The attempt has ended the job and stopped: nobody writes what it could not clear."""
+    session.execute(update(TemporaryFile).where(TemporaryFile.job_id == claim.job_id).values(not_before_ms=now_ms()))
+
+
+def _release(
+    session: Session, kind: EventKind, claim: Claim, cause: DataMoverError, wait_ms: int, **values: Any
+) -> bool:
+    waiting = {"lease_until_ms": None, "worker": None, "bytes_per_second": None}
+    code = cause.code if isinstance(cause, MoveFailure) else None
+    reported = {"code": code, "reason": str(cause) or None, "not_before_ms": now_ms() + wait_ms}
+    guard = claims.wanted(claim)
+    mine = bool(change(session, kind, guard, status=Status.PENDING, **waiting, **reported, **values))
+    if mine:
+        unlock_paths(session, [claim.job_id])
+    return mine

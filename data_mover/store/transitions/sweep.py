@@ -1,0 +1,88 @@
+"""What becomes of jobs that nobody works on as they should: lost leases and passed deadlines."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from data_mover.domain.errors import DeadlinePassed, HostUnreachable, MoveFailure, Poison, UnknownOutcome
+from data_mover.domain.states import EventKind, FileKind, Phase, Status
+from data_mover.store import host_health
+from data_mover.store.claims import SUSPECT_LOSSES
+from data_mover.store.database import now_ms
+from data_mover.store.models import Job, JobFile, Lane
+from data_mover.store.transitions.change import change
+from data_mover.store.transitions.ends import end_all, has_arrived, marked_files, unlock_paths
+
+
+class Lost(NamedTuple):
+    """A job whose attempt gave no sign of life in time, and what has become of it."""
+
+    job_id: int
+    status: Status
+
+
+def take_back_lost(session: Session, limit: int) -> list[Lost]:
+    """Makes jobs PENDING whose attempt has not renewed its lease in time, `limit` at most.
+
+    One that the caller no longer wants is CANCELLED, and one that was lost while it ran alone has FAILED. The length of
+    a lease is the row's: one that ends later than it can have been given counts as run out, for clocks jump.
+    """
+    now = session.scalars(select(now_ms())).one()
+    run_out = or_(Job.lease_until_ms <= now, Job.lease_until_ms > now + 2 * Job.lease_ms)
+    lost = select(Job.id, Job.phase, Job.losses).where(Job.status == Status.IN_PROGRESS, run_out)
+    rows = session.execute(lost.limit(limit).with_for_update(skip_locked=True, of=Job)).all()
+    cancelled = [row.id for row in rows if row.phase == Phase.CANCELLING]
+    poison = [row.id for row in rows if row.losses >= SUSPECT_LOSSES and row.id not in cancelled]
+    again = [row.id for row in rows if row.id not in cancelled and row.id not in poison]
+    if cancelled:
+        end_all(session, EventKind.CANCELLED, (Job.id.in_(cancelled),), Status.CANCELLED)
+    if again:
+        _take_back(session, again)
+    outcomes = dict.fromkeys(cancelled, Status.CANCELLED) | _fail_all(session, poison, Poison())
+    return [Lost(row.id, outcomes.get(row.id, Status.PENDING)) for row in rows]
+
+
+def end_overdue(session: Session, limit: int) -> list[int]:
+    """Fails jobs whose deadline has passed, `limit` at most; the ids of the jobs.
+
+    One that is about to publish or to stop is left to its attempt. One that waited for a host that cannot be reached
+    fails for that reason.
+    """
+    left_alone = (Phase.PUBLISHING, Phase.CANCELLING)
+    live = or_(Job.status == Status.PENDING, (Job.status == Status.IN_PROGRESS) & Job.phase.not_in(left_alone))
+    overdue = select(Job.id, Job.status, Job.reason, Lane.hosts).join(Lane, Lane.id == Job.lane_id)
+    now = session.scalars(select(now_ms())).one()
+    overdue = overdue.where(Job.deadline_ms < now, live).limit(limit)
+    rows = session.execute(overdue.with_for_update(skip_locked=True, of=Job)).all()
+    unreachable = {name for name, block in host_health.blocks(session).items() if block.code == HostUnreachable.code}
+    for row in rows:
+        waits_for = unreachable & set(row.hosts.split()) if row.status == Status.PENDING else ()
+        failure = HostUnreachable(f"{min(waits_for)}, until the deadline") if waits_for else DeadlinePassed(row.reason)
+        _fail_all(session, [row.id], failure)
+    return [row.id for row in rows]
+
+
+def _fail_all(session: Session, ids: Sequence[int], failure: MoveFailure) -> dict[int, Status]:
+    """Fails locked jobs that are no longer worked on, and returns how each has ended. One of which everything has
+    arrived is COMPLETED. Where an attempt was lost that was about to publish a job's only file, or all files at once,
+    nobody can say whether it did."""
+    if not ids:
+        return {}
+    here = Job.id.in_(ids)
+    arrived = end_all(session, EventKind.COMPLETED, (here, has_arrived()), Status.COMPLETED, code=None, reason=None)
+    all_of_it = or_(Job.files_total == 1, JobFile.kind == FileKind.DIRECTORY)
+    marked = set(session.scalars(marked_files().join(Job).where(here, Job.id.not_in(arrived), all_of_it)))
+    for jobs, cause in (marked, UnknownOutcome()), (set(ids) - marked - set(arrived), failure):
+        if jobs:
+            reported = {"code": cause.code, "reason": cause.reason}
+            end_all(session, EventKind.FAILED, (Job.id.in_(jobs),), Status.FAILED, **reported)
+    return {id_: Status.COMPLETED if id_ in arrived else Status.FAILED for id_ in ids}
+
+
+def _take_back(session: Session, ids: Sequence[int]) -> None:
+    values = {"status": Status.PENDING, "phase": Phase.QUEUED, "lease_until_ms": None, "worker": None}
+    changes = {**values, "not_before_ms": now_ms(), "bytes_per_second": None, "losses": Job.losses + 1}
+    change(session, EventKind.LEASE_LOST, (Job.id.in_(ids),), **changes)
+    unlock_paths(session, ids)
