@@ -6,7 +6,7 @@ import threading
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import ServiceUnavailable
 from data_mover.doorbell import Doorbell
-from data_mover.store import host_health, plan_requests, queue, temporary_files, transitions
+from data_mover.store import host_health, plan_requests, queue, temporary_files, transitions, workers
 from data_mover.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -33,14 +33,15 @@ class Sweeper:
             stop.wait(self._settings.sweep_seconds)
 
     def sweep(self) -> None:
-        """Takes back jobs whose lease has run out, ends those past their deadline, forgets questions that nobody asks
-        any more, rings if there is work. Raises ServiceUnavailable where the database does not answer."""
+        """Takes back jobs whose lease has run out, ends those past their deadline, forgets plan requests that nobody
+        repeats, rings if there is work. Raises ServiceUnavailable where the database does not answer."""
         while self._take_back_lost() == AT_A_TIME:
             pass
         while self._end_overdue() == AT_A_TIME:
             pass
         with self._database.writing() as session:
             plan_requests.forget_abandoned(session)
+            workers.forget_dead(session)
         if self._is_work():
             self._doorbell.notify_workers()
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from data_mover.domain.errors import UnknownOutcome
 from data_mover.domain.states import ARRIVED, SETTLED, EventKind, FileKind, FileState, Status
 from data_mover.store.models import Job, JobFile
-from data_mover.store.transitions.change import change, now_but_not_before
+from data_mover.store.transitions.change import UNATTENDED, change, now_but_not_before
 
 
 def marked_files() -> Select[int]:
@@ -27,7 +27,7 @@ def end_all(
     session: Session, kind: EventKind, guard: Sequence[ColumnElement[bool]], status: Status, **cause: Any
 ) -> list[int]:
     """Ends the jobs that meet the guard, and on which nobody works any more. Returns their ids."""
-    ended = {"phase": None, "lease_until_ms": None, "worker": None, "bytes_per_second": None, **cause}
+    ended = {"phase": None, **UNATTENDED, "bytes_per_second": None, **cause}
     ended["ended_ms"] = now_but_not_before(func.coalesce(Job.started_ms, Job.submitted_ms))
     ids = change(session, kind, guard, status=status, **ended)
     if ids:
