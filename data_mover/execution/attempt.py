@@ -104,6 +104,7 @@ class Attempt:
 
     def _over(self, code: str, reason: str) -> None:
         event = "job-failed" if self._record.finish(transitions.fail, code, reason) else "attempt-fenced"
+        self._record.settle()
         log.warning("%s %s code=%s %s", event, self._claim, code, reason)
 
     def _handed_back(self, cause: DataMoverError, wait_ms: int) -> None:
@@ -112,6 +113,7 @@ class Attempt:
 
     def _cancelled(self) -> None:
         ended = self._record.finish(transitions.end_cancelled)
+        self._record.settle()
         log.info("%s %s", "job-cancelled" if ended else "attempt-fenced", self._claim)
 
     def _wait_ms(self, session: Session, failure: MoveFailure) -> int | None:

@@ -128,7 +128,8 @@ class Moves:
         with self._database.writing() as session:
             transitions.cancel(session, job_id)
         report = self.check(caller, job_id)
-        if report.status not in (Status.CANCELLED, Status.FAILED) and report.phase is not Phase.CANCELLING:
+        is_over = report.status in (Status.CANCELLED, Status.FAILED)
+        if not is_over and report.phase not in (Phase.CANCELLING, Phase.ENDING):
             done = "is complete" if report.status is Status.COMPLETED else "is giving the file its final name"
             raise Refusal(f"Too late to cancel: the job {done}", code="too-late", field="id")
         return report

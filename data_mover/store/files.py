@@ -13,6 +13,8 @@ from data_mover.store.temporary_files import top_directory
 
 #: how many files are read from the record at a time
 PAGE = 200
+#: files that have left their first state, and not failed
+BEGUN = JobFile.state.not_in((FileState.FAILED, FileState.PENDING)) | JobFile.locked
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,12 @@ def directories(session: Session, claim: Claim, before: int | None) -> list[Reco
 def is_folder(session: Session, claim: Claim) -> bool:
     """Whether there is a directory that all files of the job go into."""
     return session.scalars(select(JobFile.number).where(*top_directory(claim))).one_or_none() is not None
+
+
+def is_begun(session: Session, claim: Claim) -> bool:
+    """Whether a file of the job has left its first state, and not failed."""
+    begun = select(JobFile.number).where(JobFile.job_id == claim.job_id, BEGUN).limit(1)
+    return session.scalars(begun).one_or_none() is not None
 
 
 def is_tree_marked(session: Session, claim: Claim) -> bool:

@@ -43,15 +43,22 @@ class Lane(Base):
         return frozenset(self.hosts.split())
 
 
+#: jobs whose files are being settled: word for word what an index is about, so that the query can use it
+ENDING = text("ending IS NOT NULL")
+
+
 class Job(Base):
     """One move: what was asked, and how it stands. Status and phase change in `transitions` only."""
 
     __tablename__ = "jobs"
     __table_args__ = (
         UniqueConstraint("caller", "key"),
-        Index("ix_jobs_lane", "lane_id", "status", "priority", "id"),
+        Index("ix_jobs_lane", "lane_id", "phase", "priority", "id"),
         Index("ix_jobs_status", "status", "not_before_ms"),
         Index("ix_jobs_deadline", "status", "deadline_ms"),
+        Index("ix_jobs_caller", "caller", "id"),
+        Index("ix_jobs_due", "lane_id", "phase", "priority", "not_before_ms"),
+        Index("ix_jobs_ending", "ending", sqlite_where=ENDING, postgresql_where=ENDING),
         CheckConstraint("status IN ('PENDING', 'IN_PROGRESS', 'COMPLETED', 'FAILED', 'CANCELLED')", name="status"),
         CheckConstraint("(status = 'IN_PROGRESS') = (lease_until_ms IS NOT NULL)", name="lease"),
         CheckConstraint("(status IN ('PENDING', 'IN_PROGRESS')) = (ended_ms IS NULL)", name="ended"),
@@ -118,6 +125,8 @@ class Job(Base):
     lease_ms: Mapped[int] = mapped_column(BigInteger, default=30_000, server_default="30000")
     worker: Mapped[str | None] = mapped_column(Text)
 
+    #: the status it will have once its files are settled, if that takes more than one transaction; nobody works on it
+    ending: Mapped[str | None] = mapped_column(Text)
     #: how many rows of `events` there are about it
     events: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
 
@@ -230,7 +239,7 @@ class TemporaryFile(Base):
     """What may lie on a host and must not stay: recorded before it is there, forgotten once it is gone."""
 
     __tablename__ = "temporary_files"
-    __table_args__ = (Index("ix_temporary_files_not_before", "not_before_ms"),)
+    __table_args__ = (Index("ix_temporary_files_not_before", "not_before_ms"), Index("ix_temporary_files_path", "path"))
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), index=True)

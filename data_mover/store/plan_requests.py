@@ -16,7 +16,7 @@ from data_mover.domain.errors import failure_of
 from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.states import Phase
 from data_mover.store import host_health
-from data_mover.store.database import insert_if_absent, now_ms
+from data_mover.store.database import insert_or_update, now_ms
 from data_mover.store.models import PlanRequest
 
 #: so long a question is worked on after its caller has asked last
@@ -91,9 +91,7 @@ def ask(session: Session, caller: str, wanted: MoveSpec) -> int:
     struct = wanted.as_struct()
     digest = hashlib.sha256(json.dumps(struct, sort_keys=True).encode()).hexdigest()
     row = {"caller": caller, "digest": digest, "spec": struct, "asked_ms": now_ms(), "claims": 0, "answered": False}
-    insert_if_absent(session, PlanRequest, row)
-    same = (PlanRequest.caller == caller, PlanRequest.digest == digest)
-    return session.scalars(update(PlanRequest).where(*same).values(asked_ms=now_ms()).returning(PlanRequest.id)).one()
+    return insert_or_update(session, PlanRequest, row, ["caller", "digest"], {"asked_ms": now_ms()})
 
 
 def told(session: Session, question: int) -> PlanReport | None:
