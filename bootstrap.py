@@ -3,7 +3,10 @@
 
 python3 bootstrap.py                  makes ./bin/buildout; run it next, it fills bin/
 python3 bootstrap.py demo [--once]    starts everything that belongs to Data Mover and moves a file before your eyes
-python3 bootstrap.py test [ARGS]      runs every check; ARGS are for pytest
+python3 bootstrap.py test [ARGS]      runs every check; ARGS, which begin with a dash, are for pytest
+python3 bootstrap.py test lint        runs all checks but the tests
+python3 bootstrap.py test unit        runs the tests that need no server, in seconds
+python3 bootstrap.py test PATH        runs the tests of a file or folder, and nothing else
 
 Everything is installed beside this file, in virtual environments, at the versions that versions.cfg pins.
 """
@@ -66,16 +69,27 @@ def run_demo(arguments: "list[str]") -> int:
     os.execv(script, [script, "demo", *arguments])  # never returns
 
 
-def run_checks(pytest_arguments: "list[str]") -> int:
-    """Runs every check, whatever the others say, and sums up."""
+def run_checks(arguments: "list[str]") -> int:
+    """Runs the chosen checks, whatever the others say, and sums up."""
     environment = environment_for("test")
     os.chdir(PROJECT)
     verdicts = {}
-    for name, (script, *arguments) in CHECKS.items():
-        extra = pytest_arguments if name == "pytest" else []
-        verdicts[name] = run_check(name, [environment.script(script), *arguments, *extra])
+    for name, (script, *rest) in chosen_checks(arguments).items():
+        verdicts[name] = run_check(name, [environment.script(script), *rest])
     print("\n" + "\n".join(f"{name:14}{verdict}" for name, verdict in verdicts.items()))
     return 0 if all(verdict.startswith("passed") for verdict in verdicts.values()) else 1
+
+
+def chosen_checks(arguments: "list[str]") -> "dict[str, list[str]]":
+    """The checks that the arguments of `test` ask for, each a script of the environment with its arguments."""
+    first = arguments[0] if arguments else "-"
+    if first == "lint":
+        return {name: command for name, command in CHECKS.items() if name != "pytest"}
+    if first == "unit":
+        return {"pytest": ["pytest", "tests/unit", *arguments[1:]]}
+    if not first.startswith("-"):
+        return {"pytest": ["pytest", *arguments]}
+    return {**CHECKS, "pytest": ["pytest", *arguments]}
 
 
 def run_check(name: str, command: "list[str]") -> str:

@@ -1,70 +1,49 @@
-"""The protocols that hosts speak: their names, what the registry may say of them, and their backends.
+"""The protocols that hosts speak, a folder and a line each.
 
-A backend is imported when the first host that needs it is opened, so that the web process never loads one.
+A folder holds all that belongs to its protocol: what the registry may say of a host (`options`), the connection
+(`backend`) and what else can be wrong with such a host (`check`).
 """
 
-import importlib
-from importlib.util import find_spec
-from typing import NamedTuple
-
+from data_mover.backends import http, local, s3, scp, sftp, webdav
 from data_mover.backends.api import Files, Source
-from data_mover.backends.http.options import HttpOptions
-from data_mover.backends.local.options import LocalOptions
+from data_mover.backends.check import HostCheck
 from data_mover.backends.options import HostOptions
-from data_mover.backends.s3.options import S3Options
-from data_mover.backends.ssh.options import SshOptions
-from data_mover.backends.webdav.options import WebdavOptions
+from data_mover.backends.protocol import Protocol
 from data_mover.domain.errors import NotAllowed
 
-
-class Protocol(NamedTuple):
-    options: type[HostOptions]
-    #: module and class of the `Source` it opens with `connect(host, options)`
-    backend: tuple[str, str]
-    #: the library that it needs, and the extra of this package that brings it
-    needs: tuple[str, str] | None = None
-
-    def problem(self) -> str | None:
-        """A sentence if what it needs is not installed, else None."""
-        if self.needs is None or find_spec(self.needs[0]) is not None:
-            return None
-        library, extra = self.needs
-        return f"needs {library}; run: pip install 'data_mover[{extra}]', or where buildout installs: ./bin/buildout"
-
-
 PROTOCOLS: dict[str, Protocol] = {
-    "sftp": Protocol(SshOptions, ("data_mover.backends.sftp.backend", "SftpFiles")),
-    "scp": Protocol(SshOptions, ("data_mover.backends.scp.backend", "ScpFiles")),
-    "local": Protocol(LocalOptions, ("data_mover.backends.local.backend", "LocalFiles")),
-    "http": Protocol(HttpOptions, ("data_mover.backends.http.backend", "HttpSource")),
-    "https": Protocol(HttpOptions, ("data_mover.backends.http.backend", "HttpSource")),
-    "s3": Protocol(S3Options, ("data_mover.backends.s3.backend", "S3Files"), needs=("botocore", "s3")),
-    "webdav": Protocol(WebdavOptions, ("data_mover.backends.webdav.backend", "WebdavFiles")),
+    "sftp": sftp.PROTOCOL,
+    "scp": scp.PROTOCOL,
+    "local": local.PROTOCOL,
+    "http": http.PROTOCOL,
+    "https": http.PROTOCOL,
+    "s3": s3.PROTOCOL,
+    "webdav": webdav.PROTOCOL,
 }
 
 
 def connect(host: str, options: HostOptions) -> Source:
-    """A connection to the registered host. HostUnreachable, HostKeyMismatch, CertificateRefused or LoginRefused if
-    there can be none.
+    """A connection to the registered host. Raises HostUnreachable, HostKeyMismatch, CertificateRefused or LoginRefused
+    if there can be none.
     """
-    return _backend(PROTOCOLS[options.protocol]).connect(host, options)
+    return PROTOCOLS[options.protocol].load_backend().connect(host, options)
+
+
+def check_of(protocol: object) -> type[HostCheck]:
+    """The check of a protocol as the registry names it, right or wrong."""
+    known = PROTOCOLS.get(protocol) if isinstance(protocol, str) else None
+    return known.load_check() if known and known.problem() is None else HostCheck
 
 
 def load_backends() -> None:
     """Imports every backend that can be, so that processes forked afterwards need not."""
     for protocol in PROTOCOLS.values():
         if protocol.problem() is None:
-            _backend(protocol)
+            protocol.load_backend()
 
 
 def writable(source: Source) -> Files:
-    """The connection, to a host where files can be written too. NotAllowed if they cannot."""
+    """The connection, to a host where files can be written too. Raises NotAllowed if they cannot."""
     if not isinstance(source, Files):
         raise NotAllowed(f"{source.host} is only a source")
     return source
-
-
-def _backend(protocol: Protocol) -> type[Source]:
-    module, name = protocol.backend
-    backend: type[Source] = getattr(importlib.import_module(module), name)
-    return backend

@@ -14,10 +14,10 @@ from sqlalchemy.exc import DBAPIError
 
 from data_mover.backends.options import HostOptions
 from data_mover.backends.ssh.options import SshOptions
-from data_mover.checks.findings import Finding, Lacking, find
 from data_mover.config.registry import Registry, load_registry
 from data_mover.config.settings import Settings, read_ini
 from data_mover.domain.errors import ConfigurationError, Refusal
+from data_mover.domain.findings import Finding, Lacking, find
 from data_mover.domain.locations import Endpoint
 from data_mover.doorbell import redis_connection
 from data_mover.store import migrations

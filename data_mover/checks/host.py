@@ -1,50 +1,27 @@
-"""Whether a registered host will serve: every step of a move is tried on it, and what does not hold is told.
+"""Whether a registered host will serve: every step of a move is tried on it, and each that fails says what to do.
 
-Nothing that is secret is sent to a host whose key is not the pinned one, and what is written is removed again.
+What is written is removed again.
 """
 
 import hashlib
 import secrets
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from getpass import getuser
 
-from pydantic import ValidationError
-
-from data_mover.backends import connect, writable
+from data_mover.backends import check_of, connect, writable
 from data_mover.backends.api import Files, NewFile, Source
-from data_mover.backends.http.options import HttpOptions
+from data_mover.backends.check import HostCheck
 from data_mover.backends.options import HostOptions
-from data_mover.backends.s3.options import S3Options
-from data_mover.backends.ssh.connection import SshConnection, shown_key
-from data_mover.backends.ssh.host_keys import PinnedKeys, algorithms, public_line
-from data_mover.backends.ssh.options import HOST_KEY_TYPES, SshAddress, SshOptions
-from data_mover.backends.webdav.options import WebdavOptions
-from data_mover.checks.findings import Finding, Lacking, Step, advised, find, in_turn
 from data_mover.config.registry import HostEntry
-from data_mover.domain.errors import (
-    CannotReplace,
-    CertificateRefused,
-    HostKeyMismatch,
-    HostUnreachable,
-    HttpLoginRefused,
-    LoginRefused,
-    MoveFailure,
-    PermissionRefused,
-)
+from data_mover.domain.errors import CannotReplace, MoveFailure, PermissionRefused
+from data_mover.domain.findings import Finding, Lacking, Step, advised, find, in_turn
 from data_mover.domain.states import FileKind
 from data_mover.transfer.names import temporary_path
 from data_mover.transfer.verify import REMOTE_DIGEST_BYTES
 
 PROBE_BYTES = 4096
-
-_COMPARE = """\
-No login was sent. Have the host's owner confirm the fingerprint; only then write
-into [hosts.{host}], in the place of any other host_key or known_hosts:
-host_key = "{line}"
-"""
 
 
 def headline(entry: HostEntry) -> str:
@@ -58,192 +35,37 @@ def check_host(entry: HostEntry) -> Iterator[Finding]:
     """The findings in their order, up to the step without which the others cannot be tried."""
     for problem in entry.problems:
         yield Finding("registry", False, str(problem))
-    address = _ssh_address(entry)
-    if address is not None:
-        steps = ("address", partial(_reach, address)), ("host key", partial(_recognise, entry, address))
-        if not (yield from in_turn(*steps)):
-            return
-    if isinstance(entry.options, HttpOptions):
-        yield from _check_web(entry.name, entry.options)
-    elif entry.options is not None:
-        yield from _check_files(entry.name, entry.options)
-
-
-def _ssh_address(entry: HostEntry) -> SshAddress | None:
-    """Where to knock, even if the rest of the entry has mistakes; None for a host without an address."""
-    if entry.options is not None:
-        return entry.options if isinstance(entry.options, SshOptions) else None
-    try:
-        return SshAddress.model_validate(entry.table)
-    except ValidationError:
-        return None
-
-
-def _reach(address: SshAddress) -> str:
-    name, port = address.address, address.port
-    try:
-        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise Lacking(f"{name} has no IP address. Mend `address`, or the name server of this machine.") from error
-    numbers = " and ".join(dict.fromkeys(str(each[4][0]) for each in found))
-    try:
-        socket.create_connection((name, port), timeout=address.connect_timeout_seconds).close()
-    except OSError as error:
-        why = f"no answer within {address.connect_timeout_seconds:g} s"
-        why = why if isinstance(error, TimeoutError) else error.strerror or str(error)
-        raise Lacking(
-            f"{name} is {numbers}, port {port}: {why}.\n"
-            "See that the host is up, that `address` and `port` are right, and that no firewall is in the way."
-        ) from error
-    return f"{name} is {numbers}, and port {port} answers"
-
-
-def _recognise(entry: HostEntry, address: SshAddress) -> str:
-    pinned = _pinned(entry)
-    try:
-        key = shown_key(entry.name, address, pinned.algorithms if pinned else algorithms(HOST_KEY_TYPES))
-    except HostKeyMismatch:
-        key = shown_key(entry.name, address, algorithms(HOST_KEY_TYPES))
-    shown = f"{key.get_name()} {key.fingerprint}"
-    if pinned and key in pinned:
-        return f"{shown}, as pinned"
-    difference = "not the key that is pinned" if pinned else "and no key is pinned that it could be compared with"
-    raise Lacking(
-        f"The host shows {shown}, {difference}.\n{_COMPARE.format(host=entry.name, line=public_line(key)).rstrip()}"
-    )
-
-
-def _pinned(entry: HostEntry) -> PinnedKeys | None:
-    """None where no key can be used yet: the entry has mistakes, or the host is not in its known_hosts file."""
-    if not isinstance(entry.options, SshOptions):
-        return None
-    try:
-        return PinnedKeys.of(entry.name, entry.options)
-    except HostKeyMismatch:
-        return None
-
-
-def _check_web(host: str, options: HttpOptions) -> Iterator[Finding]:
-    steps: list[Step] = [("connection", partial(_meet, host, options))]
-    if any(options.secrets()):
-        steps.append(("login", partial(_show_login, host, options)))
-    yield from in_turn(*steps, ("source", partial(_look_up_on_the_web, host, options)))
-
-
-def _meet(host: str, options: HttpOptions) -> str:
-    is_proven = options.protocol == "https"
-    answers = f"{options.origin} answers"
-    if is_proven:
-        answers += f", with a certificate that {options.ca_file or 'this machine'} trusts"
-    with (
-        advised(MoveFailure, f"See that {answers}" + (", or mend `ca_file`." if is_proven else ".")),
-        advised(LoginRefused, f"See that the user {getuser()} can read what the registry names for the login."),
-    ):
-        connect(host, options).close()
-    return answers
-
-
-def _show_login(host: str, options: HttpOptions) -> str:
-    """An answer that is no file says nothing against a login; 403 need not, where directories are shown to nobody."""
-    keys = ", ".join(f"`{key}`" for key, _ in options.secrets())
-    with advised(HttpLoginRefused, f"See that {keys} of the registry is what the server wants."):
-        try:
-            with connect(host, options) as source:
-                source.stat("/")
-        except MoveFailure as failure:
-            if failure.retryable or isinstance(failure, HttpLoginRefused):
-                raise
-            if failure.code == "http-403":
-                return "403 at the root: the server lists no directories, or does not let this login in"
-    return f"with {keys}, which is not refused at the root"
-
-
-def _look_up_on_the_web(host: str, options: HttpOptions) -> str:
-    with connect(host, options) as source:
-        return _look_up(source)
-
-
-def _check_files(host: str, options: HostOptions) -> Iterator[Finding]:
-    login = _login(host, options)
-    if login is not None and not (yield from in_turn(("login", login))):
+    check = check_of(entry.table.get("protocol"))(entry.name, entry.table, entry.options)
+    if not (yield from in_turn(*check.reach())) or entry.options is None:
         return
+    if (yield from in_turn(*check.log_in())):
+        yield from _check_files(check, entry.options)
+
+
+def _check_files(check: HostCheck, options: HostOptions) -> Iterator[Finding]:
     try:
-        connected = writable(connect(host, options))
+        connected = connect(check.host, options)
     except MoveFailure as failure:
-        yield Finding("root", False, f"{failure.reason}.\n{_root_advice(options)}")
+        yield Finding("root", False, f"{failure.reason}.\n{check.root_advice()}")
         return
     with connected:
-        if not (yield from in_turn(("root", partial(_find_root, connected)))):
+        if connected.has_directories and not (yield from in_turn(("root", partial(_find_root, connected, check)))):
             return
         if "source" in options.roles:
             yield find("source", partial(_look_up, connected))
         if "destination" in options.roles:
-            yield find("space", partial(_free_space, connected))
-            yield from _Probe(connected).findings()
+            files = writable(connected)
+            yield find("space", partial(_free_space, files))
+            yield from _Probe(files).findings()
 
 
-def _login(host: str, options: HostOptions) -> Callable[[], str] | None:
-    """None where nobody has to log in."""
-    if isinstance(options, SshOptions):
-        return partial(_log_in, host, options)
-    return partial(_sign_in, host, options) if isinstance(options, S3Options | WebdavOptions) else None
-
-
-def _sign_in(host: str, options: S3Options | WebdavOptions) -> str:
-    login = "`bearer`, or `username` and `password` are right"
-    if isinstance(options, S3Options):
-        login = "`access_key`, `secret_key` and `region` are right, and the clock of this machine"
-    with (
-        advised(LoginRefused, f"See that {login}."),
-        advised(
-            CertificateRefused, "See that `endpoint` has the name in the certificate, or name its authority: `ca_file`."
-        ),
-        advised(
-            HostUnreachable,
-            f"See that the server is up, that {options.endpoint} is right, and that no firewall is in the way.",
-        ),
-    ):
-        connect(host, options).close()
-    return f"at {options.endpoint}, {_identity(options)}"
-
-
-def _identity(options: S3Options | WebdavOptions) -> str:
-    if isinstance(options, S3Options):
-        return f"with the key from {options.access_key}"
-    if options.password:
-        return f"as {options.username}, with the password from {options.password}"
-    return f"with the token from {options.bearer}" if options.bearer else "without a login"
-
-
-def _log_in(host: str, options: SshOptions) -> str:
-    advice = (
-        f"See that `username` is right, that the user {getuser()} can read what the registry names for the login,\n"
-        "and that the host's owner lets it in: `ssh-keygen -y -f KEY_FILE` shows the line for authorized_keys there."
-    )
-    with advised(LoginRefused, advice):
-        connection = SshConnection.open(host, options)
-    connection.close()
-    ways = {
-        "key_file": f"key_file {options.key_file}",
-        "allow_agent": "a key of the ssh-agent",
-        "password": f"the password from {options.password}",
-    }
-    return f"as {options.username}, with {ways[connection.login]}"
-
-
-def _root_advice(options: HostOptions) -> str:
-    if isinstance(options, S3Options):
-        return f"See that there is a bucket {options.bucket} that the key may use, or mend `bucket`."
-    return f"See that {options.root} is a directory there that Data Mover may enter, or mend `root`."
-
-
-def _find_root(files: Files) -> str:
-    with advised(MoveFailure, _root_advice(files.options)):
-        file_stat = files.stat("/")
+def _find_root(source: Source, check: HostCheck) -> str:
+    with advised(MoveFailure, check.root_advice()):
+        file_stat = source.stat("/")
     if file_stat is None or file_stat.kind is not FileKind.DIRECTORY:
         what = "There is no" if file_stat is None else "No directory is"
-        raise Lacking(f"{what} {files.options.root} on the host.\n{_root_advice(files.options)}")
-    return f"{files.options.root} is a directory"
+        raise Lacking(f"{what} {source.options.root} on the host.\n{check.root_advice()}")
+    return f"{source.options.root} is a directory"
 
 
 def _look_up(files: Source) -> str:
@@ -289,7 +111,7 @@ class _Probe:
         return [*found, removed]
 
     def _write(self) -> str:
-        with advised(PermissionRefused, f"Let Data Mover write in {self._options.root}, or mend `root`."):
+        with advised(PermissionRefused, f"Let Data Mover write in {self._options.root}, or correct `root`."):
             self._create()
         return f"a probe of {PROBE_BYTES} bytes: {self._path}"
 

@@ -15,7 +15,7 @@ import click
 import plaster
 
 from data_mover.checks.config import check_configuration
-from data_mover.checks.findings import show
+from data_mover.checks.report import show
 from data_mover.config.registry import HostEntry, host_entries
 from data_mover.config.settings import Settings
 from data_mover.domain.child_environment import environment

@@ -27,8 +27,8 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
 _QUERY_OR_FRAGMENT = re.compile("[?#]")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 #: how the ends of a move are written
-SOURCE_FORMS = "{'host': 'hpc', 'path': '/a.tif'}, {'type': 'species', 'id': 12} or a URL like sftp://hpc/a.tif"
-_DESTINATION_FORMS = "{'host': 'hpc', 'path': '/maps/'} or a URL like sftp://hpc/maps/"
+SOURCE_FORMS = "{'host': 'hpc', 'path': '/a.tif'}, {'type': 'species', 'id': 12}, hpc:/a.tif, species:12 or a URL"
+_DESTINATION_FORMS = "{'host': 'hpc', 'path': '/maps/'}, hpc:/maps/ or a URL like sftp://hpc/maps/"
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ def parse_source(value: Any) -> Location:
         return _source_from_url(_text(value.get("url"), "source.url"), "source.url")
     if isinstance(value, dict) and "host" not in value and "type" in value:
         return CatalogueItem(_text(value["type"], "source.type"), catalogue_id(value.get("id"), "source.id"))
-    if isinstance(value, str) and "://" in value:
-        return _source_from_url(value, "source")
+    if isinstance(value, str) and ":" in value:
+        return _source_from_text(value)
     return _parse_endpoint(value, "source", SOURCE_FORMS)
 
 
@@ -128,10 +128,10 @@ def parse_destination(value: Any) -> Endpoint:
 
 
 def parse_short_endpoint(text: str, field: str) -> Endpoint:
-    """An endpoint from `host:/path` or from a URL, as configuration files write it. Raises Refusal."""
-    if "://" in text:
-        return _endpoint_from_url(text, field, field)
+    """An endpoint from `host:/path` or from a URL. Raises Refusal, naming the field."""
     host, colon, path = text.partition(":")
+    if path.startswith("//"):
+        return _endpoint_from_url(text, field, field)
     if not host or not colon:
         raise invalid(field, "must be host:/path or a URL like sftp://host/path")
     return Endpoint(host, checked_path(path, field))
@@ -178,13 +178,23 @@ def in_list(number: int) -> Iterator[None]:
 
 
 def _parse_endpoint(value: Any, field: str, forms: str) -> Endpoint:
-    if isinstance(value, str) and "://" in value:
-        return _endpoint_from_url(value, field, field)
+    if isinstance(value, str) and ":" in value:
+        return parse_short_endpoint(value, field)
     if not isinstance(value, dict):
-        raise missing(field, f"the text is no URL; write {forms}" if isinstance(value, str) else f"write {forms}")
+        raise missing(field, f"the text names no host; write {forms}" if isinstance(value, str) else f"write {forms}")
     host = _text(value.get("host"), f"{field}.host")
     path = _text(value.get("path"), f"{field}.path")
     return Endpoint(host, checked_path(path, f"{field}.path"))
+
+
+def _source_from_text(text: str) -> Location:
+    """The location that `host:/path`, `type:id` or a URL names."""
+    name, _, rest = text.partition(":")
+    if rest.startswith("//"):
+        return _source_from_url(text, "source")
+    if rest.startswith("/"):
+        return parse_short_endpoint(text, "source")
+    return CatalogueItem(_text(name, "source"), _text(rest, "source"))
 
 
 def _source_from_url(url: str, field: str) -> Location:

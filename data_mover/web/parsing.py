@@ -74,10 +74,10 @@ class Options(BaseModel):
 
 
 def move_request(source: Any, destination: Any, options: Any) -> tuple[Locations, Endpoint | None, MoveOptions]:
-    """What `move` was called with. A source without `://` is a data type, and the second argument is its id."""
+    """What `move` was called with. Text without a colon as the source is a data type, which its id follows."""
     if source is None:
         raise missing("source")
-    if isinstance(source, str) and source and "://" not in source:
+    if isinstance(source, str) and source and ":" not in source:
         return (CatalogueItem(source, _following_id(destination, options)),), None, _options(options)
     parsed_options = _options(options)
     return parse_sources(source), parse_destination(destination), parsed_options
@@ -91,7 +91,7 @@ def _following_id(value: Any, options: Any) -> str:
         return catalogue_id(value, "id")
     except Refusal:
         raise missing(
-            "id", f"text without :// is a data type, which an id must follow; else write {SOURCE_FORMS}"
+            "id", f"text without a colon is a data type, which an id must follow; else write {SOURCE_FORMS}"
         ) from None
 
 

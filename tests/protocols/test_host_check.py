@@ -195,7 +195,7 @@ def test_a_root_that_is_not_there(check, openssh, root, protocol, below):
     step, sentence = lacking(check(table))
 
     assert step == "root"
-    assert "mend `root`" in sentence
+    assert "correct `root`" in sentence
 
 
 def test_a_root_that_is_a_file(check, openssh, root):

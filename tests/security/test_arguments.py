@@ -55,8 +55,11 @@ def value_of(answer):
     return loads(answer.body)[0][0]
 
 
-SOURCE_FORMS = "{'host': 'hpc', 'path': '/a.tif'}, {'type': 'species', 'id': 12} or a URL like sftp://hpc/a.tif"
-FORMS = {"source": SOURCE_FORMS, "destination": "{'host': 'hpc', 'path': '/maps/'} or a URL like sftp://hpc/maps/"}
+SOURCE_FORMS = "{'host': 'hpc', 'path': '/a.tif'}, {'type': 'species', 'id': 12}, hpc:/a.tif, species:12 or a URL"
+FORMS = {
+    "source": SOURCE_FORMS,
+    "destination": "{'host': 'hpc', 'path': '/maps/'}, hpc:/maps/ or a URL like sftp://hpc/maps/",
+}
 
 
 def missing(field, way_out=""):
@@ -67,7 +70,7 @@ def missing(field, way_out=""):
 def not_an_end(role, value, field=None):
     """The refusal of what is neither a struct nor a URL."""
     how = f"write {FORMS[role]}"
-    return missing(field or role, f"the text is no URL; {how}" if isinstance(value, str) else how)
+    return missing(field or role, f"the text names no host; {how}" if isinstance(value, str) else how)
 
 
 def invalid(field, problem):
@@ -213,14 +216,16 @@ def sources():
         yield source({"type": "url", "url": value}), missing("source.url")
         yield source({"type": value, "id": 12}), missing("source.type")
     yield source({"type": "url"}), missing("source.url")
-    no_id = f"text without :// is a data type, which an id must follow; else write {SOURCE_FORMS}"
+    no_id = f"text without a colon is a data type, which an id must follow; else write {SOURCE_FORMS}"
     for value in ["", None, True, 1.5, Binary(b"12"), DateTime("20260101T00:00:00"), [], {}]:
         yield source({"type": "species", "id": value}), missing("source.id")
         yield ("move", ["species", value]), missing("id", no_id)
     yield source({"type": "species"}), missing("source.id")
     yield ("move", ["species"]), missing("id", no_id)
-    for text in ["archive:/x", "/x"]:
-        yield ("move", [text, DESTINATION]), missing("id", no_id)
+    yield ("move", ["/x", DESTINATION]), missing("id", no_id)
+    yield source("species:"), missing("source")
+    yield source(":12"), missing("source")
+    yield source("disk:/../a"), invalid("source", "must not contain '..'")
     one_argument = f"unknown option; with a destination a source is one argument: {SOURCE_FORMS}"
     yield ("move", ["species", 12, DESTINATION]), invalid("options.host", one_argument)
     for kind in ["birds", "Species", "a", "/a", "species/12"]:

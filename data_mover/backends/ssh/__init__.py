@@ -1,0 +1,1 @@
+"""What `sftp` and `scp` stand on: connection, host keys, logins."""

@@ -5,11 +5,9 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from urllib.parse import quote
 
-from urllib3.response import BaseHTTPResponse
-
 from data_mover.backends.api import BLOCK_BYTES
 from data_mover.backends.http.auth import authorization
-from data_mover.backends.http.client import HttpConnection, Terms
+from data_mover.backends.http.client import HttpConnection, Response, Terms
 from data_mover.backends.options import HostOptions
 from data_mover.backends.webdav.options import WebdavOptions
 from data_mover.backends.webdav.propfind import QUESTION, Multistatus, Resource, failure_of
@@ -93,7 +91,7 @@ class WebdavClient:
     @contextmanager
     def asked(
         self, method: str, path: str, headers: dict[str, str], body: bytes | None = None, patience_seconds: float = 0
-    ) -> Iterator[tuple[HttpConnection, BaseHTTPResponse]]:
+    ) -> Iterator[tuple[HttpConnection, Response]]:
         """The connection and the beginning of the answer, until the end of the block.
 
         A server may close a connection that nobody uses: what changes nothing there is asked once more then.

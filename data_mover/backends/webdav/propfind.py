@@ -6,9 +6,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from xml.parsers import expat
 
-from urllib3.response import BaseHTTPResponse
-
 from data_mover.backends.api import FileStat
+from data_mover.backends.http.client import Response
 from data_mover.backends.http.responses import time_of
 from data_mover.domain.errors import (
     Encoded,
@@ -45,7 +44,7 @@ _FAILURES: dict[int, type[MoveFailure]] = {
 }
 
 
-def continues(response: BaseHTTPResponse, file_stat: FileStat, offset_bytes: int, name: str) -> bool:
+def continues(response: Response, file_stat: FileStat, offset_bytes: int, name: str) -> bool:
     """Whether the answer is the file that has these facts: its rest from the offset on, or all of it. Encoded."""
     if response.status in (404, 416):
         return False
@@ -65,7 +64,7 @@ def _bare(etag: str) -> str:
     return etag.removeprefix("W/").strip('"')
 
 
-def _told_size(response: BaseHTTPResponse, offset_bytes: int, name: str) -> int | None:
+def _told_size(response: Response, offset_bytes: int, name: str) -> int | None:
     """Of the whole file; None where it is not told. HostFailed where it is told of another range."""
     if response.status == 200:
         length = response.headers.get("Content-Length", "")

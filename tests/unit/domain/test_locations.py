@@ -17,6 +17,9 @@ SURROGATE = "\ud800"
         ({"type": "species", "id": "a-1"}, CatalogueItem("species", "a-1")),
         ({"type": "url", "url": "sftp://hpc/a%20b"}, Endpoint("hpc", "/a b")),
         ("sftp://hpc/a/b.tif", Endpoint("hpc", "/a/b.tif")),
+        ("hpc:/a/b.tif", Endpoint("hpc", "/a/b.tif")),
+        ("hpc:/a://b", Endpoint("hpc", "/a:/b")),
+        ("species:12", CatalogueItem("species", "12")),
         ("SCP://hpc/a", Endpoint("hpc", "/a")),
         ("local://disk/%C3%A9%0A%3F", Endpoint("disk", "/é\n?")),
         ("sftp://hpc/tab\tand\nnewline", Endpoint("hpc", "/tab\tand\nnewline")),
@@ -42,7 +45,7 @@ def test_a_path_is_literal_and_keeps_its_trailing_slash(path, kept):
 
 
 @pytest.mark.parametrize(
-    ("path", "mistake"),
+    ("path", "problem"),
     [
         ("a/b", "absolute"),
         ("/a/../b", "'..'"),

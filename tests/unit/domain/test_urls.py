@@ -27,7 +27,7 @@ def test_a_url_has_one_spelling(written, full):
 
 
 @pytest.mark.parametrize(
-    ("written", "mistake"),
+    ("written", "problem"),
     [
         (f"https://user:{SECRET}@h/a", "belong in the registry"),
         (f"https://{SECRET}@h/a", "belong in the registry"),

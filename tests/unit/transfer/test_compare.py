@@ -22,7 +22,7 @@ def test_a_file_that_is_to_stay_stays(source, root):
     assert contents(root) == {"b": OLD}
 
 
-@pytest.mark.parametrize("order", [REFUSE, VERIFY])
+@pytest.mark.parametrize("task", [REFUSE, VERIFY])
 def test_where_nothing_stands_the_file_arrives(task, source, root):
     os.unlink(root / "b")
 
@@ -31,7 +31,7 @@ def test_where_nothing_stands_the_file_arrives(task, source, root):
     assert contents(root) == {"b": NEW}
 
 
-@pytest.mark.parametrize("order", [REFUSE, VERIFY])
+@pytest.mark.parametrize("task", [REFUSE, VERIFY])
 def test_a_file_that_appears_meanwhile_stays_and_nothing_is_left_beside_it(task, source, root):
     os.unlink(root / "b")
 

@@ -137,7 +137,7 @@ def test_where_the_mark_may_have_been_set_the_file_stays_on_record_for_the_next_
 
 
 @pytest.mark.parametrize(
-    ("order", "failure"),
+    ("task", "failure"),
     [
         (replace(ORDER, source_path="/nothing"), NoSuchFile),
         (replace(ORDER, checksum="0" * 64), ChecksumMismatch),

@@ -1,15 +1,10 @@
-"""What a check finds, step by step, and how it is shown: plain lines, with colours on a terminal."""
+"""What a check finds, step by step. Backends and the checks of an installation both make findings."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import click
-
 from data_mover.domain.errors import DataMoverError, MoveFailure
-
-_STEP_WIDTH = 12
-_INDENT = " " * (_STEP_WIDTH + 8)
 
 
 @dataclass(frozen=True)
@@ -22,7 +17,7 @@ class Finding:
 
 
 class Lacking(DataMoverError):
-    """A step does not hold; the text says what to do."""
+    """A step fails; the text says what to do."""
 
 
 #: the name of a step, and what looks: it returns what there is to say, or raises Lacking or a failure
@@ -34,7 +29,7 @@ def find(step: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(step, True, look())
     except MoveFailure as failure:
-        return Finding(step, False, f"{failure.reason}. To be mended by the {failure.who_can_fix}.")
+        return Finding(step, False, f"{failure.reason}. Fix: {failure.who_can_fix}.")
     except DataMoverError as error:
         return Finding(step, False, str(error))
 
@@ -56,14 +51,3 @@ def advised(kind: type[MoveFailure], advice: str) -> Iterator[None]:
         yield
     except kind as failure:
         raise Lacking(f"{failure.reason}.\n{advice}") from failure
-
-
-def show(title: str, findings: Iterable[Finding]) -> bool:
-    """Shows each finding as soon as it is made; whether all of them hold."""
-    click.secho(title, bold=True)
-    all_hold = True
-    for finding in findings:
-        word = click.style("ok  ", fg="green") if finding.holds else click.style("FAIL", fg="red", bold=True)
-        click.echo(f"  {word}  {finding.step:{_STEP_WIDTH}}{finding.sentence.replace(chr(10), chr(10) + _INDENT)}")
-        all_hold &= finding.holds
-    return all_hold

@@ -1,0 +1,21 @@
+"""How findings are shown: plain lines, with colours on a terminal."""
+
+from collections.abc import Iterable
+
+import click
+
+from data_mover.domain.findings import Finding
+
+_STEP_WIDTH = 12
+_INDENT = " " * (_STEP_WIDTH + 8)
+
+
+def show(title: str, findings: Iterable[Finding]) -> bool:
+    """Shows each finding as soon as it is made; whether all of them hold."""
+    click.secho(title, bold=True)
+    all_hold = True
+    for finding in findings:
+        word = click.style("ok  ", fg="green") if finding.holds else click.style("FAIL", fg="red", bold=True)
+        click.echo(f"  {word}  {finding.step:{_STEP_WIDTH}}{finding.sentence.replace(chr(10), chr(10) + _INDENT)}")
+        all_hold &= finding.holds
+    return all_hold
