@@ -57,7 +57,7 @@ class Attempt:
 
     def run(self) -> None:
         """Returns when the job has a new state, or is another attempt's. Raises ServiceUnavailable where the database
-        cannot be told: the lease then runs out, and the next attempt finds out what this one has done."""
+        does not answer: the lease then runs out, and the next attempt finds out what this one has done."""
         log.info("attempt-begun %s %s", self._claim, self._claim.route)
         with self._heartbeat.lease(self._claim, self._idle_seconds(), self._connections.abort) as lease:
             self._record = Record(self._database, self._claim, lease, self._settings.lease_seconds)
@@ -81,7 +81,7 @@ class Attempt:
                 log.warning("attempt-ended %s %r", self._claim, outcome)
 
     def _move(self) -> DataMoverError | None:
-        """None once all files are in their places, else why they are not."""
+        """None once all files are at their final paths, else why they are not."""
         try:
             with self._connections:
                 reach("resolving")
@@ -110,6 +110,7 @@ class Attempt:
 
     def _over(self, code: str, reason: str) -> None:
         event = "job-failed" if self._record.finish(transitions.fail, code, reason) else "attempt-fenced"
+        self._record.settle()
         log.warning("%s %s code=%s %s", event, self._claim, code, reason)
 
     def _handed_back(self, cause: DataMoverError, wait_ms: int) -> None:
@@ -118,6 +119,7 @@ class Attempt:
 
     def _cancelled(self) -> None:
         ended = self._record.finish(transitions.end_cancelled)
+        self._record.settle()
         log.info("%s %s", "job-cancelled" if ended else "attempt-fenced", self._claim)
 
     def _wait_ms(self, session: Session, failure: MoveFailure) -> int | None:

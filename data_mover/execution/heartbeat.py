@@ -1,4 +1,4 @@
-"""One heartbeat for all that a worker holds: a thread that renews every lease, and the first to know of a lost one."""
+"""One heartbeat for all that a worker has claimed: a thread that renews every lease, and first knows of a lost one."""
 
 import logging
 import threading
@@ -46,8 +46,8 @@ class LeaseTerms:
         return int(self.lease_seconds * 1000)
 
 
-class Held(Protocol):
-    """Something other than a job that a worker holds for a while: a plan request, a probe."""
+class Renewable(Protocol):
+    """Something other than a job that a worker has for a while: a plan request, a probe."""
 
     @property
     def name(self) -> str:
@@ -66,7 +66,7 @@ class Heartbeat:
         self.worker = worker
         self._database = database
         self._leases: list[Lease] = []
-        self._others: list[Held] = []
+        self._others: list[Renewable] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat_until_the_end, name="heartbeat", daemon=True)
 
@@ -93,13 +93,13 @@ class Heartbeat:
             self._leases.remove(lease)
 
     @contextmanager
-    def hold(self, held: Held) -> Iterator[None]:
+    def keep(self, other: Renewable) -> Iterator[None]:
         """Renews something else until the block ends."""
-        self._others.append(held)
+        self._others.append(other)
         try:
             yield
         finally:
-            self._others.remove(held)
+            self._others.remove(other)
 
     def _beat_until_the_end(self) -> None:
         while not self._ended.wait(self._pause_seconds()):
@@ -129,15 +129,15 @@ class Heartbeat:
             for lease in renewing:
                 lease.answered(phases.get(lease.claim.job_id), asked_at)
 
-    def _renew(self, leases: list["Lease"], others: tuple[Held, ...]) -> dict[int, Phase]:
+    def _renew(self, leases: list["Lease"], others: tuple[Renewable, ...]) -> dict[int, Phase]:
         """One transaction for the worker, and one UPDATE for all its jobs."""
         beats = [lease.beat() for lease in leases]
-        runs = [f"job {lease.claim.job_id}" for lease in leases] + [held.name for held in others]
+        runs = [f"job {lease.claim.job_id}" for lease in leases] + [other.name for other in others]
         with self._database.writing() as session:
             workers.beat(session, self.worker, runs)
             phases = claims.renew_all(session, beats, self.terms.lease_ms)
-            for held in others:
-                held.renew(session, self.terms.lease_ms)
+            for other in others:
+                other.renew(session, self.terms.lease_ms)
         return phases
 
 
@@ -229,7 +229,7 @@ class Lease:
         if self.lost is not None:
             return
         if self._stop.is_overdue():
-            self.give_up(Stopped("its worker was told to stop"))
+            self.give_up(Stopped("its worker was asked to stop"))
         elif now - self._moved_at > self._idle_seconds:
             self.give_up(Stalled(f"nothing moved for {self._idle_seconds:g} s"))
 

@@ -59,7 +59,7 @@ class _Answer:
         reach("answering")
         try:
             if not self._is_blocked():
-                with self._heartbeat.hold(self):
+                with self._heartbeat.keep(self):
                     self._look()
             self._complete()
         except Stopped:

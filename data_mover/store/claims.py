@@ -76,7 +76,8 @@ def claim_of(session: Session, job_id: int) -> Claim:
 
 def mine(claim: Claim) -> tuple[ColumnElement[bool], ...]:
     """What holds of the job's row as long as the job is this attempt's."""
-    return Job.id == claim.job_id, Job.attempt == claim.attempt, Job.status == Status.IN_PROGRESS
+    running = (Job.status == Status.IN_PROGRESS, Job.ending.is_(None))
+    return Job.id == claim.job_id, Job.attempt == claim.attempt, *running
 
 
 def wanted(claim: Claim) -> tuple[ColumnElement[bool], ...]:

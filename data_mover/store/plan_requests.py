@@ -16,7 +16,7 @@ from data_mover.domain.errors import failure_of
 from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.states import Phase
 from data_mover.store import host_health
-from data_mover.store.database import insert_if_absent, now_ms
+from data_mover.store.database import insert_or_update, now_ms
 from data_mover.store.models import PlanRequest
 
 #: how long a request is worked on after its caller has asked last
@@ -25,7 +25,7 @@ KEPT_MS = 60_000
 
 @dataclass(frozen=True)
 class ExpectedFailure:
-    """A file that the move could not bring to its place."""
+    """A file that the move could not bring to its final path."""
 
     #: the path below the source, or the base name of a source that is a file
     name: str
@@ -91,9 +91,7 @@ def ask(session: Session, caller: str, spec: MoveSpec) -> int:
     struct = spec.as_struct()
     digest = hashlib.sha256(json.dumps(struct, sort_keys=True).encode()).hexdigest()
     row = {"caller": caller, "digest": digest, "spec": struct, "asked_ms": now_ms(), "claims": 0, "answered": False}
-    insert_if_absent(session, PlanRequest, row)
-    same = (PlanRequest.caller == caller, PlanRequest.digest == digest)
-    return session.scalars(update(PlanRequest).where(*same).values(asked_ms=now_ms()).returning(PlanRequest.id)).one()
+    return insert_or_update(session, PlanRequest, row, ["caller", "digest"], {"asked_ms": now_ms()})
 
 
 def report(session: Session, request_id: int) -> PlanReport | None:

@@ -40,8 +40,8 @@ class WorkerLoop:
 
     def work(self) -> None:
         """Returns when nothing can be claimed, or `claim_on_seconds` have passed or a stop is asked for and the job in
-        hand is done; the doorbell then rings for the next worker. Returns, too, where the database does not answer: the
-        sweeper rings again."""
+        hand is done; another worker is woken then. Returns, too, where the database does not answer: the sweeper wakes
+        workers later."""
         until = time.monotonic() + self._settings.claim_on_seconds
         try:
             while self._claim_on(until):

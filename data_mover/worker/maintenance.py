@@ -40,7 +40,7 @@ def probe(database: Database, registry: Registry, connector: Connector, heartbea
     with database.writing() as session:
         taken = host_health.take_probe(session, heartbeat.terms.lease_ms)
     if taken is not None:
-        with heartbeat.hold(_HeldProbe(taken)):
+        with heartbeat.keep(_RenewedProbe(taken)):
             _probe(database, registry, connector, taken.host)
     return taken is not None
 
@@ -58,7 +58,7 @@ def clear_temporary_files(database: Database, registry: Registry, connector: Con
         _clear_host(database, registry, connector, host, of_host)
 
 
-class _HeldProbe:
+class _RenewedProbe:
     """Nobody else tries to reach the host until the probe ends, or a lease after this process has."""
 
     def __init__(self, probe: Probe) -> None:

@@ -1,4 +1,4 @@
-"""The RQ worker: it listens for bells on one queue, runs nothing else, and outlives an absence of Redis."""
+"""The RQ worker: it listens for the doorbell on one queue, runs nothing else, and outlives an absence of Redis."""
 
 import ctypes
 import logging
@@ -126,7 +126,7 @@ class Worker(ForkingWorker):
     def execute_job(self, job: Job, queue: Queue) -> None:
         reach("popped")
         deployment().registry.current()
-        with self._redis_may_be_away("a bell was lost; the sweeper rings again"):
+        with self._redis_may_be_away("a wake-up was lost; the sweeper sends another"):
             super().execute_job(job, queue)
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
@@ -164,27 +164,27 @@ class Worker(ForkingWorker):
         super().main_work_horse(job, queue)
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
-        with self._redis_may_be_away("the job goes on"):
+        with self._redis_may_be_away("the job continues"):
             super().maintain_heartbeats(job, execution)
 
     def heartbeat(self, *args: Any, **kwargs: Any) -> None:
         """While a work-horse runs, it beats for the row in the database."""
-        with self._redis_may_be_away("the worker goes on"):
+        with self._redis_may_be_away("the worker continues"):
             super().heartbeat(*args, **kwargs)
         if not self.horse_pid:
             with suppress(ServiceUnavailable), _database() as database, database.writing() as session:
                 workers.beat(session, worker_row(), ())
 
     def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
-        with self._redis_may_be_away("the worker goes on"):
+        with self._redis_may_be_away("the worker continues"):
             super().set_state(state, pipeline)
 
     def check_for_suspension(self, burst: bool) -> None:
-        with self._redis_may_be_away("the worker goes on"):
+        with self._redis_may_be_away("the worker continues"):
             super().check_for_suspension(burst)
 
     def run_maintenance_tasks(self) -> None:
-        with self._redis_may_be_away("the worker goes on"):
+        with self._redis_may_be_away("the worker continues"):
             super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
 
     @contextmanager

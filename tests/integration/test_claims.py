@@ -187,6 +187,19 @@ def test_a_lease_that_no_clock_can_mean_counts_as_run_out(submit, claim, set_job
     assert written(transitions.take_back_lost, 10) == [(job_id, Status.PENDING)]
 
 
+def test_the_length_of_a_lease_is_that_which_it_was_given(submit, claim, written, database):
+    submit()
+    held = claim()
+
+    assert written(claims.renew, held, LEASE_MS)
+    with database.reading() as session:
+        job = session.get_one(Job, held.job_id)
+        assert job.lease_ms == LEASE_MS
+    assert written(transitions.take_back_lost, 10) == []
+    written(lambda session: session.execute(update(Job).values(lease_ms=LEASE_MS // 4)) and None)
+    assert written(transitions.take_back_lost, 10) == [(held.job_id, Status.PENDING)]
+
+
 def test_what_ended_stays_as_it_is(submit, claim, written, report):
     job_id = submit()
     held = claim()

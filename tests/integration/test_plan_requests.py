@@ -1,13 +1,16 @@
 """Questions on record: who answers them, who hears the answer, and when they are forgotten."""
 
+import threading
+
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from data_mover.domain.locations import Endpoint, IfExists
 from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.selection import Links, Selection
 from data_mover.domain.states import Phase
 from data_mover.store import plan_requests
+from data_mover.store.database import Database
 from data_mover.store.models import PlanRequest
 from data_mover.store.plan_requests import ExpectedFailure, PlanReport
 
@@ -69,6 +72,28 @@ def test_the_same_question_is_one_and_that_of_another_caller_another(written):
 
     assert written(plan_requests.ask, "ann", WANTED) == first
     assert written(plan_requests.ask, "bob", WANTED) != first
+
+
+def test_a_question_may_be_asked_while_its_answer_is_taken_away(written, database_url):
+    """One asks again and again while another takes each answer away."""
+    stop = threading.Event()
+
+    def take_away():
+        other = Database(database_url)
+        while not stop.is_set():
+            with other.writing() as session:
+                session.execute(delete(PlanRequest))
+        other.close()
+
+    thread = threading.Thread(target=take_away)
+    thread.start()
+    try:
+        asked = [written(plan_requests.ask, "ann", WANTED) for _ in range(200)]
+    finally:
+        stop.set()
+        thread.join()
+
+    assert all(asked)
 
 
 def test_an_answer_is_told_as_it_was_found(written, told, waiting):

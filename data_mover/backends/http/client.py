@@ -48,7 +48,7 @@ class Terms:
 
     connect_timeout_seconds: float
     idle_timeout_seconds: float
-    #: certificates to trust in the place of those that the system does
+    #: certificates to trust instead of the system's
     ca_file: Path | None
     #: whether its address must be one of the public internet
     must_be_public: bool
@@ -139,7 +139,7 @@ class HttpConnection:
         raise HostFailed(f"{self.name} does not come to an answer")
 
     def read(self, count: int) -> bytes:
-        """The next bytes of the answer as they come, so many at most; none at its end, which the server has told."""
+        """The next bytes of the answer as they come, so many at most; none at its end."""
         with _failures_of(self.name):
             if not self._received and not self._has_ended:
                 self._take(self._next_event())
@@ -221,7 +221,7 @@ class HttpConnection:
             self._take(self._checked(event))
 
     def _require_nothing_more(self) -> None:
-        """Raises _MoreCame where a server that was to hang up goes on behind the end that it announced."""
+        """Raises _MoreCame where a server that was to hang up sends more than it announced."""
         if self._http.their_state is h11.DONE:
             return
         more, _ = self._http.trailing_data

@@ -17,7 +17,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
 def facts_of(response: Response, name: str) -> FileStat:
-    """Those of a whole file. HttpRefused if it is none, Encoded, and SizeUnknown where its end could not be told from
+    """Those of a whole file. HttpRefused if it is none, Encoded, and SizeUnknown where its end cannot differ from
     a connection that breaks."""
     _require_status(response, name, HTTPStatus.OK)
     size_bytes = _length(response, name)
@@ -53,8 +53,8 @@ def continues(response: Response, file_stat: FileStat, offset_bytes: int, name: 
     if found is None or int(found[1]) != offset_bytes or offset_bytes == 0:
         raise HostFailed(f"{name}: another range than was asked for")
     now = _stat(response, None if found[2] == "*" else int(found[2]))
-    told = (now.size_bytes, now.version, now.modified_at or file_stat.modified_at)
-    return told == (file_stat.size_bytes, file_stat.version, file_stat.modified_at)
+    reported = (now.size_bytes, now.version, now.modified_at or file_stat.modified_at)
+    return reported == (file_stat.size_bytes, file_stat.version, file_stat.modified_at)
 
 
 def name_of(response: Response) -> str | None:
@@ -83,13 +83,13 @@ def _require_status(response: Response, name: str, wanted: HTTPStatus) -> None:
 
 
 def _length(response: Response, name: str) -> int | None:
-    """None where it is not told. HostFailed where it is told in more than one way, of which chunks are one."""
-    told = set(response.headers.getlist("Content-Length"))
-    if told and response.chunked:
+    """None where it is not reported. HostFailed where it is reported in more than one way, of which chunks are one."""
+    lengths = set(response.headers.getlist("Content-Length"))
+    if lengths and response.chunked:
         raise HostFailed(f"{name}: it has a Content-Length, and comes in chunks")
-    if len(told) > 1 or not all(re.fullmatch(r"\d{1,18}", each) for each in told):
+    if len(lengths) > 1 or not all(re.fullmatch(r"\d{1,18}", each) for each in lengths):
         raise HostFailed(f"{name}: its Content-Length is no number")
-    return int(told.pop()) if told else None
+    return int(lengths.pop()) if lengths else None
 
 
 def _exact_version(file_stat: FileStat) -> str | None:
@@ -104,9 +104,9 @@ def _stat(response: Response, size_bytes: int | None) -> FileStat:
 
 
 def time_of(date: str | None) -> float | None:
-    """None where it is not told, or is one that not every destination can give a file."""
+    """None where it is not reported, or is one that not every destination can give a file."""
     try:
-        told = parsedate_to_datetime(date or "").timestamp()
+        seconds = parsedate_to_datetime(date or "").timestamp()
     except (ValueError, OverflowError):
         return None
-    return told if 0 <= told < _END_OF_TIME else None
+    return seconds if 0 <= seconds < _END_OF_TIME else None

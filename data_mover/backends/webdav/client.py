@@ -66,8 +66,8 @@ class WebdavClient:
         with self.asked("PROPFIND", path, {"Depth": "0"}, QUESTION) as (connection, response):
             status = response.status
             if status == 207:
-                told = list(self._resources(path, connection))
-                return told[0] if told else None
+                found = list(self._resources(path, connection))
+                return found[0] if found else None
             connection.read(_MOST_BYTES)
         if status in _REDIRECTS and not path.endswith("/"):
             return self.resource(f"{path}/")
@@ -171,7 +171,7 @@ class WebdavClient:
             raise ConnectionLost(self.host)
 
     def _resources(self, path: str, connection: HttpConnection) -> Iterator[Resource]:
-        """HostFailed where the answer is none, whatever has been told by then."""
+        """HostFailed where the answer is none, whatever has come by then."""
         answer = Multistatus()
         try:
             while piece := connection.read(BLOCK_BYTES):
