@@ -78,6 +78,10 @@ def settled(written, job_id):
     raise AssertionError("it comes to no end")
 
 
+def numbers(session):
+    return list(session.scalars(select(JobFile.number).order_by(JobFile.number)))
+
+
 def states(session, job_id):
     rows = session.execute(select(JobFile.state, JobFile.code, JobFile.locked).order_by(JobFile.number))
     return [(row.state, row.code) for row in rows if not row.locked]
@@ -181,6 +185,15 @@ def test_a_list_that_came_to_no_end_is_forgotten_a_few_files_at_a_time(folder, w
         steps += 1
 
     assert steps == 4
+
+
+def test_files_may_be_listed_again_when_the_answer_of_the_database_was_lost(folder, written, read):
+    page = [PlannedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 5) for n in range(5, 8)]
+
+    assert written(file_lists.record_planned, folder, "/b", 5, page)
+    assert written(file_lists.record_planned, folder, "/b", 5, page)
+
+    assert read(numbers) == list(range(COUNT))
 
 
 @pytest.fixture
