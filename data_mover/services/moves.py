@@ -100,7 +100,7 @@ class Moves:
         question = self._ask(submission)
         while True:
             with self._database.reading() as session:
-                report = plan_requests.told(session, question)
+                report = plan_requests.report(session, question)
             if report is not None and (report.complete or time.monotonic() > until):
                 break
             time.sleep(LOOK_SECONDS)

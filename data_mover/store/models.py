@@ -123,7 +123,9 @@ class Job(Base):
     lease_until_ms: Mapped[int | None] = mapped_column(BigInteger)
     #: how long the lease is that the attempt was given; the sweeper may be set to another length
     lease_ms: Mapped[int] = mapped_column(BigInteger, default=30_000, server_default="30000")
+    #: machine and process id of the newest attempt's process, and its row in `workers`
     worker: Mapped[str | None] = mapped_column(Text)
+    worker_id: Mapped[int | None] = mapped_column(BigInteger)
 
     #: the status it will have once its files are settled, if that takes more than one transaction; nobody works on it
     ending: Mapped[str | None] = mapped_column(Text)
@@ -278,6 +280,24 @@ class PlanRequest(Base):
     #: a `PlanReport`; complete once the request is answered
     report: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     answered: Mapped[bool]
+
+
+class WorkerRecord(Base):
+    """A process that claims jobs. No id is given twice: a job may outlive the row of the process that lost it."""
+
+    __tablename__ = "workers"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    machine: Mapped[str] = mapped_column(Text)
+    pid: Mapped[int] = mapped_column(Integer)
+    #: of Data Mover
+    version: Mapped[str] = mapped_column(Text)
+    started_ms: Mapped[int] = mapped_column(BigInteger)
+    #: its last sign of life
+    beat_ms: Mapped[int] = mapped_column(BigInteger)
+    #: what it runs, for people: `job 7`, `plan 3`, `probe of hpc`
+    runs: Mapped[list[str]] = mapped_column(JSON)
 
 
 class HostRecord(Base):

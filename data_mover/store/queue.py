@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import ColumnElement, ScalarSelect, or_, select, union_all, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
@@ -13,7 +13,8 @@ from data_mover.store import host_health, transitions
 from data_mover.store.claims import SUSPECT_LOSSES, Claim, claim_of
 from data_mover.store.database import now_ms
 from data_mover.store.host_health import HostState
-from data_mover.store.models import Job, JobFile, Lane
+from data_mover.store.models import Job, JobFile, Lane, WorkerRecord
+from data_mover.store.workers import WorkerProcess
 
 #: Clocks jump: whatever is due later than it can have been set counts as due now. Nobody waits longer than this.
 LONGEST_WAIT_MS = 86_400_000
@@ -32,18 +33,8 @@ class Candidate:
     suspect: bool
 
 
-class Worker(NamedTuple):
-    """Who claims: a process of a machine."""
-
-    machine: str
-    process: int
-
-    def __str__(self) -> str:
-        return f"{self.machine}:{self.process}"
-
-
 def candidates(
-    session: Session, worker: Worker, slots: Mapping[str, int], last: Claim | None = None
+    session: Session, worker: WorkerProcess, slots: Mapping[str, int], last: Claim | None = None
 ) -> list[Candidate]:
     """The jobs that the worker may claim now, the best first: one of each lane whose hosts admit one more.
 
@@ -70,7 +61,7 @@ def candidates(
 
 
 def take(
-    session: Session, candidate: Candidate, worker: Worker, slots: Mapping[str, int], lease_ms: int
+    session: Session, candidate: Candidate, worker: WorkerProcess, slots: Mapping[str, int], lease_ms: int
 ) -> Claim | None:
     """Claims the job, or returns None where it has to wait or somebody else was faster.
 
@@ -87,7 +78,7 @@ def take(
     if (
         may
         and not _waits_for_its_path(session, candidate.job_id)
-        and transitions.begin(session, [candidate.job_id], str(worker), lease_ms)
+        and transitions.begin(session, [candidate.job_id], worker, lease_ms)
     ):
         return claim_of(session, candidate.job_id)
     return None
@@ -137,14 +128,11 @@ def _admit(candidate: Candidate, states: Mapping[str, HostState], slots: Mapping
     return all(states.get(name, HostState()).admits(slots.get(name, 1)) for name in candidate.host_names)
 
 
-def _leaving_suspects_alone(session: Session, worker: Worker, found: Sequence[Candidate]) -> list[Candidate]:
+def _leaving_suspects_alone(session: Session, worker: WorkerProcess, found: Sequence[Candidate]) -> list[Candidate]:
     """Those of the jobs that may begin beside what runs on the machine: nothing beside a suspect, no suspect beside
     anything. While a suspect waits, nothing new begins, so that its turn comes."""
-    beside = session.scalars(
-        select(Job.losses).where(
-            Job.status == Status.IN_PROGRESS, Job.worker.startswith(f"{worker.machine}:", autoescape=True)
-        )
-    ).all()
+    here = (Job.status == Status.IN_PROGRESS, WorkerRecord.machine == worker.machine)
+    beside = session.scalars(select(Job.losses).join(WorkerRecord, WorkerRecord.id == Job.worker_id).where(*here)).all()
     suspects = [candidate for candidate in found if candidate.suspect]
     if any(losses >= SUSPECT_LOSSES for losses in beside) or (suspects and beside):
         return []

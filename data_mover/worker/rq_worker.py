@@ -4,9 +4,12 @@ import ctypes
 import logging
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cache
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from redis import Redis
@@ -21,12 +24,15 @@ from rq.worker import Worker as ForkingWorker
 from data_mover.backends import load_backends
 from data_mover.config.registry import RegistryFile
 from data_mover.config.settings import Settings
+from data_mover.domain.errors import ServiceUnavailable
 from data_mover.domain.fault_points import open_to_orders, reach
 from data_mover.domain.problems import ending_the_process
 from data_mover.doorbell import Doorbell, DoorbellJob, doorbell_queue, redis_connection
+from data_mover.execution.heartbeat import Heartbeat, LeaseTerms
 from data_mover.execution.stop import Stop
-from data_mover.store import migrations
+from data_mover.store import migrations, workers
 from data_mover.store.database import Database
+from data_mover.store.workers import WorkerProcess
 from data_mover.worker.loop import WorkerLoop
 
 log = logging.getLogger(__name__)
@@ -58,23 +64,42 @@ def _require_deployment() -> None:
     settings.make_state_dir()
     if settings.fault_points:
         open_to_orders()
-    database = Database(settings.database_url())
-    migrations.require_newest(database.engine)
-    database.close()
+    with _database() as database:
+        migrations.require_newest(database.engine)
+
+
+@cache
+def worker_row() -> WorkerProcess:
+    """The row of this worker, made once and inherited by the processes that it forks. Raises ServiceUnavailable."""
+    with _database() as database, database.writing() as session:
+        return workers.register(session, socket.gethostname(), os.getpid(), version("data_mover"))
 
 
 def answer_doorbell() -> None:
-    """What every bell calls, in a process of its own with connections of its own."""
+    """What the doorbell calls, in a process of its own with connections of its own."""
     reach("heard")
     settings, registry = deployment()
-    database = Database(settings.database_url())
     stop = Stop(settings.stop_seconds)
     signal.signal(signal.SIGTERM, lambda *_: stop.ask())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    doorbell = Doorbell(redis_connection(settings.redis_url, settings.redis_secret()))
+    terms = LeaseTerms(settings.lease_seconds, settings.beat_seconds)
+    with _database() as database:
+        try:
+            worker = replace(worker_row(), pid=os.getpid())
+        except ServiceUnavailable as error:
+            log.error("loop-ended %s; the sweeper wakes workers when it does", error)
+            return
+        with Heartbeat(database, worker, terms, stop) as heartbeat:
+            WorkerLoop(settings, database, registry, doorbell, heartbeat).work()
+
+
+@contextmanager
+def _database() -> Iterator[Database]:
+    """The database on connections of this process, which end with the block."""
+    database = Database(deployment().settings.database_url())
     try:
-        WorkerLoop(
-            settings, database, registry, Doorbell(redis_connection(settings.redis_url, settings.redis_secret())), stop
-        ).work()
+        yield database
     finally:
         database.close()
 
@@ -126,6 +151,8 @@ class Worker(ForkingWorker):
         self.connection.connection_pool.disconnect(inuse_connections=False)  # the others are of threads
         with self._redis_may_be_away("its registration runs out by itself"):
             register()
+        with suppress(ServiceUnavailable), _database() as database, database.writing() as session:
+            workers.forget(session, worker_row())
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """The forked process ends with its worker: without one nobody would hear of what it does."""
@@ -141,8 +168,12 @@ class Worker(ForkingWorker):
             super().maintain_heartbeats(job, execution)
 
     def heartbeat(self, *args: Any, **kwargs: Any) -> None:
+        """While a work-horse runs, it beats for the row in the database."""
         with self._redis_may_be_away("the worker goes on"):
             super().heartbeat(*args, **kwargs)
+        if not self.horse_pid:
+            with suppress(ServiceUnavailable), _database() as database, database.writing() as session:
+                workers.beat(session, worker_row(), ())
 
     def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
         with self._redis_may_be_away("the worker goes on"):

@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import ServiceUnavailable
 from data_mover.doorbell import Doorbell
-from data_mover.store import host_health, plan_requests, queue, temporary_files, transitions
+from data_mover.store import host_health, plan_requests, queue, temporary_files, transitions, workers
 from data_mover.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class Sweeper:
     def _forget_abandoned(self) -> None:
         with self._database.writing() as session:
             plan_requests.forget_abandoned(session)
+            workers.forget_dead(session)
 
     def _settle(self) -> None:
         with self._database.reading() as session:

@@ -14,13 +14,14 @@ from data_mover.store.database import Database, now_ms
 from data_mover.store.models import Job
 from data_mover.store.temporary_files import NewTemporaryFile
 from data_mover.store.transitions import ArrivedFile, ProvenFile
+from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_file, a_submission
 
 PLACES = {"disk": 100, "vis": 4, "hpc": 4}
 LEASE_MS = 30_000
 CHECKPOINT = {"offset_bytes": 5, "sha256": "ab", "source_bytes": 9, "source_modified_at": 1700000000.1234567}
 MISSING = NoSuchFile.code, NoSuchFile("disk:/a").reason
-WORKER = queue.Worker("here", 1)
+WORKER = WorkerProcess(1, "here", 1, "1.0")
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from data_mover.store.database import Database, long_transaction
 from data_mover.store.models import Base
 from data_mover.store.postgresql import PunctualConnection
 from data_mover.store.transitions import ArrivedFile, ProvenFile
+from data_mover.store.workers import WorkerProcess
 from tests.conftest import new_postgresql_database
 from tests.integration.conftest import a_file
 from tests.servers.processes import free_port
@@ -137,8 +138,8 @@ def take(database):
     with database.writing() as session:
         for name in slots:
             host_health.record_reached(session, name)
-        candidate = queue.candidates(session, queue.Worker("here", 1), slots)[0]
-        return queue.take(session, candidate, queue.Worker("here", 1), slots, 30_000)
+        candidate = queue.candidates(session, WorkerProcess(1, "here", 1, "1.0"), slots)[0]
+        return queue.take(session, candidate, WorkerProcess(1, "here", 1, "1.0"), slots, 30_000)
 
 
 def running(database):

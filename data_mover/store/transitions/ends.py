@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from data_mover.domain.errors import UnknownOutcome
 from data_mover.domain.states import ARRIVED, EventKind, FileKind, FileState, Phase, Status
 from data_mover.store.models import ENDING, Job, JobFile
-from data_mover.store.transitions.change import change, now_but_not_before
+from data_mover.store.transitions.change import UNATTENDED, change, now_but_not_before
 
 #: how many files are changed in one transaction, so that nobody waits long for it
 FILES_AT_ONCE = 2_000
@@ -67,7 +67,7 @@ def ending_jobs(session: Session, limit: int) -> list[int]:
 def _end(
     session: Session, kind: EventKind, guard: Sequence[ColumnElement[bool]], status: Status, **cause: Any
 ) -> list[int]:
-    ended = {"phase": None, "ending": None, "lease_until_ms": None, "worker": None}
+    ended = {"phase": None, "ending": None, **UNATTENDED}
     ended_ms = now_but_not_before(func.coalesce(Job.started_ms, Job.submitted_ms))
     ids = change(session, kind, guard, status=status, ended_ms=ended_ms, **ended, **cause)
     if ids:

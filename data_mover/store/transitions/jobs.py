@@ -13,8 +13,9 @@ from data_mover.store.claims import Claim
 from data_mover.store.database import insert_if_absent, now_ms
 from data_mover.store.figures import bytes_reserved_on
 from data_mover.store.models import Event, Job, JobFile, TemporaryFile
-from data_mover.store.transitions.change import change, now_but_not_before
+from data_mover.store.transitions.change import UNATTENDED, change, now_but_not_before
 from data_mover.store.transitions.ends import end_all, has_arrived, marked_files, unlock_paths
+from data_mover.store.workers import WorkerProcess
 
 
 def submit(session: Session, values: dict[str, Any]) -> int | None:
@@ -28,7 +29,7 @@ def submit(session: Session, values: dict[str, Any]) -> int | None:
     return job_id
 
 
-def begin(session: Session, job_ids: Sequence[int], worker: str, lease_ms: int) -> list[int]:
+def begin(session: Session, job_ids: Sequence[int], worker: WorkerProcess, lease_ms: int) -> list[int]:
     """IN_PROGRESS, in the next attempt, which the worker makes. Returns the ids of the jobs that were still PENDING."""
     return change(
         session,
@@ -37,7 +38,8 @@ def begin(session: Session, job_ids: Sequence[int], worker: str, lease_ms: int) 
         status=Status.IN_PROGRESS,
         phase=Phase.RESOLVING,
         attempt=Job.attempt + 1,
-        worker=worker,
+        worker=str(worker),
+        worker_id=worker.id,
         lease_ms=lease_ms,
         lease_until_ms=now_ms() + lease_ms,
         started_ms=func.coalesce(Job.started_ms, now_but_not_before(Job.submitted_ms)),
@@ -135,7 +137,7 @@ def _clear_at_once(session: Session, claim: Claim) -> None:
 def _release(
     session: Session, kind: EventKind, claim: Claim, cause: DataMoverError, wait_ms: int, **values: Any
 ) -> bool:
-    waiting = {"lease_until_ms": None, "worker": None, "bytes_per_second": None}
+    waiting = {**UNATTENDED, "bytes_per_second": None}
     code = cause.code if isinstance(cause, MoveFailure) else None
     reported = {"code": code, "reason": str(cause) or None, "not_before_ms": now_ms() + wait_ms}
     guard = claims.wanted(claim)

@@ -13,7 +13,7 @@ from data_mover.store import host_health
 from data_mover.store.claims import SUSPECT_LOSSES
 from data_mover.store.database import now_ms
 from data_mover.store.models import Job, JobFile, Lane
-from data_mover.store.transitions.change import change
+from data_mover.store.transitions.change import UNATTENDED, change
 from data_mover.store.transitions.ends import end_all, has_arrived, marked_files, unlock_paths
 
 
@@ -87,7 +87,7 @@ def _fail_all(session: Session, ids: Sequence[int], failure: MoveFailure) -> dic
 
 
 def _take_back(session: Session, ids: Sequence[int]) -> None:
-    values = {"status": Status.PENDING, "phase": Phase.QUEUED, "lease_until_ms": None, "worker": None}
+    values = {"status": Status.PENDING, "phase": Phase.QUEUED, **UNATTENDED}
     changes = {**values, "not_before_ms": now_ms(), "bytes_per_second": None, "losses": Job.losses + 1}
     change(session, EventKind.LEASE_LOST, (Job.id.in_(ids),), **changes)
     unlock_paths(session, ids)

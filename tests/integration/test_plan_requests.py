@@ -35,7 +35,7 @@ ENDS = {
 def told(database):
     def read(question):
         with database.reading() as session:
-            return plan_requests.told(session, question)
+            return plan_requests.report(session, question)
 
     return read
 
@@ -103,11 +103,11 @@ def test_an_answer_is_told_as_it_was_found(written, told, waiting):
     report.failures.append(ExpectedFailure("a", "no-such-file", "There is none."))
     report.expect("no-such-file", "There is none.")
 
-    assert written(plan_requests.tell, taken, report, LEASE_MS)
+    assert written(plan_requests.report_progress, taken, report, LEASE_MS)
     assert told(question) == report
     assert (report.retryable, report.who_can_fix) == (False, "caller")
     report.complete = True
-    assert written(plan_requests.tell, taken, report, LEASE_MS)
+    assert written(plan_requests.report_progress, taken, report, LEASE_MS)
     assert told(question) == report
     assert not waiting()
     written(plan_requests.forget, question)
@@ -124,8 +124,8 @@ def test_one_worker_has_a_question_until_its_lease_is_over(written, waiting, cha
     second = written(plan_requests.take, LEASE_MS)
 
     assert second.number == 2
-    assert not written(plan_requests.tell, first, PlanReport(complete=True), LEASE_MS)
-    assert written(plan_requests.tell, second, PlanReport(complete=True), LEASE_MS)
+    assert not written(plan_requests.report_progress, first, PlanReport(complete=True), LEASE_MS)
+    assert written(plan_requests.report_progress, second, PlanReport(complete=True), LEASE_MS)
 
 
 def test_a_question_that_is_handed_back_waits_for_another_worker(written, waiting):
@@ -143,7 +143,7 @@ def test_a_question_that_nobody_asks_any_more_is_given_up_and_forgotten(written,
     taken = written(plan_requests.take, LEASE_MS)
     change(asked_ms=PlanRequest.asked_ms + days * 86_400_000)
 
-    assert not written(plan_requests.tell, taken, PlanReport(), LEASE_MS)
+    assert not written(plan_requests.report_progress, taken, PlanReport(), LEASE_MS)
     assert not waiting()
     written(plan_requests.forget_abandoned)
     assert told(question) is None
