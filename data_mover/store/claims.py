@@ -102,6 +102,7 @@ def renew_all(session: Session, beats: Sequence[Beat], lease_ms: int) -> dict[in
         Job.id.in_([job_id for job_id, _ in attempts]),
         tuple_(Job.id, Job.attempt).in_(attempts),
         Job.status == Status.IN_PROGRESS,
+        Job.ending.is_(None),
     )
     progress = {
         "bytes_done": case({each.claim.job_id: each.bytes_done for each in beats}, value=Job.id),

@@ -40,11 +40,14 @@ def record_planned(
     """Records where the move goes, for all attempts to come, and the next of its files. False if the job is no longer
     this attempt's.
 
-    Of files that the job which this one does again has brought to their final paths, the proofs are taken over. Raises
-    NameConflict where two have the same final path.
+    What has these numbers already is replaced: the answer to an earlier call may have been lost. Of files that the job
+    which this one does again has brought to their final paths, the proofs are taken over. Raises NameConflict where two have
+    the same final path.
     """
     mine = change(session, claim, path=path)
     if mine and planned:
+        same = JobFile.number.between(first_number, first_number + len(planned) - 1)
+        session.execute(delete(JobFile).where(JobFile.job_id == claim.job_id, same))
         try:
             with session.begin_nested():
                 insert_files(session, claim, first_number, [asdict(each) for each in planned])

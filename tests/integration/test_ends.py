@@ -11,17 +11,18 @@ from data_mover.domain.errors import NoSuchFile
 from data_mover.domain.states import FileKind, FileState, Phase, Status
 from data_mover.doorbell import Doorbell, doorbell_queue, redis_connection
 from data_mover.store import events, file_lists, files, host_health, queue, reports, submissions, transitions
-from data_mover.store.claims import change, renew
+from data_mover.store.claims import Beat, change, renew, renew_all
 from data_mover.store.database import Database
 from data_mover.store.file_lists import PlannedFile
 from data_mover.store.models import Job, JobFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
+from data_mover.store.workers import WorkerProcess
 from data_mover.worker.sweeper import Sweeper
 from tests.integration.conftest import a_submission
 
 LEASE_MS = 30_000
 SLOTS = {"disk": 100, "vis": 100}
-WORKER = queue.Worker("here", 7)
+WORKER = WorkerProcess(7, "here", 7, "1.0")
 COUNT = 10
 
 
@@ -78,6 +79,10 @@ def settled(written, job_id):
     raise AssertionError("it comes to no end")
 
 
+def numbers(session):
+    return list(session.scalars(select(JobFile.number).order_by(JobFile.number)))
+
+
 def states(session, job_id):
     rows = session.execute(select(JobFile.state, JobFile.code, JobFile.locked).order_by(JobFile.number))
     return [(row.state, row.code) for row in rows if not row.locked]
@@ -119,6 +124,7 @@ def test_nobody_works_on_a_job_that_is_ending(folder, written, read, claim):
     proof = ProvenFile(5, 5, "ab", "size")
     assert not written(renew, folder, LEASE_MS)
     assert not written(change, folder, bytes_done=7)
+    assert written(renew_all, [Beat(folder, 7, 1)], LEASE_MS) == {}
     assert not written(transitions.record_arrived, folder, [ArrivedFile(proof, FileState.PUBLISHED)])
     assert not written(transitions.complete, folder)
     assert not written(transitions.end_cancelled, folder)
@@ -181,6 +187,15 @@ def test_a_list_that_came_to_no_end_is_forgotten_a_few_files_at_a_time(folder, w
         steps += 1
 
     assert steps == 4
+
+
+def test_files_may_be_listed_again_when_the_answer_of_the_database_was_lost(folder, written, read):
+    page = [PlannedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 5) for n in range(5, 8)]
+
+    assert written(file_lists.record_planned, folder, "/b", 5, page)
+    assert written(file_lists.record_planned, folder, "/b", 5, page)
+
+    assert read(numbers) == list(range(COUNT))
 
 
 @pytest.fixture
@@ -253,5 +268,5 @@ def test_a_wish_to_cancel_is_not_lost_when_a_claim_comes_between_its_statements(
 def begin(url, job_id):
     database = Database(url)
     with database.writing() as session:
-        transitions.begin(session, [job_id], "there:1", LEASE_MS)
+        transitions.begin(session, [job_id], WorkerProcess(8, "there", 1, "1.0"), LEASE_MS)
     database.close()
