@@ -40,9 +40,9 @@ def record_planned(
     """Records where the move goes, for all attempts to come, and the next of its files. False if the job is no longer
     this attempt's.
 
-    What has these numbers already is replaced: the answer to an earlier call may have been lost. Of files that the job
-    which this one does again has brought to their final paths, the proofs are taken over. Raises NameConflict where two have
-    the same final path.
+    Replaces what has these numbers already: the answer to an earlier call may have been lost. Takes over the proofs of
+    files that the job of `retry_of` has brought to their final paths. Raises NameConflict where two files have the same
+    final path.
     """
     mine = change(session, claim, path=path)
     if mine and planned:
