@@ -83,7 +83,7 @@ class Doorbell:
         if time.monotonic() < self._quiet_until:
             return
         try:
-            reach("ringing")
+            reach("notifying")
             wanted = 2 * max(1, BaseWorker.count(queue=self._queue)) - self._queue.count
             for _ in range(wanted if times is None else min(times, wanted)):
                 self._queue.enqueue(ANSWER, job_timeout=-1, result_ttl=0, failure_ttl=FAILURE_TTL_SECONDS)

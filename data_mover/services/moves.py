@@ -205,7 +205,7 @@ class Moves:
         if job_id is None:
             return self._submitted_before(submission)
         self._doorbell.notify_workers()
-        reach("rung")
+        reach("notified")
         return Accepted(job_id, Status.PENDING)
 
     def _submission_again(self, caller: Caller, job: Job) -> Submission:

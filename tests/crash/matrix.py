@@ -7,8 +7,8 @@ WEB_POINTS = {
     "begun": "before the insert",
     "inserted": "after the insert, before the commit",
     "committed": "after the commit, before the bell",
-    "ringing": "while the bell is rung",
-    "rung": "after the bell, before the answer",
+    "notifying": "while the bell is rung",
+    "notified": "after the bell, before the answer",
 }
 
 SIZE_BYTES = 1_500_000
@@ -71,7 +71,7 @@ class Fault(NamedTuple):
 #: what a run of the ordinary tests forces, and with which destination; the rest is marked `soak`
 QUICK = {
     (Fault("committed", "kill"), "shelf"),
-    (Fault("rung", "raise"), "shelf"),
+    (Fault("notified", "raise"), "shelf"),
     (Fault("popped", "kill"), "shelf"),
     (Fault("claimed", "kill"), "vis"),
     (Fault("sent-1048576", "kill"), "vis"),
