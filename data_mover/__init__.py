@@ -4,7 +4,7 @@ from typing import Any
 
 
 def main(global_config: dict[str, str], **settings: str) -> Any:
-    """The WSGI application of an ini's `[app:main]`. Ends the process with every mistake that is in it."""
+    """The WSGI application of an ini's `[app:main]`. Ends the process with every problem that is in it."""
     from pyramid.config import Configurator
 
     from data_mover.config.settings import Settings

@@ -1,4 +1,4 @@
-"""The bell: one RQ queue that wakes workers. A bell names no job; whoever hears it claims what the database has."""
+"""The doorbell: one RQ queue that wakes workers. It names no job; a woken worker claims what the database has."""
 
 import logging
 import time
@@ -18,7 +18,7 @@ from data_mover.domain.fault_points import reach
 log = logging.getLogger(__name__)
 
 QUEUE = "moves"
-#: what a bell calls, the only thing that a worker will ever call for Redis
+#: the function that RQ calls for the doorbell; a worker calls nothing else for Redis
 ANSWER = "data_mover.worker.answer_doorbell"
 #: who listens
 WORKER_CLASS = "data_mover.worker.Worker"
@@ -27,7 +27,7 @@ WORKER_CLASS = "data_mover.worker.Worker"
 TIMEOUT_SECONDS = 0.3
 #: after a failure nobody is kept waiting for Redis again for so long
 QUIET_SECONDS = 5.0
-#: how long RQ keeps a bell whose worker died
+#: how long RQ keeps a doorbell job whose worker died, in seconds
 FAILURE_TTL_SECONDS = 60
 
 
@@ -40,11 +40,11 @@ class DoorbellJob(Job):
 
     def _execute(self) -> Any:
         if self.func_name != ANSWER or self.instance or self.args or self.kwargs:
-            raise ValueError("a job in Redis is not a bell and was refused")
+            raise ValueError("a job in Redis is not the doorbell's and was refused")
         return super()._execute()
 
     def send_webhooks(self, *args: Any, **kwargs: Any) -> None:
-        """A bell tells nobody."""
+        """Sends nothing."""
 
 
 def redis_connection(url: str, password: str | None) -> Redis:
@@ -63,15 +63,15 @@ def doorbell_queue(connection: Redis) -> Queue:
 
 
 class Doorbell:
-    """Rings for the workers."""
+    """Wakes the workers."""
 
     def __init__(self, connection: Redis) -> None:
         self._queue = doorbell_queue(connection)
         self._quiet_until = 0.0
 
     def notify_workers(self) -> None:
-        """Wakes a worker. To be called after the commit. Never raises: what is not rung for now, the sweeper rings for
-        later."""
+        """Wakes a worker. To be called after the commit. Never raises: where Redis is away, the sweeper wakes
+        workers later."""
         self._notify(1)
 
     def notify_all_workers(self) -> None:
@@ -79,11 +79,11 @@ class Doorbell:
         self._notify(None)
 
     def _notify(self, times: int | None) -> None:
-        """Once as many bells wait as can matter, a further one would only be heard in vain."""
+        """Adds no more jobs than workers can hear: twice as many as there are workers."""
         if time.monotonic() < self._quiet_until:
             return
         try:
-            reach("ringing")
+            reach("notifying")
             wanted = 2 * max(1, BaseWorker.count(queue=self._queue)) - self._queue.count
             for _ in range(wanted if times is None else min(times, wanted)):
                 self._queue.enqueue(ANSWER, job_timeout=-1, result_ttl=0, failure_ttl=FAILURE_TTL_SECONDS)

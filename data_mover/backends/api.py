@@ -34,7 +34,7 @@ Block = bytes | memoryview
 
 @dataclass(frozen=True)
 class FileStat:
-    """What a host says about a path, links followed. Facts that are equal are those of a file that did not change."""
+    """What a host says about a path, links followed. A file whose stat stays equal did not change."""
 
     kind: FileKind
     #: None where the host does not tell it of a file before it ends; only sources do so that are no destinations
@@ -62,7 +62,7 @@ class Entry:
     kind: FileKind
     #: of a file; None of anything else, and where the host does not tell it
     size_bytes: int | None
-    #: as `Facts` have it; None where the host does not tell it in a listing
+    #: as in `FileStat`; None where the host leaves it out of a listing
     modified_at: float | None
     #: the permission bits, None where the host tells none
     mode: int | None
@@ -92,16 +92,16 @@ class NewFile:
 class Reader(AbstractContextManager["Reader"]):
     """An open source file."""
 
-    #: as the host told when the file was opened
+    #: as the host reported when the file was opened
     stat: FileStat
     #: what the host calls the file, where that is not the last segment of its path
     name: str | None = None
 
     @abstractmethod
     def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
-        """The bytes from the offset to the end that `facts` promised, in order and without a gap; to be asked once.
+        """The bytes from the offset to the size in `stat`, in order and without a gap. May be called once.
 
-        A file that has become shorter ends early; one that has more than `facts` says ends there, with SourceChanged
+        A file that has become shorter ends early; one that has more than `stat` says ends there, with SourceChanged
         where the host can tell.
         """
 
@@ -120,7 +120,7 @@ class Reader(AbstractContextManager["Reader"]):
 
 
 class Writer(AbstractContextManager["Writer"]):
-    """A file that is being written, in order: a new one, or one that was begun before and is gone on with."""
+    """A file that is being written, in order: a new one, or one that is resumed."""
 
     #: how many bytes the host has acknowledged, those among them that were there before
     acknowledged_bytes: int = 0
@@ -215,7 +215,7 @@ class Source(AbstractContextManager["Source"]):
 
         The host is asked as the entries are taken, and fails then: NoSuchFile if there is nothing or no directory, as
         ever on a host that shows none; NotAllowed, PermissionRefused. Between two entries the connection may be used
-        for anything else. What comes or goes meanwhile may be told or not. Whoever may stop early closes the generator.
+        for anything else. What comes or goes meanwhile may be listed or not. A caller that stops early closes it.
         """
         raise NoSuchFile(f"{self.named(path)} is no directory")
 
@@ -249,7 +249,7 @@ class Files(Source):
 
     @property
     def replaces(self) -> bool:
-        """Whether a file may be put in the place of another one; where this is False, CannotReplace is sure."""
+        """Whether a file can replace another one; where this is False, `replace` raises CannotReplace."""
         return True
 
     @abstractmethod
@@ -267,7 +267,7 @@ class Files(Source):
     def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
         """Opens a file that `create` has made, to be written from the offset on. NoSuchFile, NotARegularFile.
 
-        What is there is overwritten and never cut off: an older writer may still be at it, with the same bytes.
+        What is there is overwritten and never cut off: an older writer may still write the same bytes.
         """
 
     @abstractmethod
@@ -301,7 +301,7 @@ class Files(Source):
 
     @abstractmethod
     def replace(self, path: str, final_path: str) -> None:
-        """Puts the file at `final_path`, atomically, in the place of what is there or of nothing.
+        """Puts the file at `final_path`, atomically, and replaces what is there.
 
         CannotReplace where the host has no way to; IsADirectory where a directory stands there.
         """

@@ -25,14 +25,14 @@ from data_mover.store.database import Database
 
 
 def check_configuration(ini: str) -> Iterator[Finding]:
-    """Every mistake of the ini and of the registry, even if both have some; then what they lead to."""
+    """Yields every problem of ini and registry, even if both have some; then what they lead to."""
     try:
         settings = Settings.from_ini(ini)
     except ConfigurationError as error:
         yield from _problems("ini", error)
         yield from _check_registry_of_a_faulty(ini)
         return
-    yield Finding("ini", True, f"{ini}: no mistakes")
+    yield Finding("ini", True, f"{ini}: no problems")
     yield from _check_registry(settings.registry, settings)
     yield find("state_dir", partial(_look_at_state_dir, settings.state_dir))
     yield find("database", partial(_look_at_database, settings, ini))
@@ -58,7 +58,7 @@ def _check_registry(path: Path, settings: Settings | None) -> Iterator[Finding]:
     except ConfigurationError as error:
         yield from _problems("registry", error)
         return
-    yield Finding("registry", True, f"{path}: no mistakes; {_counted(registry)}")
+    yield Finding("registry", True, f"{path}: no problems; {_counted(registry)}")
     if settings is not None and settings.default_destination is not None:
         yield find("destination", partial(_look_at_default_destination, settings.default_destination, registry))
     for name, options in registry.hosts.items():

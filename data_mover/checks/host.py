@@ -156,7 +156,7 @@ class _Probe:
                 "The host cannot replace a file atomically, so that moves onto a file that exists fail.\n"
                 'replace = "swap" puts the old file aside meanwhile: for a moment nothing has its name.'
             ) from failure
-        return "atomically: a second probe has taken the place of the first"
+        return "atomically: a second probe has replaced the first"
 
     def _delete(self) -> str:
         try:

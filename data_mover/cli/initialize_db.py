@@ -23,6 +23,8 @@ def main(ini: str) -> None:
         raise click.ClickException(str(error)) from error
     try:
         migrations.upgrade(database.engine)
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from error
     except OperationalError as error:
         raise click.ClickException(f"{settings.sqlalchemy_url}: {error.orig}") from error
     finally:

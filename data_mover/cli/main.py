@@ -57,7 +57,7 @@ def main(context: click.Context, ini: str | None) -> None:
 @main.command()
 @click.pass_obj
 def worker(ini: str | None) -> None:
-    """Runs jobs, until it is told to stop; start as many as you want, on as many machines."""
+    """Runs jobs, until it is asked to stop; start as many as you want, on as many machines."""
     path = os.path.abspath(_required(ini))
     _settings(path)
     arguments = [sys.executable, "-m", "rq.cli", "worker", "-c", "data_mover.rq_settings"]
@@ -67,7 +67,7 @@ def worker(ini: str | None) -> None:
 @main.command()
 @click.pass_obj
 def sweep(ini: str | None) -> None:
-    """Wakes workers for what nobody took and takes back what dead ones dropped, until it is told to stop."""
+    """Wakes workers for what nobody took and takes back what dead ones dropped, until it is asked to stop."""
     settings = _settings(_required(ini))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -81,7 +81,7 @@ def sweep(ini: str | None) -> None:
 @main.command("check-config")
 @click.pass_context
 def check_config(context: click.Context) -> None:
-    """Tells every mistake in the ini and in the registry, and whether database and Redis are within reach."""
+    """Lists every problem of the ini and of the registry, and says whether database and Redis answer."""
     ini = _required(context.obj)
     logging.disable()
     if not show(f"{ini}, checked by the user {getuser()}", check_configuration(ini)):
@@ -90,7 +90,7 @@ def check_config(context: click.Context) -> None:
 
 @main.group()
 def hosts() -> None:
-    """Checks the hosts of the registry, and lets their moves wait or go on."""
+    """Checks, pauses and resumes the hosts of the registry."""
 
 
 @hosts.command("check")
@@ -104,8 +104,8 @@ def check_hosts(context: click.Context, name: str | None) -> None:
     path = _told(Settings.from_ini, _required(context.obj)).registry
     chosen = _chosen(_told(host_entries, path), name, path)
     with signals_as_interrupts():
-        held = [show(host.headline(entry), host.check_host(entry)) for entry in chosen]
-    if not all(held):
+        hold = [show(host.headline(entry), host.check_host(entry)) for entry in chosen]
+    if not all(hold):
         context.exit(1)
 
 
@@ -113,7 +113,7 @@ def check_hosts(context: click.Context, name: str | None) -> None:
 @click.argument("name")
 @click.pass_obj
 def pause_host(ini: str | None, name: str) -> None:
-    """Lets the moves with the host NAME wait until it is resumed; those that run already go on."""
+    """Lets the moves with the host NAME wait until it is resumed; running moves continue."""
     _set_paused(_required(ini), name, True)
 
 
@@ -121,7 +121,7 @@ def pause_host(ini: str | None, name: str) -> None:
 @click.argument("name")
 @click.pass_obj
 def resume_host(ini: str | None, name: str) -> None:
-    """Lets the moves with the host NAME go on."""
+    """Lets the moves with the host NAME run again."""
     _set_paused(_required(ini), name, False)
 
 
@@ -149,7 +149,7 @@ def _set_paused(ini: str, name: str, paused: bool) -> None:
         set_paused(session, name, paused)
     database.close()
     Doorbell(redis_connection(settings.redis_url, settings.redis_secret())).notify_all_workers()
-    click.echo(f"{name} is paused: its moves wait" if paused else f"{name} is not paused: its moves go on")
+    click.echo(f"{name} is paused: its moves wait" if paused else f"{name} is not paused: its moves run")
 
 
 def _settings(ini: str) -> Settings:
@@ -159,7 +159,7 @@ def _settings(ini: str) -> Settings:
 
 
 def _told(read: Callable[[_Read], _Value], what: _Read) -> _Value:
-    """What was read; mistakes are told in full, without a traceback."""
+    """Returns what was read. Ends the command with every problem, without a traceback."""
     try:
         return read(what)
     except ConfigurationError as error:

@@ -66,13 +66,13 @@ class Dataset(BaseModel):
         return written
 
     def locations(self, item_id: str) -> Locations:
-        """Where the item is, in one place or in several. Raises Refusal if the source is not one."""
+        """Where the item is, in one location or in several. Raises Refusal if the source is not one."""
         if isinstance(self.source, list):
             return parse_sources([_with_id(each, item_id) for each in self.source])
         return parse_sources(_with_id(self.source, item_id))
 
     def endpoint(self, item_id: str) -> Endpoint | None:
-        """Where the item goes, if its type says so. Raises Refusal if that is no place."""
+        """Where the item goes, if its type says so. Raises Refusal if that is no destination."""
         if self.destination is None:
             return None
         written = _with_id(self.destination, item_id)
@@ -147,7 +147,7 @@ class Registry:
     def _catalogued(self, item: CatalogueItem) -> list[Endpoint | Url]:
         locations = self._dataset(item).locations(item.id)
         if any(isinstance(location, CatalogueItem) for location in locations):
-            raise invalid("source.type", f"'{item.type}' leads to another data type; the registry must be mended")
+            raise invalid("source.type", f"'{item.type}' leads to another data type; correct the registry")
         return [location for location in locations if not isinstance(location, CatalogueItem)]
 
     def _dataset(self, item: CatalogueItem) -> Dataset:
@@ -177,11 +177,11 @@ def _unknown(kind: str, name: str, known: Collection[str], *, code: str, field: 
 
 @dataclass(frozen=True)
 class HostEntry:
-    """What the registry's file says of one host, with its mistakes: for who has to mend them."""
+    """One host as the registry's file has it, with its problems: for whoever has to fix them."""
 
     name: str
     table: Mapping[str, Any]
-    #: None where there are mistakes
+    #: None where there are problems
     options: HostOptions | None
     problems: tuple[ConfigProblem, ...]
 
@@ -190,14 +190,14 @@ class RegistryFile:
     """The registry as it stands in its file, read again whenever the file changes."""
 
     def __init__(self, path: Path, open_web: bool) -> None:
-        """Raises ConfigurationError, listing every mistake in the file."""
+        """Raises ConfigurationError, listing every problem of the file."""
         self.path = path
         self._open_web = open_web
         self._version = self._file_version()
         self._registry = load_registry(path, open_web)
 
     def current(self) -> Registry:
-        """The registry of the newest file that had no mistakes."""
+        """The registry of the newest file that had no problems."""
         version = self._file_version()
         if version != self._version:
             self._version = version
@@ -221,7 +221,7 @@ class RegistryFile:
 
 
 def load_registry(path: Path, open_web: bool) -> Registry:
-    """Raises ConfigurationError, listing every mistake with its key. An open web may be read without being named."""
+    """Raises ConfigurationError, listing every problem with its key. An open web may be read without being named."""
     document = _read_document(path)
     problems = [
         ConfigProblem(key, f"unknown key; known: {', '.join(_SECTIONS)}") for key in document.keys() - set(_SECTIONS)
@@ -250,7 +250,7 @@ def web_of(hosts: Mapping[str, HostOptions], is_open: bool = False) -> Web:
 
 
 def host_entries(path: Path) -> list[HostEntry]:
-    """The hosts as they stand in the file, each with its own mistakes. Raises ConfigurationError if it is not TOML."""
+    """The hosts as they stand in the file, each with its own problems. Raises ConfigurationError if it is not TOML."""
     return [_entry(name, table, path) for name, table in _tables(_read_document(path), "hosts", [])]
 
 
@@ -270,7 +270,7 @@ def _read_document(path: Path) -> dict[str, Any]:
 
 
 def _tables(document: dict[str, Any], section: str, problems: list[ConfigProblem]) -> list[tuple[str, dict[str, Any]]]:
-    """The named tables of a section; whatever else stands there becomes a mistake."""
+    """The named tables of a section; whatever else stands there becomes a problem."""
     content = document.get(section, {})
     if not isinstance(content, dict):
         problems.append(ConfigProblem(section, f"must hold tables like [{section}.name]"))
@@ -313,7 +313,7 @@ def _load_dataset(name: str, table: dict[str, Any], problems: list[ConfigProblem
 
 
 def _dataset_mistakes(registry: Registry, named_hosts: Set[str]) -> list[ConfigProblem]:
-    """Sources that are not endpoints of source hosts, and destinations that are none; a host with mistakes of its own
+    """Sources that are not endpoints of source hosts, and destinations that are none; a host with problems of its own
     is not blamed twice."""
     problems = []
     blameless = named_hosts - registry.hosts.keys()

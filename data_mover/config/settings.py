@@ -99,7 +99,7 @@ class Settings(BaseModel):
     #: the wait before the second attempt; it doubles with each further one, up to the longest
     retry_first_seconds: float = Field(5, alias="data_mover.retry_first_seconds", ge=0, le=3600)
     retry_longest_seconds: float = Field(600, alias="data_mover.retry_longest_seconds", ge=0, le=86_400)
-    #: how many bytes are copied before it is written down that another attempt can go on from there
+    #: bytes copied between two checkpoints, from which another attempt can resume
     checkpoint_bytes: int = Field(32 * 2**20, alias="data_mover.checkpoint_bytes", ge=1, le=2**26)
     #: how long a host that cannot be reached is left alone at most before it is tried again
     probe_longest_seconds: float = Field(30, alias="data_mover.probe_longest_seconds", ge=0, le=3600)
@@ -109,9 +109,9 @@ class Settings(BaseModel):
     beat_seconds: float = Field(2, alias="data_mover.beat_seconds", gt=0, le=600)
     #: how often the sweeper looks
     sweep_seconds: float = Field(5, alias="data_mover.sweep_seconds", gt=0, le=600)
-    #: how long a woken worker goes on claiming jobs before it listens for a stop again
+    #: how long a woken worker claims further jobs before it listens for a stop again
     claim_on_seconds: float = Field(60, alias="data_mover.claim_on_seconds", ge=0, le=3600)
-    #: how long a worker that is told to stop goes on with the job in hand before it hands it back
+    #: how long a worker that has to stop runs its job before it hands the job back
     stop_seconds: float = Field(5, alias="data_mover.stop_seconds", ge=0, le=86_400)
     #: whether URLs of web servers may be read that the registry does not name, as long as their addresses are public
     open_web: bool = Field(False, alias="data_mover.open_web")
@@ -128,7 +128,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_ini(cls, ini: str) -> Self:
-        """The settings of the ini's `[app:main]`. Raises ConfigurationError, listing every mistake."""
+        """The settings of the ini's `[app:main]`. Raises ConfigurationError, listing every problem."""
         return cls.from_mapping(read_ini(ini), ini)
 
     @classmethod
@@ -141,7 +141,7 @@ class Settings(BaseModel):
             raise ConfigurationError(ini, problems_of(error)) from None
 
     def database_url(self) -> URL:
-        """With the password read from its place, for the engine only. Raises ConfigurationError if there is none."""
+        """With the password that it refers to, for the engine only. Raises ConfigurationError if there is none."""
         url = make_url(self.sqlalchemy_url)
         return (
             url.set(password=_read("sqlalchemy.password", self.sqlalchemy_password))

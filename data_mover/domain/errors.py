@@ -3,14 +3,14 @@
 ::
 
     DataMoverError
-    ├── ConfigurationError      what an operator wrote cannot be used; lists every mistake
+    ├── ConfigurationError      what an operator wrote cannot be used; lists every problem
     ├── Refusal                 what a caller asked for is answered with REJECTED, and no job is made
     ├── ServiceUnavailable      the database does not answer; the caller should ask again
     ├── AttemptEnded            not a failure of the move: this attempt must stop now
     │   ├── Fenced              the job belongs to another attempt; publish nothing
     │   ├── Cancelled           the caller no longer wants the file
     │   ├── PathBusy            another job is writing to the same path; this one waits
-    │   └── Stopped             the worker is to end; another goes on
+    │   └── Stopped             the worker has to end; another one continues
     ├── FilesFailed             of many files some have failed for good, and nothing more can be done
     └── MoveFailure             an attempt failed, one class per code (see `FAILURES`)
 
@@ -28,7 +28,7 @@ class DataMoverError(Exception):
 
 
 class ConfigProblem(NamedTuple):
-    """One thing to mend in what an operator wrote."""
+    """One problem in what an operator wrote."""
 
     key: str
     sentence: str
@@ -78,7 +78,7 @@ class PathBusy(AttemptEnded):
 
 
 class Stopped(AttemptEnded):
-    """The worker was told to stop."""
+    """The worker was asked to stop."""
 
 
 class FilesFailed(DataMoverError):
@@ -189,7 +189,7 @@ class Exists(MoveFailure, code="exists", retryable=False, who_can_fix="caller"):
 
 
 class Superseded(MoveFailure, code="superseded", retryable=False, who_can_fix="caller"):
-    """A move that was asked for later has put its file at the same place."""
+    """A move that was submitted later has put its file at the same path."""
 
 
 class SourceChanged(MoveFailure, code="source-changed", retryable=True, who_can_fix="caller"):
@@ -229,7 +229,7 @@ class UnknownHost(MoveFailure, code="unknown-host", retryable=False, who_can_fix
 
 
 class UnknownOutcome(MoveFailure, code="unknown-outcome", retryable=False, who_can_fix="host owner"):
-    """The attempt died while it published the file, and it cannot be told whether the file got its final name."""
+    """The attempt died while it published the file, and nobody knows whether the file got its final name."""
 
 
 class HttpRefused(MoveFailure, code="http-<status>", retryable=False, who_can_fix="operator"):

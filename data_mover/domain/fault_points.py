@@ -1,4 +1,4 @@
-"""Fault points: named places at which a test makes a process die, stop or fail. For tests alone.
+"""Fault points: named points at which a test makes a process die, stop or fail. For tests alone.
 
 They are open only where the setting `data_mover.fault_points` is true and $DATA_MOVER_FAULTS names a directory. A file
 in it is an order: its name is the point, its text is `kill`, `stop` or `raise`. Whoever of all processes reaches the

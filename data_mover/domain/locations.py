@@ -70,7 +70,7 @@ Locations = tuple[Location, ...]
 class IfExists(StrEnum):
     """What becomes of a file that stands at the destination already."""
 
-    #: the new one takes its place
+    #: the new one replaces it
     REPLACE = "replace"
     #: it stays, and the move fails
     REFUSE = "refuse"
@@ -168,7 +168,7 @@ def quoted_for_url(text: str) -> str:
 
 @contextmanager
 def in_list(number: int) -> Iterator[None]:
-    """What is wrong with a source of a list is told with its place there: `source[2].path`."""
+    """What is wrong with a source of a list names its position: `source[2].path`."""
     try:
         yield
     except Refusal as refusal:

@@ -1,4 +1,4 @@
-"""What a move is to come to: word for word in the row of a job and in a question about one."""
+"""What a move is to do: in the row of a job and in a plan request alike."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ from data_mover.domain.errors import ConfigProblem, ConfigurationError
 
 @contextmanager
 def ending_the_process() -> Iterator[None]:
-    """Mistakes of an operator end a process that cannot begin its work: they are told in full, without a traceback."""
+    """Ends the process with every problem of its configuration, without a traceback."""
     try:
         yield
     except ConfigurationError as error:
@@ -18,7 +18,7 @@ def ending_the_process() -> Iterator[None]:
 
 
 def problems_of(error: ValidationError, prefix: str = "") -> list[ConfigProblem]:
-    """Every mistake, each with its whole key: `hosts.vis.port`."""
+    """Returns every problem, each with its whole key: `hosts.vis.port`."""
     return [
         ConfigProblem(_key(prefix, details["loc"]), _sentence(details["type"], details["msg"]))
         for details in error.errors(include_input=False, include_url=False)

@@ -48,7 +48,7 @@ class SecretReference:
             raise LookupError(f"{self}: is no text in UTF-8") from None
 
     def problem(self) -> str | None:
-        """What keeps an existing file from being a place for secrets; one that is missing is told by `read`."""
+        """What keeps an existing file from being fit for secrets; one that is missing is reported by `read`."""
         return None if self.kind == "env" else privacy_problem(self._path())
 
     def _path(self) -> Path:

@@ -16,7 +16,7 @@ class Links(StrEnum):
 
     #: they are left out
     SKIP = "skip"
-    #: what they lead to is moved in their place
+    #: what they lead to is moved instead
     FOLLOW = "follow"
     #: each one is a file that fails
     REFUSE = "refuse"
@@ -60,7 +60,7 @@ class _Pattern:
     """`*` and `?` do not cross a slash, `**` between slashes stands for any number of segments, at the end for one at
     least; hidden files are files, and case counts.
 
-    Each segment of a name is held against each of the pattern once at most: callers write the patterns, and what tries
+    Each segment of a name is compared with each of the pattern once at most: callers write the patterns, and what tries
     all ways of dividing a name among several `**` does not end.
     """
 

@@ -8,7 +8,7 @@ class Status(StrEnum):
 
     #: waits for a worker, for the first time or again
     PENDING = "PENDING"
-    #: a worker is at it
+    #: a worker runs it
     IN_PROGRESS = "IN_PROGRESS"
     #: the file stands at its destination, and that was proven
     COMPLETED = "COMPLETED"
@@ -44,6 +44,8 @@ class Phase(StrEnum):
     PUBLISHING = "publishing"
     #: IN_PROGRESS: the caller no longer wants the file, and the worker is about to stop
     CANCELLING = "cancelling"
+    #: has come to its end, and its many files are being settled, some at a time
+    ENDING = "ending"
 
 
 class EventKind(StrEnum):
@@ -65,6 +67,8 @@ class EventKind(StrEnum):
     FILES_FAILED = "files-failed"
     #: the caller no longer wants the job, and a worker has still to stop
     CANCEL_REQUESTED = "cancel-requested"
+    #: the end is decided, and many files have still to be settled
+    ENDING = "ending"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"

@@ -23,9 +23,8 @@ from data_mover.domain.fault_points import reach
 from data_mover.execution.connections import Connections
 from data_mover.execution.connector import Connector
 from data_mover.execution.executor import Execution
-from data_mover.execution.heartbeat import Lease, LeaseTerms
+from data_mover.execution.heartbeat import Heartbeat
 from data_mover.execution.record import Record
-from data_mover.execution.stop import Stop
 from data_mover.store import claims, transitions
 from data_mover.store.claims import Claim
 from data_mover.store.database import Database
@@ -41,20 +40,27 @@ class Attempt:
     """A claimed job being worked on, and where its failures become states of the job."""
 
     def __init__(
-        self, settings: Settings, database: Database, registry: Registry, connector: Connector, claim: Claim, stop: Stop
+        self,
+        settings: Settings,
+        database: Database,
+        registry: Registry,
+        connector: Connector,
+        heartbeat: Heartbeat,
+        claim: Claim,
     ) -> None:
         self._settings = settings
+        self._database = database
         self._registry = registry
+        self._heartbeat = heartbeat
         self._claim = claim
         self._connections = Connections(registry, connector)
-        self._lease = Lease(database, claim, self._terms(), on_lost=self._connections.abort, must_stop=stop.is_overdue)
-        self._record = Record(database, claim, self._lease, settings.lease_seconds)
 
     def run(self) -> None:
         """Returns when the job has a new state, or is another attempt's. Raises ServiceUnavailable where the database
-        cannot be told: the lease then runs out, and the next attempt finds out what this one has done."""
+        does not answer: the lease then runs out, and the next attempt finds out what this one has done."""
         log.info("attempt-begun %s %s", self._claim, self._claim.route)
-        with self._lease:
+        with self._heartbeat.lease(self._claim, self._idle_seconds(), self._connections.abort) as lease:
+            self._record = Record(self._database, self._claim, lease, self._settings.lease_seconds)
             outcome = self._move()
         match outcome:
             case None:
@@ -75,18 +81,18 @@ class Attempt:
                 log.warning("attempt-ended %s %r", self._claim, outcome)
 
     def _move(self) -> DataMoverError | None:
-        """None once all files are in their places, else why they are not."""
+        """None once all files are at their final paths, else why they are not."""
         try:
             with self._connections:
                 reach("resolving")
                 Execution(self._settings, self._record, self._connections).run()
         except MoveFailure as failure:
-            return self._lease.lost or failure
+            return self._record.lease.lost or failure
         except DataMoverError as ended:
             return ended
         except Exception:
             log.exception("attempt-broke %s", self._claim)
-            return self._lease.lost or InternalError()
+            return self._record.lease.lost or InternalError()
         return None
 
     def _completed(self) -> None:
@@ -104,6 +110,7 @@ class Attempt:
 
     def _over(self, code: str, reason: str) -> None:
         event = "job-failed" if self._record.finish(transitions.fail, code, reason) else "attempt-fenced"
+        self._record.settle()
         log.warning("%s %s code=%s %s", event, self._claim, code, reason)
 
     def _handed_back(self, cause: DataMoverError, wait_ms: int) -> None:
@@ -112,6 +119,7 @@ class Attempt:
 
     def _cancelled(self) -> None:
         ended = self._record.finish(transitions.end_cancelled)
+        self._record.settle()
         log.info("%s %s", "job-cancelled" if ended else "attempt-fenced", self._claim)
 
     def _wait_ms(self, session: Session, failure: MoveFailure) -> int | None:
@@ -130,9 +138,8 @@ class Attempt:
         backoff = Backoff(settings.retry_first_seconds, settings.retry_longest_seconds)
         return RetryPolicy(settings.max_attempts, backoff)
 
-    def _terms(self) -> LeaseTerms:
-        idle_seconds = max((options.idle_timeout_seconds for options in self._options()), default=0)
-        return LeaseTerms(self._settings.lease_seconds, self._settings.beat_seconds, idle_seconds + IDLE_MARGIN_SECONDS)
+    def _idle_seconds(self) -> float:
+        return max((options.idle_timeout_seconds for options in self._options()), default=0) + IDLE_MARGIN_SECONDS
 
     def _options(self) -> list[HostOptions]:
         return [options for name in self._claim.host_names if (options := self._registry.every_host.get(name))]

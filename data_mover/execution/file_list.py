@@ -115,6 +115,8 @@ def put_on_record(record: Record, connections: Connections) -> str:
     held = record.held
     plan = Plan(held, connections, record.lease.alive)
     path = held.path or _path_before(record) or plan.target()
+    while held.attempt > 1 and record.ask(file_lists.is_listed, held):
+        record.write(file_lists.forget_listed)
     number, batch = 0, list[PlannedFile]()
     for planned in plan.files(path):
         if len(batch) == AT_A_TIME:

@@ -1,19 +1,32 @@
-"""The lease of a running job: renewed while its transfer moves, and the first to know when it must stop."""
+"""One heartbeat for all that a worker has claimed: a thread that renews every lease, and first knows of a lost one."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
-from data_mover.domain.errors import AttemptEnded, DataMoverError, Fenced, ServiceUnavailable, Stalled, Stopped
-from data_mover.store import claims
-from data_mover.store.claims import Claim
+from data_mover.domain.errors import (
+    AttemptEnded,
+    Cancelled,
+    DataMoverError,
+    Fenced,
+    ServiceUnavailable,
+    Stalled,
+    Stopped,
+)
+from data_mover.domain.states import Phase
+from data_mover.execution.stop import Stop
+from data_mover.store import claims, workers
+from data_mover.store.claims import Beat, Claim
 from data_mover.store.database import Database
+from data_mover.store.workers import WorkerProcess
 
 log = logging.getLogger(__name__)
 
@@ -23,47 +36,39 @@ CANCEL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class LeaseTerms:
-    """How long a lease lasts, how often it is renewed, and how long a transfer may stand still, in seconds."""
+    """How long a lease lasts and how often it is renewed, in seconds."""
 
     lease_seconds: float
     beat_seconds: float
-    idle_seconds: float
 
     @property
     def lease_ms(self) -> int:
         return int(self.lease_seconds * 1000)
 
 
-class Lease:
-    """Keeps a claim alive from a thread of its own while the transfer works in another.
+class Renewable(Protocol):
+    """Something other than a job that a worker has for a while: a plan request, a probe."""
 
-    Once `lost` is set, the job may belong to somebody else, or the transfer stands still: `on_lost` has been called to
-    end what blocks, and the transfer must publish nothing. `must_stop` is asked with every beat.
-    """
+    @property
+    def name(self) -> str:
+        """What the worker's row calls it."""
 
-    def __init__(
-        self,
-        database: Database,
-        claim: Claim,
-        terms: LeaseTerms,
-        on_lost: Callable[[], None],
-        must_stop: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self.lost: DataMoverError | None = None
+    def renew(self, session: Session, lease_ms: int) -> None:
+        """Extends the lease, in the transaction of the heartbeat. Raises nothing of its own."""
+
+
+class Heartbeat:
+    """The thread. It begins with the worker's first claim of anything and ends with the block."""
+
+    def __init__(self, database: Database, worker: WorkerProcess, terms: LeaseTerms, stop: Stop) -> None:
+        self.terms = terms
+        self.stop = stop
+        self.worker = worker
         self._database = database
-        self._claim = claim
-        self._terms = terms
-        self._on_lost = on_lost
-        self._must_stop = must_stop
-        #: of the files that are done with, and of the one that is on its way
-        self._settled_bytes = self._file_bytes = 0
-        #: what callers have been told of an earlier attempt: where a copy goes on, progress does not go back
-        self._told_bytes = claim.bytes_done
-        self._rate = _Rate()
-        self._moved_at = self._renewed_at = time.monotonic()
-        self._noticed = threading.Event()
+        self._leases: list[Lease] = []
+        self._others: list[Renewable] = []
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat_until_the_end, name=f"lease {claim}", daemon=True)
+        self._thread = threading.Thread(target=self._beat_until_the_end, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -72,9 +77,95 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._noticed.set()
         self._ended.set()
         self._thread.join()
+
+    @contextmanager
+    def lease(self, claim: Claim, idle_seconds: float, on_lost: Callable[[], None]) -> Iterator["Lease"]:
+        """Keeps the claim alive until the block ends. A transfer in which nothing moves for `idle_seconds` is stalled;
+        `on_lost` ends what blocks it."""
+        lease = Lease(claim, self.terms, idle_seconds, on_lost, self.stop)
+        self._leases.append(lease)
+        try:
+            yield lease
+        finally:
+            lease.noticed()
+            self._leases.remove(lease)
+
+    @contextmanager
+    def keep(self, other: Renewable) -> Iterator[None]:
+        """Renews something else until the block ends."""
+        self._others.append(other)
+        try:
+            yield
+        finally:
+            self._others.remove(other)
+
+    def _beat_until_the_end(self) -> None:
+        while not self._ended.wait(self._pause_seconds()):
+            self._beat()
+
+    def _pause_seconds(self) -> float:
+        is_ending = any(lease.is_ending for lease in tuple(self._leases))
+        return min(self.terms.beat_seconds, CANCEL_SECONDS) if is_ending else self.terms.beat_seconds
+
+    def _beat(self) -> None:
+        leases, others = tuple(self._leases), tuple(self._others)
+        for lease in leases:
+            lease.look()
+        renewing = [lease for lease in leases if lease.is_renewed]
+        asked_at = time.monotonic()
+        try:
+            phases = self._renew(renewing, others)
+        except ServiceUnavailable as error:
+            log.warning("lease-not-renewed %s", error)
+            for lease in renewing:
+                lease.unanswered()
+        except SQLAlchemyError:
+            log.exception("heartbeat-broke")
+            for lease in renewing:
+                lease.give_up(Fenced())
+        else:
+            for lease in renewing:
+                lease.answered(phases.get(lease.claim.job_id), asked_at)
+
+    def _renew(self, leases: list["Lease"], others: tuple[Renewable, ...]) -> dict[int, Phase]:
+        """One transaction for the worker, and one UPDATE for all its jobs."""
+        beats = [lease.beat() for lease in leases]
+        runs = [f"job {lease.claim.job_id}" for lease in leases] + [other.name for other in others]
+        with self._database.writing() as session:
+            workers.beat(session, self.worker, runs)
+            phases = claims.renew_all(session, beats, self.terms.lease_ms)
+            for other in others:
+                other.renew(session, self.terms.lease_ms)
+        return phases
+
+
+class Lease:
+    """A job in the hands of this process, from the transfer's side and from the heartbeat's.
+
+    Once `lost` is set, the job may belong to somebody else, or the transfer stands still: `on_lost` has been called to
+    end what blocks, and the transfer must publish nothing. A transfer that was cancelled or stopped keeps the job until
+    it has cleared up behind itself, and hears of it if it is fenced meanwhile.
+    """
+
+    def __init__(
+        self, claim: Claim, terms: LeaseTerms, idle_seconds: float, on_lost: Callable[[], None], stop: Stop
+    ) -> None:
+        self.claim = claim
+        self.lost: DataMoverError | None = None
+        self._terms = terms
+        self._idle_seconds = idle_seconds
+        self._on_lost = on_lost
+        self._stop = stop
+        #: of the files that are done with, and of the one that is on its way
+        self._settled_bytes = self._file_bytes = 0
+        #: what was reported of an earlier attempt: where a copy is resumed, progress does not go back
+        self._reported_bytes = claim.bytes_done
+        self._rate = _Rate()
+        self._moved_at = self._renewed_at = time.monotonic()
+        self._noticed = threading.Event()
+        self._ends_at: float | None = None
 
     def settled(self, bytes_done: int) -> None:
         """Another file is done with, and so many bytes of all files are done."""
@@ -95,7 +186,7 @@ class Lease:
         self._file_bytes = offset_bytes
         self._rate.skip(offset_bytes)
         if offset_bytes == 0:
-            self._told_bytes = min(self._told_bytes, self._settled_bytes)
+            self._reported_bytes = min(self._reported_bytes, self._settled_bytes)
         self.alive()
 
     def alive(self, silent_seconds: float = 0) -> None:
@@ -104,7 +195,7 @@ class Lease:
         self._require_held()
 
     def noticed(self) -> None:
-        """The transfer knows that it must end, and clears up behind itself: nothing ends its connections meanwhile."""
+        """The transfer knows that it must end, and clears up behind itself: only a fence ends its connections now."""
         self._noticed.set()
 
     def excused(self) -> None:
@@ -119,47 +210,56 @@ class Lease:
             self._noticed.set()
             raise self.lost
 
-    def _beat_until_the_end(self) -> None:
-        while self.lost is None and not self._ended.wait(self._terms.beat_seconds):
-            self._beat()
+    @property
+    def is_renewed(self) -> bool:
+        """Whether the heartbeat extends it: not where the job is another's, or nothing moves."""
+        return self.lost is None or isinstance(self.lost, Cancelled | Stopped)
 
-    def _beat(self) -> None:
-        if self._must_stop():
-            self._give_up(Stopped("its worker was told to stop"))
-            return
-        if time.monotonic() - self._moved_at > self._terms.idle_seconds:
-            self._give_up(Stalled(f"nothing moved for {self._terms.idle_seconds:g} s"))
-            return
-        asked_at = time.monotonic()
-        try:
-            taken_away = self._renew()
-            if taken_away is None:
-                self._renewed_at = asked_at
-            else:
-                self._give_up(taken_away)
-        except ServiceUnavailable as error:
-            log.warning("lease-not-renewed %s %s", self._claim, error)
-            if time.monotonic() - self._renewed_at > self._terms.lease_seconds:
-                self._give_up(Fenced())
-        except SQLAlchemyError:
-            log.exception("lease-broke %s", self._claim)
-            self._give_up(Fenced())
+    @property
+    def is_ending(self) -> bool:
+        """Whether the transfer has still to notice that it must end."""
+        return self._ends_at is not None and not self._noticed.is_set()
 
-    def _renew(self) -> AttemptEnded | None:
-        """Why the attempt must stop, or None."""
+    def look(self) -> None:
+        """What can be seen without the database: a stop, a transfer that stands still, one that does not notice."""
+        now = time.monotonic()
+        if self.is_ending and self._ends_at is not None and now >= self._ends_at:
+            self._ends_at = None
+            self._on_lost()
+        if self.lost is not None:
+            return
+        if self._stop.is_overdue():
+            self.give_up(Stopped("its worker was asked to stop"))
+        elif now - self._moved_at > self._idle_seconds:
+            self.give_up(Stalled(f"nothing moved for {self._idle_seconds:g} s"))
+
+    def beat(self) -> Beat:
         bytes_done = self._settled_bytes + self._file_bytes
-        rate = self._rate.after(bytes_done)
-        progress = {"bytes_done": max(bytes_done, self._told_bytes), "bytes_per_second": rate}
-        with self._database.writing() as session:
-            if claims.renew(session, self._claim, self._terms.lease_ms, **progress):
-                return None
-            return claims.why_not(session, self._claim)
+        return Beat(self.claim, max(bytes_done, self._reported_bytes), self._rate.after(bytes_done))
 
-    def _give_up(self, cause: DataMoverError) -> None:
-        """A transfer that must end clears up behind itself, unless it is blocked or stands still."""
-        log.warning("lease-lost %s %r", self._claim, cause)
+    def answered(self, phase: Phase | None, asked_at: float) -> None:
+        """The phase of the job, None if it is no longer this attempt's."""
+        if phase is None:
+            self.give_up(Fenced())
+            return
+        self._renewed_at = asked_at
+        if phase is Phase.CANCELLING and self.lost is None:
+            self.give_up(Cancelled())
+
+    def unanswered(self) -> None:
+        """The database is away: the lease holds for as long as it was given, by this process's own clock."""
+        if time.monotonic() - self._renewed_at > self._terms.lease_seconds:
+            self.give_up(Fenced())
+
+    def give_up(self, cause: DataMoverError) -> None:
+        """A transfer that must end clears up behind itself, unless it is blocked, stands still, or is fenced while it
+        does."""
+        log.warning("lease-lost %s %r", self.claim, cause)
+        clears_up = self.lost is None and isinstance(cause, AttemptEnded)
         self.lost = cause
-        if not (isinstance(cause, AttemptEnded) and self._noticed.wait(CANCEL_SECONDS)):
+        if clears_up:
+            self._ends_at = time.monotonic() + CANCEL_SECONDS
+        else:
             self._on_lost()
 
 

@@ -1,12 +1,10 @@
-"""Answering what callers want to know of a move before they ask for it."""
+"""Answering `plan`: what a move would come to, found out by a worker, since only the hosts know."""
 
 import logging
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+
+from sqlalchemy.orm import Session
 
 from data_mover.config.registry import Registry
-from data_mover.config.settings import Settings
 from data_mover.domain.errors import (
     AttemptEnded,
     DataMoverError,
@@ -14,7 +12,6 @@ from data_mover.domain.errors import (
     HostUnreachable,
     InternalError,
     MoveFailure,
-    ServiceUnavailable,
     Stopped,
 )
 from data_mover.domain.fault_points import reach
@@ -22,68 +19,69 @@ from data_mover.domain.states import Phase
 from data_mover.execution.connections import Connections
 from data_mover.execution.connector import Connector
 from data_mover.execution.dry_run import Preview
-from data_mover.execution.stop import Stop
+from data_mover.execution.heartbeat import Heartbeat
 from data_mover.store import figures, host_health, plan_requests
 from data_mover.store.database import Database
 from data_mover.store.plan_requests import PlanClaim, PlanReport
 
 log = logging.getLogger(__name__)
 
-#: how often it is written down how far the answer is
-TELL_SECONDS = 1.0
 
-
-def answer_question(
-    settings: Settings, database: Database, registry: Registry, connector: Connector, stop: Stop
-) -> None:
-    """Answers the question that has waited longest, if there is one. Raises ServiceUnavailable where the database does
-    not answer."""
+def answer_plan_request(database: Database, registry: Registry, connector: Connector, heartbeat: Heartbeat) -> None:
+    """Answers the plan request that has waited longest, if there is one. Raises ServiceUnavailable where the database
+    does not answer."""
     with database.reading() as session:
         if not plan_requests.waiting(session):
             return
-    lease_ms = int(settings.lease_seconds * 1000)
     with database.writing() as session:
-        taken = plan_requests.take(session, lease_ms)
-    if taken is not None:
-        log.info("question-taken %d %s", taken.id, taken.wanted.route)
+        claim = plan_requests.take(session, heartbeat.terms.lease_ms)
+    if claim is not None:
+        log.info("plan-begun plan=%d %s", claim.id, claim.spec.route)
         with Connections(registry, connector) as connections:
-            _Answer(database, taken, lease_ms, stop, connections).give()
+            _Answer(database, claim, heartbeat, connections).give()
 
 
 class _Answer:
-    """One question in the hands of this worker."""
+    """One plan request in the hands of this worker."""
 
-    def __init__(
-        self, database: Database, taken: PlanClaim, lease_ms: int, stop: Stop, connections: Connections
-    ) -> None:
+    def __init__(self, database: Database, claim: PlanClaim, heartbeat: Heartbeat, connections: Connections) -> None:
+        self.name = f"plan {claim.id}"
         self._database = database
-        self._taken = taken
-        self._wanted = taken.wanted
-        self._lease_ms = lease_ms
-        self._stop = stop
+        self._claim = claim
+        self._spec = claim.spec
+        self._heartbeat = heartbeat
         self._connections = connections
         self._report = PlanReport(phase=Phase.RESOLVING)
         #: why it is not to be answered, at least not by this worker
         self._lost: AttemptEnded | None = None
-        self._ended = threading.Event()
 
     def give(self) -> None:
         reach("answering")
         try:
             if not self._is_blocked():
-                with self._kept():
+                with self._heartbeat.keep(self):
                     self._look()
             self._complete()
         except Stopped:
             with self._database.writing() as session:
-                plan_requests.hand_back(session, self._taken)
+                plan_requests.hand_back(session, self._claim)
         except Fenced:
-            log.info("question-dropped %d", self._taken.id)
+            log.info("plan-dropped plan=%d", self._claim.id)
+
+    def renew(self, session: Session, lease_ms: int) -> None:
+        """Reports with each heartbeat how far the answer is. A host that does nothing is not waited for once that is in
+        vain."""
+        if self._heartbeat.stop.is_asked():
+            self._lost = Stopped()
+        elif not plan_requests.report_progress(session, self._claim, self._report, lease_ms):
+            self._lost = Fenced()
+        if self._lost is not None:
+            self._connections.abort()
 
     def _look(self) -> None:
-        """Stopped, or Fenced if nobody wants to know any more."""
+        """Raises Stopped, or Fenced if nobody wants to know any more."""
         try:
-            Preview(self._wanted, self._connections, self._report, self._alive).look()
+            Preview(self._spec, self._connections, self._report, self._alive).look()
         except MoveFailure as failure:
             self._alive()
             self._report.expect(failure.code, failure.reason)
@@ -92,54 +90,28 @@ class _Answer:
         except DataMoverError:
             raise
         except Exception:
-            log.exception("question-broke %d", self._taken.id)
+            log.exception("plan-broke plan=%d", self._claim.id)
             self._report.expect(InternalError.code, InternalError.sentence())
 
     def _complete(self) -> None:
         self._report.complete = True
         if self._report.phase is Phase.RESOLVING:
             self._report.phase = None
-        self._tell()
-        self._alive()
-        log.info("question-answered %d", self._taken.id)
+        with self._database.writing() as session:
+            if not plan_requests.report_progress(session, self._claim, self._report, self._heartbeat.terms.lease_ms):
+                raise Fenced
+        log.info("plan-answered plan=%d", self._claim.id)
 
     def _is_blocked(self) -> bool:
         """Whether the move would have to wait for one of its hosts."""
         with self._database.reading() as session:
             blocks = host_health.blocks(session)
-            self._report.bytes_reserved = figures.bytes_reserved_on(session, self._wanted.destination.host)
-        block = next((blocks[name] for name in sorted(self._wanted.host_names) if name in blocks), None)
+            self._report.bytes_reserved = figures.bytes_reserved_on(session, self._spec.destination.host)
+        block = next((blocks[name] for name in sorted(self._spec.host_names) if name in blocks), None)
         if block is not None:
             self._report.phase = Phase.BLOCKED
             self._report.expect(block.code, block.reason)
         return block is not None
-
-    @contextmanager
-    def _kept(self) -> Iterator[None]:
-        """Until the block ends it is told every second how far the answer is, whatever the hosts do; a host that does
-        nothing is not waited for once that is in vain."""
-        beat = threading.Thread(target=self._beat, name="question", daemon=True)
-        beat.start()
-        try:
-            yield
-        finally:
-            self._ended.set()
-            beat.join()
-
-    def _beat(self) -> None:
-        while self._lost is None and not self._ended.wait(TELL_SECONDS):
-            if self._stop.is_asked():
-                self._lost = Stopped()
-            else:
-                with suppress(ServiceUnavailable):
-                    self._tell()
-        if self._lost is not None:
-            self._connections.abort()
-
-    def _tell(self) -> None:
-        with self._database.writing() as session:
-            if not plan_requests.tell(session, self._taken, self._report, self._lease_ms):
-                self._lost = Fenced()
 
     def _alive(self) -> None:
         if self._lost is not None:

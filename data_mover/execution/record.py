@@ -72,6 +72,11 @@ class Record:
                 mine = change(session, self.held, *values, **named) or transitions.end_cancelled(session, self.held)
         return mine
 
+    def settle(self) -> None:
+        """Settles the files of a job that this attempt has ended; the sweeper does so if this process cannot."""
+        while not self.change(transitions.settle, self.held.job_id):
+            pass
+
     def _trials(self) -> Retrying:
         return Retrying(
             retry=retry_if_exception_type(ServiceUnavailable),

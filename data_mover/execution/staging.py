@@ -80,6 +80,8 @@ class Atomic(Direct):
             self._published()
         else:
             self._record.write(transitions.begin_afresh, self._record.lease_ms)
+            while self._record.ask(files.is_begun, self._held):
+                self._record.write(transitions.begin_afresh, self._record.lease_ms)
             reach("tree-begun")
             self._destination.make_directories(self._tree)
 

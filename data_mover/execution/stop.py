@@ -1,4 +1,4 @@
-"""The wish that a worker end: heard by its shift at once, and by the job in hand after a while."""
+"""The request that a worker stop: its loop obeys at once, the running job after a while."""
 
 import time
 

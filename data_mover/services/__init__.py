@@ -1,0 +1,1 @@
+"""The use cases: what callers may ask, typed in and typed out."""

@@ -97,18 +97,18 @@ class Moves:
         """What `submit` would come to, once a worker has found out, or how far it is when the time is up."""
         submission = self._submission(caller, sources, destination, options)
         until = time.monotonic() + wait_seconds
-        question = self._ask(submission)
+        request_id = self._ask(submission)
         while True:
             with self._database.reading() as session:
-                report = plan_requests.told(session, question)
+                report = plan_requests.report(session, request_id)
             if report is not None and (report.complete or time.monotonic() > until):
                 break
             time.sleep(LOOK_SECONDS)
-            if report is None:  # somebody who asked the same was told, and the question forgotten
-                question = self._ask(submission)
+            if report is None:  # another call of the same caller took the answer
+                request_id = self._ask(submission)
         if report.complete:
             with self._database.writing() as session:
-                plan_requests.forget(session, question)
+                plan_requests.forget(session, request_id)
         return report
 
     def check(self, caller: Caller, job_id: int) -> JobReport:
@@ -128,7 +128,8 @@ class Moves:
         with self._database.writing() as session:
             transitions.cancel(session, job_id)
         report = self.check(caller, job_id)
-        if report.status not in (Status.CANCELLED, Status.FAILED) and report.phase is not Phase.CANCELLING:
+        is_over = report.status in (Status.CANCELLED, Status.FAILED)
+        if not is_over and report.phase not in (Phase.CANCELLING, Phase.ENDING):
             done = "is complete" if report.status is Status.COMPLETED else "is giving the file its final name"
             raise Refusal(f"Too late to cancel: the job {done}", code="too-late", field="id")
         return report
@@ -191,9 +192,9 @@ class Moves:
             if_exists=submission.if_exists,
         )
         with self._database.writing() as session:
-            question = plan_requests.ask(session, submission.caller, wanted)
+            request_id = plan_requests.ask(session, submission.caller, wanted)
         self._doorbell.notify_workers()
-        return question
+        return request_id
 
     def _accept(self, submission: Submission) -> Accepted:
         with self._database.writing() as session:
@@ -204,7 +205,7 @@ class Moves:
         if job_id is None:
             return self._submitted_before(submission)
         self._doorbell.notify_workers()
-        reach("rung")
+        reach("notified")
         return Accepted(job_id, Status.PENDING)
 
     def _submission_again(self, caller: Caller, job: Job) -> Submission:

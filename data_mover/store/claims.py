@@ -5,10 +5,11 @@ was. A change of status, phase or of a file's state goes through `transitions`. 
 leave the commit to the caller.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, case, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import AttemptEnded, Cancelled, Fenced
@@ -45,6 +46,14 @@ class Claim(MoveSpec):
         return f"job={self.job_id} attempt={self.attempt}"
 
 
+class Beat(NamedTuple):
+    """The progress of a job that its worker reports with a sign of life."""
+
+    claim: Claim
+    bytes_done: int
+    bytes_per_second: int
+
+
 def claim_of(session: Session, job_id: int) -> Claim:
     """The claim of the job's newest attempt."""
     job = session.get_one(Job, job_id, populate_existing=True)
@@ -67,7 +76,8 @@ def claim_of(session: Session, job_id: int) -> Claim:
 
 def mine(claim: Claim) -> tuple[ColumnElement[bool], ...]:
     """What holds of the job's row as long as the job is this attempt's."""
-    return Job.id == claim.job_id, Job.attempt == claim.attempt, Job.status == Status.IN_PROGRESS
+    running = (Job.status == Status.IN_PROGRESS, Job.ending.is_(None))
+    return Job.id == claim.job_id, Job.attempt == claim.attempt, *running
 
 
 def wanted(claim: Claim) -> tuple[ColumnElement[bool], ...]:
@@ -78,6 +88,29 @@ def wanted(claim: Claim) -> tuple[ColumnElement[bool], ...]:
 def renew(session: Session, claim: Claim, lease_ms: int, **progress: Any) -> bool:
     """Extends the lease and records progress. False if the job is no longer this attempt's."""
     return change(session, claim, lease_until_ms=now_ms() + lease_ms, **progress)
+
+
+def renew_all(session: Session, beats: Sequence[Beat], lease_ms: int) -> dict[int, Phase]:
+    """Extends the leases of all these jobs and records their progress, in one statement.
+
+    Returns the phase of each job that is still its attempt's, by the job's id.
+    """
+    if not beats:
+        return {}
+    attempts = [(each.claim.job_id, each.claim.attempt) for each in beats]
+    mine = (
+        Job.id.in_([job_id for job_id, _ in attempts]),
+        tuple_(Job.id, Job.attempt).in_(attempts),
+        Job.status == Status.IN_PROGRESS,
+        Job.ending.is_(None),
+    )
+    progress = {
+        "bytes_done": case({each.claim.job_id: each.bytes_done for each in beats}, value=Job.id),
+        "bytes_per_second": case({each.claim.job_id: each.bytes_per_second for each in beats}, value=Job.id),
+    }
+    renewed = update(Job).where(*mine).values(lease_until_ms=now_ms() + lease_ms, **progress)
+    statement = renewed.returning(Job.id, Job.phase).execution_options(synchronize_session=False)
+    return {job_id: Phase(str(phase)) for job_id, phase in session.execute(statement)}
 
 
 def change(session: Session, claim: Claim, **values: Any) -> bool:

@@ -1,6 +1,6 @@
 """The database: the engine, sessions that read or write, and the one clock that all processes share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,10 @@ from data_mover.domain.errors import ServiceUnavailable
 
 #: how long SQLite's lock is waited for, and how long PostgreSQL may take to be connected to or to answer a statement
 BUSY_TIMEOUT_SECONDS = 5
+#: how long a migration may take, or wait for another one
+LONG_TRANSACTION_SECONDS = 3600
+#: any number that nobody else takes for PostgreSQL's advisory locks
+_LONG_TRANSACTION_LOCK = 7_236_282
 
 #: of PostgreSQL: a statement that takes too long, a lock that is not had, a client that stands still in a transaction
 _SERVER_TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
@@ -85,6 +89,28 @@ class Database:
         self.engine.dispose()
 
 
+@contextmanager
+def long_transaction(engine: Engine) -> Iterator[Connection]:
+    """A connection that writes, for as long as it takes: a migration. Another one waits until the first is done.
+
+    Raises OperationalError where the database does not answer. The connection is closed at the end, for its time-outs
+    are not those of all others.
+    """
+    with engine.execution_options(**{_WRITES: True}).connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        connection.detach()
+        if engine.dialect.name == "sqlite":
+            driver.execute(f"pragma busy_timeout={LONG_TRANSACTION_SECONDS * 1000}").close()
+        else:
+            driver.answer_timeout_seconds = LONG_TRANSACTION_SECONDS
+        with connection.begin():
+            if engine.dialect.name == "postgresql":
+                for timeout in _SERVER_TIMEOUTS:
+                    connection.exec_driver_sql(f"SET LOCAL {timeout} = {LONG_TRANSACTION_SECONDS * 1000}")
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LONG_TRANSACTION_LOCK})")
+            yield connection
+
+
 def insert_if_absent(session: Session, table: type[Base], values: dict[str, Any]) -> int | None:
     """Inserts a row unless it would break a unique constraint, in one statement, so that nobody can come in between.
 
@@ -94,6 +120,18 @@ def insert_if_absent(session: Session, table: type[Base], values: dict[str, Any]
     insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
     statement = insert(table).values(values).on_conflict_do_nothing()
     return session.scalars(statement.returning(*inspect(table).primary_key)).one_or_none()
+
+
+def insert_or_update(
+    session: Session, table: type[Base], values: dict[str, Any], unique: Sequence[str], changes: dict[str, Any]
+) -> int:
+    """Inserts a row, or makes the changes to the one that has the same values in the unique columns: in one statement,
+    so that nobody can delete the row in between. Returns its id."""
+    dialect = session.get_bind().dialect.name
+    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    statement = insert(table).values(values).on_conflict_do_update(index_elements=unique, set_=changes)
+    row_id: int = session.scalars(statement.returning(*inspect(table).primary_key)).one()
+    return row_id
 
 
 @contextmanager

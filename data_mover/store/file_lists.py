@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session, aliased
 from data_mover.domain.errors import NameConflict
 from data_mover.domain.locations import Endpoint
 from data_mover.domain.states import ARRIVED, FileKind, FileState
-from data_mover.store.claims import Claim, change
+from data_mover.store.claims import Claim, change, is_mine
 from data_mover.store.figures import bytes_total
 from data_mover.store.models import Job, JobFile
-from data_mover.store.transitions import insert_files
+from data_mover.store.transitions import FILES_AT_ONCE, insert_files
 
 
 @dataclass(frozen=True)
@@ -37,36 +37,51 @@ class PlannedFile:
 def record_planned(
     session: Session, claim: Claim, path: str, first_number: int, planned: Sequence[PlannedFile]
 ) -> bool:
-    """Records where the move goes, for all attempts to come, and the next of its files. What was listed before, and
-    came to no end, is forgotten with the first. False if the job is no longer this attempt's.
+    """Records where the move goes, for all attempts to come, and the next of its files. False if the job is no longer
+    this attempt's.
 
-    NameConflict where two have the same final path.
+    Replaces what has these numbers already: the answer to an earlier call may have been lost. Takes over the proofs of
+    files that the job of `retry_of` has brought to their final paths. Raises NameConflict where two files have the same
+    final path.
     """
     mine = change(session, claim, path=path)
-    if mine and first_number == 0:
-        session.execute(delete(JobFile).where(JobFile.job_id == claim.job_id))
     if mine and planned:
+        same = JobFile.number.between(first_number, first_number + len(planned) - 1)
+        session.execute(delete(JobFile).where(JobFile.job_id == claim.job_id, same))
         try:
             with session.begin_nested():
                 insert_files(session, claim, first_number, [asdict(each) for each in planned])
         except IntegrityError as error:
             raise NameConflict(_conflict(session, claim, [each.path for each in planned])) from error
+        if claim.retry_of is not None:
+            _take_proofs_over(session, claim, claim.retry_of, first_number)
     return mine
 
 
 def record_plan(session: Session, claim: Claim, path: str, first_number: int, planned: Sequence[PlannedFile]) -> bool:
-    """Records the last files of the job, as `record_planned` does; from now on all are on record.
-
-    Of those that the job which this one does again has brought to their places, the proofs are taken over.
-    """
+    """Records the last files of the job, as `record_planned` does; from now on all are on record."""
     if not record_planned(session, claim, path, first_number, planned):
         return False
     files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE)
     total = session.scalars(select(func.count()).where(*files)).one()
     change(session, claim, planned=True, files_total=total, files_done=0, bytes_total=bytes_total(claim))
-    if claim.retry_of is not None:
-        _take_proofs_over(session, claim, claim.retry_of)
     return True
+
+
+def is_listed(session: Session, claim: Claim) -> bool:
+    """Whether files are on record that an attempt has listed which came to no end with that."""
+    listed = select(JobFile.number).where(JobFile.job_id == claim.job_id).limit(1)
+    return session.scalars(listed).one_or_none() is not None
+
+
+def forget_listed(session: Session, claim: Claim) -> bool:
+    """Forgets the next files of a list that came to no end. False if the job is no longer this attempt's."""
+    mine = is_mine(session, claim)
+    if mine:
+        some = select(JobFile.number).where(JobFile.job_id == claim.job_id).order_by(JobFile.number)
+        numbers = list(session.scalars(some.limit(FILES_AT_ONCE)))
+        session.execute(delete(JobFile).where(JobFile.job_id == claim.job_id, JobFile.number.in_(numbers)))
+    return mine
 
 
 def path_of(session: Session, job_id: int, like: Claim) -> str | None:
@@ -81,14 +96,14 @@ def path_of(session: Session, job_id: int, like: Claim) -> str | None:
     return job.path if same else None
 
 
-def _take_proofs_over(session: Session, claim: Claim, job_id: int) -> None:
+def _take_proofs_over(session: Session, claim: Claim, job_id: int, first_number: int) -> None:
     """Whether what was proven then is there still, and still right, is for the attempt to find out."""
     before = aliased(JobFile)
     same = (before.job_id == job_id, before.path == JobFile.path, before.state.in_(ARRIVED))
     names = ("sha256", "verified", "source_modified_at", "source_version")
     proofs = {name: select(getattr(before, name)).where(*same).scalar_subquery() for name in names}
     files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE, JobFile.state == FileState.PENDING)
-    session.execute(update(JobFile).where(*files).values(proofs))
+    session.execute(update(JobFile).where(*files, JobFile.number >= first_number).values(proofs))
 
 
 def _conflict(session: Session, claim: Claim, paths: Sequence[str | None]) -> str:

@@ -13,6 +13,8 @@ from data_mover.store.temporary_files import top_directory
 
 #: how many files are read from the record at a time
 PAGE = 200
+#: files that have left their first state, and not failed
+BEGUN = JobFile.state.not_in((FileState.FAILED, FileState.PENDING)) | JobFile.locked
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,12 @@ def is_folder(session: Session, claim: Claim) -> bool:
     return session.scalars(select(JobFile.number).where(*top_directory(claim))).one_or_none() is not None
 
 
+def is_begun(session: Session, claim: Claim) -> bool:
+    """Whether a file of the job has left its first state, and not failed."""
+    begun = select(JobFile.number).where(JobFile.job_id == claim.job_id, BEGUN).limit(1)
+    return session.scalars(begun).one_or_none() is not None
+
+
 def is_tree_marked(session: Session, claim: Claim) -> bool:
     """Whether an attempt was about to let all files appear at once, and nobody has found out yet whether it did."""
     return _is_tree(session, claim, FileState.VERIFIED)
@@ -72,7 +80,7 @@ def is_tree_published(session: Session, claim: Claim) -> bool:
 
 
 def arrived(session: Session, claim: Claim, after: int) -> list[RecordedFile]:
-    """The next files behind the one of that number that are in their places."""
+    """The next files behind the one of that number that are at their final paths."""
     there = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE, JobFile.state.in_(ARRIVED))
     statement = select(JobFile).where(*there, JobFile.number > after).order_by(JobFile.number).limit(PAGE)
     return [_recorded(row) for row in session.scalars(statement)]

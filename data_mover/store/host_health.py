@@ -44,7 +44,7 @@ class HostState:
     blocked: bool = False
 
     def admits(self, slots: int) -> bool:
-        """Whether one more job may run with the host, which takes `places` at a time."""
+        """Whether one more job may run with the host, which takes `slots` at a time."""
         return not self.blocked and self.running < slots and (self.proven or not self.connecting)
 
 
@@ -140,7 +140,7 @@ def probe_due(session: Session) -> bool:
 
 
 def set_paused(session: Session, name: str, paused: bool) -> None:
-    """Lets the jobs of the host wait, those that run apart, or lets them go on."""
+    """Pauses the host, so that its jobs wait unless they run already, or resumes it."""
     know(session, [name])
     session.execute(update(HostRecord).where(HostRecord.name == name).values(paused=paused))
 
@@ -209,7 +209,7 @@ def _has_leftovers() -> ColumnElement[bool]:
 
 def _block(record: HostRecord) -> Block:
     if record.paused:
-        return Block(f"An operator has paused {record.name}; the move goes on when it is resumed.", None, None)
+        return Block(f"An operator has paused {record.name}; the move continues when the host is resumed.", None, None)
     return Block(HostUnreachable(record.name).reason, HostUnreachable.code, record.probe_at_ms)
 
 

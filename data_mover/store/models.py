@@ -27,7 +27,7 @@ class Lane(Base):
     """The jobs of one caller among the same hosts.
 
     Whoever claims looks at the head of each lane, so that a claim costs the same however many jobs are queued, and a
-    host without a free place hides only its own lanes.
+    host without a free slot hides only its own lanes.
     """
 
     __tablename__ = "lanes"
@@ -43,15 +43,22 @@ class Lane(Base):
         return frozenset(self.hosts.split())
 
 
+#: jobs whose files are being settled: word for word what an index is about, so that the query can use it
+ENDING = text("ending IS NOT NULL")
+
+
 class Job(Base):
     """One move: what was asked, and how it stands. Status and phase change in `transitions` only."""
 
     __tablename__ = "jobs"
     __table_args__ = (
         UniqueConstraint("caller", "key"),
-        Index("ix_jobs_lane", "lane_id", "status", "priority", "id"),
+        Index("ix_jobs_lane", "lane_id", "phase", "priority", "id"),
         Index("ix_jobs_status", "status", "not_before_ms"),
         Index("ix_jobs_deadline", "status", "deadline_ms"),
+        Index("ix_jobs_caller", "caller", "id"),
+        Index("ix_jobs_due", "lane_id", "phase", "priority", "not_before_ms"),
+        Index("ix_jobs_ending", "ending", sqlite_where=ENDING, postgresql_where=ENDING),
         CheckConstraint("status IN ('PENDING', 'IN_PROGRESS', 'COMPLETED', 'FAILED', 'CANCELLED')", name="status"),
         CheckConstraint("(status = 'IN_PROGRESS') = (lease_until_ms IS NOT NULL)", name="lease"),
         CheckConstraint("(status IN ('PENDING', 'IN_PROGRESS')) = (ended_ms IS NULL)", name="ended"),
@@ -105,7 +112,7 @@ class Job(Base):
     files_done: Mapped[int] = mapped_column(BigInteger, default=0)
     files_total: Mapped[int] = mapped_column(BigInteger, default=1)
 
-    # who is at it
+    # which attempt runs it
     #: the number of the newest attempt; it is the fence that keeps older ones from changing anything
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     #: how many attempts have failed for a reason of the job's own; this is what `max_attempts` bounds
@@ -116,8 +123,12 @@ class Job(Base):
     lease_until_ms: Mapped[int | None] = mapped_column(BigInteger)
     #: how long the lease is that the attempt was given; the sweeper may be set to another length
     lease_ms: Mapped[int] = mapped_column(BigInteger, default=30_000, server_default="30000")
+    #: machine and process id of the newest attempt's process, and its row in `workers`
     worker: Mapped[str | None] = mapped_column(Text)
+    worker_id: Mapped[int | None] = mapped_column(BigInteger)
 
+    #: the status it will have once its files are settled, if that takes more than one transaction; nobody works on it
+    ending: Mapped[str | None] = mapped_column(Text)
     #: how many rows of `events` there are about it
     events: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
 
@@ -206,7 +217,7 @@ class JobFile(Base):
     sha256: Mapped[str | None] = mapped_column(Text)
     #: how the digest at the destination was proven: sha256-remote, sha256-readback or size
     verified: Mapped[str | None] = mapped_column(Text)
-    #: what the source's host told of the source that was proven to be there
+    #: the source's time and version when the file was proven to be its copy
     source_modified_at: Mapped[float | None] = mapped_column(Float)
     source_version: Mapped[str | None] = mapped_column(Text)
     #: the last attempt that came to an end with it and did not move it; of a folder that is to appear at once, the one
@@ -230,7 +241,7 @@ class TemporaryFile(Base):
     """What may lie on a host and must not stay: recorded before it is there, forgotten once it is gone."""
 
     __tablename__ = "temporary_files"
-    __table_args__ = (Index("ix_temporary_files_not_before", "not_before_ms"),)
+    __table_args__ = (Index("ix_temporary_files_not_before", "not_before_ms"), Index("ix_temporary_files_path", "path"))
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), index=True)
@@ -243,7 +254,7 @@ class TemporaryFile(Base):
     kind: Mapped[str] = mapped_column(Text)
     #: the final path to which it goes back, if it is the old file of a swap
     restores: Mapped[str | None] = mapped_column(Text)
-    #: how far the copy into it had come at least, for the next attempt to go on from
+    #: how far the copy into it had come at least, for the next attempt to resume
     checkpoint: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     #: when removing it may be tried next, once its attempt is over
     not_before_ms: Mapped[int] = mapped_column(BigInteger)
@@ -269,6 +280,24 @@ class PlanRequest(Base):
     #: a `PlanReport`; complete once the request is answered
     report: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     answered: Mapped[bool]
+
+
+class WorkerRecord(Base):
+    """A process that claims jobs. No id is given twice: a job may outlive the row of the process that lost it."""
+
+    __tablename__ = "workers"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    machine: Mapped[str] = mapped_column(Text)
+    pid: Mapped[int] = mapped_column(Integer)
+    #: of Data Mover
+    version: Mapped[str] = mapped_column(Text)
+    started_ms: Mapped[int] = mapped_column(BigInteger)
+    #: its last sign of life
+    beat_ms: Mapped[int] = mapped_column(BigInteger)
+    #: what it runs, for people: `job 7`, `plan 3`, `probe of hpc`
+    runs: Mapped[list[str]] = mapped_column(JSON)
 
 
 class HostRecord(Base):

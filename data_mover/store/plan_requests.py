@@ -1,6 +1,6 @@
-"""What callers want to know of a move before they ask for it: `plan`. Only the hosts know, so a worker answers.
+"""Plan requests: callers ask what a move would come to. Only the hosts know, so a worker answers.
 
-A question stays on record while its caller goes on asking: a large folder may take longer than one call waits.
+A request stays on record while its caller repeats it: a large folder may take longer than one call waits.
 """
 
 import hashlib
@@ -16,16 +16,16 @@ from data_mover.domain.errors import failure_of
 from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.states import Phase
 from data_mover.store import host_health
-from data_mover.store.database import insert_if_absent, now_ms
+from data_mover.store.database import insert_or_update, now_ms
 from data_mover.store.models import PlanRequest
 
-#: so long a question is worked on after its caller has asked last
+#: how long a request is worked on after its caller has asked last
 KEPT_MS = 60_000
 
 
 @dataclass(frozen=True)
 class ExpectedFailure:
-    """A file that the move could not bring to its place."""
+    """A file that the move could not bring to its final path."""
 
     #: the path below the source, or the base name of a source that is a file
     name: str
@@ -35,9 +35,9 @@ class ExpectedFailure:
 
 @dataclass
 class PlanReport:
-    """What `plan` tells of a move that nobody has asked for yet. Sizes are bytes; what is not known is None."""
+    """The answer to `plan`. Sizes are bytes; what is not known is None."""
 
-    #: whether everything was looked at; else the same question, asked again, is gone on with
+    #: whether everything was looked at; else the same request, made again, is resumed
     complete: bool = False
     #: queued until a worker has begun, resolving while one looks, blocked where the move would wait for a host
     phase: Phase | None = Phase.QUEUED
@@ -74,43 +74,41 @@ class PlanReport:
 
 
 class PlanClaim(NamedTuple):
-    """A question in the hands of one worker."""
+    """A plan request in the hands of one worker."""
 
     id: int
-    #: how often it was taken; a later worker's number is higher
+    #: how often it was claimed; a later worker's number is higher
     number: int
-    wanted: MoveSpec
+    spec: MoveSpec
 
 
 _REPORT = TypeAdapter(PlanReport)
 
 
-def ask(session: Session, caller: str, wanted: MoveSpec) -> int:
-    """Puts the question on record, or asks again what the caller has asked already. Returns its id."""
-    host_health.know(session, wanted.host_names)
-    struct = wanted.as_struct()
+def ask(session: Session, caller: str, spec: MoveSpec) -> int:
+    """Puts the request on record, or renews the one that the caller made before. Returns its id."""
+    host_health.know(session, spec.host_names)
+    struct = spec.as_struct()
     digest = hashlib.sha256(json.dumps(struct, sort_keys=True).encode()).hexdigest()
     row = {"caller": caller, "digest": digest, "spec": struct, "asked_ms": now_ms(), "claims": 0, "answered": False}
-    insert_if_absent(session, PlanRequest, row)
-    same = (PlanRequest.caller == caller, PlanRequest.digest == digest)
-    return session.scalars(update(PlanRequest).where(*same).values(asked_ms=now_ms()).returning(PlanRequest.id)).one()
+    return insert_or_update(session, PlanRequest, row, ["caller", "digest"], {"asked_ms": now_ms()})
 
 
-def told(session: Session, question: int) -> PlanReport | None:
-    """How far the answer is. None if the question is no longer on record."""
-    row = session.get(PlanRequest, question)
+def report(session: Session, request_id: int) -> PlanReport | None:
+    """How far the answer is. None if the request is no longer on record."""
+    row = session.get(PlanRequest, request_id)
     if row is None:
         return None
-    report = PlanReport() if row.report is None else _REPORT.validate_python(row.report)
-    wanted = MoveSpec.from_struct(row.spec)
-    report.sources = [source.as_shown() for source in wanted.sources]
-    report.destination = wanted.destination.as_struct()
-    return report
+    found = PlanReport() if row.report is None else _REPORT.validate_python(row.report)
+    spec = MoveSpec.from_struct(row.spec)
+    found.sources = [source.as_shown() for source in spec.sources]
+    found.destination = spec.destination.as_struct()
+    return found
 
 
-def forget(session: Session, question: int) -> None:
+def forget(session: Session, request_id: int) -> None:
     """The caller has the answer."""
-    session.execute(delete(PlanRequest).where(PlanRequest.id == question))
+    session.execute(delete(PlanRequest).where(PlanRequest.id == request_id))
 
 
 def forget_abandoned(session: Session) -> None:
@@ -124,7 +122,7 @@ def waiting(session: Session) -> bool:
 
 
 def take(session: Session, lease_ms: int) -> PlanClaim | None:
-    """The question that has waited longest, which nobody else is given for as long as a lease lasts."""
+    """Claims the request that has waited longest; nobody else is given it for as long as a lease lasts."""
     statement = select(PlanRequest).where(*_open()).order_by(PlanRequest.id).limit(1)
     row = session.scalars(statement.with_for_update(skip_locked=True)).one_or_none()
     if row is None:
@@ -134,20 +132,21 @@ def take(session: Session, lease_ms: int) -> PlanClaim | None:
     return PlanClaim(row.id, row.claims, MoveSpec.from_struct(row.spec))
 
 
-def tell(session: Session, taken: PlanClaim, report: PlanReport, lease_ms: int) -> bool:
-    """Records how far the answer is. False if nobody wants to know any more, or another worker has the question."""
-    struct: Any = _REPORT.dump_python(report, mode="json")
-    values = {"report": struct, "answered": report.complete, "lease_until_ms": now_ms() + lease_ms}
-    return _changed(session, taken, values, _is_asked())
+def report_progress(session: Session, claim: PlanClaim, progress: PlanReport, lease_ms: int) -> bool:
+    """Records how far the answer is and extends the lease. False if nobody wants to know any more, or another worker
+    has the request."""
+    struct: Any = _REPORT.dump_python(progress, mode="json")
+    values = {"report": struct, "answered": progress.complete, "lease_until_ms": now_ms() + lease_ms}
+    return _changed(session, claim, values, _is_asked())
 
 
-def hand_back(session: Session, taken: PlanClaim) -> None:
-    """Leaves the question to another worker."""
-    _changed(session, taken, {"lease_until_ms": None})
+def hand_back(session: Session, claim: PlanClaim) -> None:
+    """Leaves the request to another worker."""
+    _changed(session, claim, {"lease_until_ms": None})
 
 
-def _changed(session: Session, taken: PlanClaim, values: dict[str, Any], *which: ColumnElement[bool]) -> bool:
-    mine = (PlanRequest.id == taken.id, PlanRequest.claims == taken.number, ~PlanRequest.answered)
+def _changed(session: Session, claim: PlanClaim, values: dict[str, Any], *which: ColumnElement[bool]) -> bool:
+    mine = (PlanRequest.id == claim.id, PlanRequest.claims == claim.number, ~PlanRequest.answered)
     statement = update(PlanRequest).where(*mine, *which).values(values).execution_options(synchronize_session=False)
     return session.scalars(statement.returning(PlanRequest.id)).one_or_none() is not None
 

@@ -21,10 +21,13 @@ class PunctualConnection(psycopg.Connection[Any]):
     or behind a network that has gone silent, and whose kernel still acknowledges what is sent.
     """
 
+    #: a migration takes longer
+    answer_timeout_seconds = ANSWER_TIMEOUT_SECONDS
+
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """Raises OperationalError, and closes the connection, where there is no answer in time."""
         try:
-            return super().wait(gen, interval, timeout or ANSWER_TIMEOUT_SECONDS)
+            return super().wait(gen, interval, timeout or self.answer_timeout_seconds)
         except psycopg.OperationalError as error:
             if error.sqlstate is None:  # no word of the server's: none is to be expected on this connection any more
                 self.close()
@@ -32,7 +35,7 @@ class PunctualConnection(psycopg.Connection[Any]):
 
 
 class Connector:
-    """Connects for one engine. While the server is silent only the first callers wait, and the others are told."""
+    """Connects for one engine. While the server is silent only the first callers wait, and the others are reported."""
 
     def __init__(self) -> None:
         self._quiet_until = 0.0

@@ -1,19 +1,20 @@
 """The queue: which jobs may be claimed now, the best first, and who gets them."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, or_, select, union_all, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
-from data_mover.domain.states import Status
+from data_mover.domain.states import Phase, Priority, Status
 from data_mover.store import host_health, transitions
 from data_mover.store.claims import SUSPECT_LOSSES, Claim, claim_of
 from data_mover.store.database import now_ms
 from data_mover.store.host_health import HostState
-from data_mover.store.models import Job, JobFile, Lane
+from data_mover.store.models import Job, JobFile, Lane, WorkerRecord
+from data_mover.store.workers import WorkerProcess
 
 #: Clocks jump: whatever is due later than it can have been set counts as due now. Nobody waits longer than this.
 LONGEST_WAIT_MS = 86_400_000
@@ -32,18 +33,8 @@ class Candidate:
     suspect: bool
 
 
-class Worker(NamedTuple):
-    """Who claims: a process of a machine."""
-
-    machine: str
-    process: int
-
-    def __str__(self) -> str:
-        return f"{self.machine}:{self.process}"
-
-
 def candidates(
-    session: Session, worker: Worker, slots: Mapping[str, int], last: Claim | None = None
+    session: Session, worker: WorkerProcess, slots: Mapping[str, int], last: Claim | None = None
 ) -> list[Candidate]:
     """The jobs that the worker may claim now, the best first: one of each lane whose hosts admit one more.
 
@@ -70,7 +61,7 @@ def candidates(
 
 
 def take(
-    session: Session, candidate: Candidate, worker: Worker, slots: Mapping[str, int], lease_ms: int
+    session: Session, candidate: Candidate, worker: WorkerProcess, slots: Mapping[str, int], lease_ms: int
 ) -> Claim | None:
     """Claims the job, or returns None where it has to wait or somebody else was faster.
 
@@ -87,7 +78,7 @@ def take(
     if (
         may
         and not _waits_for_its_path(session, candidate.job_id)
-        and transitions.begin(session, [candidate.job_id], str(worker), lease_ms)
+        and transitions.begin(session, [candidate.job_id], worker, lease_ms)
     ):
         return claim_of(session, candidate.job_id)
     return None
@@ -96,46 +87,52 @@ def take(
 def runnable(session: Session) -> bool:
     """Whether a job waits whose time has come. Does not check the capacity of its hosts."""
     now = _now(session)
-    statement = select(Job.id).where(Job.status == Status.PENDING, _due(Job.not_before_ms, now, LONGEST_WAIT_MS))
-    return session.scalars(statement.limit(1)).one_or_none() is not None
+    statement = select(Job.id).where(Job.status == Status.PENDING, Job.ending.is_(None))
+    due = statement.where(_due(Job.not_before_ms, now, LONGEST_WAIT_MS))
+    return session.scalars(due.limit(1)).one_or_none() is not None
 
 
 def _candidates(session: Session) -> list[Candidate]:
-    now = _now(session)
-    waiting = (Job.lane_id == Lane.id, Job.status == Status.PENDING, _due(Job.not_before_ms, now, LONGEST_WAIT_MS))
-    candidate = select(Job.id).where(*waiting).order_by(Job.priority, Job.id).limit(1).correlate(Lane).scalar_subquery()
-    rows = session.execute(select(Job.id, Job.priority, Job.losses, Lane).join(Lane, Job.id == candidate))
-    return [
-        Candidate(
-            job_id,
-            priority,
-            lane.caller,
-            lane.host_names,
-            suspect=losses >= SUSPECT_LOSSES,
-        )
-        for job_id, priority, losses, lane in rows
-    ]
+    """The next job of each lane: of those that are due the one of the best priority, and then the oldest."""
+    heads = union_all(*(select(head.label("job_id")).select_from(Lane) for head in _heads(_now(session)))).subquery()
+    statement = select(Job.id, Job.priority, Job.losses, Lane).join(heads, heads.c.job_id == Job.id)
+    best = dict[int, Candidate]()
+    for job_id, priority, losses, lane in session.execute(statement.join(Lane, Lane.id == Job.lane_id)):
+        head = Candidate(job_id, priority, lane.caller, lane.host_names, suspect=losses >= SUSPECT_LOSSES)
+        best[lane.id] = min(best.get(lane.id, head), head, key=lambda each: (each.priority, each.job_id))
+    return list(best.values())
+
+
+def _heads(now: int) -> Iterator[ScalarSelect[int]]:
+    """The job ids that may be the next of a lane, each the first entry of a range of an index: so a claim costs the
+    same however many jobs are queued, or wait for a retry."""
+    queued = (Job.phase == Phase.QUEUED, _due(Job.not_before_ms, now, LONGEST_WAIT_MS))
+    yield _first((Job.priority, Job.id), *queued)
+    for priority in Priority:
+        retry = (Job.phase == Phase.WAITING_RETRY, Job.priority == priority.rank)
+        yield _first((Job.not_before_ms,), *retry, Job.not_before_ms <= now)
+        yield _first((Job.not_before_ms,), *retry, Job.not_before_ms > now + LONGEST_WAIT_MS)
+
+
+def _first(order: Sequence[InstrumentedAttribute[int]], *which: ColumnElement[bool]) -> ScalarSelect[int]:
+    head = select(Job.id).where(Job.lane_id == Lane.id, *which).order_by(*order).limit(1)
+    return head.correlate(Lane).scalar_subquery()
 
 
 def _running_by_caller(session: Session) -> Counter[str]:
-    rows = session.execute(
-        select(Job.caller, func.count()).where(Job.status == Status.IN_PROGRESS).group_by(Job.caller)
-    )
-    return Counter(dict(rows.all()))
+    """Counted here: SQLite would go through all jobs in the order of their callers."""
+    return Counter(session.scalars(select(Job.caller).where(Job.status == Status.IN_PROGRESS)))
 
 
 def _admit(candidate: Candidate, states: Mapping[str, HostState], slots: Mapping[str, int]) -> bool:
     return all(states.get(name, HostState()).admits(slots.get(name, 1)) for name in candidate.host_names)
 
 
-def _leaving_suspects_alone(session: Session, worker: Worker, found: Sequence[Candidate]) -> list[Candidate]:
+def _leaving_suspects_alone(session: Session, worker: WorkerProcess, found: Sequence[Candidate]) -> list[Candidate]:
     """Those of the jobs that may begin beside what runs on the machine: nothing beside a suspect, no suspect beside
     anything. While a suspect waits, nothing new begins, so that its turn comes."""
-    beside = session.scalars(
-        select(Job.losses).where(
-            Job.status == Status.IN_PROGRESS, Job.worker.startswith(f"{worker.machine}:", autoescape=True)
-        )
-    ).all()
+    here = (Job.status == Status.IN_PROGRESS, WorkerRecord.machine == worker.machine)
+    beside = session.scalars(select(Job.losses).join(WorkerRecord, WorkerRecord.id == Job.worker_id).where(*here)).all()
     suspects = [candidate for candidate in found if candidate.suspect]
     if any(losses >= SUSPECT_LOSSES for losses in beside) or (suspects and beside):
         return []

@@ -114,7 +114,7 @@ def _reported() -> Select[Job, Lane, JobFile | None]:
 
 def _report(job: Job, lane: Lane, file: JobFile | None, blocks: Mapping[str, Block]) -> JobReport:
     status = Status(job.status)
-    block = _block(lane, blocks) if status is Status.PENDING else None
+    block = _block(lane, blocks) if status is Status.PENDING and job.ending is None else None
     phase, reason, code, next_ms = _waiting(job, block)
     failure = failure_of(code) if code else None
     proven = file if status is Status.COMPLETED else None

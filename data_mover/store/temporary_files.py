@@ -30,7 +30,7 @@ class NewTemporaryFile:
 
 @dataclass(frozen=True)
 class RecordedTemporaryFile:
-    """What must not stay on a host, of a job that goes on without it or has ended."""
+    """A temporary file that must go, of a job that has ended or no longer needs it."""
 
     job_id: int
     file_number: int | None
@@ -78,8 +78,8 @@ def leftovers_of(session: Session, claim: Claim) -> list[RecordedTemporaryFile]:
 
 
 def trees_of(session: Session, claim: Claim) -> list[str]:
-    """Where the folder of the job may be that shall appear at once, the newest place first. What is made by attempts
-    older than the one that has it, for they may only have been held up, is worth nothing."""
+    """Where the folder of the job may be that shall appear at once, the newest path first. What is made by attempts
+    older than the one that has it, for they may only be slow, is worth nothing."""
     has_it = select(JobFile.attempt).where(*top_directory(claim)).scalar_subquery()
     mine = (TemporaryFile.job_id == claim.job_id, TemporaryFile.kind == FileKind.DIRECTORY)
     trees = select(TemporaryFile.path).where(*mine, TemporaryFile.attempt >= has_it)

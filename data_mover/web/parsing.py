@@ -84,7 +84,7 @@ def move_request(source: Any, destination: Any, options: Any) -> tuple[Locations
 
 
 def _following_id(value: Any, options: Any) -> str:
-    """The id behind a data type; who has meant something else is told how that is written."""
+    """The id behind a data type; who has meant something else is reported how that is written."""
     if isinstance(options, dict) and "host" in options:
         raise invalid("options.host", "unknown option; with a destination a source is one argument: " + SOURCE_FORMS)
     try:
@@ -108,7 +108,7 @@ def job_id(value: Any) -> int:
 
 
 class FileFilter(BaseModel):
-    """Which files of a job are told."""
+    """Which files of a job are reported."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, strict=True)
 

@@ -31,7 +31,7 @@ def serve_forever(app: Any, global_config: dict[str, str], **settings: Any) -> N
 
 
 def _knowing_its_threads(app: Any, threads: int) -> Any:
-    """The application, told with each request how many can be served at a time."""
+    """The application; each request knows how many can be served at a time."""
 
     def serve(environ: dict[str, Any], start_response: Any) -> Any:
         environ["data_mover.threads"] = threads

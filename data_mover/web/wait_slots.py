@@ -17,7 +17,7 @@ _WAITS_UNTIL = "data_mover.waits_until"
 
 
 class WaitSlots:
-    """Has a place for half of the server's threads. Who finds none is answered at once, by how things stand."""
+    """Has a slot for half of the server's threads. A request that finds none is answered at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,6 +1,7 @@
-"""What workers do: an RQ worker hears the bell, and a shift claims jobs and runs an attempt at each.
+"""Workers: an RQ worker listens for the doorbell, and its loop claims jobs and runs an attempt at each.
 
-`attempt` runs one job and records what became of it · `shift` claims until nothing is left · `rq_worker` listens.
+`rq_worker` listens · `loop` claims until nothing is left · `maintenance` probes hosts and clears temporary files ·
+`sweeper` wakes workers and takes back the jobs of dead ones.
 """
 
 from data_mover.worker.rq_worker import Worker, answer_doorbell

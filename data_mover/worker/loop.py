@@ -1,9 +1,6 @@
-"""What one bell brings about: questions are answered, and jobs are claimed and run, until none is left or it is time to
-listen again."""
+"""What a worker does when the doorbell rings: it answers plan requests and runs jobs until none is left."""
 
 import logging
-import os
-import socket
 import time
 
 from data_mover.config.registry import RegistryFile
@@ -14,12 +11,11 @@ from data_mover.domain.fault_points import reach
 from data_mover.doorbell import Doorbell
 from data_mover.execution.attempt import Attempt
 from data_mover.execution.connector import Connector
-from data_mover.execution.plan_requests import answer_question
-from data_mover.execution.stop import Stop
+from data_mover.execution.heartbeat import Heartbeat
+from data_mover.execution.plan_requests import answer_plan_request
 from data_mover.store import queue
 from data_mover.store.claims import Claim
 from data_mover.store.database import Database
-from data_mover.store.queue import Worker
 from data_mover.worker.maintenance import clear_temporary_files, probe
 
 log = logging.getLogger(__name__)
@@ -32,53 +28,56 @@ class WorkerLoop:
     """Works through what can be claimed. Everything it needs is handed in; connections are its process's own."""
 
     def __init__(
-        self, settings: Settings, database: Database, registry: RegistryFile, doorbell: Doorbell, stop: Stop
+        self, settings: Settings, database: Database, registry: RegistryFile, doorbell: Doorbell, heartbeat: Heartbeat
     ) -> None:
         self._settings = settings
         self._database = database
         self._registry = registry
         self._doorbell = doorbell
-        self._stop = stop
-        self._worker = Worker(socket.gethostname(), os.getpid())
+        self._heartbeat = heartbeat
         backoff = Backoff(settings.retry_first_seconds, settings.probe_longest_seconds)
         self._connector = Connector(database, backoff, doorbell)
 
     def work(self) -> None:
         """Returns when nothing can be claimed, or `claim_on_seconds` have passed or a stop is asked for and the job in
-        hand is done; then the bell rings for the next shift. A database that does not answer ends the shift: the
-        sweeper rings again."""
+        hand is done; another worker is woken then. Returns, too, where the database does not answer: the sweeper wakes
+        workers later."""
         until = time.monotonic() + self._settings.claim_on_seconds
         try:
             while self._claim_on(until):
-                if not probe(self._settings, self._database, self._registry.current(), self._connector):
+                if not probe(self._database, self._registry.current(), self._connector, self._heartbeat):
                     return clear_temporary_files(self._database, self._registry.current(), self._connector)
             self._doorbell.notify_workers()
         except ServiceUnavailable as error:
             log.error("loop-ended %s; the sweeper wakes workers when it does", error)
 
     def _claim_on(self, until: float) -> bool:
-        """Whether nothing was left; else the time was up, or a stop was asked for. Whoever asks what a move would come
-        to is waiting for it, so a question comes before the next job."""
+        """Returns whether nothing was left; else the time was up, or a stop was asked for. A plan request comes before
+        the next job, since its caller waits for the answer."""
         claim = None
-        while not self._stop.is_asked():
-            answer_question(self._settings, self._database, self._registry.current(), self._connector, self._stop)
+        while not self._heartbeat.stop.is_asked():
+            answer_plan_request(self._database, self._registry.current(), self._connector, self._heartbeat)
             claim = self._claim(last=claim)
             if claim is None:
                 return True
-            Attempt(self._settings, self._database, self._registry.current(), self._connector, claim, self._stop).run()
+            self._attempt(claim).run()
             if time.monotonic() > until:
                 break
         return False
+
+    def _attempt(self, claim: Claim) -> Attempt:
+        registry = self._registry.current()
+        return Attempt(self._settings, self._database, registry, self._connector, self._heartbeat, claim)
 
     def _claim(self, last: Claim | None) -> Claim | None:
         slots = {name: options.max_transfers for name, options in self._registry.current().every_host.items()}
         for _ in range(ROUNDS):
             with self._database.reading() as session:
-                candidates = queue.candidates(session, self._worker, slots, last)
+                candidates = queue.candidates(session, self._heartbeat.worker, slots, last)
             for candidate in candidates:
                 with self._database.writing() as session:
                     claim = queue.take(
-                        session, candidate, self._worker, slots, int(self._settings.lease_seconds * 1000)
+                        session, candidate, self._heartbeat.worker, slots, self._heartbeat.terms.lease_ms
                     )
                 if claim is not None:
                     reach("claimed")

@@ -2,18 +2,19 @@
 have ended left on the hosts."""
 
 import logging
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
+
+from sqlalchemy.orm import Session
 
 from data_mover.backends import writable
 from data_mover.backends.api import Files
 from data_mover.config.registry import Registry
-from data_mover.config.settings import Settings
-from data_mover.domain.errors import ConnectionLost, MoveFailure, ServiceUnavailable, Stalled, UnknownHost
+from data_mover.domain.errors import ConnectionLost, MoveFailure, Stalled, UnknownHost
 from data_mover.domain.fault_points import reach
 from data_mover.domain.states import FileKind
 from data_mover.execution.connector import Connector
+from data_mover.execution.heartbeat import Heartbeat
 from data_mover.store import host_health, temporary_files
 from data_mover.store.database import Database
 from data_mover.store.host_health import Probe
@@ -27,19 +28,19 @@ AT_A_TIME = 20
 WAIT_SECONDS = 300
 
 
-def probe(settings: Settings, database: Database, registry: Registry, connector: Connector) -> bool:
+def probe(database: Database, registry: Registry, connector: Connector, heartbeat: Heartbeat) -> bool:
     """Finds out whether a host can be reached again whose jobs wait for that, if there is one whose time has come.
 
-    Whether there was one. Raises ServiceUnavailable where the database does not answer.
+    Returns whether there was one. Raises ServiceUnavailable where the database does not answer.
     """
     with database.reading() as session:
         due = host_health.probe_due(session)
     if not due:
         return False
     with database.writing() as session:
-        taken = host_health.take_probe(session, _lease_ms(settings))
+        taken = host_health.take_probe(session, heartbeat.terms.lease_ms)
     if taken is not None:
-        with _kept(settings, database, taken):
+        with heartbeat.keep(_RenewedProbe(taken)):
             _probe(database, registry, connector, taken.host)
     return taken is not None
 
@@ -57,27 +58,16 @@ def clear_temporary_files(database: Database, registry: Registry, connector: Con
         _clear_host(database, registry, connector, host, of_host)
 
 
-@contextmanager
-def _kept(settings: Settings, database: Database, taken: Probe) -> Iterator[None]:
-    """Nobody else tries to reach the host until the block ends, or a lease after this process has."""
-    ended = threading.Event()
-    beat = threading.Thread(target=_keep, args=(settings, database, taken, ended), name="probe", daemon=True)
-    beat.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        beat.join()
+class _RenewedProbe:
+    """Nobody else tries to reach the host until the probe ends, or a lease after this process has."""
 
+    def __init__(self, probe: Probe) -> None:
+        self._probe: Probe | None = probe
+        self.name = f"probe of {probe.host}"
 
-def _keep(settings: Settings, database: Database, taken: Probe | None, ended: threading.Event) -> None:
-    while taken is not None and not ended.wait(settings.beat_seconds):
-        with suppress(ServiceUnavailable), database.writing() as session:
-            taken = host_health.renew_probe(session, taken, _lease_ms(settings))
-
-
-def _lease_ms(settings: Settings) -> int:
-    return int(settings.lease_seconds * 1000)
+    def renew(self, session: Session, lease_ms: int) -> None:
+        if self._probe is not None:
+            self._probe = host_health.renew_probe(session, self._probe, lease_ms)
 
 
 def _probe(database: Database, registry: Registry, connector: Connector, name: str) -> None:
@@ -88,7 +78,7 @@ def _probe(database: Database, registry: Registry, connector: Connector, name: s
             host_health.record_refused(session, name, UnknownHost.code)
         return
     reach("probing")
-    with suppress(MoveFailure):  # the dialler has put it on record
+    with suppress(MoveFailure):  # the connector has put it on record
         connector.connect(name, options).close()
 
 
@@ -117,8 +107,10 @@ def _clear(database: Database, connected: Files, temporary_file: RecordedTempora
     except (ConnectionLost, Stalled):
         raise
     except MoveFailure as failure:
-        log.warning("leftover-stays job=%s %s", temporary_file.job_id, failure.reason)
+        log.warning("temporary-file-stays job=%s %s", temporary_file.job_id, failure.reason)
         return
     with database.writing() as session:
         temporary_files.forget_temporary_files(session, temporary_file.host, [temporary_file.path])
-    log.info("leftover-cleared job=%s host=%s path=%s", temporary_file.job_id, temporary_file.host, temporary_file.path)
+    log.info(
+        "temporary-file-cleared job=%s host=%s path=%s", temporary_file.job_id, temporary_file.host, temporary_file.path
+    )

@@ -1,12 +1,15 @@
-"""The RQ worker: it listens for bells on one queue, runs nothing else, and outlives an absence of Redis."""
+"""The RQ worker: it listens for the doorbell on one queue, runs nothing else, and outlives an absence of Redis."""
 
 import ctypes
 import logging
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cache
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from redis import Redis
@@ -21,12 +24,15 @@ from rq.worker import Worker as ForkingWorker
 from data_mover.backends import load_backends
 from data_mover.config.registry import RegistryFile
 from data_mover.config.settings import Settings
+from data_mover.domain.errors import ServiceUnavailable
 from data_mover.domain.fault_points import open_to_orders, reach
 from data_mover.domain.problems import ending_the_process
 from data_mover.doorbell import Doorbell, DoorbellJob, doorbell_queue, redis_connection
+from data_mover.execution.heartbeat import Heartbeat, LeaseTerms
 from data_mover.execution.stop import Stop
-from data_mover.store import migrations
+from data_mover.store import migrations, workers
 from data_mover.store.database import Database
+from data_mover.store.workers import WorkerProcess
 from data_mover.worker.loop import WorkerLoop
 
 log = logging.getLogger(__name__)
@@ -58,23 +64,42 @@ def _require_deployment() -> None:
     settings.make_state_dir()
     if settings.fault_points:
         open_to_orders()
-    database = Database(settings.database_url())
-    migrations.require_newest(database.engine)
-    database.close()
+    with _database() as database:
+        migrations.require_newest(database.engine)
+
+
+@cache
+def worker_row() -> WorkerProcess:
+    """The row of this worker, made once and inherited by the processes that it forks. Raises ServiceUnavailable."""
+    with _database() as database, database.writing() as session:
+        return workers.register(session, socket.gethostname(), os.getpid(), version("data_mover"))
 
 
 def answer_doorbell() -> None:
-    """What every bell calls, in a process of its own with connections of its own."""
+    """What the doorbell calls, in a process of its own with connections of its own."""
     reach("heard")
     settings, registry = deployment()
-    database = Database(settings.database_url())
     stop = Stop(settings.stop_seconds)
     signal.signal(signal.SIGTERM, lambda *_: stop.ask())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    doorbell = Doorbell(redis_connection(settings.redis_url, settings.redis_secret()))
+    terms = LeaseTerms(settings.lease_seconds, settings.beat_seconds)
+    with _database() as database:
+        try:
+            worker = replace(worker_row(), pid=os.getpid())
+        except ServiceUnavailable as error:
+            log.error("loop-ended %s; the sweeper wakes workers when it does", error)
+            return
+        with Heartbeat(database, worker, terms, stop) as heartbeat:
+            WorkerLoop(settings, database, registry, doorbell, heartbeat).work()
+
+
+@contextmanager
+def _database() -> Iterator[Database]:
+    """The database on connections of this process, which end with the block."""
+    database = Database(deployment().settings.database_url())
     try:
-        WorkerLoop(
-            settings, database, registry, Doorbell(redis_connection(settings.redis_url, settings.redis_secret())), stop
-        ).work()
+        yield database
     finally:
         database.close()
 
@@ -101,7 +126,7 @@ class Worker(ForkingWorker):
     def execute_job(self, job: Job, queue: Queue) -> None:
         reach("popped")
         deployment().registry.current()
-        with self._redis_may_be_away("a bell was lost; the sweeper rings again"):
+        with self._redis_may_be_away("a wake-up was lost; the sweeper sends another"):
             super().execute_job(job, queue)
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
@@ -126,6 +151,8 @@ class Worker(ForkingWorker):
         self.connection.connection_pool.disconnect(inuse_connections=False)  # the others are of threads
         with self._redis_may_be_away("its registration runs out by itself"):
             register()
+        with suppress(ServiceUnavailable), _database() as database, database.writing() as session:
+            workers.forget(session, worker_row())
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """The forked process ends with its worker: without one nobody would hear of what it does."""
@@ -137,23 +164,27 @@ class Worker(ForkingWorker):
         super().main_work_horse(job, queue)
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
-        with self._redis_may_be_away("the job goes on"):
+        with self._redis_may_be_away("the job continues"):
             super().maintain_heartbeats(job, execution)
 
     def heartbeat(self, *args: Any, **kwargs: Any) -> None:
-        with self._redis_may_be_away("the worker goes on"):
+        """While a work-horse runs, it beats for the row in the database."""
+        with self._redis_may_be_away("the worker continues"):
             super().heartbeat(*args, **kwargs)
+        if not self.horse_pid:
+            with suppress(ServiceUnavailable), _database() as database, database.writing() as session:
+                workers.beat(session, worker_row(), ())
 
     def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
-        with self._redis_may_be_away("the worker goes on"):
+        with self._redis_may_be_away("the worker continues"):
             super().set_state(state, pipeline)
 
     def check_for_suspension(self, burst: bool) -> None:
-        with self._redis_may_be_away("the worker goes on"):
+        with self._redis_may_be_away("the worker continues"):
             super().check_for_suspension(burst)
 
     def run_maintenance_tasks(self) -> None:
-        with self._redis_may_be_away("the worker goes on"):
+        with self._redis_may_be_away("the worker continues"):
             super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
 
     @contextmanager

@@ -1,18 +1,20 @@
-"""The sweeper: finds what nobody took and what somebody dropped. It asks the database and rings, and no host."""
+"""The sweeper: finds jobs that nobody claims or that lost their worker, and wakes workers. It never talks to a host."""
 
 import logging
 import threading
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import ServiceUnavailable
 from data_mover.doorbell import Doorbell
-from data_mover.store import host_health, plan_requests, queue, temporary_files, transitions
+from data_mover.store import host_health, plan_requests, queue, temporary_files, transitions, workers
 from data_mover.store.database import Database
 
 log = logging.getLogger(__name__)
 
-#: how many jobs are changed in one transaction
-AT_A_TIME = 500
+#: how many jobs are changed in one transaction: nobody waits long for it
+AT_A_TIME = 50
 
 
 class Sweeper:
@@ -26,39 +28,58 @@ class Sweeper:
     def run(self, stop: threading.Event) -> None:
         """Sweeps every `sweep_seconds` until the event is set, whatever is away meanwhile."""
         while not stop.is_set():
-            try:
-                self.sweep()
-            except ServiceUnavailable as error:
-                log.error("sweep-failed %s; trying again in %g s", error, self._settings.sweep_seconds)
+            self.sweep()
             stop.wait(self._settings.sweep_seconds)
 
     def sweep(self) -> None:
-        """Takes back jobs whose lease has run out, ends those past their deadline, forgets questions that nobody asks
-        any more, rings if there is work. Raises ServiceUnavailable where the database does not answer."""
-        while self._take_back_lost() == AT_A_TIME:
-            pass
-        while self._end_overdue() == AT_A_TIME:
-            pass
-        with self._database.writing() as session:
-            plan_requests.forget_abandoned(session)
+        """Takes back jobs whose lease has run out, ends those past their deadline, settles the files of what is ending,
+        forgets plans that nobody asks for any more, wakes workers if there is work. What fails stops nothing else: the
+        next sweep tries it again."""
+        for part in (self._take_back_lost, self._end_overdue, self._settle, self._forget_abandoned, self._wake):
+            try:
+                part()
+            except ServiceUnavailable as error:
+                log.error("sweep-failed %s %s", part.__name__.strip("_"), error)
+            except SQLAlchemyError:
+                log.exception("sweep-broke %s", part.__name__.strip("_"))
+
+    def _wake(self) -> None:
         if self._is_work():
             self._doorbell.notify_workers()
+
+    def _forget_abandoned(self) -> None:
+        with self._database.writing() as session:
+            plan_requests.forget_abandoned(session)
+            workers.forget_dead(session)
+
+    def _settle(self) -> None:
+        with self._database.reading() as session:
+            ending = transitions.ending_jobs(session, AT_A_TIME)
+        for job_id in ending:
+            is_settled = False
+            while not is_settled:
+                with self._database.writing() as session:
+                    is_settled = transitions.settle(session, job_id)
 
     def _is_work(self) -> bool:
         with self._database.reading() as session:
             awaited = queue.runnable(session) or plan_requests.waiting(session)
             return awaited or temporary_files.temporary_files_due(session) or host_health.probe_due(session)
 
-    def _take_back_lost(self) -> int:
-        with self._database.writing() as session:
-            lost = transitions.take_back_lost(session, AT_A_TIME)
-        for job_id, status in lost:
-            log.warning("lease-expired job=%s its worker gave no sign of life; it is %s now", job_id, status)
-        return len(lost)
+    def _take_back_lost(self) -> None:
+        while True:
+            with self._database.writing() as session:
+                lost = transitions.take_back_lost(session, AT_A_TIME)
+            for job_id, status in lost:
+                log.warning("lease-expired job=%s its worker gave no sign of life; it is %s now", job_id, status)
+            if len(lost) < AT_A_TIME:
+                return
 
-    def _end_overdue(self) -> int:
-        with self._database.writing() as session:
-            overdue = transitions.end_overdue(session, AT_A_TIME)
-        for job_id in overdue:
-            log.warning("deadline-passed job=%s", job_id)
-        return len(overdue)
+    def _end_overdue(self) -> None:
+        while True:
+            with self._database.writing() as session:
+                overdue = transitions.end_overdue(session, AT_A_TIME)
+            for job_id in overdue:
+                log.warning("deadline-passed job=%s", job_id)
+            if len(overdue) < AT_A_TIME:
+                return

@@ -6,17 +6,17 @@ from typing import NamedTuple
 WEB_POINTS = {
     "begun": "before the insert",
     "inserted": "after the insert, before the commit",
-    "committed": "after the commit, before the bell",
-    "ringing": "while the bell is rung",
-    "rung": "after the bell, before the answer",
+    "committed": "after the commit, before a worker is woken",
+    "notifying": "while a worker is woken",
+    "notified": "after a worker was woken, before the answer",
 }
 
 SIZE_BYTES = 1_500_000
 
 #: points of a worker and its work-horse
 WORKER_POINTS = {
-    "popped": "bell popped, before the work-horse",
-    "heard": "bell heard by the work-horse",
+    "popped": "doorbell job popped, before the work-horse",
+    "heard": "doorbell job begun by the work-horse",
     "claimed": "job claimed",
     "resolving": "phase `resolving` on record",
     "planned": "all files on record",
@@ -42,7 +42,7 @@ WORKER_POINTS = {
 FOLDER_POINTS = {
     "tree-recorded": "folder on record, not begun",
     "tree-begun": "nothing taken over, not made",
-    "tree-taken": "what a predecessor has built taken over, not on record",
+    "tree-taken": "what an earlier attempt has built taken over, not on record",
     "tree-marked": "marked as about to appear",
     "tree-renamed": "the folder has appeared",
     "tree-forgotten": "that is on record too",
@@ -55,7 +55,7 @@ LIST_POINTS = ("resolving", "planned", "opened", "recorded", "sent-1048576", "ma
 LISTING_POINTS = {"listed": "500 of more files on record"}
 
 #: the point of a worker that no job is in the hands of
-ERRAND_POINTS = {"probing": "host about to be tried again", "answering": "question of `plan` taken"}
+ERRAND_POINTS = {"probing": "host about to be tried again", "answering": "plan request claimed"}
 
 ACTIONS = {
     "kill": "killed with SIGKILL",
@@ -72,7 +72,7 @@ class Fault(NamedTuple):
 #: what a run of the ordinary tests forces, and with which destination; the rest is marked `soak`
 QUICK = {
     (Fault("committed", "kill"), "shelf"),
-    (Fault("rung", "raise"), "shelf"),
+    (Fault("notified", "raise"), "shelf"),
     (Fault("popped", "kill"), "shelf"),
     (Fault("claimed", "kill"), "vis"),
     (Fault("sent-1048576", "kill"), "vis"),

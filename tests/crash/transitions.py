@@ -1,5 +1,7 @@
 """Every change of every job's status, written down by the database itself."""
 
+from collections import Counter
+
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -35,10 +37,25 @@ def record_transitions(database: Database) -> None:
 
 
 def backward_steps(session: Session) -> list[str]:
-    """The changes that no job may make: out of a terminal state, or an attempt's number that does not grow by one."""
+    """The changes that no job may make: out of a terminal state, an attempt's number that does not grow by one, or what
+    its log does not tell as it was."""
     rows = session.execute(text("SELECT job_id, old_status, new_status, attempts FROM test_transitions")).all()
-    return [
+    steps = [
         f"job {job_id} went from {old} to {new}, its attempt by {attempts}"
         for job_id, old, new, attempts in rows
         if (old, new) not in ALLOWED or attempts != (new == "IN_PROGRESS")
     ]
+    logged = session.execute(text(_LOGGED)).all()
+    told = Counter(tuple(row) for row in logged)
+    seen = Counter((job_id, old, new) for job_id, old, new, _ in rows)
+    wrong = [f"job {job_id} went from {old} to {new}, and its log differs" for job_id, old, new in told - seen]
+    wrong += [f"job {job_id} went from {old} to {new} without an event" for job_id, old, new in seen - told]
+    gaps = session.execute(text(_GAPS)).all()
+    return steps + wrong + [f"the log of job {job_id} has {rows} rows of {events}" for job_id, rows, events in gaps]
+
+
+_LOGGED = "SELECT job_id, from_status, to_status FROM events WHERE from_status <> to_status"
+_GAPS = (
+    "SELECT jobs.id, count(events.id), jobs.events FROM jobs LEFT JOIN events ON events.job_id = jobs.id"
+    " GROUP BY jobs.id, jobs.events HAVING count(events.id) <> jobs.events OR max(events.number) <> jobs.events"
+)

@@ -12,9 +12,11 @@ from sqlalchemy import func, select
 from data_mover.config.registry import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.doorbell import Doorbell, redis_connection
+from data_mover.execution.heartbeat import Heartbeat, LeaseTerms
 from data_mover.execution.stop import Stop
 from data_mover.store.database import Database
 from data_mover.store.models import Job, TemporaryFile
+from data_mover.store.workers import WorkerProcess
 from data_mover.worker.loop import WorkerLoop
 from tests.servers.deployment import deployment, host_table
 from tests.servers.faulty_sftp import Fault, faulty_server
@@ -78,11 +80,13 @@ def world(tmp_path, openssh, redis_url):
         database = Database(settings.database_url())
         stack.callback(database.close)
         connection = stack.enter_context(redis_connection(settings.redis_url, settings.redis_secret()))
-        shift = WorkerLoop(
-            settings, database, RegistryFile(settings.registry, settings.open_web), Doorbell(connection), Stop(60)
-        )
+        terms = LeaseTerms(settings.lease_seconds, settings.beat_seconds)
+        worker = WorkerProcess(1, "here", 1, "1.0")
+        heartbeat = stack.enter_context(Heartbeat(database, worker, terms, Stop(60)))
+        registry_file = RegistryFile(settings.registry, settings.open_web)
+        loop = WorkerLoop(settings, database, registry_file, Doorbell(connection), heartbeat)
         yield SimpleNamespace(
-            service=service, web=web, database=database, shift=shift, vis=tmp_path / "vis", sshd=openssh.pid
+            service=service, web=web, database=database, loop=loop, vis=tmp_path / "vis", sshd=openssh.pid
         )
 
 
@@ -91,7 +95,7 @@ def fail(world, count):
     with world.service.proxy as proxy:
         moves = itertools.islice(itertools.cycle(MOVES_OF_A_ROUND), count)
         ids = [proxy.move(source, destination)["id"] for source, destination in moves]
-        world.shift.work()
+        world.loop.work()
         assert {proxy.check(job_id)["status"] for job_id in ids} == {"FAILED"}
         return {proxy.check(job_id)["code"] for job_id in ids}
 
@@ -135,6 +139,6 @@ def more(world, before):
 
 def cleared(world):
     """What an attempt could not clear since its connection had broken is cleared by the next shifts."""
-    world.shift.work()
+    world.loop.work()
     now = held(world)
     return now["temporary files"] == now["recorded temporary files"] == now["logins"] == 0

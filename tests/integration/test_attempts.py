@@ -9,15 +9,17 @@ from data_mover.domain.states import Phase, Status
 from data_mover.doorbell import Doorbell, redis_connection
 from data_mover.execution.attempt import Attempt
 from data_mover.execution.connector import Connector
+from data_mover.execution.heartbeat import Heartbeat, LeaseTerms
 from data_mover.execution.stop import Stop
 from data_mover.store import file_lists, queue, reports, submissions, transitions
 from data_mover.store.transitions import ProvenFile
+from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_file, a_submission
 
 NO_HOSTS = Registry(hosts={}, datasets={})
 PLACES = {"disk": 1, "vis": 1}
 LEASE_MS = 30_000
-WORKER = queue.Worker("here", 1)
+WORKER = WorkerProcess(1, "here", 1, "1.0")
 
 
 @pytest.fixture
@@ -56,8 +58,14 @@ def report(database, held):
     return read
 
 
+def run_attempt(settings, database, connector, held):
+    terms = LeaseTerms(settings.lease_seconds, settings.beat_seconds)
+    with Heartbeat(database, WORKER, terms, Stop(patience_seconds=5)) as heartbeat:
+        Attempt(settings, database, NO_HOSTS, connector, heartbeat, held).run()
+
+
 def test_a_failure_that_a_retry_cannot_help_ends_the_job(settings, database, connector, held, report):
-    Attempt(settings, database, NO_HOSTS, connector, held, Stop(patience_seconds=5)).run()
+    run_attempt(settings, database, connector, held)
 
     assert (report().status, report().code) == (Status.FAILED, "unknown-host")
 
@@ -69,7 +77,7 @@ def test_while_nobody_knows_whether_it_was_published_no_failure_ends_the_job(
         file_lists.record_plan(session, held, "/b", 0, [a_file("/b", 1)])
         transitions.mark_publishing(session, held, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
 
-    Attempt(settings, database, NO_HOSTS, connector, held, Stop(patience_seconds=5)).run()
+    run_attempt(settings, database, connector, held)
 
     told = report()
     assert (told.status, told.phase, told.code) == (Status.PENDING, Phase.WAITING_RETRY, "unknown-host")

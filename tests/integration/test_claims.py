@@ -14,13 +14,14 @@ from data_mover.store.database import Database, now_ms
 from data_mover.store.models import Job
 from data_mover.store.temporary_files import NewTemporaryFile
 from data_mover.store.transitions import ArrivedFile, ProvenFile
+from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_file, a_submission
 
 PLACES = {"disk": 100, "vis": 4, "hpc": 4}
 LEASE_MS = 30_000
 CHECKPOINT = {"offset_bytes": 5, "sha256": "ab", "source_bytes": 9, "source_modified_at": 1700000000.1234567}
 MISSING = NoSuchFile.code, NoSuchFile("disk:/a").reason
-WORKER = queue.Worker("here", 1)
+WORKER = WorkerProcess(1, "here", 1, "1.0")
 
 
 @pytest.fixture
@@ -184,6 +185,19 @@ def test_a_lease_that_no_clock_can_mean_counts_as_run_out(submit, claim, set_job
     set_job(job_id, lease_until_ms=now + 3_600_000)
 
     assert written(transitions.take_back_lost, 10) == [(job_id, Status.PENDING)]
+
+
+def test_the_length_of_a_lease_is_that_which_it_was_given(submit, claim, written, database):
+    submit()
+    held = claim()
+
+    assert written(claims.renew, held, LEASE_MS)
+    with database.reading() as session:
+        job = session.get_one(Job, held.job_id)
+        assert job.lease_ms == LEASE_MS
+    assert written(transitions.take_back_lost, 10) == []
+    written(lambda session: session.execute(update(Job).values(lease_ms=LEASE_MS // 4)) and None)
+    assert written(transitions.take_back_lost, 10) == [(held.job_id, Status.PENDING)]
 
 
 def test_what_ended_stays_as_it_is(submit, claim, written, report):

@@ -11,11 +11,12 @@ from data_mover.store import events, file_lists, host_health, queue, submissions
 from data_mover.store.file_lists import PlannedFile
 from data_mover.store.models import Event, Job, JobFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
+from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_file, a_submission
 
 LEASE_MS = 30_000
 SLOTS = {"disk": 100, "vis": 100}
-WORKER = queue.Worker("here", 7)
+WORKER = WorkerProcess(7, "here", 7, "1.0")
 
 
 @pytest.fixture

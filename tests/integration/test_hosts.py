@@ -7,17 +7,28 @@ from data_mover.domain.backoff import Backoff
 from data_mover.domain.errors import Cancelled, HostUnreachable, PathBusy, Superseded
 from data_mover.domain.locations import Endpoint
 from data_mover.domain.states import FileKind, FileState, Phase, Priority, Status
-from data_mover.store import claims, file_lists, host_health, queue, reports, submissions, temporary_files, transitions
+from data_mover.store import (
+    claims,
+    file_lists,
+    host_health,
+    queue,
+    reports,
+    submissions,
+    temporary_files,
+    transitions,
+    workers,
+)
 from data_mover.store.host_health import HostHealth
 from data_mover.store.models import HostRecord, Job
 from data_mover.store.temporary_files import NewTemporaryFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
+from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_file, a_submission
 from tests.servers.processes import eventually
 
 PLACES = {"disk": 100, "vis": 4, "hpc": 4}
 LEASE_MS = 30_000
-WORKER = queue.Worker("here", 1)
+WORKER = WorkerProcess(1, "here", 1, "1.0")
 SLOW, AT_ONCE = Backoff(60, 60), Backoff(0, 0)
 
 
@@ -37,6 +48,8 @@ def submit(database, written):
 @pytest.fixture
 def claim(database):
     def take(worker=WORKER, job_id=None):
+        with database.writing() as session:
+            workers.beat(session, worker, ())
         with database.reading() as session:
             candidates = queue.candidates(session, worker, PLACES)
         for candidate in candidates:
@@ -232,7 +245,7 @@ def test_a_job_that_was_lost_twice_runs_alone_on_its_machine(submit, claim, writ
 
     assert claim().job_id == suspect
     assert claim() is None
-    assert claim(queue.Worker("elsewhere", 1)).job_id == other
+    assert claim(WorkerProcess(1, "elsewhere", 1, "1.0")).job_id == other
 
 
 def test_a_job_that_was_lost_twice_waits_until_its_machine_is_quiet_and_keeps_others_from_beginning(

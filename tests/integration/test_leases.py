@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import update
@@ -9,18 +10,31 @@ from sqlalchemy.engine import make_url
 
 from data_mover.domain.errors import Cancelled, Fenced, Stalled
 from data_mover.domain.states import FileKind, FileState
-from data_mover.execution.heartbeat import Lease, LeaseTerms
+from data_mover.execution.heartbeat import Heartbeat, LeaseTerms
+from data_mover.execution.stop import Stop
 from data_mover.store import figures, file_lists, migrations, queue, reports, submissions, transitions
 from data_mover.store.database import Database
 from data_mover.store.file_lists import PlannedFile
 from data_mover.store.models import Job
 from data_mover.store.transitions import ArrivedFile, ProvenFile
+from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_submission
 from tests.servers.postgresql import postgresql_server
 from tests.servers.processes import eventually
 
-WORKER = queue.Worker("here", 1)
-TERMS = LeaseTerms(lease_seconds=1, beat_seconds=0.05, idle_seconds=0.5)
+WORKER = WorkerProcess(1, "here", 1, "1.0")
+TERMS = LeaseTerms(lease_seconds=1, beat_seconds=0.05)
+IDLE_SECONDS = 0.5
+
+
+@contextmanager
+def lease_of(database, held, aborted):
+    """The lease of a job on a heartbeat of its own."""
+    with (
+        Heartbeat(database, WORKER, TERMS, Stop(5)) as heartbeat,
+        heartbeat.lease(held, IDLE_SECONDS, aborted.set) as lease,
+    ):
+        yield lease
 
 
 def claimed(database):
@@ -44,7 +58,7 @@ def aborted():
 
 
 def test_a_transfer_that_moves_keeps_its_lease_and_its_progress_is_on_record(database, held, aborted):
-    with Lease(database, held, TERMS, aborted.set) as lease:
+    with lease_of(database, held, aborted) as lease:
         for count in range(60):
             lease.moved(count)
             time.sleep(0.025)
@@ -66,7 +80,7 @@ def test_what_earlier_attempts_have_brought_is_counted_and_keeps_the_lease(datab
         )
         found = figures.figures(session, held)
 
-    with Lease(database, held, TERMS, aborted.set) as lease:
+    with lease_of(database, held, aborted) as lease:
         lease.settled(found.arrived_bytes)
         lease.moved(7)
         eventually(lambda: bytes_done(database, held) == 107, "both files are counted")
@@ -80,14 +94,14 @@ def bytes_done(database, held):
 
 
 def test_a_transfer_in_which_nothing_moves_is_stalled_however_often_it_says_the_same(database, held, aborted):
-    with Lease(database, held, TERMS, aborted.set) as lease, pytest.raises(Stalled):
+    with lease_of(database, held, aborted) as lease, pytest.raises(Stalled):
         eventually(lambda: lease.moved(7), "the lease is lost")
 
     assert aborted.is_set()
 
 
 def test_a_sign_of_life_that_is_no_progress_keeps_the_lease(database, held, aborted):
-    with Lease(database, held, TERMS, aborted.set) as lease:
+    with lease_of(database, held, aborted) as lease:
         for _ in range(40):
             lease.alive()
             time.sleep(0.025)
@@ -96,26 +110,26 @@ def test_a_sign_of_life_that_is_no_progress_keeps_the_lease(database, held, abor
 
 
 def test_a_transfer_that_is_kept_waiting_by_something_else_than_a_host_is_not_stalled(database, held, aborted):
-    with Lease(database, held, TERMS, aborted.set) as lease:
+    with lease_of(database, held, aborted) as lease:
         for _ in range(40):
             lease.excused()
             time.sleep(0.025)
         assert lease.lost is None
         lease.alive(silent_seconds=1)
         lease.excused()
-        assert not aborted.wait(TERMS.idle_seconds + 0.5)
+        assert not aborted.wait(IDLE_SECONDS + 0.5)
 
 
 def test_a_host_that_works_by_itself_has_its_time_and_no_more(database, held, aborted):
-    with Lease(database, held, TERMS, aborted.set) as lease:
+    with lease_of(database, held, aborted) as lease:
         lease.alive(silent_seconds=1)
-        assert not aborted.wait(TERMS.idle_seconds + 0.5)
+        assert not aborted.wait(IDLE_SECONDS + 0.5)
         with pytest.raises(Stalled):
             eventually(lambda: lease.moved(0), "the lease is lost")
 
 
 def test_an_attempt_whose_job_is_anothers_stops_at_its_next_word(database, held, aborted):
-    with Lease(database, held, TERMS, aborted.set) as lease:
+    with lease_of(database, held, aborted) as lease:
         with database.writing() as session:
             session.execute(update(Job).values(attempt=2))
         with pytest.raises(Fenced):
@@ -130,7 +144,7 @@ def test_while_the_database_is_away_the_lease_holds_for_as_long_as_it_was_given(
         migrations.upgrade(database.engine)
         held = claimed(database)
 
-    with Lease(database, held, TERMS, aborted.set) as lease:
+    with lease_of(database, held, aborted) as lease:
         lease.alive()
         with pytest.raises(Fenced):
             eventually(lambda: lease.alive(), "the lease is lost", 20)
@@ -138,7 +152,7 @@ def test_while_the_database_is_away_the_lease_holds_for_as_long_as_it_was_given(
 
 
 def test_a_transfer_that_was_cancelled_is_left_to_clear_up_behind_itself(database, held, aborted):
-    with Lease(database, held, TERMS, aborted.set) as lease:
+    with lease_of(database, held, aborted) as lease:
         with database.writing() as session:
             transitions.cancel(session, held.job_id)
 
@@ -149,7 +163,7 @@ def test_a_transfer_that_was_cancelled_is_left_to_clear_up_behind_itself(databas
 
 
 def test_a_transfer_that_is_blocked_by_a_host_is_ended_when_it_is_cancelled(database, held, aborted):
-    with Lease(database, held, TERMS, aborted.set):
+    with lease_of(database, held, aborted):
         with database.writing() as session:
             transitions.cancel(session, held.job_id)
 

@@ -1,17 +1,22 @@
 """The schema that the migrations make."""
 
+import subprocess
+import sys
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from data_mover.domain.errors import ConfigurationError
+from data_mover.domain.errors import ConfigurationError, ServiceUnavailable
 from data_mover.domain.states import EventKind, FileState, Status
 from data_mover.store import claims, events, file_lists, host_health, migrations, queue, reports, transitions
-from data_mover.store.database import Database
+from data_mover.store.database import Database, long_transaction
 from data_mover.store.models import Base
+from data_mover.store.postgresql import PunctualConnection
 from data_mover.store.transitions import ArrivedFile, ProvenFile
+from data_mover.store.workers import WorkerProcess
 from tests.conftest import new_postgresql_database
 from tests.integration.conftest import a_file
 from tests.servers.processes import free_port
@@ -43,14 +48,62 @@ def test_upgrading_again_changes_nothing(database):
     assert migrations.is_newest(database.engine)
 
 
+def test_a_newer_schema_is_called_newer_and_left_alone(database):
+    with database.writing() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    with pytest.raises(ConfigurationError, match="newer than this release"):
+        migrations.require_newest(database.engine)
+    with pytest.raises(ConfigurationError, match="newer than this release"):
+        migrations.upgrade(database.engine)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def previous(request, tmp_path):
-    """A database of the previous release, with a job that waits and one that runs and has a path locked."""
+def empty_url(request, tmp_path):
+    """The URL of a database without a schema, of each kind."""
     if request.param == "sqlite":
-        url = make_url(f"sqlite:///{tmp_path}/previous.db")
-    else:
-        url = new_postgresql_database(request.getfixturevalue("postgresql_url"))
-    database = Database(url)
+        return make_url(f"sqlite:///{tmp_path}/empty.db")
+    return new_postgresql_database(request.getfixturevalue("postgresql_url"))
+
+
+def test_of_several_upgrades_at_once_each_finds_the_schema_or_makes_it(empty_url):
+    url = empty_url.render_as_string(hide_password=False)
+    started = [subprocess.Popen([sys.executable, "-c", UPGRADE, url]) for _ in range(3)]
+
+    assert [process.wait(120) for process in started] == [0] * 3
+
+    database = Database(empty_url)
+    assert migrations.is_newest(database.engine)
+    database.close()
+
+
+UPGRADE = """
+import sys
+from sqlalchemy.engine import make_url
+from data_mover.store import migrations
+from data_mover.store.database import Database
+migrations.upgrade(Database(make_url(sys.argv[1])).engine)
+"""
+
+
+def test_a_migration_may_take_longer_than_a_statement_of_every_day(postgresql_url, monkeypatch):
+    monkeypatch.setattr(PunctualConnection, "answer_timeout_seconds", 0.2)
+    database = Database(new_postgresql_database(postgresql_url))
+
+    with long_transaction(database.engine) as connection:
+        assert connection.exec_driver_sql("SELECT 7 FROM pg_sleep(0.5)").scalar() == 7
+        assert connection.exec_driver_sql("SHOW statement_timeout").scalar() == "1h"
+    with pytest.raises(ServiceUnavailable), database.reading() as session:
+        session.execute(text("SELECT 7 FROM pg_sleep(0.5)"))
+    with database.reading() as session:
+        assert session.execute(text("SHOW statement_timeout")).scalar() == "5s"
+    database.close()
+
+
+@pytest.fixture
+def previous(empty_url):
+    """A database of the previous release, with a job that waits and one that runs and has a path locked."""
+    database = Database(empty_url)
     migrations.upgrade(database.engine, "0003")
     with database.writing() as session:
         for statement in PREVIOUS_ROWS:
@@ -85,8 +138,8 @@ def take(database):
     with database.writing() as session:
         for name in slots:
             host_health.record_reached(session, name)
-        candidate = queue.candidates(session, queue.Worker("here", 1), slots)[0]
-        return queue.take(session, candidate, queue.Worker("here", 1), slots, 30_000)
+        candidate = queue.candidates(session, WorkerProcess(1, "here", 1, "1.0"), slots)[0]
+        return queue.take(session, candidate, WorkerProcess(1, "here", 1, "1.0"), slots, 30_000)
 
 
 def running(database):

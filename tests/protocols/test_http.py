@@ -168,7 +168,7 @@ def status(number):
         (status(404), HttpMissing, "http-404"),
         (status(410), HttpMissing, "http-410"),
         (status(401), HttpLoginRefused, "http-401"),
-        (status(101), HttpRefused, "http-101"),
+        (status(101), HostFailed, "host-failed"),
         (status(204), HttpRefused, "http-204"),
         (status(206), HttpRefused, "http-206"),
         (status(300), HttpRefused, "http-300"),

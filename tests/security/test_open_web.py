@@ -211,9 +211,9 @@ def test_other_schemes_are_refused_when_they_are_asked_for(registry, nowhere, ur
 @pytest.mark.parametrize(
     "text", ["file:/etc/passwd", "file:", "gopher:h", "http:127.0.0.1", "http:/127.0.0.1/a", "data:,a"]
 )
-def test_what_is_hardly_a_url_is_none(nowhere, text):
+def test_what_is_hardly_a_url_is_none(registry, nowhere, text):
     with pytest.raises(Refusal):
-        parse_source(text)
+        registry.resolve_sources((parse_source(text),))
     with pytest.raises(Refusal):
         parse_source({"type": "url", "url": text})
 

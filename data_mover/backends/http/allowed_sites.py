@@ -50,7 +50,7 @@ class Web:
 
 
 def holds(site: Site, url: Url) -> bool:
-    """Whether the URL leads to a place of the site at or below its root."""
+    """Whether the URL is one of the site, at or below its root."""
     inside = site.root == "/" or f"{unquote(url.path)}/".startswith(f"{site.root}/")
     return inside and url.origin == site.origin
 

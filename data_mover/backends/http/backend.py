@@ -7,12 +7,10 @@ from http import HTTPStatus
 from typing import Self
 from urllib.parse import urldefrag, urljoin
 
-from urllib3.response import BaseHTTPResponse
-
 from data_mover.backends.api import BLOCK_BYTES, Block, FileStat, Reader, Source
 from data_mover.backends.http.allowed_sites import holds, url_below
 from data_mover.backends.http.auth import authorization, field_of
-from data_mover.backends.http.client import HttpConnection, Terms
+from data_mover.backends.http.client import HttpConnection, Response, Terms
 from data_mover.backends.http.options import HttpOptions, WebOptions
 from data_mover.backends.http.responses import continues, facts_of, has_parts, name_of, range_of, text_of
 from data_mover.backends.options import HostOptions
@@ -85,7 +83,7 @@ class HttpSource(Source):
         for connection in tuple(self._open):
             self.release(connection)
 
-    def answer(self, path: str, headers: dict[str, str]) -> tuple["HttpConnection", BaseHTTPResponse]:
+    def answer(self, path: str, headers: dict[str, str]) -> tuple["HttpConnection", Response]:
         """The answer to GET, redirects followed: each is judged as the first URL was, and no login goes elsewhere."""
         name, url = self.named(path), self._url(path)
         for _ in range(MAX_REDIRECTS + 1):
@@ -207,7 +205,7 @@ class HttpReader(Reader):
             before_bytes -= len(piece)
             self._require_limits(0)
 
-    def _given_name(self, response: BaseHTTPResponse) -> str | None:
+    def _given_name(self, response: Response) -> str | None:
         """None for a path that is literal, whose last segment is the name."""
         if self._source.options.content_disposition and (name := name_of(response)):
             return safe_name(name)

@@ -1,6 +1,8 @@
-"""Connections to web servers: to the very address that was judged, and verified by the name that was asked for."""
+"""Connections to web servers: to the very address that was judged, and verified by the name that was asked for.
 
-import http.client
+h11 speaks HTTP and never touches a socket; connecting, time-outs and the end of a connection are decided here.
+"""
+
 import socket
 import ssl
 import time
@@ -9,18 +11,20 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from select import POLLIN, poll
+from typing import cast
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, InvalidHeader, ProtocolError, ReadTimeoutError, SSLError
-from urllib3.response import BaseHTTPResponse
+import h11
+from urllib3 import HTTPHeaderDict
 
+from data_mover.backends.api import Block
 from data_mover.backends.dns import resolved
 from data_mover.backends.http.allowed_sites import is_public
 from data_mover.backends.options import NetworkAddress
 from data_mover.domain.errors import (
     CertificateRefused,
     ConnectionLost,
+    Encoded,
     HostFailed,
     HostUnreachable,
     NotAllowed,
@@ -30,6 +34,12 @@ from data_mover.domain.urls import Url
 
 #: how long a server that was asked to hang up after its answer may take to do so
 _HANGING_UP_SECONDS = 1
+#: what one look at the socket takes at most
+_RECEIVED_BYTES = 2**18
+#: the head of an answer, or the head of a chunk
+_LONGEST_HEAD_BYTES = 2**17
+#: answers such as 103 that may come ahead of the one that counts
+_MOST_EARLY_ANSWERS = 16
 
 
 @dataclass(frozen=True)
@@ -38,20 +48,36 @@ class Terms:
 
     connect_timeout_seconds: float
     idle_timeout_seconds: float
-    #: certificates to trust in the place of those that the system does
+    #: certificates to trust instead of the system's
     ca_file: Path | None
     #: whether its address must be one of the public internet
     must_be_public: bool
 
 
-class HttpConnection:
-    """One connection, for one request and its answer. Failures name what `name` says, never a query."""
+@dataclass(frozen=True)
+class Response:
+    """The beginning of an answer."""
 
-    def __init__(self, connection: HTTPConnection, name: str) -> None:
+    status: int
+    headers: HTTPHeaderDict
+
+    @property
+    def chunked(self) -> bool:
+        return self.headers.get("Transfer-Encoding", "").strip().lower() == "chunked"
+
+
+class HttpConnection:
+    """One connection, for one request and its answer, or for several in turn. Failures name what `name` says, never a
+    query."""
+
+    def __init__(self, connected: socket.socket, name: str) -> None:
         self.name = name
-        self._connection = connection
-        self._socket = connection.sock
-        self._response: BaseHTTPResponse | http.client.HTTPResponse | None = None
+        self._socket = connected
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LONGEST_HEAD_BYTES)
+        self._received = b""
+        self._awaits_head = True
+        self._has_ended = False
+        self._is_closed_by_peer = False
 
     @classmethod
     def open(cls, url: Url, terms: Terms, name: str) -> "HttpConnection":
@@ -65,57 +91,63 @@ class HttpConnection:
         if terms.must_be_public and not all(map(is_public, addresses)):
             raise NotAllowed(f"{name}: the address of {url.host} is not public")
         for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
-            connection = _connection(url, address, max(0.001, (deadline - time.monotonic()) / left), terms.ca_file)
+            timeout_seconds = max(0.001, (deadline - time.monotonic()) / left)
             try:
-                with _told(name):
-                    connection.connect()
+                with _failures_of(name):
+                    connected = _connected(url, address, timeout_seconds, terms.ca_file)
             except (ConnectionLost, Stalled) as failure:
                 refused = failure
             else:
-                connection.timeout = terms.idle_timeout_seconds
-                connection.sock.settimeout(terms.idle_timeout_seconds)
-                return cls(connection, name)
+                connected.settimeout(terms.idle_timeout_seconds)
+                return cls(connected, name)
         raise HostUnreachable(f"{name}: {url.authority}") from refused
 
-    def ask(
-        self, url: Url, headers: dict[str, str], method: str = "GET", body: bytes | None = None
-    ) -> BaseHTTPResponse:
+    def ask(self, url: Url, headers: dict[str, str], method: str = "GET", body: bytes | None = None) -> Response:
         """The beginning of the answer. ConnectionLost, Stalled, HostFailed."""
-        fields = {**_fields(url), **headers}
-        if fields["Connection"] == "close":
-            self._connection.response_class = _LastAnswer
-        with _told(self.name):
-            self._connection.request(
-                method, url.target, body, headers=fields, preload_content=False, decode_content=False
-            )
-            self._response = response = self._connection.getresponse()
-        return response
+        length = {} if body is None else {"Content-Length": str(len(body))}
+        self.begin(url, {**length, **headers}, method)
+        if body:
+            self.send(body)
+        with _failures_of(self.name):
+            self._send(h11.EndOfMessage())
+        return self.answer()
 
     def begin(self, url: Url, headers: dict[str, str], method: str) -> None:
         """Sends the head of a request whose body comes by `send`, before `answer`."""
-        with _told(self.name):
-            self._connection.putrequest(method, url.target, skip_host=True, skip_accept_encoding=True)
-            for name, value in {**_fields(url), **headers}.items():
-                self._connection.putheader(name, value)
-            self._connection.endheaders()
+        if self._has_ended:
+            self._http.start_next_cycle()
+            self._awaits_head, self._has_ended = True, False
+        fields = {**_fields(url), **headers}
+        with _failures_of(self.name):
+            wire = [(name.encode(), value.encode("latin-1")) for name, value in fields.items()]
+            self._send(h11.Request(method=method, target=url.target, headers=wire))
 
-    def send(self, block: bytes | memoryview) -> None:
+    def send(self, block: Block) -> None:
         """Returns once the system has taken the bytes."""
-        with _told(self.name):
-            self._connection.send(block)
+        with _failures_of(self.name):
+            self._send(h11.Data(data=cast(bytes, block)))  # of a body it takes the length, and hands it on as it is
 
-    def answer(self) -> http.client.HTTPResponse:
-        """The beginning of the answer to what was begun: urllib3's `getresponse` knows only what its `request` sent."""
-        with _told(self.name):
-            self._response = response = http.client.HTTPConnection.getresponse(self._connection)
-        return response
+    def answer(self) -> Response:
+        """The beginning of the answer to what was begun; a server may answer before it has the whole body."""
+        with _failures_of(self.name):
+            for _ in range(_MOST_EARLY_ANSWERS):
+                event = self._next_event()
+                if isinstance(event, h11.Response):
+                    self._awaits_head = False
+                    self._take_what_is_here()
+                    return _response(event)
+        raise HostFailed(f"{self.name} does not come to an answer")
 
     def read(self, count: int) -> bytes:
-        """The next bytes of the answer as they come, so many at most; none at its end, which the server has told."""
-        if self._response is None:
-            return b""
-        with _told(self.name):
-            return self._response.read1(count)
+        """The next bytes of the answer as they come, so many at most; none at its end."""
+        with _failures_of(self.name):
+            if not self._received and not self._has_ended:
+                self._take(self._next_event())
+                self._take_what_is_here()
+            if self._has_ended:
+                self._require_nothing_more()
+        piece, self._received = self._received[:count], self._received[count:]
+        return piece
 
     def wait_for(self, seconds: float) -> None:
         """How long the server may be silent from now on."""
@@ -124,7 +156,8 @@ class HttpConnection:
     @property
     def is_idle(self) -> bool:
         """Whether the answer to what was asked has been read to its end, and another one can be asked for."""
-        return self._response is not None and self._response.closed and self._connection.is_connected
+        done = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
+        return done and not self._received and not _is_readable(self._socket)
 
     def hang_up(self, seconds: float) -> None:
         """Sends no more of a body that was begun, and waits until the server has noticed, for so long at most."""
@@ -140,74 +173,121 @@ class HttpConnection:
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        with suppress(OSError, HTTPError, ValueError):
-            if self._response is not None:
-                self._response.close()
         with suppress(OSError):
-            self._connection.close()
             self._socket.close()
+
+    def _send(self, event: h11.Event) -> None:
+        for piece in self._http.send_with_data_passthrough(event) or ():
+            self._socket.sendall(piece)
+
+    def _next_event(self) -> h11.Event:
+        """What comes next, as soon as it is here. A connection that ends in the middle of an answer is lost."""
+        while True:
+            try:
+                event = self._http.next_event()
+            except h11.RemoteProtocolError as error:
+                if self._is_closed_by_peer and not self._is_other_protocol():
+                    raise ConnectionResetError from error
+                raise
+            if not isinstance(event, type(h11.NEED_DATA)):
+                return self._checked(event)
+            received = self._socket.recv(_RECEIVED_BYTES)
+            self._is_closed_by_peer = not received
+            self._http.receive_data(received)
+
+    def _is_other_protocol(self) -> bool:
+        """Whether what came before the end is no beginning of an answer."""
+        beginning, _ = self._http.trailing_data
+        return self._awaits_head and not b"HTTP/".startswith(beginning[:5])
+
+    def _checked(self, event: object) -> h11.Event:
+        """PAUSED and ConnectionClosed come where an answer was due."""
+        if isinstance(event, h11.Event) and not isinstance(event, h11.ConnectionClosed):
+            return event
+        raise ConnectionResetError
+
+    def _take(self, event: h11.Event) -> None:
+        if isinstance(event, h11.Data):
+            self._received += event.data
+        elif isinstance(event, h11.EndOfMessage):
+            self._has_ended = True
+
+    def _take_what_is_here(self) -> None:
+        """All of the answer that has come already; so its end is known as soon as its last byte."""
+        while not self._has_ended:
+            event = self._http.next_event()
+            if isinstance(event, type(h11.NEED_DATA)):
+                return
+            self._take(self._checked(event))
+
+    def _require_nothing_more(self) -> None:
+        """Raises _MoreCame where a server that was to hang up sends more than it announced."""
+        if self._http.their_state is h11.DONE:
+            return
+        more, _ = self._http.trailing_data
+        if not more and not self._is_closed_by_peer:
+            self._socket.settimeout(_HANGING_UP_SECONDS)
+            with suppress(OSError):
+                more = self._socket.recv(1)
+        if more:
+            raise _MoreCame
 
 
 class _MoreCame(Exception):
     """An answer is longer than its Content-Length."""
 
 
-class _LastAnswer(http.client.HTTPResponse):
-    """One after which the server hangs up, read beyond the end that was announced to see that nothing follows."""
-
-    #: None lets another answer begin
-    headers: Any
-
-    def __init__(self, connected: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(connected, *args, **kwargs)
-        self._connected = connected
-
-    def begin(self) -> None:
-        super().begin()
-        while HTTPStatus.SWITCHING_PROTOCOLS < self.status < HTTPStatus.OK:  # told ahead of the answer
-            self.headers = None
-            super().begin()
-        if self.length is not None:
-            self.length += 1
-
-    def read1(self, n: int = -1) -> bytes:
-        piece = super().read1(n) if self.length != 1 else b""
-        if self.length == 1:
-            self._connected.settimeout(_HANGING_UP_SECONDS)
-            with suppress(OSError):
-                super().read1(1)
-        if self.length == 0:
-            raise _MoreCame
-        return piece
+def _response(event: h11.Response) -> Response:
+    headers = HTTPHeaderDict()
+    for name, value in event.headers:
+        headers.add(name.decode("latin-1"), value.decode("latin-1"))
+    return Response(event.status_code, headers)
 
 
 def _fields(url: Url) -> dict[str, str]:
     return {"Host": url.authority, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
 
 
-def _connection(url: Url, address: str, timeout_seconds: float, ca_file: Path | None) -> HTTPConnection:
-    if url.scheme == "http":
-        return HTTPConnection(address, url.port, timeout=timeout_seconds)
-    context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
-    return HTTPSConnection(address, url.port, timeout=timeout_seconds, ssl_context=context, server_hostname=url.host)
+def _connected(url: Url, address: str, timeout_seconds: float, ca_file: Path | None) -> socket.socket:
+    connected = socket.create_connection((address, url.port), timeout_seconds)
+    try:
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if url.scheme == "http":
+            return connected
+        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+        return context.wrap_socket(connected, server_hostname=url.host)
+    except BaseException:
+        connected.close()
+        raise
+
+
+def _is_readable(connected: socket.socket) -> bool:
+    """Whether something has come that nobody asked for: its end, as a rule."""
+    poller = poll()
+    poller.register(connected, POLLIN)
+    return bool(poller.poll(0))
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
-    """What the library raises becomes a failure; what a server wrote is never repeated."""
+def _failures_of(name: str) -> Iterator[None]:
+    """What socket and library raise becomes a failure; what a server wrote is never repeated."""
     try:
         yield
     except _MoreCame as error:
         raise HostFailed(f"{name}: more came than the server had announced") from error
     except ssl.SSLCertVerificationError as error:
         raise CertificateRefused(f"{name}: {error.verify_message}") from error
-    except (TimeoutError, ReadTimeoutError) as error:
+    except TimeoutError as error:
         raise Stalled(name) from error
-    except (ConnectionError, http.client.IncompleteRead, ProtocolError) as error:
+    except ConnectionError as error:
         raise ConnectionLost(name) from error
-    except (ssl.SSLError, SSLError) as error:
+    except ssl.SSLError as error:
         raise HostFailed(f"{name}: TLS fails") from error
-    except (http.client.HTTPException, InvalidHeader, ValueError) as error:
+    except h11.RemoteProtocolError as error:
+        if error.error_status_hint == HTTPStatus.NOT_IMPLEMENTED:
+            raise Encoded(name) from error
         raise HostFailed(f"{name} does not speak HTTP") from error
-    except (OSError, HTTPError) as error:
+    except (h11.LocalProtocolError, ValueError) as error:
+        raise HostFailed(f"{name} does not speak HTTP") from error
+    except OSError as error:
         raise ConnectionLost(name) from error

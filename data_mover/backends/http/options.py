@@ -58,7 +58,7 @@ class WebOptions(HostOptions):
     max_size: Size | None = None
     #: whether the server may name the files
     content_disposition: bool = False
-    #: certificates to trust in the place of those that the system does
+    #: certificates to trust instead of the system's
     ca_file: ReadablePath | None = None
     #: to what else redirects may lead, which the registry knows
     _web: Web = PrivateAttr(default_factory=Web)
@@ -96,9 +96,9 @@ class HttpOptions(HttpLogin, WebOptions, NetworkAddress):
 
     @model_validator(mode="after")
     def _can_be_asked(self) -> Self:
-        mistaken = [name for name in self.headers if not _FIELD_NAME.fullmatch(name) or name.lower() in _OWN_FIELDS]
-        if mistaken:
-            raise ValueError(f"headers cannot be set by these names: {', '.join(mistaken)}")
+        refused = [name for name in self.headers if not _FIELD_NAME.fullmatch(name) or name.lower() in _OWN_FIELDS]
+        if refused:
+            raise ValueError(f"headers cannot be set by these names: {', '.join(refused)}")
         Url.parse(self.origin)
         return self
 

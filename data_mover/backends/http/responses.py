@@ -5,9 +5,8 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-from urllib3.response import BaseHTTPResponse
-
 from data_mover.backends.api import FileStat
+from data_mover.backends.http.client import Response
 from data_mover.domain.errors import Encoded, HostFailed, HttpRefused, SizeUnknown
 from data_mover.domain.states import FileKind
 
@@ -17,8 +16,8 @@ _STRONG_ETAG = re.compile(r'"[!#-~]+"')
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
-def facts_of(response: BaseHTTPResponse, name: str) -> FileStat:
-    """Those of a whole file. HttpRefused if it is none, Encoded, and SizeUnknown where its end could not be told from
+def facts_of(response: Response, name: str) -> FileStat:
+    """Those of a whole file. HttpRefused if it is none, Encoded, and SizeUnknown where its end cannot differ from
     a connection that breaks."""
     _require_status(response, name, HTTPStatus.OK)
     size_bytes = _length(response, name)
@@ -40,7 +39,7 @@ def has_parts(file_stat: FileStat) -> bool:
     return file_stat.size_bytes is not None and _exact_version(file_stat) is not None
 
 
-def continues(response: BaseHTTPResponse, file_stat: FileStat, offset_bytes: int, name: str) -> bool:
+def continues(response: Response, file_stat: FileStat, offset_bytes: int, name: str) -> bool:
     """Whether the answer is of the same version: the rest from the offset on, or the whole file.
 
     HttpRefused, Encoded.
@@ -54,11 +53,11 @@ def continues(response: BaseHTTPResponse, file_stat: FileStat, offset_bytes: int
     if found is None or int(found[1]) != offset_bytes or offset_bytes == 0:
         raise HostFailed(f"{name}: another range than was asked for")
     now = _stat(response, None if found[2] == "*" else int(found[2]))
-    told = (now.size_bytes, now.version, now.modified_at or file_stat.modified_at)
-    return told == (file_stat.size_bytes, file_stat.version, file_stat.modified_at)
+    reported = (now.size_bytes, now.version, now.modified_at or file_stat.modified_at)
+    return reported == (file_stat.size_bytes, file_stat.version, file_stat.modified_at)
 
 
-def name_of(response: BaseHTTPResponse) -> str | None:
+def name_of(response: Response) -> str | None:
     """The name that the server gives the file, without a directory."""
     message = Message()
     message["Content-Disposition"] = text_of(response, "Content-Disposition") or ""
@@ -66,7 +65,7 @@ def name_of(response: BaseHTTPResponse) -> str | None:
     return re.split(r"[/\\]", name)[-1] if name else None
 
 
-def text_of(response: BaseHTTPResponse, field: str) -> str | None:
+def text_of(response: Response, field: str) -> str | None:
     """The value of a field: the library reads bytes as ISO 8859-1, whatever they are, and servers send UTF-8."""
     value = response.headers.get(field)
     try:
@@ -75,7 +74,7 @@ def text_of(response: BaseHTTPResponse, field: str) -> str | None:
         return value
 
 
-def _require_status(response: BaseHTTPResponse, name: str, wanted: HTTPStatus) -> None:
+def _require_status(response: Response, name: str, wanted: HTTPStatus) -> None:
     if response.status != wanted:
         raise HttpRefused.of(response.status)(response.status, f"{name} is answered with {response.status}")
     for field, plain in (("Content-Encoding", "identity"), ("Transfer-Encoding", "chunked")):
@@ -83,14 +82,14 @@ def _require_status(response: BaseHTTPResponse, name: str, wanted: HTTPStatus) -
             raise Encoded(name)
 
 
-def _length(response: BaseHTTPResponse, name: str) -> int | None:
-    """None where it is not told. HostFailed where it is told in more than one way, of which chunks are one."""
-    told = set(response.headers.getlist("Content-Length"))
-    if told and response.chunked:
+def _length(response: Response, name: str) -> int | None:
+    """None where it is not reported. HostFailed where it is reported in more than one way, of which chunks are one."""
+    lengths = set(response.headers.getlist("Content-Length"))
+    if lengths and response.chunked:
         raise HostFailed(f"{name}: it has a Content-Length, and comes in chunks")
-    if len(told) > 1 or not all(re.fullmatch(r"\d{1,18}", each) for each in told):
+    if len(lengths) > 1 or not all(re.fullmatch(r"\d{1,18}", each) for each in lengths):
         raise HostFailed(f"{name}: its Content-Length is no number")
-    return int(told.pop()) if told else None
+    return int(lengths.pop()) if lengths else None
 
 
 def _exact_version(file_stat: FileStat) -> str | None:
@@ -98,16 +97,16 @@ def _exact_version(file_stat: FileStat) -> str | None:
     return file_stat.version if _STRONG_ETAG.fullmatch(file_stat.version or "") else None
 
 
-def _stat(response: BaseHTTPResponse, size_bytes: int | None) -> FileStat:
+def _stat(response: Response, size_bytes: int | None) -> FileStat:
     return FileStat(
         FileKind.FILE, size_bytes, time_of(response.headers.get("Last-Modified")), response.headers.get("ETag")
     )
 
 
 def time_of(date: str | None) -> float | None:
-    """None where it is not told, or is one that not every destination can give a file."""
+    """None where it is not reported, or is one that not every destination can give a file."""
     try:
-        told = parsedate_to_datetime(date or "").timestamp()
+        seconds = parsedate_to_datetime(date or "").timestamp()
     except (ValueError, OverflowError):
         return None
-    return told if 0 <= told < _END_OF_TIME else None
+    return seconds if 0 <= seconds < _END_OF_TIME else None

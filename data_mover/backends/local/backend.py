@@ -167,7 +167,7 @@ class LocalFiles(Files):
         """Nothing ends a system call that a dead disk holds; the lease runs out instead."""
 
     def close(self) -> None:
-        """Nothing is held between calls."""
+        """Keeps nothing between calls."""
 
     def _make_directory(self, path: str) -> None:
         with self._told(path):
@@ -314,7 +314,7 @@ def _require_file(file_stat: FileStat, name: str) -> None:
 
 
 def _sync_directory(path: str) -> None:
-    """What cannot be synced is left to the system: the rename has taken place, and must not be told as a failure."""
+    """What cannot be synced is left to the system: the rename has happened, and must not look like a failure."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

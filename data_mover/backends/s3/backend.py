@@ -85,7 +85,7 @@ class S3Files(Files):
 
     def list(self, path: str) -> Generator[Entry, None, None]:
         """Of files the time is left out: a listing tells only when the store got them. A key may be that of a file and
-        at the same time lead to others; both are told."""
+        at the same time lead to others; both are reported."""
         prefix = f"{self._key(path)}/".lstrip("/")
         is_empty = True
         for answer in self._client.level(path, prefix):
@@ -101,7 +101,7 @@ class S3Files(Files):
 
     def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
         """Objects do not grow, and of an upload that was begun nothing can be read back."""
-        raise NoSuchFile(f"{self.named(path)} cannot be gone on with")
+        raise NoSuchFile(f"{self.named(path)} cannot be resumed")
 
     def make_directories(self, path: str) -> None:
         """A store has none: that no file is in the way is all that is needed."""
@@ -205,7 +205,7 @@ class S3Files(Files):
             raise NoSuchFile(self.named(path)) from changed
 
     def _forget(self, path: str, mark: "_Mark") -> None:
-        """Removes the object that was moved, then the mark by which it can be told that it was. Where that fails, the
+        """Removes the object that was moved, then the mark that proves that it was. Where that fails, the
         next attempt finds out."""
         try:
             self._client.delete(path, self._key(path))
@@ -310,7 +310,7 @@ class _S3Reader(Reader):
             yield from self._range(start, min(start + RANGE_BYTES, size_bytes))
 
     def close(self) -> None:
-        """Nothing is held between ranges."""
+        """Keeps nothing between ranges."""
 
     def _range(self, start: int, end: int) -> Iterator[Block]:
         try:

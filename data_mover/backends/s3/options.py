@@ -18,5 +18,5 @@ class S3Options(HostOptions):
     region: str = Field(default="us-east-1", min_length=1)
     access_key: Secret
     secret_key: Secret
-    #: certificates of authorities to trust, in the place of Mozilla's list
+    #: certificates of authorities to trust, instead of Mozilla's list
     ca_file: ReadablePath | None = None

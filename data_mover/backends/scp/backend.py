@@ -97,7 +97,7 @@ class ScpFiles(SshFiles):
         return ScpWriter(self, self._connection, path, real, new_file)
 
     def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
-        """The protocol begins at the first byte; the shell goes on from any."""
+        """scp writes from the first byte; a shell command resumes at any."""
         real = self._beside(path)
         name = quote(real)
         self._shell(
@@ -248,7 +248,7 @@ def _stat(line: bytes, host: str) -> FileStat:
 
 
 def _real_path(text: bytes, host: str) -> str:
-    """What `pwd` or `readlink` has said. Anything else would be taken for another place than the one that was meant."""
+    """What `pwd` or `readlink` has said. Anything else would be taken for another path than the one that was meant."""
     if not text.startswith(b"/") or not text.endswith(b"\n"):
         raise ConnectionLost(f"{host}: {_NOT_UNDERSTOOD}")
     return text.removesuffix(b"\n").decode(errors="surrogateescape")

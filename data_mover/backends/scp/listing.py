@@ -1,8 +1,8 @@
 """Listing one directory by the host's shell, as many entries at a time as fit on the command line of a `stat`.
 
-Each is told as `81a4 12 1700000000 ./name//` and a line feed. A name may hold any byte but NUL and the slash, so that
-two slashes can be nowhere but at its end; a NUL is what the `stat` of BusyBox cannot write. The last is a status alone:
-a listing that breaks off is told from a whole one.
+Each is a line `81a4 12 1700000000 ./name//`. A name may hold any byte but NUL and the slash, so that two slashes can be
+nowhere but at its end; a NUL is what the `stat` of BusyBox cannot write. The last line is a status alone, so that a
+listing that breaks off differs from a whole one.
 """
 
 import re
@@ -27,7 +27,7 @@ _TELL = (
     'told=$(stat -c "$0" -- "$@") && printf "%s\\n" "$told" && exit; for name do stat -c "$0" -- "$name" && continue; '
     'if [ -e "$name" ] || [ -L "$name" ]; then exit 1; fi; done'
 )
-#: Ends when it is told to, not while another command begins: Dropbear confuses their channels.
+#: Ends when it is reported to, not while another command begins: Dropbear confuses their channels.
 _COMMAND = (
     "LC_ALL=C; export LC_ALL; exec 2>/dev/null; (cd -P -- {directory} && [ -r . ] || exit {not_permitted}; "
     "find . ! -name . -prune -exec sh -c {tell} '%f %s %Y %n//' {{}} +) </dev/null; "
@@ -40,17 +40,17 @@ def listed(connection: SshConnection, path: str, real: str) -> Iterator[Entry]:
     command = _COMMAND.format(directory=quote(real), not_permitted=_NOT_PERMITTED, tell=quote(_TELL))
     channel = connection.start(command)
     try:
-        for told in _told(connection, path, channel):
-            if told.isdigit():
-                return _require_good_end(int(told), f"{connection.host}:{path}")
-            yield _entry(told, connection.host)
+        for line in _lines(connection, path, channel):
+            if line.isdigit():
+                return _require_good_end(int(line), f"{connection.host}:{path}")
+            yield _entry(line, connection.host)
         raise ConnectionLost(f"{connection.host}:{path}")
     finally:
         connection.end(channel)
 
 
-def _told(connection: SshConnection, path: str, channel: Channel) -> Iterator[bytes]:
-    """What is told of each entry, without its end, and at last the status."""
+def _lines(connection: SshConnection, path: str, channel: Channel) -> Iterator[bytes]:
+    """Yields the line of each entry, without its end, and at last the status."""
     rest = b""
     while len(rest) <= _MAX_BYTES:
         with connection.told(path):
@@ -66,8 +66,8 @@ def _require_good_end(status: int, name: str) -> None:
         raise (PermissionRefused if status == _NOT_PERMITTED else HostFailed)(name)
 
 
-def _entry(told: bytes, host: str) -> Entry:
-    found = _ENTRY.fullmatch(told)
+def _entry(line: bytes, host: str) -> Entry:
+    found = _ENTRY.fullmatch(line)
     if found is None:
         raise ConnectionLost(f"{host}: stat is not understood")
     mode, size_bytes, modified_at, name = found.groups()

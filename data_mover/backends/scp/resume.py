@@ -46,7 +46,7 @@ class ScpContinuation(ScpUpload):
                 self._require_consent()
         except ConnectionLost as lost:
             if self._connection.alive:
-                raise HostFailed(f"{self._name}: its shell cannot go on with a file") from lost
+                raise HostFailed(f"{self._name}: its shell cannot resume a file") from lost
             raise
 
     def _finish(self) -> None:

@@ -123,7 +123,7 @@ class ScpUpload(Writer):
             raise VerifyFailed(f"{self._name}: less than the announced {self._size_bytes} bytes")
 
     def _exit_status(self) -> int:
-        """That of the command, once it has been told that there is no more."""
+        """That of the command, once its input has ended."""
         self._channel.shutdown_write()
         if not self._channel.status_event.wait(self._files.options.idle_timeout_seconds):
             raise TimeoutError

@@ -16,7 +16,7 @@ from data_mover.domain.findings import Lacking, Step, advised
 
 _COMPARE = """\
 No login was sent. Have the host's owner confirm the fingerprint; only then write
-into [hosts.{host}], in the place of any other host_key or known_hosts:
+into [hosts.{host}], instead of any other host_key or known_hosts:
 host_key = "{line}"
 """
 

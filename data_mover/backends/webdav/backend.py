@@ -46,7 +46,7 @@ _NO_PLACE = (NoSuchFile, HostFailed)
 
 
 class WebdavFiles(Files):
-    """`sha256` is left to reading back, free space to being told that there is none."""
+    """`sha256` is left to reading back, free space to the server's refusal."""
 
     needs_size = True
     replaces = False
@@ -103,7 +103,7 @@ class WebdavFiles(Files):
 
     def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
         """There is no request that adds to a file."""
-        raise NoSuchFile(f"{self.named(path)} cannot be gone on with")
+        raise NoSuchFile(f"{self.named(path)} cannot be resumed")
 
     def make_directories(self, path: str) -> None:
         if self._known.is_there(path):
@@ -138,7 +138,7 @@ class WebdavFiles(Files):
         return f"webdav:{url.authority}{url.path}"
 
     def replace(self, path: str, final_path: str) -> None:
-        """Only where nothing is: no server is known to put one file in the place of another at once."""
+        """Only where nothing is: no server is known to replace a file atomically."""
         there = self.stat(final_path)
         if there is not None:
             raise (IsADirectory if there.kind is FileKind.DIRECTORY else CannotReplace)(self.named(final_path))

@@ -5,11 +5,9 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from urllib.parse import quote
 
-from urllib3.response import BaseHTTPResponse
-
 from data_mover.backends.api import BLOCK_BYTES
 from data_mover.backends.http.auth import authorization
-from data_mover.backends.http.client import HttpConnection, Terms
+from data_mover.backends.http.client import HttpConnection, Response, Terms
 from data_mover.backends.options import HostOptions
 from data_mover.backends.webdav.options import WebdavOptions
 from data_mover.backends.webdav.propfind import QUESTION, Multistatus, Resource, failure_of
@@ -68,8 +66,8 @@ class WebdavClient:
         with self.asked("PROPFIND", path, {"Depth": "0"}, QUESTION) as (connection, response):
             status = response.status
             if status == 207:
-                told = list(self._resources(path, connection))
-                return told[0] if told else None
+                found = list(self._resources(path, connection))
+                return found[0] if found else None
             connection.read(_MOST_BYTES)
         if status in _REDIRECTS and not path.endswith("/"):
             return self.resource(f"{path}/")
@@ -93,7 +91,7 @@ class WebdavClient:
     @contextmanager
     def asked(
         self, method: str, path: str, headers: dict[str, str], body: bytes | None = None, patience_seconds: float = 0
-    ) -> Iterator[tuple[HttpConnection, BaseHTTPResponse]]:
+    ) -> Iterator[tuple[HttpConnection, Response]]:
         """The connection and the beginning of the answer, until the end of the block.
 
         A server may close a connection that nobody uses: what changes nothing there is asked once more then.
@@ -173,7 +171,7 @@ class WebdavClient:
             raise ConnectionLost(self.host)
 
     def _resources(self, path: str, connection: HttpConnection) -> Iterator[Resource]:
-        """HostFailed where the answer is none, whatever has been told by then."""
+        """HostFailed where the answer is none, whatever has come by then."""
         answer = Multistatus()
         try:
             while piece := connection.read(BLOCK_BYTES):

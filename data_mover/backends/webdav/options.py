@@ -16,7 +16,7 @@ class WebdavOptions(HttpLogin, HostOptions):
 
     protocol: Literal["webdav"]
     endpoint: StoreUrl
-    #: certificates to trust in the place of those that the system does
+    #: certificates to trust instead of the system's
     ca_file: ReadablePath | None = None
 
     @model_validator(mode="after")

@@ -6,9 +6,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from xml.parsers import expat
 
-from urllib3.response import BaseHTTPResponse
-
 from data_mover.backends.api import FileStat
+from data_mover.backends.http.client import Response
 from data_mover.backends.http.responses import time_of
 from data_mover.domain.errors import (
     Encoded,
@@ -21,7 +20,7 @@ from data_mover.domain.errors import (
 )
 from data_mover.domain.states import FileKind
 
-#: the body of a PROPFIND that asks for what facts are made of
+#: the body of a PROPFIND that asks for what a `FileStat` needs
 QUESTION = (
     b'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop>'
     b"<resourcetype/><getcontentlength/><getlastmodified/><getetag/></prop></propfind>"
@@ -45,8 +44,8 @@ _FAILURES: dict[int, type[MoveFailure]] = {
 }
 
 
-def continues(response: BaseHTTPResponse, file_stat: FileStat, offset_bytes: int, name: str) -> bool:
-    """Whether the answer is the file that has these facts: its rest from the offset on, or all of it. Encoded."""
+def continues(response: Response, file_stat: FileStat, offset_bytes: int, name: str) -> bool:
+    """Whether the answer is the file of that stat: its rest from the offset on, or all of it. Raises Encoded."""
     if response.status in (404, 416):
         return False
     if response.status not in (200, 206):
@@ -56,8 +55,8 @@ def continues(response: BaseHTTPResponse, file_stat: FileStat, offset_bytes: int
     size_bytes = _told_size(response, offset_bytes, name)
     version = _bare(response.headers.get("ETag", ""))
     modified_at = time_of(response.headers.get("Last-Modified"))
-    told = (version or file_stat.version, modified_at or file_stat.modified_at)
-    return told == (file_stat.version, file_stat.modified_at) and size_bytes in (None, file_stat.size_bytes)
+    reported = (version or file_stat.version, modified_at or file_stat.modified_at)
+    return reported == (file_stat.version, file_stat.modified_at) and size_bytes in (None, file_stat.size_bytes)
 
 
 def _bare(etag: str) -> str:
@@ -65,8 +64,8 @@ def _bare(etag: str) -> str:
     return etag.removeprefix("W/").strip('"')
 
 
-def _told_size(response: BaseHTTPResponse, offset_bytes: int, name: str) -> int | None:
-    """Of the whole file; None where it is not told. HostFailed where it is told of another range."""
+def _told_size(response: Response, offset_bytes: int, name: str) -> int | None:
+    """Of the whole file; None where it is not reported. HostFailed where it is reported of another range."""
     if response.status == 200:
         length = response.headers.get("Content-Length", "")
         return int(length) if length.isascii() and length.isdecimal() else None
@@ -83,7 +82,7 @@ def failure_of(status: int, name: str) -> MoveFailure:
 
 @dataclass(frozen=True)
 class Resource:
-    """One of those that an answer tells of, by its path on the server, without a slash at the end."""
+    """One that an answer lists, by its path on the server, without a slash at the end."""
 
     path: str
     stat: FileStat
@@ -91,17 +90,17 @@ class Resource:
 
 @dataclass
 class _Response:
-    """What has been told of a resource so far."""
+    """The properties of a resource, as far as they have come."""
 
     href: str = ""
-    told: dict[str, str] = field(default_factory=dict)
-    #: of the group of properties that is being told, which count only if the server has them
+    properties: dict[str, str] = field(default_factory=dict)
+    #: of the group of properties that is coming, which count only if the server has them
     group: dict[str, str] = field(default_factory=dict)
     status: str = ""
 
     def end_group(self) -> None:
         if " 200" in self.status:
-            self.told |= self.group
+            self.properties |= self.group
         self.group, self.status = {}, ""
 
     @property
@@ -114,9 +113,9 @@ class _Response:
         path = unquote(urlsplit(self.href).path, errors="surrogateescape")
         if not path.startswith("/"):
             raise ValueError("a resource without a path")
-        size, version = self.told.get(_SIZE), _bare(self.told.get(_VERSION, "")) or None
-        time = time_of(self.told.get(_TIME))
-        if _COLLECTION in self.told:
+        size, version = self.properties.get(_SIZE), _bare(self.properties.get(_VERSION, "")) or None
+        time = time_of(self.properties.get(_TIME))
+        if _COLLECTION in self.properties:
             return Resource(path.rstrip("/") or "/", FileStat(FileKind.DIRECTORY, 0, time or 0))
         if size is None:
             return Resource(path, FileStat(FileKind.OTHER, 0, time))
@@ -145,7 +144,7 @@ class Multistatus:
         """Those whose end is in the piece. ValueError where the answer is none."""
         self._bytes += len(piece)
         if self._bytes > _MOST_BYTES:
-            raise ValueError("more than there is to tell of a resource")
+            raise ValueError("too much about one resource")
         try:
             self._parser.Parse(piece, is_last)
         except expat.ExpatError as error:

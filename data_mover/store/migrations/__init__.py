@@ -6,20 +6,36 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from data_mover.domain.errors import ConfigProblem, ConfigurationError
+from data_mover.store.database import long_transaction
 
 log = logging.getLogger(__name__)
 
+OLD = "the schema is missing or old; run: initialize_data_mover_db INI"
+NEWER = "the schema is newer than this release; install the release that made it, or restore a backup"
+
 
 def upgrade(engine: Engine, step: str = "head") -> None:
-    """Creates the schema or brings it to the step, which is the newest one; one that is there stays as it is."""
+    """Creates the schema or brings it to the step, which is the newest one; one that is there stays as it is.
+
+    Of several at once each waits for the one before. Raises ConfigurationError where the schema is newer than this
+    release.
+    """
     config = _config()
-    with engine.begin() as connection:
+    with long_transaction(engine) as connection:
+        if _is_newer(connection):
+            raise ConfigurationError("[app:main]", [ConfigProblem("sqlalchemy.url", NEWER)])
         config.attributes["connection"] = connection
         command.upgrade(config, step)
+
+
+def is_newer(engine: Engine) -> bool:
+    """Whether a newer release than this one has made the schema."""
+    with engine.connect() as connection:
+        return _is_newer(connection)
 
 
 def is_newest(engine: Engine) -> bool:
@@ -40,8 +56,13 @@ def require_newest(engine: Engine) -> None:
         log.warning("schema-not-checked the database does not answer: %s", error.orig)
         return
     if not newest:
-        problem = ConfigProblem("sqlalchemy.url", "the schema is missing or old; run: initialize_data_mover_db INI")
+        problem = ConfigProblem("sqlalchemy.url", NEWER if is_newer(engine) else OLD)
         raise ConfigurationError("[app:main]", [problem])
+
+
+def _is_newer(connection: Connection) -> bool:
+    known = {step.revision for step in ScriptDirectory.from_config(_config()).walk_revisions()}
+    return not known.issuperset(MigrationContext.configure(connection).get_current_heads())
 
 
 def _config() -> Config:

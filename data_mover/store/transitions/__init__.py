@@ -4,6 +4,7 @@ Each change of a job is one guarded UPDATE and one row of `events` in the same t
 session and leave the commit to the caller.
 """
 
+from data_mover.store.transitions.ends import FILES_AT_ONCE, ending_jobs, settle
 from data_mover.store.transitions.files import (
     ArrivedFile,
     PathLock,
@@ -36,6 +37,7 @@ from data_mover.store.transitions.jobs import (
 from data_mover.store.transitions.sweep import Lost, end_overdue, take_back_lost
 
 __all__ = [
+    "FILES_AT_ONCE",
     "ArrivedFile",
     "Lost",
     "PathLock",
@@ -46,6 +48,7 @@ __all__ = [
     "complete",
     "end_cancelled",
     "end_overdue",
+    "ending_jobs",
     "fail",
     "hand_back",
     "insert_files",
@@ -60,6 +63,7 @@ __all__ = [
     "record_phase",
     "record_tree_published",
     "reserve",
+    "settle",
     "submit",
     "take_back_lost",
     "unmark_publishing",

@@ -11,6 +11,9 @@ from data_mover.store import events
 from data_mover.store.database import now_ms
 from data_mover.store.models import Job
 
+#: what the row of a job says that no attempt works on
+UNATTENDED = {"lease_until_ms": None, "worker": None, "worker_id": None}
+
 
 def change(session: Session, kind: EventKind, guard: Sequence[ColumnElement[bool]], **values: Any) -> list[int]:
     """Changes all jobs that meet the guard, appends an event to the log of each, and returns their ids.

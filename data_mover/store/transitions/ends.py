@@ -3,13 +3,16 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select, update
+from sqlalchemy import ColumnElement, Select, case, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import UnknownOutcome
-from data_mover.domain.states import ARRIVED, SETTLED, EventKind, FileKind, FileState, Status
-from data_mover.store.models import Job, JobFile
-from data_mover.store.transitions.change import change, now_but_not_before
+from data_mover.domain.states import ARRIVED, EventKind, FileKind, FileState, Phase, Status
+from data_mover.store.models import ENDING, Job, JobFile
+from data_mover.store.transitions.change import UNATTENDED, change, now_but_not_before
+
+#: how many files are changed in one transaction, so that nobody waits long for it
+FILES_AT_ONCE = 2_000
 
 
 def marked_files() -> Select[int]:
@@ -18,7 +21,7 @@ def marked_files() -> Select[int]:
 
 
 def has_arrived() -> ColumnElement[bool]:
-    """Whether all that a job consists of is in its place, whoever was to record that."""
+    """Whether all that a job consists of is at its final path, whoever was to record that."""
     missing = select(JobFile.job_id).where(JobFile.job_id == Job.id, JobFile.state.not_in(ARRIVED))
     return Job.planned & ~missing.exists()
 
@@ -26,40 +29,88 @@ def has_arrived() -> ColumnElement[bool]:
 def end_all(
     session: Session, kind: EventKind, guard: Sequence[ColumnElement[bool]], status: Status, **cause: Any
 ) -> list[int]:
-    """Ends the jobs that meet the guard, and on which nobody works any more. Returns their ids."""
-    ended = {"phase": None, "lease_until_ms": None, "worker": None, "bytes_per_second": None, **cause}
-    ended["ended_ms"] = now_but_not_before(func.coalesce(Job.started_ms, Job.submitted_ms))
-    ids = change(session, kind, guard, status=status, **ended)
+    """Ends the jobs that meet the guard, and on which nobody works any more. Returns their ids.
+
+    One of more files than a transaction may settle is only marked with its end, which `settle` then brings about.
+    """
+    if status is Status.COMPLETED:  # its files are settled
+        return _end(session, kind, guard, status, **cause)
+    many = exists().where(JobFile.job_id == Job.id, JobFile.number >= FILES_AT_ONCE)
+    marked = change(session, EventKind.ENDING, (*guard, many), phase=Phase.ENDING, ending=status, **cause)
+    return marked + _end(session, kind, (*guard, Job.ending.is_(None)), status, **cause)
+
+
+def settle(session: Session, job_id: int) -> bool:
+    """Settles some thousand files of a job that is ending, or ends it if none is left. True once nothing is to be done,
+    here or because somebody else is doing it."""
+    ending = select(Job).where(Job.id == job_id, Job.ending.is_not(None))
+    job = session.scalars(ending.with_for_update(skip_locked=True)).one_or_none()
+    if job is None:
+        return True
+    status, cause = Status(str(job.ending)), {"code": job.code, "reason": job.reason}
+    which, values = _settled([job_id], status, cause)
+    some = select(JobFile.number).where(JobFile.job_id == job_id, which).order_by(JobFile.number).limit(FILES_AT_ONCE)
+    numbers = list(session.scalars(some))
+    if not numbers:
+        _end(session, EventKind(status.lower()), (Job.id == job_id,), status, **cause)
+        return True
+    files = update(JobFile).where(JobFile.job_id == job_id, JobFile.number.in_(numbers)).values(values)
+    session.execute(files.execution_options(synchronize_session=False))
+    return False
+
+
+def ending_jobs(session: Session, limit: int) -> list[int]:
+    """The ids of jobs whose files are still to be settled."""
+    return list(session.scalars(select(Job.id).where(ENDING).limit(limit)))
+
+
+def _end(
+    session: Session, kind: EventKind, guard: Sequence[ColumnElement[bool]], status: Status, **cause: Any
+) -> list[int]:
+    ended = {"phase": None, "ending": None, **UNATTENDED}
+    ended_ms = now_but_not_before(func.coalesce(Job.started_ms, Job.submitted_ms))
+    ids = change(session, kind, guard, status=status, ended_ms=ended_ms, **ended, **cause)
     if ids:
-        end_files(session, ids, status, cause)
+        _end_files(session, ids, status, cause)
     return ids
 
 
-def end_files(session: Session, ids: Collection[int], status: Status, cause: Mapping[str, Any]) -> None:
-    """Settles the files of jobs that have ended.
-
-    What has not arrived by the end of its job has failed with it, for a reason of its own if it has one, or is left
-    alone where nobody wants it any more. Of what was about to be published nobody can say whether it has arrived. What
-    the job has come to follows from its files.
-    """
-    of_jobs = update(JobFile).where(JobFile.job_id.in_(ids)).execution_options(synchronize_session=False)
-    if status is not Status.COMPLETED:
-        unseen = of_jobs.where(JobFile.job_id.in_(_not_appeared(ids)), JobFile.state.in_(ARRIVED))
-        session.execute(unseen.values(state=FileState.PENDING))
-    unknown = {"state": FileState.FAILED, "code": UnknownOutcome.code, "reason": UnknownOutcome().reason}
-    session.execute(of_jobs.where(JobFile.state == FileState.VERIFIED).values(unknown))
-    unsettled = of_jobs.where(JobFile.state.not_in(SETTLED))
-    if status is Status.FAILED:
-        reported = {name: func.coalesce(getattr(JobFile, name), cause[name]) for name in ("code", "reason")}
-        session.execute(unsettled.values(state=FileState.FAILED, **reported))
-    else:
-        session.execute(unsettled.values(state=FileState.PENDING))
-    session.execute(of_jobs.where(JobFile.locked).values(locked=False))
+def _end_files(session: Session, ids: Collection[int], status: Status, cause: Mapping[str, Any]) -> None:
+    """Settles the files of jobs that have ended. What the jobs have come to follows from these."""
+    which, values = _settled(ids, status, cause)
+    files = update(JobFile).where(JobFile.job_id.in_(ids), which).values(values)
+    session.execute(files.execution_options(synchronize_session=False))
     there = (JobFile.job_id == Job.id, JobFile.kind == FileKind.FILE, JobFile.state.in_(ARRIVED))
     count = select(func.count()).select_from(JobFile).where(*there).scalar_subquery()
     size = select(func.coalesce(func.sum(JobFile.size_bytes), 0)).where(*there).scalar_subquery()
     totals = update(Job).where(Job.id.in_(ids)).values(files_done=count, bytes_done=size)
     session.execute(totals.execution_options(synchronize_session=False))
+
+
+def _settled(
+    ids: Collection[int], status: Status, cause: Mapping[str, Any]
+) -> tuple[ColumnElement[bool], dict[str, Any]]:
+    """Which files of jobs that end are still to be settled, and what becomes of them.
+
+    What has not arrived by the end of its job has failed with it, for a reason of its own if it has one, or is left
+    alone where nobody wants it any more. Of what was about to be published nobody can say whether it has arrived.
+    """
+    unknown = JobFile.state == FileState.VERIFIED
+    undone = (FileState.PENDING, FileState.TRANSFERRING) if status is Status.FAILED else (FileState.TRANSFERRING,)
+    unseen = JobFile.state.in_(ARRIVED) & JobFile.job_id.in_(_not_appeared(ids))
+    open_ = JobFile.state.in_(undone) if status is Status.COMPLETED else or_(JobFile.state.in_(undone), unseen)
+    left = FileState.FAILED if status is Status.FAILED else FileState.PENDING
+    values: dict[str, Any] = {
+        "state": case((unknown, FileState.FAILED.value), (open_, left.value), else_=JobFile.state),
+        "code": case((unknown, UnknownOutcome.code), else_=JobFile.code),
+        "reason": case((unknown, UnknownOutcome().reason), else_=JobFile.reason),
+        "locked": False,
+    }
+    if status is Status.FAILED:
+        for name in ("code", "reason"):
+            own = func.coalesce(getattr(JobFile, name), cause[name])
+            values[name] = case((unknown, getattr(UnknownOutcome(), name)), (open_, own), else_=getattr(JobFile, name))
+    return open_ | unknown | JobFile.locked, values
 
 
 def unlock_paths(session: Session, ids: Collection[int]) -> None:

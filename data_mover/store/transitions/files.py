@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import case, insert, or_, select, update
+from sqlalchemy import case, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -17,8 +17,10 @@ from data_mover.domain.states import ARRIVED, SETTLED, EventKind, FileKind, File
 from data_mover.store import events
 from data_mover.store.claims import Claim, is_mine, mine, renew, why_not
 from data_mover.store.figures import bytes_total
+from data_mover.store.files import BEGUN
 from data_mover.store.models import Job, JobFile
 from data_mover.store.temporary_files import forget_temporary_files, take_tree_over, top_directory
+from data_mover.store.transitions.ends import FILES_AT_ONCE
 from data_mover.store.transitions.jobs import record_phase
 
 #: a job's log is for people: after so many events, batches of its files are no longer worth one
@@ -50,7 +52,7 @@ class ProvenFile:
 
 @dataclass(frozen=True)
 class ArrivedFile:
-    """A file that is in its place, and has no longer the temporary path."""
+    """A file that is at its final path, and has no longer the temporary path."""
 
     proof: ProvenFile
     state: FileState
@@ -118,9 +120,9 @@ def unmark_publishing(session: Session, claim: Claim, numbers: Collection[int], 
 
 
 def record_arrived(session: Session, claim: Claim, arrived: Sequence[ArrivedFile]) -> bool:
-    """Records that the files are in their places, which is true whether they are still wanted or not.
+    """Records that the files are at their final paths, which is true whether they are still wanted or not.
 
-    A job that brings files to their places was not to blame for the workers that it lost.
+    A job that brings files to their final paths was not to blame for the workers that it lost.
     """
     is_ours = is_mine(session, claim)
     if is_ours:
@@ -191,12 +193,15 @@ def record_tree_published(session: Session, claim: Claim, tree: str) -> bool:
 
 
 def begin_afresh(session: Session, claim: Claim, lease_ms: int) -> bool:
-    """Records that nothing has arrived of a folder that is to appear at once."""
+    """Records that nothing has arrived of a folder that is to appear at once: of the next files, while there are any
+    that `files.is_begun` finds. The folder is this attempt's from now on."""
     is_ours = renew(session, claim, lease_ms, files_done=0, bytes_done=0)
     if is_ours:
-        begun = or_(JobFile.state.not_in((FileState.FAILED, FileState.PENDING)), JobFile.locked)
-        again = {"state": case((JobFile.state == FileState.FAILED, JobFile.state), else_=FileState.PENDING)}
-        session.execute(update(JobFile).where(JobFile.job_id == claim.job_id, begun).values(**again, locked=False))
+        some = select(JobFile.number).where(JobFile.job_id == claim.job_id, BEGUN).order_by(JobFile.number)
+        numbers = list(session.scalars(some.limit(FILES_AT_ONCE)))
+        again = {"state": case((JobFile.state == FileState.FAILED, JobFile.state), else_=FileState.PENDING.value)}
+        files = (JobFile.job_id == claim.job_id, JobFile.number.in_(numbers))
+        session.execute(update(JobFile).where(*files).values(**again, locked=False))
         take_tree_over(session, claim)
     return is_ours
 

@@ -13,8 +13,9 @@ from data_mover.store.claims import Claim
 from data_mover.store.database import insert_if_absent, now_ms
 from data_mover.store.figures import bytes_reserved_on
 from data_mover.store.models import Event, Job, JobFile, TemporaryFile
-from data_mover.store.transitions.change import change, now_but_not_before
-from data_mover.store.transitions.ends import end_all, end_files, has_arrived, marked_files, unlock_paths
+from data_mover.store.transitions.change import UNATTENDED, change, now_but_not_before
+from data_mover.store.transitions.ends import end_all, has_arrived, marked_files, unlock_paths
+from data_mover.store.workers import WorkerProcess
 
 
 def submit(session: Session, values: dict[str, Any]) -> int | None:
@@ -28,16 +29,17 @@ def submit(session: Session, values: dict[str, Any]) -> int | None:
     return job_id
 
 
-def begin(session: Session, job_ids: Sequence[int], worker: str, lease_ms: int) -> list[int]:
+def begin(session: Session, job_ids: Sequence[int], worker: WorkerProcess, lease_ms: int) -> list[int]:
     """IN_PROGRESS, in the next attempt, which the worker makes. Returns the ids of the jobs that were still PENDING."""
     return change(
         session,
         EventKind.CLAIMED,
-        (Job.id.in_(job_ids), Job.status == Status.PENDING),
+        (Job.id.in_(job_ids), Job.status == Status.PENDING, Job.ending.is_(None)),
         status=Status.IN_PROGRESS,
         phase=Phase.RESOLVING,
         attempt=Job.attempt + 1,
-        worker=worker,
+        worker=str(worker),
+        worker_id=worker.id,
         lease_ms=lease_ms,
         lease_until_ms=now_ms() + lease_ms,
         started_ms=func.coalesce(Job.started_ms, now_but_not_before(Job.submitted_ms)),
@@ -65,7 +67,7 @@ def reserve(session: Session, claim: Claim, lease_ms: int) -> int:
 
 
 def complete(session: Session, claim: Claim) -> bool:
-    """COMPLETED, all files in their places. False if the job is no longer this attempt's."""
+    """COMPLETED, all files at their final paths. False if the job is no longer this attempt's."""
     return _end(session, EventKind.COMPLETED, claim, Status.COMPLETED, code=None, reason=None)
 
 
@@ -104,10 +106,10 @@ def cancel(session: Session, job_id: int) -> None:
     unmarked = ~marked_files().where(JobFile.job_id == job_id).exists()
     #: one of many files is no reason to run the others
     in_part = Job.files_total > 1
-    running = (Job.id == job_id, Job.status == Status.IN_PROGRESS, unmarked | in_part)
+    running = (Job.id == job_id, Job.status == Status.IN_PROGRESS, Job.ending.is_(None), unmarked | in_part)
     cancellable = Job.phase.not_in((Phase.PUBLISHING, Phase.CANCELLING))
     change(session, EventKind.CANCEL_REQUESTED, (*running, cancellable), phase=Phase.CANCELLING)
-    waiting = (Job.id == job_id, Job.status == Status.PENDING, unmarked, ~has_arrived())
+    waiting = (Job.id == job_id, Job.status == Status.PENDING, Job.ending.is_(None), unmarked, ~has_arrived())
     end_all(session, EventKind.CANCELLED, waiting, Status.CANCELLED)
 
 
@@ -121,12 +123,10 @@ def end_cancelled(session: Session, claim: Claim) -> bool:
 
 
 def _end(session: Session, kind: EventKind, claim: Claim, status: Status, **cause: Any) -> bool:
-    ended = {"phase": None, "lease_until_ms": None, "worker": None, "ended_ms": now_but_not_before(Job.started_ms)}
-    mine = bool(change(session, kind, claims.wanted(claim), status=status, **ended, **cause))
-    if mine:
-        end_files(session, [claim.job_id], status, cause)
+    ended = end_all(session, kind, claims.wanted(claim), status, **cause)
+    if ended:
         _clear_at_once(session, claim)
-    return mine
+    return bool(ended)
 
 
 def _clear_at_once(session: Session, claim: Claim) -> None:
@@ -137,7 +137,7 @@ def _clear_at_once(session: Session, claim: Claim) -> None:
 def _release(
     session: Session, kind: EventKind, claim: Claim, cause: DataMoverError, wait_ms: int, **values: Any
 ) -> bool:
-    waiting = {"lease_until_ms": None, "worker": None, "bytes_per_second": None}
+    waiting = {**UNATTENDED, "bytes_per_second": None}
     code = cause.code if isinstance(cause, MoveFailure) else None
     reported = {"code": code, "reason": str(cause) or None, "not_before_ms": now_ms() + wait_ms}
     guard = claims.wanted(claim)

@@ -1,5 +1,6 @@
 """What becomes of jobs that nobody works on as they should: lost leases and passed deadlines."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from data_mover.store import host_health
 from data_mover.store.claims import SUSPECT_LOSSES
 from data_mover.store.database import now_ms
 from data_mover.store.models import Job, JobFile, Lane
-from data_mover.store.transitions.change import change
+from data_mover.store.transitions.change import UNATTENDED, change
 from data_mover.store.transitions.ends import end_all, has_arrived, marked_files, unlock_paths
 
 
@@ -31,7 +32,8 @@ def take_back_lost(session: Session, limit: int) -> list[Lost]:
     """
     now = session.scalars(select(now_ms())).one()
     run_out = or_(Job.lease_until_ms <= now, Job.lease_until_ms > now + 2 * Job.lease_ms)
-    lost = select(Job.id, Job.phase, Job.losses).where(Job.status == Status.IN_PROGRESS, run_out)
+    running = (Job.status == Status.IN_PROGRESS, Job.ending.is_(None))
+    lost = select(Job.id, Job.phase, Job.losses).where(*running, run_out)
     rows = session.execute(lost.limit(limit).with_for_update(skip_locked=True, of=Job)).all()
     cancelled = [row.id for row in rows if row.phase == Phase.CANCELLING]
     poison = [row.id for row in rows if row.losses >= SUSPECT_LOSSES and row.id not in cancelled]
@@ -54,13 +56,16 @@ def end_overdue(session: Session, limit: int) -> list[int]:
     live = or_(Job.status == Status.PENDING, (Job.status == Status.IN_PROGRESS) & Job.phase.not_in(left_alone))
     overdue = select(Job.id, Job.status, Job.reason, Lane.hosts).join(Lane, Lane.id == Job.lane_id)
     now = session.scalars(select(now_ms())).one()
-    overdue = overdue.where(Job.deadline_ms < now, live).limit(limit)
+    overdue = overdue.where(Job.deadline_ms < now, live, Job.ending.is_(None)).limit(limit)
     rows = session.execute(overdue.with_for_update(skip_locked=True, of=Job)).all()
     unreachable = {name for name, block in host_health.blocks(session).items() if block.code == HostUnreachable.code}
+    alike = defaultdict[tuple[str | None, str | None], list[int]](list)
     for row in rows:
         waits_for = unreachable & set(row.hosts.split()) if row.status == Status.PENDING else ()
-        failure = HostUnreachable(f"{min(waits_for)}, until the deadline") if waits_for else DeadlinePassed(row.reason)
-        _fail_all(session, [row.id], failure)
+        alike[min(waits_for, default=None), row.reason].append(row.id)
+    for (host, reason), ids in alike.items():
+        failure = HostUnreachable(f"{host}, until the deadline") if host else DeadlinePassed(reason)
+        _fail_all(session, ids, failure)
     return [row.id for row in rows]
 
 
@@ -82,7 +87,7 @@ def _fail_all(session: Session, ids: Sequence[int], failure: MoveFailure) -> dic
 
 
 def _take_back(session: Session, ids: Sequence[int]) -> None:
-    values = {"status": Status.PENDING, "phase": Phase.QUEUED, "lease_until_ms": None, "worker": None}
+    values = {"status": Status.PENDING, "phase": Phase.QUEUED, **UNATTENDED}
     changes = {**values, "not_before_ms": now_ms(), "bytes_per_second": None, "losses": Job.losses + 1}
     change(session, EventKind.LEASE_LOST, (Job.id.in_(ids),), **changes)
     unlock_paths(session, ids)

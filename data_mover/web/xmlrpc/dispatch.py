@@ -64,6 +64,6 @@ class ArgumentMapper:
 
 
 def service_unavailable(error: ServiceUnavailable, request: Request) -> Fault:
-    """The answer while the database is away; told apart from a job that does not exist."""
+    """The answer while the database is away, unlike that for a job that does not exist."""
     log.error("service-unavailable %s: %s", error, error.__cause__)
     return Fault(SERVICE_UNAVAILABLE, f"service unavailable; {error}, please ask again")

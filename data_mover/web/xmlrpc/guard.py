@@ -31,7 +31,7 @@ Handler = Callable[[Request], Response]
 
 
 def gate_tween(handler: Handler, registry: Registry) -> Handler:
-    """Answers what must not be parsed; everything else goes on."""
+    """Answers what must not be parsed; passes on everything else."""
 
     def gate(request: Request) -> Response:
         if not request.path_info.startswith(PATHS[0]):

@@ -36,7 +36,7 @@ def plan(request: Request, source: Any = None, destination: Any = None, options:
     many there are.
 
     Waits 10 seconds at most. complete is false if that was too short: the answer then says how far it came, and the
-    same call, made again within a minute, goes on from there.
+    same call, made again within a minute, resumes there.
     """
     with request.wait_slots.slot(request) as seconds:
         return request.moves.plan(request.caller, *move_request(source, destination, options), wait_seconds=seconds)

@@ -14,9 +14,21 @@ _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("lease_ms", sa.BigInteger(), nullable=False, server_default="30000"))
     op.add_column("jobs", sa.Column("events", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("jobs", sa.Column("ending", sa.Text(), nullable=True))
+    _create_job_indexes()
+    op.create_index("ix_temporary_files_path", "temporary_files", ["path"], unique=False)
     _create_events()
     _rename_path_locks()
     _create_plan_requests()
+
+
+def _create_job_indexes() -> None:
+    ending = sa.text("ending IS NOT NULL")
+    op.drop_index("ix_jobs_lane", "jobs")
+    op.create_index("ix_jobs_lane", "jobs", ["lane_id", "phase", "priority", "id"], unique=False)
+    op.create_index("ix_jobs_due", "jobs", ["lane_id", "phase", "priority", "not_before_ms"], unique=False)
+    op.create_index("ix_jobs_caller", "jobs", ["caller", "id"], unique=False)
+    op.create_index("ix_jobs_ending", "jobs", ["ending"], unique=False, sqlite_where=ending, postgresql_where=ending)
 
 
 def _create_events() -> None:

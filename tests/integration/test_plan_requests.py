@@ -1,13 +1,16 @@
 """Questions on record: who answers them, who hears the answer, and when they are forgotten."""
 
+import threading
+
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from data_mover.domain.locations import Endpoint, IfExists
 from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.selection import Links, Selection
 from data_mover.domain.states import Phase
 from data_mover.store import plan_requests
+from data_mover.store.database import Database
 from data_mover.store.models import PlanRequest
 from data_mover.store.plan_requests import ExpectedFailure, PlanReport
 
@@ -32,7 +35,7 @@ ENDS = {
 def told(database):
     def read(question):
         with database.reading() as session:
-            return plan_requests.told(session, question)
+            return plan_requests.report(session, question)
 
     return read
 
@@ -71,6 +74,28 @@ def test_the_same_question_is_one_and_that_of_another_caller_another(written):
     assert written(plan_requests.ask, "bob", WANTED) != first
 
 
+def test_a_question_may_be_asked_while_its_answer_is_taken_away(written, database_url):
+    """One asks again and again while another takes each answer away."""
+    stop = threading.Event()
+
+    def take_away():
+        other = Database(database_url)
+        while not stop.is_set():
+            with other.writing() as session:
+                session.execute(delete(PlanRequest))
+        other.close()
+
+    thread = threading.Thread(target=take_away)
+    thread.start()
+    try:
+        asked = [written(plan_requests.ask, "ann", WANTED) for _ in range(200)]
+    finally:
+        stop.set()
+        thread.join()
+
+    assert all(asked)
+
+
 def test_an_answer_is_told_as_it_was_found(written, told, waiting):
     question = written(plan_requests.ask, "ann", WANTED)
     taken = written(plan_requests.take, LEASE_MS)
@@ -78,11 +103,11 @@ def test_an_answer_is_told_as_it_was_found(written, told, waiting):
     report.failures.append(ExpectedFailure("a", "no-such-file", "There is none."))
     report.expect("no-such-file", "There is none.")
 
-    assert written(plan_requests.tell, taken, report, LEASE_MS)
+    assert written(plan_requests.report_progress, taken, report, LEASE_MS)
     assert told(question) == report
     assert (report.retryable, report.who_can_fix) == (False, "caller")
     report.complete = True
-    assert written(plan_requests.tell, taken, report, LEASE_MS)
+    assert written(plan_requests.report_progress, taken, report, LEASE_MS)
     assert told(question) == report
     assert not waiting()
     written(plan_requests.forget, question)
@@ -99,8 +124,8 @@ def test_one_worker_has_a_question_until_its_lease_is_over(written, waiting, cha
     second = written(plan_requests.take, LEASE_MS)
 
     assert second.number == 2
-    assert not written(plan_requests.tell, first, PlanReport(complete=True), LEASE_MS)
-    assert written(plan_requests.tell, second, PlanReport(complete=True), LEASE_MS)
+    assert not written(plan_requests.report_progress, first, PlanReport(complete=True), LEASE_MS)
+    assert written(plan_requests.report_progress, second, PlanReport(complete=True), LEASE_MS)
 
 
 def test_a_question_that_is_handed_back_waits_for_another_worker(written, waiting):
@@ -118,7 +143,7 @@ def test_a_question_that_nobody_asks_any_more_is_given_up_and_forgotten(written,
     taken = written(plan_requests.take, LEASE_MS)
     change(asked_ms=PlanRequest.asked_ms + days * 86_400_000)
 
-    assert not written(plan_requests.tell, taken, PlanReport(), LEASE_MS)
+    assert not written(plan_requests.report_progress, taken, PlanReport(), LEASE_MS)
     assert not waiting()
     written(plan_requests.forget_abandoned)
     assert told(question) is None

@@ -1,0 +1,68 @@
+"""The workers: a row each, from the start to the end, renewed by one heartbeat."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.orm import Session
+
+from data_mover.domain.states import Status
+from data_mover.store.database import now_ms
+from data_mover.store.models import Job, WorkerRecord
+
+#: a process that has not given a sign of life for so long is dead, and its row goes
+DEAD_AFTER_MS = 600_000
+
+
+@dataclass(frozen=True)
+class WorkerProcess:
+    """Who claims jobs: the row of a worker, and the process that works for it."""
+
+    id: int
+    machine: str
+    pid: int
+    #: of Data Mover
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.machine}:{self.pid}"
+
+
+def register(session: Session, machine: str, pid: int, version: str) -> WorkerProcess:
+    """Gives a worker that has just begun its row."""
+    statement = insert(WorkerRecord).values(_row(machine, pid, version, ())).returning(WorkerRecord.id)
+    return WorkerProcess(session.scalars(statement).one(), machine, pid, version)
+
+
+def beat(session: Session, worker: WorkerProcess, runs: Sequence[str]) -> None:
+    """Records a sign of life, and what the worker runs. One that was taken for dead gets its row back."""
+    mine = update(WorkerRecord).where(WorkerRecord.id == worker.id).values(beat_ms=now_ms(), runs=list(runs))
+    statement = mine.returning(WorkerRecord.id).execution_options(synchronize_session=False)
+    if session.scalars(statement).one_or_none() is None:
+        row = _row(worker.machine, worker.pid, worker.version, runs)
+        session.execute(insert(WorkerRecord).values(id=worker.id, **row))
+
+
+def forget(session: Session, worker: WorkerProcess) -> None:
+    """The worker ends."""
+    session.execute(delete(WorkerRecord).where(WorkerRecord.id == worker.id))
+
+
+def forget_dead(session: Session) -> None:
+    """Removes the rows of workers that died without a word, once none of their jobs counts as running."""
+    running = select(Job.id).where(Job.worker_id == WorkerRecord.id, Job.status == Status.IN_PROGRESS).exists()
+    silent = WorkerRecord.beat_ms < now_ms() - DEAD_AFTER_MS
+    dead = delete(WorkerRecord).where(silent, ~running).execution_options(synchronize_session=False)
+    session.execute(dead)
+
+
+def alive(session: Session, within_ms: int) -> int:
+    """How many workers gave a sign of life of late."""
+    fresh = WorkerRecord.beat_ms.between(now_ms() - within_ms, now_ms() + within_ms)
+    return len(session.scalars(select(WorkerRecord.id).where(fresh)).all())
+
+
+def _row(machine: str, pid: int, version: str, runs: Sequence[str]) -> dict[str, Any]:
+    times = {"started_ms": now_ms(), "beat_ms": now_ms()}
+    return {"machine": machine, "pid": pid, "version": version, **times, "runs": list(runs)}

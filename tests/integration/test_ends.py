@@ -1,0 +1,272 @@
+"""The end of jobs of many files, a few in each transaction; and sweeps, of which one failure stops nothing else."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+from sqlalchemy import event, select, text, update
+
+from data_mover.config.settings import Settings
+from data_mover.domain.errors import NoSuchFile
+from data_mover.domain.states import FileKind, FileState, Phase, Status
+from data_mover.doorbell import Doorbell, doorbell_queue, redis_connection
+from data_mover.store import events, file_lists, files, host_health, queue, reports, submissions, transitions
+from data_mover.store.claims import Beat, change, renew, renew_all
+from data_mover.store.database import Database
+from data_mover.store.file_lists import PlannedFile
+from data_mover.store.models import Job, JobFile
+from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
+from data_mover.store.workers import WorkerProcess
+from data_mover.worker.sweeper import Sweeper
+from tests.integration.conftest import a_submission
+
+LEASE_MS = 30_000
+SLOTS = {"disk": 100, "vis": 100}
+WORKER = WorkerProcess(7, "here", 7, "1.0")
+COUNT = 10
+
+
+@pytest.fixture(autouse=True)
+def few_at_once(monkeypatch):
+    for module in "ends", "files":
+        monkeypatch.setattr(f"data_mover.store.transitions.{module}.FILES_AT_ONCE", 3)
+    monkeypatch.setattr("data_mover.store.file_lists.FILES_AT_ONCE", 3)
+
+
+@pytest.fixture
+def claim(written):
+    """Claims the best job."""
+
+    def take():
+        for name in SLOTS:
+            written(host_health.record_reached, name)
+        candidates = written(queue.candidates, WORKER, SLOTS)
+        return written(queue.take, candidates[0], WORKER, SLOTS, LEASE_MS) if candidates else None
+
+    return take
+
+
+@pytest.fixture
+def folder(written, claim):
+    """A claimed job of many files: two have arrived, one is marked, one failed for a reason of its own, one is on its
+    way."""
+    written(submissions.add, a_submission())
+    held = claim()
+    planned = [PlannedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 5) for n in range(COUNT)]
+    written(file_lists.record_plan, held, "/b", 0, planned)
+    written(transitions.lock_paths, held, [PathLock(n, f"vis:/b/{n}", 5) for n in range(4)], LEASE_MS)
+    proofs = [ProvenFile(n, 5, "ab", "size") for n in range(3)]
+    written(transitions.mark_publishing, held, proofs, Phase.TRANSFERRING, LEASE_MS)
+    written(transitions.record_arrived, held, [ArrivedFile(proof, FileState.PUBLISHED) for proof in proofs[:2]])
+    written(transitions.record_failures, held, {4: NoSuchFile("disk:/a/4")})
+    return held
+
+
+@pytest.fixture
+def read(database):
+    def run(function, *arguments):
+        with database.reading() as session:
+            return function(session, *arguments)
+
+    return run
+
+
+def settled(written, job_id):
+    """Settles all files of the job; in how many transactions."""
+    for count in range(1, 100):
+        if written(transitions.settle, job_id):
+            return count
+    raise AssertionError("it comes to no end")
+
+
+def numbers(session):
+    return list(session.scalars(select(JobFile.number).order_by(JobFile.number)))
+
+
+def states(session, job_id):
+    rows = session.execute(select(JobFile.state, JobFile.code, JobFile.locked).order_by(JobFile.number))
+    return [(row.state, row.code) for row in rows if not row.locked]
+
+
+ARRIVED, UNKNOWN, GONE = ("published", None), ("failed", "unknown-outcome"), ("failed", "no-such-file")
+OVER, LEFT = ("failed", "deadline"), ("pending", None)
+
+
+def test_a_job_of_many_files_fails_a_few_files_at_a_time(folder, written, read, claim):
+    assert written(transitions.fail, folder, "deadline", "It is late.")
+
+    told = read(reports.report, "ann", folder.job_id)
+    assert (told.status, told.phase, told.code) == (Status.IN_PROGRESS, Phase.ENDING, "deadline")
+    assert settled(written, folder.job_id) == 4
+    told = read(reports.report, "ann", folder.job_id)
+    assert (told.status, told.phase, told.code) == (Status.FAILED, None, "deadline")
+    assert (told.files_done, told.bytes_done) == (2, 10)
+    assert read(states, folder.job_id) == [ARRIVED, ARRIVED, UNKNOWN, OVER, GONE, *[OVER] * 5]
+    log = read(events.of_job, folder.job_id)
+    assert [line.event for line in log][-2:] == ["ending", "failed"]
+    assert [line.to_status for line in log][-2:] == ["IN_PROGRESS", "FAILED"]
+
+
+def test_a_job_of_few_files_ends_the_same_at_once(folder, written, read, monkeypatch):
+    monkeypatch.setattr("data_mover.store.transitions.ends.FILES_AT_ONCE", 1000)
+
+    assert written(transitions.fail, folder, "deadline", "It is late.")
+
+    assert read(reports.report, "ann", folder.job_id).status is Status.FAILED
+    assert read(states, folder.job_id) == [ARRIVED, ARRIVED, UNKNOWN, OVER, GONE, *[OVER] * 5]
+    assert settled(written, folder.job_id) == 1
+
+
+def test_nobody_works_on_a_job_that_is_ending(folder, written, read, claim):
+    written(transitions.fail, folder, "deadline", "It is late.")
+    written(transitions.settle, folder.job_id)
+
+    proof = ProvenFile(5, 5, "ab", "size")
+    assert not written(renew, folder, LEASE_MS)
+    assert not written(change, folder, bytes_done=7)
+    assert written(renew_all, [Beat(folder, 7, 1)], LEASE_MS) == {}
+    assert not written(transitions.record_arrived, folder, [ArrivedFile(proof, FileState.PUBLISHED)])
+    assert not written(transitions.complete, folder)
+    assert not written(transitions.end_cancelled, folder)
+    written(transitions.cancel, folder.job_id)
+    written(lambda session: session.execute(update(Job).values(lease_until_ms=1, deadline_ms=1)) and None)
+    assert written(transitions.take_back_lost, 10) == []
+    assert written(transitions.end_overdue, 10) == []
+    assert claim() is None
+    assert read(reports.report, "ann", folder.job_id).phase is Phase.ENDING
+
+
+def test_a_waiting_job_of_many_files_is_cancelled_a_few_at_a_time_and_not_claimed_meanwhile(
+    folder, written, read, claim
+):
+    written(transitions.unmark_publishing, folder, [2], LEASE_MS)
+    written(transitions.hand_back, folder, NoSuchFile("disk:/a"))
+    written(transitions.cancel, folder.job_id)
+
+    assert read(reports.report, "ann", folder.job_id).phase is Phase.ENDING
+    assert not read(queue.runnable)
+    assert claim() is None
+    settled(written, folder.job_id)
+    assert read(reports.report, "ann", folder.job_id).status is Status.CANCELLED
+    assert read(states, folder.job_id) == [ARRIVED, ARRIVED, LEFT, LEFT, GONE, *[LEFT] * 5]
+
+
+def test_what_did_not_appear_at_once_has_not_arrived_however_many_files_it_has(written, read, claim, database):
+    job_id = written(submissions.add, a_submission())
+    with database.writing() as session:
+        selection = {**session.get_one(Job, job_id).selection, "atomic": True}
+        session.execute(update(Job).values(selection=selection))
+    held = claim()
+    top = PlannedFile(FileKind.DIRECTORY, 0, "/a", "", "/b")
+    planned = [PlannedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 5) for n in range(COUNT)]
+    written(file_lists.record_plan, held, "/b", 0, [top, *planned])
+    proofs = [ProvenFile(n, 5, "ab", "size") for n in range(1, COUNT + 1)]
+    written(transitions.record_arrived, held, [ArrivedFile(proof, FileState.PUBLISHED) for proof in proofs])
+
+    assert written(transitions.fail, held, "deadline", "It is late.")
+    settled(written, job_id)
+
+    assert read(states, job_id) == [OVER] * (COUNT + 1)
+    assert read(reports.report, "ann", job_id).files_done == 0
+
+
+def test_a_folder_is_begun_afresh_a_few_files_at_a_time(folder, written, read):
+    steps = 0
+    while read(files.is_begun, folder):
+        assert written(transitions.begin_afresh, folder, LEASE_MS)
+        steps += 1
+
+    assert steps == 2
+    assert [state for state, _ in read(states, folder.job_id)] == ["pending"] * 4 + ["failed"] + ["pending"] * 5
+
+
+def test_a_list_that_came_to_no_end_is_forgotten_a_few_files_at_a_time(folder, written, read):
+    steps = 0
+    while read(file_lists.is_listed, folder):
+        assert written(file_lists.forget_listed, folder)
+        steps += 1
+
+    assert steps == 4
+
+
+def test_files_may_be_listed_again_when_the_answer_of_the_database_was_lost(folder, written, read):
+    page = [PlannedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 5) for n in range(5, 8)]
+
+    assert written(file_lists.record_planned, folder, "/b", 5, page)
+    assert written(file_lists.record_planned, folder, "/b", 5, page)
+
+    assert read(numbers) == list(range(COUNT))
+
+
+@pytest.fixture
+def sweeper(tmp_path, database, redis_url):
+    settings = Settings.from_mapping(
+        {
+            "sqlalchemy.url": f"sqlite:///{tmp_path}/jobs.db",
+            "redis.url": redis_url,
+            "data_mover.registry": str(tmp_path / "registry.toml"),
+            "data_mover.callers": "none",
+            "data_mover.state_dir": str(tmp_path / "state"),
+        }
+    )
+    connection = redis_connection(settings.redis_url, settings.redis_secret())
+    connection.flushall()
+    yield SimpleNamespace(
+        sweep=Sweeper(settings, database, Doorbell(connection)).sweep, notices=doorbell_queue(connection)
+    )
+    connection.flushall()
+    connection.close()
+
+
+def test_the_sweeper_ends_what_a_process_left_in_the_middle_of_its_end(folder, written, read, sweeper):
+    written(transitions.fail, folder, "deadline", "It is late.")
+    written(transitions.settle, folder.job_id)
+
+    sweeper.sweep()
+
+    assert read(reports.report, "ann", folder.job_id).status is Status.FAILED
+
+
+def test_a_part_of_a_sweep_that_fails_stops_no_other(folder, written, read, sweeper, caplog):
+    written(transitions.fail, folder, "deadline", "It is late.")
+    lost = written(submissions.add, a_submission())
+    written(lambda session: session.execute(text("ALTER TABLE plan_requests RENAME TO elsewhere")) and None)
+
+    sweeper.sweep()
+
+    assert read(reports.report, "ann", folder.job_id).status is Status.FAILED
+    assert sweeper.notices.count > 0
+    assert "forget_abandoned" in caplog.text
+    assert read(reports.report, "ann", lost).status is Status.PENDING
+
+
+@pytest.mark.parametrize("statement", range(1, 6))
+def test_a_wish_to_cancel_is_not_lost_when_a_claim_comes_between_its_statements(database_url, written, read, statement):
+    """The claim tries after each statement of the cancellation in turn, and waits for it or comes first."""
+    job_id = written(submissions.add, a_submission())
+    cancelling = Database(database_url)
+    seen, claims = [], []
+
+    def claim_meanwhile(*arguments):
+        seen.append(arguments)
+        if len(seen) == statement:
+            claims.append(threading.Thread(target=begin, args=(database_url, job_id)))
+            claims[0].start()
+            claims[0].join(0.5)
+
+    event.listen(cancelling.engine, "after_cursor_execute", claim_meanwhile)
+    with cancelling.writing() as session:
+        transitions.cancel(session, job_id)
+    for thread in claims:
+        thread.join()
+    cancelling.close()
+
+    told = read(reports.report, "ann", job_id)
+    assert (told.status, told.phase) in [(Status.CANCELLED, None), (Status.IN_PROGRESS, Phase.CANCELLING)]
+
+
+def begin(url, job_id):
+    database = Database(url)
+    with database.writing() as session:
+        transitions.begin(session, [job_id], WorkerProcess(8, "there", 1, "1.0"), LEASE_MS)
+    database.close()

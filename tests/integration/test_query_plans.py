@@ -1,0 +1,170 @@
+"""How the databases look for rows: no statement of every day reads a whole table that grows."""
+
+import re
+
+import pytest
+from sqlalchemy import event, select, text
+
+from data_mover.domain.errors import HostUnreachable, NoSuchFile
+from data_mover.domain.states import FileState, Phase
+from data_mover.store import (
+    claims,
+    events,
+    figures,
+    file_lists,
+    files,
+    host_health,
+    plan_requests,
+    queue,
+    reports,
+    submissions,
+    temporary_files,
+    transitions,
+)
+from data_mover.store.models import Job
+from data_mover.store.temporary_files import NewTemporaryFile
+from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
+from data_mover.store.workers import WorkerProcess
+from tests.integration.conftest import a_file, a_submission
+
+LEASE_MS = 30_000
+SLOTS = {"disk": 1000, "vis": 1000}
+WORKER = WorkerProcess(7, "here", 7, "1.0")
+#: the tables that grow without end, and the indexes of them that are small and may be read as a whole
+LARGE = {"jobs", "job_files", "events"}
+SMALL_INDEXES = {"ix_jobs_ending", "uq_job_files_locked"}
+
+
+@pytest.fixture
+def claim(written):
+    def take():
+        for name in SLOTS:
+            written(host_health.record_reached, name)
+        candidate = written(queue.candidates, WORKER, SLOTS)[0]
+        return written(queue.take, candidate, WORKER, SLOTS, LEASE_MS)
+
+    return take
+
+
+@pytest.fixture
+def database_in_use(database, written, claim):
+    """Jobs of several callers in all states; the statistics know of them."""
+    for number in range(40):
+        written(submissions.add, a_submission(caller=f"caller {number % 3}", key=f"{number}"))
+    for number in range(18):
+        held = claim()
+        planned = [a_file(f"/b/{number}/{each}") for each in range(200)]
+        written(file_lists.record_plan, held, "/b", 0, planned)
+        written(transitions.lock_paths, held, [PathLock(0, f"vis:/b/{number}", 1)], LEASE_MS)
+        if number % 3 == 0:
+            written(transitions.fail, held, NoSuchFile.code, "disk:/a")
+        elif number % 3 == 1:
+            written(transitions.put_back, held, HostUnreachable("vis"), 3_600_000)
+    written(lambda session: session.execute(text("ANALYZE")) and None)
+    return database
+
+
+@pytest.fixture
+def seen(database_in_use):
+    """The statements that have been run from now on, each with one set of its parameters."""
+    statements = {}
+
+    def note(connection, cursor, statement, parameters, context, executemany):
+        statements.setdefault(statement, parameters[0] if executemany else parameters)
+
+    event.listen(database_in_use.engine, "after_cursor_execute", note)
+    yield statements
+    event.remove(database_in_use.engine, "after_cursor_execute", note)
+
+
+def test_a_move_from_its_submission_to_its_end_reads_no_whole_table(database_in_use, seen, written, claim):
+    job_id = written(submissions.add, a_submission(key="new"))
+    written(submissions.find_by_key, "ann", "new")
+    held = claim()
+    left = NewTemporaryFile(0, "file", "/.data_mover-1")
+    proof = ProvenFile(0, 1, "ab", "size")
+    written(file_lists.record_plan, held, "/b", 0, [a_file("/b")])
+    written(figures.figures, held)
+    written(files.unsettled, held)
+    written(files.directories, held, None)
+    written(transitions.reserve, held, LEASE_MS)
+    written(transitions.lock_paths, held, [PathLock(0, "vis:/b", 1)], LEASE_MS)
+    written(temporary_files.leftovers_of, held)
+    written(temporary_files.record_temporary_files, held, [left], LEASE_MS)
+    written(claims.renew, held, LEASE_MS, bytes_done=1)
+    written(transitions.mark_publishing, held, [proof], Phase.PUBLISHING, LEASE_MS)
+    written(claims.is_marked, held)
+    written(transitions.record_arrived, held, [ArrivedFile(proof, FileState.PUBLISHED, "/.data_mover-1")])
+    written(transitions.complete, held)
+    written(transitions.put_back, claim(), HostUnreachable("vis"), 1000)
+    written(transitions.fail, claim(), NoSuchFile.code, "disk:/a")
+    written(transitions.cancel, job_id)
+
+    assert whole_tables(database_in_use, seen) == []
+
+
+def test_whoever_asks_makes_nobody_read_a_whole_table(database_in_use, seen, written, claim):
+    job_id = written(submissions.add, a_submission())
+    written(reports.report, "ann", job_id)
+    written(reports.newest, "caller 1", 50)
+    written(reports.files, job_id, None, 0, 100)
+    written(reports.files, job_id, FileState.FAILED, 0, 100)
+    written(events.of_job, job_id)
+    written(submissions.find_live_retry, job_id)
+    written(plan_requests.ask, "ann", claim())
+    written(plan_requests.take, LEASE_MS)
+
+    assert whole_tables(database_in_use, seen) == []
+
+
+def test_a_sweep_reads_no_whole_table(database_in_use, seen, written):
+    written(queue.runnable)
+    written(transitions.take_back_lost, 50)
+    written(transitions.end_overdue, 50)
+    written(transitions.ending_jobs, 50)
+    written(host_health.probe_due)
+    written(temporary_files.temporary_files_due)
+    written(plan_requests.waiting)
+
+    assert whole_tables(database_in_use, seen) == []
+
+
+def test_a_whole_table_that_is_read_would_be_found(database_in_use, seen, written):
+    written(lambda session: session.scalars(select(Job.id).where(Job.label == "x")).all())
+
+    assert len(whole_tables(database_in_use, seen)) == 1
+
+
+def whole_tables(database, statements):
+    """The statements that read all rows of a table that grows, each with its plan."""
+    found, is_sqlite = [], database.engine.dialect.name == "sqlite"
+    with database.engine.connect() as connection:
+        if not is_sqlite:  # of a few rows PostgreSQL would read all, whatever indexes there are
+            for way in "seqscan", "mergejoin", "hashjoin":
+                connection.exec_driver_sql(f"SET enable_{way} = off")
+        for statement, parameters in list(statements.items()):
+            if not re.match("SELECT|UPDATE|DELETE|INSERT", statement):
+                continue
+            explain = "EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN (FORMAT JSON) "
+            rows = connection.exec_driver_sql(explain + statement, parameters).all()
+            plan = [row[3] for row in rows] if is_sqlite else rows[0][0][0]["Plan"]
+            if scans := [*(sqlite_scans(plan) if is_sqlite else postgresql_scans(plan))]:
+                found.append((statement, scans))
+    return found
+
+
+def sqlite_scans(plan):
+    for step in plan:
+        scan = re.match(r"SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?", step)
+        if scan and re.sub(r"_\d+$", "", scan[1]) in LARGE and scan[2] not in SMALL_INDEXES:
+            yield step
+
+
+def postgresql_scans(node):
+    """Sequential scans, and those that go through the whole of an index."""
+    conditions = node.keys() & {"Index Cond", "Recheck Cond"}
+    is_scan = node["Node Type"].endswith("Scan") and node.get("Relation Name") in LARGE
+    if is_scan and not conditions and node.get("Index Name") not in SMALL_INDEXES:
+        yield f"{node['Node Type']} {node['Relation Name']} {node.get('Index Name')} {node.get('Filter')}"
+    for child in node.get("Plans", ()):
+        yield from postgresql_scans(child)
