@@ -140,7 +140,7 @@ class FileRecorder:
         return NewTemporaryFile(self._file.number, file.kind, file.path, file.restores, checkpoint)
 
     def _proven(self) -> ProvenFile:
-        return ProvenFile(self._file.number, **asdict(self.proof))
+        return ProvenFile(self._file.number, **vars(self.proof))
 
 
 def proof_of(file: RecordedFile) -> Proof:

@@ -1,7 +1,7 @@
 """What a job consists of: every file is on record before the first is moved, and is never listed again."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
@@ -50,7 +50,7 @@ def record_planned(
         session.execute(delete(JobFile).where(JobFile.job_id == claim.job_id, same))
         try:
             with session.begin_nested():
-                insert_files(session, claim, first_number, [asdict(each) for each in planned])
+                insert_files(session, claim, first_number, [vars(each) for each in planned])
         except IntegrityError as error:
             raise NameConflict(_conflict(session, claim, [each.path for each in planned])) from error
         if claim.retry_of is not None:

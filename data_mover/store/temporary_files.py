@@ -1,7 +1,7 @@
 """What may still lie on a host and must not stay: temporary files, the folders that are built aside, and old files."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, delete, func, insert, select, update
@@ -52,7 +52,7 @@ def record_temporary_files(session: Session, claim: Claim, files: Sequence[NewTe
     if mine and files:
         now = session.scalars(select(now_ms())).one()
         shared = {"job_id": claim.job_id, "attempt": claim.attempt, "host": claim.destination.host}
-        rows = [{**shared, **asdict(file), "not_before_ms": now + 2 * lease_ms} for file in files]
+        rows = [{**shared, **vars(file), "not_before_ms": now + 2 * lease_ms} for file in files]
         session.execute(insert(TemporaryFile), rows)
     return mine
 

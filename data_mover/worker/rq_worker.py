@@ -1,6 +1,7 @@
 """The RQ worker: it listens for the doorbell on one queue, runs nothing else, and outlives an absence of Redis."""
 
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -78,6 +79,7 @@ def worker_row() -> WorkerProcess:
 def answer_doorbell() -> None:
     """What the doorbell calls, in a process of its own with connections of its own."""
     reach("heard")
+    gc.freeze()  # else every collection looks again at all that was imported before the fork
     settings, registry = deployment()
     stop = Stop(settings.stop_seconds)
     signal.signal(signal.SIGTERM, lambda *_: stop.ask())

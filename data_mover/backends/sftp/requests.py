@@ -9,7 +9,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import cast
 
 import paramiko
@@ -22,6 +22,8 @@ from data_mover.backends.sftp.messages import MAX_PACKET_BYTES, VERSION, Answer,
 _RECEIVE_BYTES = 2**20
 #: the start of a block that goes into the same SSH packet as its header; those have 32 KiB
 _FIRST_BYTES = 32_000
+#: length, type and number of a request
+_HEADER = struct.Struct(">IBI")
 #: so much is gathered before it is sent although nobody waits yet
 _GATHERED_BYTES = 256 * 1024
 
@@ -157,9 +159,12 @@ class SftpRequests(Line):
         """As `send`, however many requests are in flight: the caller has bounded them."""
         number = self._number = (self._number + 1) % 2**32
         self._waiting[number] = then
-        header = struct.pack(">IBI", 5 + len(head) + len(block), kind, number)
-        with self._breaking():
-            self._gather(header + head, memoryview(block))
+        self._require_unbroken()
+        try:
+            self._gather(_HEADER.pack(5 + len(head) + len(block), kind, number) + head, memoryview(block))
+        except BaseException as error:
+            self.break_off(error)
+            raise
 
     def ask(self, kind: Request, head: bytes) -> Pending:
         """Sends a request whose reply is wanted later."""
@@ -169,8 +174,7 @@ class SftpRequests(Line):
 
     def flight(self) -> Flight:
         """A flight without requests yet."""
-        if self._broken:
-            raise EOFError("the channel is broken")
+        self._require_unbroken()
         flight = Flight(self)
         self._flights.add(flight)
         return flight
@@ -208,7 +212,8 @@ class SftpRequests(Line):
 
     def receive(self) -> None:
         """Takes the next reply and hands it on. Blocks until there is one, or the channel's time-out."""
-        with self._breaking():
+        self._require_unbroken()
+        try:
             self._send_gathered()
             packet = self._packet()
             kind, number = struct.unpack_from(">BI", packet)
@@ -216,6 +221,9 @@ class SftpRequests(Line):
             if then is None:
                 raise EOFError("the host answers what was not asked")
             then(Reply(kind, packet[5:]))
+        except BaseException as error:
+            self.break_off(error)
+            raise
 
     @property
     def is_expecting(self) -> bool:
@@ -229,8 +237,10 @@ class SftpRequests(Line):
         self._channel.in_buffer.set_event(_Arrival(heard))
 
     def flush(self) -> None:
-        with suppress(OSError, EOFError, SSHException), self._breaking():
+        try:
             self._send_gathered()
+        except (OSError, EOFError, SSHException) as error:
+            self.break_off(error)
 
     def take_in(self) -> None:
         try:
@@ -246,21 +256,20 @@ class SftpRequests(Line):
 
     def _begin(self) -> dict[bytes, bytes]:
         """Exchanges versions; returns the host's extensions with their versions."""
-        with self._breaking():
-            self._channel.sendall(struct.pack(">IBI", 5, Request.INIT, VERSION))
-            packet = self._packet()
-            try:
-                kind, _ = struct.unpack_from(">BI", packet)
-                words = strings(packet[5:])
-            except struct.error as error:
-                raise EOFError("the host does not speak SFTP") from error
-            if kind != Answer.VERSION:
-                raise EOFError("the host does not speak SFTP")
+        self._channel.sendall(struct.pack(">IBI", 5, Request.INIT, VERSION))
+        packet = self._packet()
+        try:
+            kind, _ = struct.unpack_from(">BI", packet)
+            words = strings(packet[5:])
+        except struct.error as error:
+            raise EOFError("the host does not speak SFTP") from error
+        if kind != Answer.VERSION:
+            raise EOFError("the host does not speak SFTP")
         return dict(zip(words[::2], words[1::2], strict=False))
 
     def _gather(self, head: bytes, block: memoryview) -> None:
         """A large block is sent at once, its start in the packet of its head."""
-        self._gathered += [head, block[:_FIRST_BYTES]]
+        self._gathered += [head, block[:_FIRST_BYTES]] if block else [head]
         self._gathered_bytes += len(head) + len(block)
         if len(block) > _FIRST_BYTES or self._gathered_bytes > _GATHERED_BYTES:
             self._send_gathered()
@@ -301,12 +310,6 @@ class SftpRequests(Line):
             pieces += piece
         return memoryview(pieces)
 
-    @contextmanager
-    def _breaking(self) -> Iterator[None]:
+    def _require_unbroken(self) -> None:
         if self._broken:
             raise EOFError("the channel is broken")
-        try:
-            yield
-        except BaseException as error:
-            self.break_off(error)
-            raise

@@ -17,7 +17,14 @@ from paramiko.ssh_exception import AuthenticationException, IncompatiblePeer, SS
 from data_mover.backends.dns import resolved
 from data_mover.backends.ssh.host_keys import PinnedKeys
 from data_mover.backends.ssh.options import SshAddress, SshOptions
-from data_mover.domain.errors import ConnectionLost, HostKeyMismatch, HostUnreachable, LoginRefused, Stalled
+from data_mover.domain.errors import (
+    ConnectionLost,
+    HostKeyMismatch,
+    HostUnreachable,
+    LoginRefused,
+    MoveFailure,
+    Stalled,
+)
 
 #: AES-GCM first: it moves about half as much again as the default, and needs no MAC
 CIPHERS = (
@@ -156,13 +163,15 @@ class SshConnection:
     @contextmanager
     def told(self, what: str = "") -> Iterator[None]:
         """What paramiko and the socket raise becomes a failure that names the host."""
-        name = f"{self.host}: {what}" if what else self.host
         try:
             yield
-        except TimeoutError as error:
-            raise Stalled(name) from error
         except (OSError, EOFError, SSHException) as error:
-            raise ConnectionLost(name) from error
+            raise self.failure(error, what) from error
+
+    def failure(self, error: BaseException, what: str = "") -> MoveFailure:
+        """What an error of paramiko or of the socket means."""
+        name = f"{self.host}: {what}" if what else self.host
+        return Stalled(name) if isinstance(error, TimeoutError) else ConnectionLost(name)
 
     def abort(self) -> None:
         """Ends whatever blocks; any thread may call it. The descriptor stays, for it could soon be somebody else's."""

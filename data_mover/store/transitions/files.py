@@ -4,10 +4,10 @@
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import case, insert, select, update
+from sqlalchemy import bindparam, case, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -71,7 +71,7 @@ def insert_files(session: Session, claim: Claim, first_number: int, planned: Seq
         }
         for number, values in enumerate(planned, first_number)
     ]
-    session.execute(insert(JobFile), rows)
+    session.connection().execute(insert(JobFile), rows)
 
 
 def lock_paths(
@@ -106,7 +106,7 @@ def mark_publishing(session: Session, claim: Claim, proofs: Sequence[ProvenFile]
     is_ours = record_phase(session, claim, phase, lease_ms)
     if is_ours:
         _correct_sizes(session, claim, {proof.number: proof.size_bytes for proof in proofs})
-        _set(session, claim, [{**asdict(proof), "state": FileState.VERIFIED} for proof in proofs])
+        _set(session, claim, [{**vars(proof), "state": FileState.VERIFIED} for proof in proofs])
     return is_ours
 
 
@@ -131,7 +131,7 @@ def record_arrived(session: Session, claim: Claim, arrived: Sequence[ArrivedFile
         numbers = [each.proof.number for each in arrived]
         new = set(session.scalars(select(JobFile.number).where(*waiting, JobFile.number.in_(numbers))))
         settled = {"locked": False, "code": None, "reason": None}
-        came = [{**asdict(each.proof), "state": each.state, **settled} for each in arrived if each.proof.number in new]
+        came = [{**vars(each.proof), "state": each.state, **settled} for each in arrived if each.proof.number in new]
         _set(session, claim, came)
         if len(new) > 1:
             _append(session, claim, EventKind.FILES_ARRIVED, files=len(new))
@@ -290,4 +290,7 @@ def _correct_sizes(session: Session, claim: Claim, sizes: Mapping[int, int | Non
 def _set(session: Session, claim: Claim, rows: Sequence[Mapping[str, Any]]) -> None:
     """Sets columns of files, each given with its number; all in one statement."""
     if rows:
-        session.execute(update(JobFile), [{"job_id": claim.job_id, **row} for row in rows])
+        columns: dict[str, Any] = {name: bindparam(f"new_{name}") for name in rows[0] if name != "number"}
+        file = (JobFile.job_id == claim.job_id, JobFile.number == bindparam("its_number"))
+        values = [{"its_number" if name == "number" else f"new_{name}": row[name] for name in row} for row in rows]
+        session.connection().execute(update(JobFile).where(*file).values(columns), values)

@@ -1,6 +1,7 @@
 """What we rely on in paramiko beyond its documentation; a new version of it must pass here first."""
 
 import inspect
+import threading
 
 import paramiko
 import pytest
@@ -16,6 +17,21 @@ def test_a_channel_takes_views_and_has_the_events_that_we_wait_for():
         paramiko.Channel.sendall
     )  # it slices, which a view does without a copy
     assert paramiko.Message().add_string(memoryview(b"abc")).asbytes() == b"\0\0\0\3abc"
+
+
+def test_what_comes_in_is_announced_by_an_event_that_reading_clears():
+    buffer, event = paramiko.Channel(1).in_buffer, threading.Event()
+
+    buffer.set_event(event)
+    assert not event.is_set()
+    buffer.feed(b"abc")
+    assert event.is_set()
+    buffer.read(2)
+    assert event.is_set()
+    buffer.read(2)
+    assert not event.is_set()
+    buffer.close()
+    assert event.is_set()
 
 
 def test_our_ciphers_and_digests_are_offered():
