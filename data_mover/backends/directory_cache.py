@@ -1,5 +1,7 @@
 """What a connection remembers of the directories of its host."""
 
+from posixpath import dirname
+
 #: so many at most; then it begins anew
 MOST_DIRECTORIES = 1000
 
@@ -13,6 +15,8 @@ class KnownDirectories:
     def __init__(self) -> None:
         self._real: dict[str, str] = {}
         self._there: set[str] = set()
+        #: the paths of both and all that are above them: what is none of these has nothing to be forgotten below it
+        self._above: set[str] = set()
 
     def realpath(self, path: str) -> str | None:
         return self._real.get(path)
@@ -22,18 +26,20 @@ class KnownDirectories:
 
     def remember_real(self, path: str, real: str) -> str:
         if len(self._real) >= MOST_DIRECTORIES:
-            self._real.clear()
+            self.forget_all()
         self._real[path] = real
+        self._remember_above(path)
         return real
 
     def remember_there(self, path: str) -> None:
         if len(self._there) >= MOST_DIRECTORIES:
-            self._there.clear()
+            self.forget_all()
         self._there.add(path)
+        self._remember_above(path)
 
     def forget(self, *paths: str) -> None:
         """The paths and what is below them, for they do not lead where they led."""
-        for path in paths:
+        for path in self._above.intersection(paths):
             below = f"{path.rstrip('/')}/"
             self._real = {known: real for known, real in self._real.items() if not f"{known}/".startswith(below)}
             self._there = {known for known in self._there if not f"{known}/".startswith(below)}
@@ -41,3 +47,9 @@ class KnownDirectories:
     def forget_all(self) -> None:
         self._real.clear()
         self._there.clear()
+        self._above.clear()
+
+    def _remember_above(self, path: str) -> None:
+        while path not in self._above:
+            self._above.add(path)
+            path = dirname(path)

@@ -53,7 +53,7 @@ def record_temporary_files(session: Session, claim: Claim, files: Sequence[NewTe
         now = session.scalars(select(now_ms())).one()
         shared = {"job_id": claim.job_id, "attempt": claim.attempt, "host": claim.destination.host}
         rows = [{**shared, **vars(file), "not_before_ms": now + 2 * lease_ms} for file in files]
-        session.execute(insert(TemporaryFile), rows)
+        session.connection().execute(insert(TemporaryFile), rows)
     return mine
 
 

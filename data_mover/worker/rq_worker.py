@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 #: an idle worker looks up from its queue after `ttl - 15` seconds; so long may a swallowed connection go unnoticed
 WORKER_TTL_SECONDS = 60
 
+#: so many new objects are looked through for garbage at a time: files under way are many, and no garbage
+GARBAGE_OBJECTS = 20_000
+
 #: what asks a worker to stop; its work-horse is asked with the first of them
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -80,6 +83,7 @@ def answer_doorbell() -> None:
     """What the doorbell calls, in a process of its own with connections of its own."""
     reach("heard")
     gc.freeze()  # else every collection looks again at all that was imported before the fork
+    gc.set_threshold(GARBAGE_OBJECTS)
     settings, registry = deployment()
     stop = Stop(settings.stop_seconds)
     signal.signal(signal.SIGTERM, lambda *_: stop.ask())

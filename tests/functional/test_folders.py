@@ -7,12 +7,11 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xmlrpc.client import ServerProxy
 
 import pytest
 
 from data_mover.transfer.names import TEMPORARY_PREFIX
-from tests.servers.deployment import Deployment, deployment, host_table
+from tests.servers.deployment import Deployment, XmlRpc, deployment, host_table
 from tests.servers.processes import eventually
 
 SETTINGS = """
@@ -37,7 +36,7 @@ class Stage:
 
     directory: Path
     service: Deployment
-    proxy: ServerProxy
+    proxy: XmlRpc
 
     @property
     def disk(self) -> Path:

@@ -124,7 +124,7 @@ def contents(directory):
 
 
 def test_all_files_arrive_and_their_transactions_are_few(database, attempt, roots):
-    commits = []
+    commits: list[object] = []
     submit(database)
     event.listen(database.engine, "commit", commits.append)
 

@@ -613,7 +613,12 @@ def test_what_is_aborted_connects_to_nothing_any_more(server, monkeypatch):
         blocks = reader.blocks()
         next(blocks)
         looked_up, look_up = [], socket.getaddrinfo
-        monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: looked_up.append(a) or look_up(*a, **k))
+
+        def record(*arguments, **named):
+            looked_up.append(arguments)
+            return look_up(*arguments, **named)
+
+        monkeypatch.setattr(socket, "getaddrinfo", record)
         threading.Timer(0.5, connected.abort).start()
 
         with pytest.raises(ConnectionLost):

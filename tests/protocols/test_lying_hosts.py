@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from data_mover.backends import PROTOCOLS, connect
-from data_mover.backends.api import BLOCK_BYTES, Files
+from data_mover.backends import PROTOCOLS, connect, writable
+from data_mover.backends.api import BLOCK_BYTES, Source
 from data_mover.domain.errors import MoveFailure
 from data_mover.transfer import FileTask
 from tests.servers.faulty_sftp import Fault, FaultyServer, faulty_server
@@ -201,7 +202,7 @@ class World:
         self.verified = ""
         self._directory = directory
 
-    def run(self, trial: Trial) -> str:
+    def run(self, trial: Any) -> str:
         """Moves with the fault, after a failure once more without it; returns what was told: a code, or COMPLETES."""
         self._prepare(trial)
         began = time.monotonic()
@@ -235,7 +236,7 @@ class World:
             state_dir=Path("/tmp"),
         )
 
-    def _strike(self, trial: Trial) -> None:
+    def _strike(self, trial: Any) -> None:
         self.faulty.announces = trial.role != "swap"
         self.faulty.view = (str(self._directory / "destination"), str(self._directory / "elsewhere"))
         self.faulty.fault = trial.fault
@@ -250,20 +251,20 @@ class World:
                 source, destination = (
                     connections.enter_context(self._connect(role, trial)) for role in ("source", "destination")
                 )
-                move_file(task, source, destination, diary)
+                move_file(task, source, writable(destination), diary)
         except MoveFailure as failure:
             return diary, failure.code
         self.verified = diary.proof.verified if diary.proof else ""
         return diary, COMPLETES
 
-    def _connect(self, role: str, trial: Trial) -> Files:
+    def _connect(self, role: str, trial: Trial) -> Source:
         root = self._directory / role
-        table = {"protocol": "local", "root": str(root), "roles": [role]}
+        table: dict[str, Any] = {"protocol": "local", "root": str(root), "roles": [role]}
         if (role == "source") == (trial.role == "source"):
             table = self._faulty_table(root, trial)
         return connect(role, PROTOCOLS[table["protocol"]].options.model_validate(table))
 
-    def _faulty_table(self, root: Path, trial: Trial) -> dict[str, object]:
+    def _faulty_table(self, root: Path, trial: Any) -> dict[str, Any]:
         replace_, verify = "swap" if trial.role == "swap" else "atomic", "size" if trial.role == "size" else "sha256"
         return self.faulty.server.options(root, replace=replace_, verify=verify, **_TERMS)
 
@@ -311,7 +312,7 @@ def world(faulty, tmp_path):
 def sampled(seed: int, count: int) -> list[Trial]:
     """Trials of every size, fault and position, each as likely as the others."""
     chance = random.Random(seed)
-    trials = []
+    trials: list[Trial] = []
     while len(trials) < count:
         trial = replace(chance.choice(TRIALS), size_bytes=chance.choice([1, 3, 10]) * MEGABYTE)
         if trial.requests in _MANY:

@@ -12,6 +12,14 @@ from xmlrpc.client import ServerProxy
 
 from tests.servers.processes import end, eventually, free_port, running, started
 
+
+class XmlRpc(ServerProxy):
+    """XML-RPC as programs without types call it: an answer is what its caller takes it for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return super().__getattr__(name)
+
+
 TERMINAL = ("COMPLETED", "FAILED", "CANCELLED")
 
 #: the beat and the sweeps of a service that tests do not have to wait for
@@ -62,6 +70,8 @@ class Deployment:
     port: int
     stack: ExitStack = field(repr=False)
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    #: its web process, once it was started
+    web: Any = None
     #: what its processes find in their environment besides
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -74,9 +84,9 @@ class Deployment:
         return f"http://127.0.0.1:{self.port}/data_mover"
 
     @property
-    def proxy(self) -> ServerProxy:
+    def proxy(self) -> XmlRpc:
         """A client of its own for each use: one must not be shared by threads."""
-        return ServerProxy(self.url)
+        return XmlRpc(self.url)
 
     def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         """Starts a program of the package beside the Python that runs the tests."""

@@ -4,6 +4,7 @@ import socket
 import struct
 import threading
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,11 @@ def status(number, code):
     return packet(struct.pack(">BII", 101, number, code) + string(b"") + string(b""))
 
 
+def as_channel(connected: SocketChannel) -> Any:
+    """It has all of a channel that requests use."""
+    return connected
+
+
 @contextmanager
 def session(*answers, limit=4):
     """Requests to a peer that says all its answers at once, whatever it is asked."""
@@ -37,7 +43,7 @@ def session(*answers, limit=4):
     theirs.settimeout(5)
     with channel, theirs:
         theirs.sendall(packet(VERSION) + b"".join(answers))
-        yield SftpRequests(channel, limit), theirs
+        yield SftpRequests(as_channel(channel), limit), theirs
 
 
 def test_the_extensions_of_the_host_are_known():
@@ -105,4 +111,4 @@ def test_a_host_that_greets_with_text_does_not_speak_sftp():
         theirs.sendall(b"This service allows sftp connections only.\n")
 
         with pytest.raises(EOFError, match="does not speak SFTP"):
-            SftpRequests(channel, 4)
+            SftpRequests(as_channel(channel), 4)

@@ -2,6 +2,7 @@
 
 import inspect
 import threading
+from typing import Any
 
 import paramiko
 import pytest
@@ -35,7 +36,8 @@ def test_what_comes_in_is_announced_by_an_event_that_reading_clears():
 
 
 def test_our_ciphers_and_digests_are_offered():
-    transport = paramiko.Transport(UnusedSocket())
+    unused: Any = UnusedSocket()
+    transport = paramiko.Transport(unused)
     security = transport.get_security_options()
 
     security.ciphers, security.digests = CIPHERS, MACS
@@ -45,7 +47,8 @@ def test_our_ciphers_and_digests_are_offered():
 
 
 def test_an_rsa_key_may_be_asked_for_by_its_safe_signatures_alone():
-    security = paramiko.Transport(UnusedSocket()).get_security_options()
+    unused: Any = UnusedSocket()
+    security = paramiko.Transport(unused).get_security_options()
 
     security.key_types = ("rsa-sha2-512", "rsa-sha2-256")
 
