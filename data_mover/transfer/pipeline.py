@@ -54,7 +54,7 @@ class Pipeline:
         while self._files:
             self._step()
             waiting = self._admit(moves, waiting)
-            if not self._ready:
+            if self._files and not self._ready:
                 self._wait()
         if self._errors:
             raise next((error for error in self._errors if isinstance(error, AttemptEnded)), self._errors[0])
@@ -120,6 +120,8 @@ class Pipeline:
     def _listen(self) -> None:
         """Waits for answers as long as the hosts may take."""
         expecting = self._expecting()
+        if not expecting:
+            raise RuntimeError("files wait for what nobody is going to bring")
         try:
             self._heard.get(timeout=max((line.timeout_seconds or 0 for line in expecting), default=0))
         except queue.Empty:
