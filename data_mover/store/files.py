@@ -38,7 +38,7 @@ class RecordedFile:
 
 
 def unsettled(session: Session, claim: Claim) -> list[RecordedFile]:
-    """The next files that this attempt has not come to an end with; first those that no earlier one has failed with."""
+    """The next files that this attempt is not done with; first those that no earlier one has failed with."""
     mine = (JobFile.job_id == claim.job_id, JobFile.attempt < claim.attempt, UNSETTLED)
     statement = select(JobFile).where(*mine).order_by(JobFile.attempt, JobFile.number).limit(PAGE)
     return [_recorded(row) for row in session.scalars(statement)]
