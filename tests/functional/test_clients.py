@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 from pathlib import Path
+from typing import Any, cast
 from xml.etree import ElementTree
 from xmlrpc.client import Fault, dumps, loads
 
@@ -55,7 +56,8 @@ def test_a_multicall_describes_every_method(proxy):
 def text_of(answer):
     """The reason of a refusal."""
     assert answer.status == 200
-    return loads(answer.body)[0][0]["reason"]
+    [refusal], _ = cast(tuple[list[dict[str, Any]], str], loads(answer.body))
+    return refusal["reason"]
 
 
 RUBY = """<?xml version="1.0" ?><methodCall><methodName>move</methodName><params><param><value><string>é&lt;</string>\

@@ -7,12 +7,11 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xmlrpc.client import ServerProxy
 
 import pytest
 
 from data_mover.transfer.names import TEMPORARY_PREFIX
-from tests.servers.deployment import Deployment, deployment, host_table
+from tests.servers.deployment import Deployment, ServiceProxy, deployment, host_table
 from tests.servers.processes import eventually
 
 SETTINGS = """
@@ -37,7 +36,7 @@ class Stage:
 
     directory: Path
     service: Deployment
-    proxy: ServerProxy
+    proxy: ServiceProxy
 
     @property
     def disk(self) -> Path:
@@ -60,7 +59,8 @@ class Stage:
         return {file["name"]: file["state"] for file in self.files(job_id) if file["kind"] == "file"}
 
     def files(self, job_id: int) -> list[dict[str, Any]]:
-        found, page = [], self.proxy.files(job_id)
+        found: list[dict[str, Any]] = []
+        page = self.proxy.files(job_id)
         while page:
             found += page
             page = self.proxy.files(job_id, {"after": page[-1]["number"]})

@@ -5,11 +5,10 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from xmlrpc.client import ServerProxy
 
 import pytest
 
-from tests.servers.deployment import Deployment, deployment, host_table
+from tests.servers.deployment import Deployment, ServiceProxy, deployment, host_table
 from tests.servers.processes import eventually
 from tests.servers.small_disk import small_disk
 
@@ -30,7 +29,7 @@ class Stage:
 
     directory: Path
     service: Deployment
-    proxy: ServerProxy
+    proxy: ServiceProxy
 
     @property
     def disk(self) -> Path:

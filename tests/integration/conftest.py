@@ -1,5 +1,7 @@
 """What the tests of the database share."""
 
+from typing import Any
+
 import pytest
 
 from data_mover.domain.locations import Endpoint
@@ -10,7 +12,7 @@ from data_mover.store.submissions import Submission
 
 def a_submission(**changes):
     """A move of Ann's from `disk` to `vis`."""
-    values = {
+    values: dict[str, Any] = {
         "caller": "ann",
         "sources": (Endpoint("disk", "/a"),),
         "destination": Endpoint("vis", "/b"),

@@ -12,8 +12,7 @@ from sqlalchemy.engine import make_url
 from data_mover.domain.errors import ConfigurationError, ServiceUnavailable
 from data_mover.domain.states import EventKind, FileState, Status
 from data_mover.store import claims, events, file_lists, host_health, migrations, queue, reports, transitions
-from data_mover.store.database import Database, long_transaction
-from data_mover.store.models import Base
+from data_mover.store.database import Base, Database, long_transaction
 from data_mover.store.postgresql import PunctualConnection
 from data_mover.store.transitions import ArrivedFile, ProvenFile
 from data_mover.store.workers import WorkerProcess

@@ -1,6 +1,7 @@
 """Questions on record: who answers them, who hears the answer, and when they are forgotten."""
 
 import threading
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, update
@@ -25,7 +26,7 @@ WANTED = MoveSpec(
 
 
 #: what is told of it; the query of a URL may be a secret
-ENDS = {
+ENDS: dict[str, Any] = {
     "sources": [{"host": "disk", "path": "/a"}, {"host": "web", "path": "https://example.org/b?…"}],
     "destination": {"host": "vis", "path": "/b/"},
 }

@@ -1,12 +1,13 @@
 """How the databases look for rows: no statement of every day reads a whole table that grows."""
 
 import re
+from typing import Any
 
 import pytest
 from sqlalchemy import event, select, text
 
 from data_mover.domain.errors import HostUnreachable, NoSuchFile
-from data_mover.domain.states import FileState, Phase
+from data_mover.domain.states import FileKind, FileState, Phase
 from data_mover.store import (
     claims,
     events,
@@ -67,7 +68,7 @@ def database_in_use(database, written, claim):
 @pytest.fixture
 def seen(database_in_use):
     """The statements that have been run from now on, each with one set of its parameters."""
-    statements = {}
+    statements: dict[str, Any] = {}
 
     def note(connection, cursor, statement, parameters, context, executemany):
         statements.setdefault(statement, parameters[0] if executemany else parameters)
@@ -81,7 +82,7 @@ def test_a_move_from_its_submission_to_its_end_reads_no_whole_table(database_in_
     job_id = written(submissions.add, a_submission(key="new"))
     written(submissions.find_by_key, "ann", "new")
     held = claim()
-    left = NewTemporaryFile(0, "file", "/.data_mover-1")
+    left = NewTemporaryFile(0, FileKind.FILE, "/.data_mover-1")
     proof = ProvenFile(0, 1, "ab", "size")
     written(file_lists.record_plan, held, "/b", 0, [a_file("/b")])
     written(figures.figures, held)

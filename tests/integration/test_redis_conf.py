@@ -17,7 +17,7 @@ def port(tmp_path):
     """The port of a server that has the configuration and a password."""
     (tmp_path / "redis-password.conf").write_text("requirepass open-sesame\n")
     port, log = free_port(), tmp_path / "log"
-    with running([program("redis-server"), CONFIGURATION, "--port", str(port)], log, cwd=tmp_path) as process:
+    with running([program("redis-server"), str(CONFIGURATION), "--port", str(port)], log, cwd=tmp_path) as process:
         started(process, port, log)
         yield port
 
@@ -38,7 +38,7 @@ def test_what_is_written_is_kept_and_never_evicted(port):
 
 
 def test_without_a_password_file_it_does_not_start(tmp_path):
-    command = [program("redis-server"), CONFIGURATION, "--port", str(free_port())]
+    command = [program("redis-server"), str(CONFIGURATION), "--port", str(free_port())]
 
     server = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from data_mover.backends import PROTOCOLS, connect
-from data_mover.backends.api import NewFile
+from data_mover.backends.api import Files, NewFile
 from data_mover.domain.errors import (
     HostFailed,
     MoveFailure,
@@ -205,6 +205,7 @@ def test_a_read_only_disk_may_not_be_written(protocol, tmp_path, openssh):
         table = table if protocol == "local" else {**openssh.options(root), "protocol": protocol}
 
         with connect("vis", PROTOCOLS[protocol].options.model_validate(table)) as files:
+            assert isinstance(files, Files)
             assert files.may_write("/") is False
 
 

@@ -60,7 +60,7 @@ def test_what_the_host_refuses_to_bring_to_disk_never_counts_as_being_there(faul
                 synced.append(writer.synced_bytes)
             writer.commit()
 
-    synced = []
+    synced: list[int] = []
     with pytest.raises(MoveFailure, match="vis"):
         write()
 

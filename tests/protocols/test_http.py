@@ -612,8 +612,14 @@ def test_what_is_aborted_connects_to_nothing_any_more(server, monkeypatch):
     with source(server, idle_timeout_seconds=60) as connected, connected.open("/stalled") as reader:
         blocks = reader.blocks()
         next(blocks)
-        looked_up, look_up = [], socket.getaddrinfo
-        monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: looked_up.append(a) or look_up(*a, **k))
+        looked_up: list[tuple[object, ...]] = []
+        look_up = socket.getaddrinfo
+
+        def note(*arguments, **options):
+            looked_up.append(arguments)
+            return look_up(*arguments, **options)
+
+        monkeypatch.setattr(socket, "getaddrinfo", note)
         threading.Timer(0.5, connected.abort).start()
 
         with pytest.raises(ConnectionLost):

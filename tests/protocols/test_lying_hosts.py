@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -188,13 +189,13 @@ TRIALS = [
 class World:
     """A host that is sound, and one that is not, as the roles of a trial ask for."""
 
-    def __init__(self, faulty: FaultyServer, directory: Path) -> None:
-        self.faulty = faulty
+    def __init__(self, faulty: Any, directory: Path) -> None:
+        self.faulty: Any = faulty
         #: how the latest move was proven
         self.verified = ""
         self._directory = directory
 
-    def run(self, trial: Trial) -> str:
+    def run(self, trial: Any) -> str:
         """Moves with the fault, after a failure once more without it; returns what was told: a code, or COMPLETES."""
         self._prepare(trial)
         began = time.monotonic()
@@ -228,7 +229,7 @@ class World:
             state_dir=Path("/tmp"),
         )
 
-    def _strike(self, trial: Trial) -> None:
+    def _strike(self, trial: Any) -> None:
         self.faulty.announces = trial.role != "swap"
         self.faulty.view = (str(self._directory / "destination"), str(self._directory / "elsewhere"))
         self.faulty.fault = trial.fault
@@ -240,9 +241,10 @@ class World:
         diary = Diary()
         try:
             with ExitStack() as connections:
-                source, destination = (
-                    connections.enter_context(self._connect(role, trial)) for role in ("source", "destination")
-                )
+                source = self._connect("source", trial)
+                connections.enter_context(source)
+                destination = self._connect("destination", trial)
+                connections.enter_context(destination)
                 move_file(task, source, destination, diary)
         except MoveFailure as failure:
             return diary, failure.code
@@ -251,12 +253,14 @@ class World:
 
     def _connect(self, role: str, trial: Trial) -> Files:
         root = self._directory / role
-        table = {"protocol": "local", "root": str(root), "roles": [role]}
+        table: dict[str, Any] = {"protocol": "local", "root": str(root), "roles": [role]}
         if (role == "source") == (trial.role == "source"):
             table = self._faulty_table(root, trial)
-        return connect(role, PROTOCOLS[table["protocol"]].options.model_validate(table))
+        connected = connect(role, PROTOCOLS[table["protocol"]].options.model_validate(table))
+        assert isinstance(connected, Files)
+        return connected
 
-    def _faulty_table(self, root: Path, trial: Trial) -> dict[str, object]:
+    def _faulty_table(self, root: Path, trial: Any) -> dict[str, Any]:
         replace_, verify = "swap" if trial.role == "swap" else "atomic", "size" if trial.role == "size" else "sha256"
         return self.faulty.server.options(root, replace=replace_, verify=verify, **_TERMS)
 
@@ -304,7 +308,7 @@ def world(faulty, tmp_path):
 def sampled(seed: int, count: int) -> list[Trial]:
     """Trials of every size, fault and position, each as likely as the others."""
     chance = random.Random(seed)
-    trials = []
+    trials: list[Trial] = []
     while len(trials) < count:
         trial = replace(chance.choice(TRIALS), size_bytes=chance.choice([1, 3, 10]) * MEGABYTE)
         if trial.requests in _MANY:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ class ShellWorld(World):
         self._count = self.faulty.count
         self.faulty.order()
 
-    def _faulty_table(self, root: Path, trial: Trial) -> dict[str, object]:
+    def _faulty_table(self, root: Path, trial: Trial) -> dict[str, Any]:
         return self.faulty.server.options(root, **_TERMS)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 
@@ -140,7 +141,8 @@ def test_a_root_that_is_not_there_is_told(ssh_host, tmp_path):
 def test_failed_connections_leave_no_thread_and_no_descriptor(ssh_host):
     before = len(os.listdir("/proc/self/fd")), threading.active_count()
 
-    for changes in [{"port": free_port()}, {"host_key": OTHER_KEY}, {"username": "nobody-at-all"}] * 4:
+    every: list[dict[str, Any]] = [{"port": free_port()}, {"host_key": OTHER_KEY}, {"username": "nobody-at-all"}]
+    for changes in every * 4:
         with pytest.raises(MoveFailure):
             ssh_host.changed(**changes).connect()
 

@@ -79,7 +79,9 @@ def test_of_many_attempts_to_move_a_file_exactly_one_succeeds(server, connected,
     for number in range(5):
         source = f"/.tmp-{number}"
         put(racers[0], source, b"mine")
-        winners, losses, ready = [], [], threading.Barrier(RACERS)
+        winners: list[object] = []
+        losses: list[object] = []
+        ready = threading.Barrier(RACERS)
 
         def race(files, target, source=source, winners=winners, losses=losses, ready=ready):
             ready.wait()

@@ -54,6 +54,13 @@ format = %(asctime)s %(levelname)s %(process)d %(name)s %(message)s
 """
 
 
+class ServiceProxy(ServerProxy):
+    """A client whose answers are of whatever type the service sends."""
+
+    def __getattr__(self, name: str) -> Any:
+        return super().__getattr__(name)
+
+
 @dataclass
 class Deployment:
     """A running service, and what operators do to it."""
@@ -61,6 +68,7 @@ class Deployment:
     directory: Path
     port: int
     stack: ExitStack = field(repr=False)
+    web: subprocess.Popen[bytes] | None = None
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     #: what its processes find in their environment besides
     environment: dict[str, str] = field(default_factory=dict)
@@ -74,9 +82,9 @@ class Deployment:
         return f"http://127.0.0.1:{self.port}/data_mover"
 
     @property
-    def proxy(self) -> ServerProxy:
+    def proxy(self) -> "ServiceProxy":
         """A client of its own for each use: one must not be shared by threads."""
-        return ServerProxy(self.url)
+        return ServiceProxy(self.url)
 
     def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         """Starts a program of the package beside the Python that runs the tests."""
@@ -102,7 +110,8 @@ class Deployment:
 
     def ended(self, job_id: Any, timeout_seconds: float = 60) -> dict[str, Any]:
         """The job, once it has ended; fails with what `check` says if it does not."""
-        proxy, told = self.proxy, {}
+        proxy = self.proxy
+        told: dict[str, Any] = {}
 
         def look() -> bool:
             told.update(proxy.check(job_id))
@@ -110,7 +119,7 @@ class Deployment:
 
         with proxy:
             eventually(look, f"job {job_id} has ended, {told}", timeout_seconds)
-            return proxy.check(job_id)
+            return dict(proxy.check(job_id))
 
     def log(self, name: str) -> str:
         return (self.directory / f"{name}.log").read_text(errors="replace")

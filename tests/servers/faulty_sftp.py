@@ -405,8 +405,9 @@ async def _output(command: str, deed: str, view: tuple[str, str]) -> tuple[bytes
         await asyncio.sleep(SLOW_SECONDS)
     if deed == "runs elsewhere":
         command = command.replace(*view)
-    pipes = {"stdin": asyncio.subprocess.DEVNULL, "stdout": asyncio.subprocess.PIPE}
-    child = await asyncio.create_subprocess_shell(command, **pipes)
+    child = await asyncio.create_subprocess_shell(
+        command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+    )
     output, _ = await child.communicate()
     return output, child.returncode or 0
 

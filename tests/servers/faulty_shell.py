@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tests.servers.openssh import SshServer
@@ -73,7 +73,7 @@ def _execute(command: str) -> None:
     os.execv("/bin/sh", ["sh", "-c", command])
 
 
-def _run(command: str, **pipes: IO[bytes] | int) -> int:
+def _run(command: str, **pipes: Any) -> int:
     return subprocess.run(["/bin/sh", "-c", command], check=False, **pipes).returncode
 
 

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -34,7 +35,7 @@ def postgresql_server(
         yield url
 
 
-def postgresql_command(directory: Path, port: int) -> tuple[list[str], dict[str, str]]:
+def postgresql_command(directory: Path, port: int) -> tuple[list[str], dict[str, Any]]:
     """What starts a PostgreSQL in the directory, which is prepared for it, and how `Popen` is to run that."""
     initdb, postgres = program("initdb", *_DEBIAN), program("postgres", *_DEBIAN)
     as_user = _hand_over(directory)
@@ -58,7 +59,7 @@ def is_ready(url: str) -> bool:
     return True
 
 
-def _hand_over(directory: Path) -> dict[str, str]:
+def _hand_over(directory: Path) -> dict[str, Any]:
     """PostgreSQL refuses to run as root, so that root lets `nobody` run it, in a directory that `nobody` can reach."""
     directory.mkdir(parents=True, exist_ok=True)
     if os.geteuid() != 0:

@@ -25,7 +25,7 @@ def free_port(address: str = LOOPBACK) -> int:
         return probe.getsockname()[1]
 
 
-def eventually(look: Callable[[], T], what: str, timeout_seconds: float = 30, every_seconds: float = 0.02) -> T:
+def eventually(look: Callable[..., T], what: str, timeout_seconds: float = 30, every_seconds: float = 0.02) -> T:
     """The first true answer of `look`; fails with `what` if there is none in time."""
     deadline = time.monotonic() + timeout_seconds
     while time.monotonic() < deadline:
@@ -88,9 +88,9 @@ def end(process: subprocess.Popen[bytes], stop_signal: int = signal.SIGTERM) -> 
 
 def started(process: subprocess.Popen[bytes], port: int, log: Path, address: str = LOOPBACK) -> None:
     """Returns once the process accepts connections; fails with its log if it ends before."""
-    eventually(lambda: process.poll() is not None or answers(port, address), f"{process.args} listening on {port}")
+    eventually(lambda: process.poll() is not None or answers(port, address), f"{process.args!r} listening on {port}")
     if process.poll() is not None:
-        pytest.fail(f"{process.args} ended with {process.returncode}: {log.read_text(errors='replace')}")
+        pytest.fail(f"{process.args!r} ended with {process.returncode}: {log.read_text(errors='replace')}")
 
 
 def descendants(pid: int) -> list[int]:

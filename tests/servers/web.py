@@ -112,7 +112,7 @@ def show_file(handler: Handler) -> None:
         status = path.stat()
         etag = f'"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"'
         size, offset = status.st_size, 0
-        fields = {"ETag": etag, "Last_Modified": formatdate(status.st_mtime, usegmt=True)}
+        fields: dict[str, Any] = {"ETag": etag, "Last_Modified": formatdate(status.st_mtime, usegmt=True)}
         wanted = handler.headers.get("Range")
         if wanted and handler.headers.get("If-Range") in (None, etag):
             offset = int(wanted.removeprefix("bytes=").removesuffix("-"))

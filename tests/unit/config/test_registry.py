@@ -5,6 +5,9 @@ import textwrap
 
 import pytest
 
+from data_mover.backends.http.options import HttpOptions
+from data_mover.backends.s3.options import S3Options
+from data_mover.backends.webdav.options import WebdavOptions
 from data_mover.config.registry import RegistryFile, load_registry
 from data_mover.domain.errors import ConfigurationError, Refusal
 from data_mover.domain.locations import CatalogueItem, Endpoint, parse_source
@@ -283,7 +286,9 @@ def test_a_web_server_is_a_source_by_its_urls_and_by_its_paths(registry_path):
     registry_path.write_text('[hosts.data]\nprotocol = "https"\naddress = "data.example.org"\nmax_size = "20GB"\n')
     registry = load_registry(registry_path, open_web=False)
 
-    assert (registry.hosts["data"].port, registry.hosts["data"].max_size) == (443, 20 * 10**9)
+    data = registry.hosts["data"]
+    assert isinstance(data, HttpOptions)
+    assert (data.port, data.max_size) == (443, 20 * 10**9)
     url = "https://data.example.org/a%20b?c"
     assert registry.resolve_sources((parse_source(url),)) == (Endpoint("data", url),)
     assert str(registry.resolve_sources((parse_source(url),))[0]) == "data:https://data.example.org/a%20b?…"
@@ -318,7 +323,9 @@ roles = ["source"]
 
 def test_a_protocol_whose_extra_is_not_installed_is_a_mistake_that_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "registry.toml").write_text(STORE)
-    assert load_registry(tmp_path / "registry.toml", open_web=False).hosts["store"].bucket == "climate"
+    store = load_registry(tmp_path / "registry.toml", open_web=False).hosts["store"]
+    assert isinstance(store, S3Options)
+    assert store.bucket == "climate"
 
     monkeypatch.setitem(sys.modules, "botocore", None)
 
@@ -368,6 +375,7 @@ def test_a_webdav_server_needs_no_login(tmp_path):
 
     cloud = load_registry(tmp_path / "registry.toml", open_web=False).hosts["cloud"]
 
+    assert isinstance(cloud, WebdavOptions)
     assert (cloud.origin, cloud.password) == ("https://cloud.example.org", None)
 
 

@@ -348,7 +348,7 @@ def test_with_the_mark_and_another_file_in_the_place_nobody_claims_to_know(sourc
 
 def test_a_source_that_has_more_than_it_tells_is_not_taken_for_complete(tmp_path, root):
     """What the kernel makes up as it is read has no size."""
-    proc = LocalFiles.connect("proc", LocalOptions(protocol="local", root="/proc", roles=["source"]))
+    proc = LocalFiles.connect("proc", LocalOptions(protocol="local", root="/proc", roles=("source",)))
 
     with pytest.raises(SourceChanged):
         move_file(replace(ORDER, source_path="/version"), proc, files(root), Diary())

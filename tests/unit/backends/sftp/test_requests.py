@@ -4,6 +4,7 @@ import socket
 import struct
 import threading
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def status(number, code):
 def session(*answers, limit=4):
     """Requests to a peer that says all its answers at once, whatever it is asked."""
     ours, theirs = socket.socketpair()
-    channel = SocketChannel(fileno=ours.detach())
+    channel: Any = SocketChannel(fileno=ours.detach())
     channel.settimeout(0.5)
     theirs.settimeout(5)
     with channel, theirs:
@@ -101,7 +102,8 @@ def test_what_is_not_sftp_ends_the_session_for_good(nonsense):
 
 def test_a_host_that_greets_with_text_does_not_speak_sftp():
     ours, theirs = socket.socketpair()
-    with SocketChannel(fileno=ours.detach()) as channel, theirs:
+    channel: Any = SocketChannel(fileno=ours.detach())
+    with channel, theirs:
         theirs.sendall(b"This service allows sftp connections only.\n")
 
         with pytest.raises(EOFError, match="does not speak SFTP"):
