@@ -6,17 +6,21 @@ detail names host and path; no exception of a library leaves a backend. No call 
 the host's options.
 
 A backend is used by one thread, except for `abort`, which any thread may call.
+
+Verbs that a move needs for each file have an asynchronous side, whose name begins with `a`: a coroutine does the same,
+and where the backend can have many requests in flight (`line`) other files go on meanwhile. Elsewhere it blocks.
 """
 
 import stat
 from abc import abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from posixpath import basename
 from types import TracebackType
 from typing import ClassVar, Self
 
+from data_mover.backends.futures import Line
 from data_mover.backends.options import HostOptions
 from data_mover.domain.errors import NoSuchFile
 from data_mover.domain.locations import Endpoint
@@ -101,6 +105,10 @@ class Reader(AbstractContextManager["Reader"]):
         where the host can tell.
         """
 
+    async def ablocks(self, offset_bytes: int = 0) -> AsyncGenerator[Block, None]:
+        for block in self.blocks(offset_bytes):
+            yield block
+
     @abstractmethod
     def close(self) -> None:
         """Gives the handle back. Raises nothing: whoever reads has checked the bytes."""
@@ -123,6 +131,9 @@ class Writer(AbstractContextManager["Writer"]):
     def write(self, block: Block) -> None:
         """Sends the next bytes. May return before the host has them, and raise the failure of an earlier one."""
 
+    async def awrite(self, block: Block) -> None:
+        self.write(block)
+
     @abstractmethod
     def sync(self) -> None:
         """Asks for what was written so far to be brought to disk; `synced_bytes` tells later that it is there.
@@ -136,6 +147,9 @@ class Writer(AbstractContextManager["Writer"]):
         """Returns once the host has acknowledged every byte, has them on disk where it offers fsync, tells the size
         that was announced, has set mode and modification time, and has closed the file without complaint. Else raises.
         """
+
+    async def acommit(self) -> None:
+        self.commit()
 
     @abstractmethod
     def close(self) -> None:
@@ -155,6 +169,16 @@ class Source(AbstractContextManager["Source"]):
     options: HostOptions
     #: whether there is anything but files
     has_directories: ClassVar[bool] = True
+
+    @property
+    def line(self) -> Line | None:
+        """Where requests of many files are in flight, if the backend can have them."""
+        return None
+
+    @property
+    def most_files(self) -> int | None:
+        """How many files may be under way at a time, or None if that makes no difference to this end."""
+        return 16
 
     @classmethod
     @abstractmethod
@@ -176,9 +200,15 @@ class Source(AbstractContextManager["Source"]):
         Links are followed; a path that leads out of the root by one, as a whole or on the way, is NotAllowed.
         """
 
+    async def astat(self, path: str) -> FileStat | None:
+        return self.stat(path)
+
     @abstractmethod
     def open(self, path: str) -> Reader:
         """Opens a regular file. NoSuchFile, IsADirectory, NotARegularFile, PermissionRefused, NotAllowed."""
+
+    async def aopen(self, path: str) -> Reader:
+        return self.open(path)
 
     def list(self, path: str) -> Generator[Entry, None, None]:
         """What the directory holds, in any order, without `.` and `..`; never more than a part of it is in memory.
@@ -226,6 +256,13 @@ class Files(Source):
     def create(self, path: str, new_file: NewFile) -> Writer:
         """Creates a file that must not exist, without following links. Its directory must exist."""
 
+    async def acreate(self, path: str, new_file: NewFile) -> Writer:
+        return self.create(path, new_file)
+
+    async def areopen(self, path: str, size_bytes: int) -> Reader:
+        """Opens a file that `create` has made and that has been committed with this size, to be read back."""
+        return self.open(path)
+
     @abstractmethod
     def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
         """Opens a file that `create` has made, to be written from the offset on. NoSuchFile, NotARegularFile.
@@ -269,6 +306,9 @@ class Files(Source):
         CannotReplace where the host has no way to; IsADirectory where a directory stands there.
         """
 
+    async def areplace(self, path: str, final_path: str) -> None:
+        self.replace(path, final_path)
+
     @abstractmethod
     def rename(self, path: str, free_path: str) -> None:
         """Renames a file or a directory, with all that it holds, to a path where nothing stands; never overwrites where
@@ -278,9 +318,15 @@ class Files(Source):
         files can be renamed.
         """
 
+    async def arename(self, path: str, free_path: str) -> None:
+        self.rename(path, free_path)
+
     @abstractmethod
     def remove(self, path: str) -> None:
         """Removes a file or a link; one that is not there is fine."""
+
+    async def aremove(self, path: str) -> None:
+        self.remove(path)
 
     def sha256(self, path: str, first_bytes: int | None = None) -> str | None:
         """The SHA-256 of the file or of its first bytes, in hexadecimal, computed on the host, or None where the host

@@ -33,22 +33,29 @@ def reach(point: str) -> None:
         _carry_out(point, action)
 
 
-def passing(blocks: Iterable[bytes | memoryview]) -> Iterable[bytes | memoryview]:
-    """The blocks, cut so that the point `sent-K` is reached once K bytes have been passed on and no more."""
-    return blocks if _orders is None else _cut(blocks, _byte_counts(_orders))
+class Passing:
+    """The bytes of a file on their way: the point `sent-K` is reached once K of them, and no more, are passed on."""
 
+    def __init__(self) -> None:
+        self._passed = 0
+        self._counts = [] if _orders is None else _byte_counts(_orders)
 
-def _cut(blocks: Iterable[bytes | memoryview], counts: list[int]) -> Iterator[memoryview]:
-    passed = 0
-    for block in blocks:
-        rest = memoryview(block)
-        for count in [count for count in counts if passed <= count < passed + len(rest)]:
-            yield from filter(None, [rest[: count - passed]])
-            passed, rest = count, rest[count - passed :]
+    def cut(self, block: bytes | memoryview) -> Iterable[bytes | memoryview]:
+        """The next block, in as many pieces as there are points in it."""
+        return self._pieces(memoryview(block)) if self._counts else (block,)
+
+    def end(self) -> None:
+        """All bytes have been passed on."""
+        if self._counts:
+            reach(f"sent-{self._passed}")
+
+    def _pieces(self, rest: memoryview) -> Iterator[memoryview]:
+        for count in [count for count in self._counts if self._passed <= count < self._passed + len(rest)]:
+            yield from filter(None, [rest[: count - self._passed]])
+            self._passed, rest = count, rest[count - self._passed :]
             reach(f"sent-{count}")
         yield rest
-        passed += len(rest)
-    reach(f"sent-{passed}")
+        self._passed += len(rest)
 
 
 def _byte_counts(orders: Path) -> list[int]:

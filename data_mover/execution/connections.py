@@ -6,6 +6,7 @@ from typing import Self
 
 from data_mover.backends import writable
 from data_mover.backends.api import Files, Source
+from data_mover.backends.futures import Line
 from data_mover.backends.options import Role
 from data_mover.config.registry import Registry
 from data_mover.domain.errors import HostUnreachable, UnknownHost
@@ -36,6 +37,10 @@ class Connections:
 
     def destination(self, host: str) -> Files:
         return writable(self._to(host, "destination"))
+
+    def lines(self) -> list[Line]:
+        """Where requests of many files can be in flight."""
+        return [line for connected in self._made.values() if (line := connected.line) is not None]
 
     def abort(self) -> None:
         for connected in tuple(self._made.values()):

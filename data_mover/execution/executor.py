@@ -2,9 +2,10 @@
 
 import logging
 from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import suppress
 
-from data_mover.backends.api import Files
+from data_mover.backends.api import Files, Source
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import (
     ConnectionLost,
@@ -19,7 +20,7 @@ from data_mover.domain.errors import (
     Stalled,
     StateDirFull,
 )
-from data_mover.domain.states import FileKind, FileState
+from data_mover.domain.states import FileKind
 from data_mover.execution.connections import Connections
 from data_mover.execution.file_list import put_on_record
 from data_mover.execution.record import Record
@@ -28,11 +29,15 @@ from data_mover.execution.staging import Atomic, Direct
 from data_mover.store import figures, files, temporary_files, transitions
 from data_mover.store.files import RecordedFile
 from data_mover.store.temporary_files import RecordedTemporaryFile
-from data_mover.transfer import Checkpoint, FileTask, TemporaryFile, move_file
+from data_mover.transfer import Checkpoint, FileTask, Move, Pipeline, Room, TemporaryFile, move_file
 
 log = logging.getLogger(__name__)
 
 _OWNER_WRITES = 0o300
+#: how many files are under way at a time where no host says how many it can have
+MOST_FILES = 64
+#: comes before the attempt and the number of any file
+_FIRST = (-1, -1)
 #: after these no other file of the attempt would fare better
 _OF_ALL_FILES = (ConnectionLost, HostUnreachable, NoSpace, Stalled, StateDirFull)
 
@@ -49,12 +54,9 @@ class Execution:
         self._leftovers: dict[int | None, list[TemporaryFile]] = defaultdict(list)
         #: why a further attempt is needed
         self._setback: MoveFailure | PathBusy | None = None
-        #: what has still to arrive, and what other moves have still to bring to the same host
         self._missing_bytes = 0
-        self._others_bytes: int | None = None
-        self._was_asked_for_room = False
+        self._room = Room()
         self._is_alone = True
-        self._arrived_bytes = 0
 
     def run(self) -> None:
         """Returns when everything is in its place. Raises what befell the attempt, or the first file that needs another
@@ -70,10 +72,8 @@ class Execution:
 
     def _run(self, staging: Direct) -> None:
         staging.begin()
-        self._look_back()
-        while page := self._record.ask(files.unsettled, self._held):
-            for file in page:
-                self._move(file, staging)
+        self._look_back(staging)
+        self._move_all(staging)
         if isinstance(self._setback, PathBusy):
             raise self._setback
         failed = self._setback or self._record.ask(files.first_failure, self._held)
@@ -88,7 +88,7 @@ class Execution:
             return Atomic(self._record, self._destination, planned)
         return Direct(self._record)
 
-    def _look_back(self) -> None:
+    def _look_back(self, staging: Direct) -> None:
         """What earlier attempts have come to."""
         for temporary_file in self._record.ask(temporary_files.leftovers_of, self._held):
             if temporary_file.kind is FileKind.FILE:
@@ -96,22 +96,38 @@ class Execution:
         found = self._record.ask(figures.figures, self._held)
         self._is_alone = found.files_total == 1
         self._missing_bytes = found.missing_bytes
-        self._arrived(found.arrived_bytes)
+        staging.progress.settled(-1, found.arrived_bytes)
 
-    def _move(self, file: RecordedFile, staging: Direct) -> None:
-        source, destination = self._connections.source(self._held.sources[file.source_number].host), self._destination
-        recorder = staging.recorder(file, self._is_alone)
-        task = self._task(file, staging)
-        self._missing_bytes -= _expected_bytes(file)
+    def _move_all(self, staging: Direct) -> None:
+        page = self._record.ask(files.unsettled, self._held, _FIRST)
+        if page:
+            self._room = Room(self._missing_bytes, self._reserved_by_others())
+            most_files = _most_files(self._source(page[0]), self._destination)
+            Pipeline(self._connections.lines, staging.journal, most_files).run(self._moves(page, staging))
+
+    def _moves(self, page: list[RecordedFile], staging: Direct) -> Iterator[Move]:
+        """The way of each file on the page and on all that follow it."""
+        while page:
+            for file in page:
+                yield Move(self._move(file, staging), file.size_bytes)
+            page = self._record.ask(files.unsettled, self._held, (page[-1].attempt, page[-1].number))
+
+    def _source(self, file: RecordedFile) -> Source:
+        return self._connections.source(self._held.sources[file.source_number].host)
+
+    async def _move(self, file: RecordedFile, staging: Direct) -> None:
+        source, recorder = self._source(file), staging.recorder(file, self._is_alone)
         try:
-            move_file(task, source, destination, recorder)
+            await move_file(self._task(file, staging), source, self._destination, recorder)
         except (PathBusy, MoveFailure) as failure:
+            staging.progress.dropped(file.number)
+            self._room.settled(_expected_bytes(file))
             if self._is_alone:
                 raise
             self._put_off(file, self._record.lease.lost or failure)
         else:
-            self._was_asked_for_room |= recorder.outcome is FileState.PUBLISHED and not task.temporary_files
-            self._arrived(recorder.proof.size_bytes)
+            self._room.settled(_expected_bytes(file))
+            staging.progress.settled(file.number, recorder.proof.size_bytes)
 
     def _put_off(self, file: RecordedFile, failure: DataMoverError) -> None:
         """Goes on with the others, unless they would fare no better."""
@@ -128,10 +144,6 @@ class Execution:
                     self._setback = failure
             case _:
                 raise failure
-
-    def _arrived(self, count: int) -> None:
-        self._arrived_bytes += count
-        self._record.lease.settled(self._arrived_bytes)
 
     def _finish_directories(self, staging: Direct, is_complete: bool) -> None:
         """From the innermost to the outermost, since whatever comes into a directory changes its time. As long as files
@@ -166,24 +178,26 @@ class Execution:
             keeps_mode=file.source_path.rstrip("/") != source.path.rstrip("/"),
             proof=proof_of(file) if _is_proven(file) else None,
             publishing_sha256=file.sha256 if file.marked else None,
-            promised_bytes=self._promised(file),
+            room=self._room,
             checkpoint_bytes=self._settings.checkpoint_bytes,
             state_dir=self._settings.state_dir,
             temporary_files=tuple(self._leftovers.get(file.number, ())),
         )
 
-    def _promised(self, file: RecordedFile) -> int | None:
-        """What the destination must have room for besides the file: for what follows it, and for what other moves still
-        bring. It is asked by the first file that is copied from its first byte."""
-        if self._was_asked_for_room:
-            return None
-        if self._others_bytes is None:
-            self._others_bytes = self._record.change(transitions.reserve, self._held, self._record.lease_ms)
-        return self._missing_bytes - _expected_bytes(file) + self._others_bytes
+    def _reserved_by_others(self) -> int:
+        """What other moves have still to bring to the destination, in bytes; from now on they count this one's."""
+        return self._record.change(transitions.reserve, self._held, self._record.lease_ms)
 
     @property
     def _destination(self) -> Files:
         return self._connections.destination(self._held.destination.host)
+
+
+def _most_files(*ends: Source) -> int:
+    """How many files may be under way at a time: one after the other where a host's bandwidth is limited."""
+    if any(end.options.bandwidth is not None for end in ends):
+        return 1
+    return min((most for end in ends if (most := end.most_files) is not None), default=MOST_FILES)
 
 
 def _is_proven(file: RecordedFile) -> bool:

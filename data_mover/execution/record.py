@@ -1,8 +1,9 @@
 """What an attempt writes down, for as long as the job is its own."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
+from sqlalchemy.orm import Session
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from data_mover.domain.errors import ServiceUnavailable
@@ -12,6 +13,7 @@ from data_mover.store.claims import Claim
 from data_mover.store.database import Database
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Record:
@@ -26,7 +28,7 @@ class Record:
         self._database = database
         self._lease_seconds = lease_seconds
 
-    def write(self, record: Callable[..., bool], *values: object, **named: object) -> None:
+    def write(self, record: Callable[Concatenate[Session, Claim, P], bool], *values: P.args, **named: P.kwargs) -> None:
         """Records something of this attempt. Raises Fenced if the job is no longer its own, or Cancelled."""
         for trial in self._trials():
             with trial, self._database.writing() as session:
@@ -37,33 +39,37 @@ class Record:
             raise taken_away
         self.lease.alive()
 
-    def change(self, change: Callable[..., T], *values: object) -> T:
+    def change(self, change: Callable[Concatenate[Session, P], T], *values: P.args, **named: P.kwargs) -> T:
         """Changes something, whoever the job belongs to."""
         for trial in self._trials():
             with trial, self._database.writing() as session:
-                result = change(session, *values)
+                result = change(session, *values, **named)
         return result
 
-    def ask(self, question: Callable[..., T], *values: object) -> T:
+    def ask(self, question: Callable[Concatenate[Session, P], T], *values: P.args, **named: P.kwargs) -> T:
         """The answer to a question."""
         for trial in self._trials():
             with trial, self._database.reading() as session:
-                answer = question(session, *values)
+                answer = question(session, *values, **named)
         return answer
 
-    def try_to_write(self, record: Callable[..., bool], *values: object) -> None:
+    def try_to_write(
+        self, record: Callable[Concatenate[Session, Claim, P], bool], *values: P.args, **named: P.kwargs
+    ) -> None:
         """As `write`, but nobody waits for a database that is away: raises ServiceUnavailable."""
         with self._database.writing() as session:
-            taken_away = None if record(session, self.held, *values) else claims.why_not(session, self.held)
+            taken_away = None if record(session, self.held, *values, **named) else claims.why_not(session, self.held)
         if taken_away is not None:
             raise taken_away
 
-    def finish(self, change: Callable[..., bool], *values: object) -> bool:
+    def finish(
+        self, change: Callable[Concatenate[Session, Claim, P], bool], *values: P.args, **named: P.kwargs
+    ) -> bool:
         """Makes the last change of this attempt. A job that the caller no longer wants is CANCELLED instead. False if
         the job is no longer this attempt's."""
         for trial in self._trials():
             with trial, self._database.writing() as session:
-                mine = change(session, self.held, *values) or transitions.end_cancelled(session, self.held)
+                mine = change(session, self.held, *values, **named) or transitions.end_cancelled(session, self.held)
         return mine
 
     def settle(self) -> None:

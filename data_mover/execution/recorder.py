@@ -5,7 +5,9 @@ from dataclasses import asdict
 
 from data_mover.domain.errors import ServiceUnavailable
 from data_mover.domain.fault_points import reach
-from data_mover.domain.states import FileKind, FileState, Phase
+from data_mover.domain.states import FileState, Phase
+from data_mover.execution.heartbeat import Lease
+from data_mover.execution.journal import Arrived, Begun, Gone, Journal, Left, Proven, Unproven
 from data_mover.execution.record import Record
 from data_mover.store import temporary_files, transitions
 from data_mover.store.files import RecordedFile
@@ -16,12 +18,49 @@ from data_mover.transfer import Checkpoint, Proof, TemporaryFile
 log = logging.getLogger(__name__)
 
 
+class Progress:
+    """How far the files under way are together, as the lease reports it."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self._settled_bytes = 0
+        self._moving: dict[int, int] = {}
+
+    def copying_from(self, number: int, offset_bytes: int) -> None:
+        """The copy of a file begins at this byte."""
+        self._moving[number] = offset_bytes
+        if len(self._moving) == 1:
+            self._lease.copying_from(offset_bytes)
+        else:
+            self._lease.alive()
+
+    def moved(self, number: int, acknowledged_bytes: int) -> None:
+        self._moving[number] = acknowledged_bytes
+        self._lease.moved(sum(self._moving.values()))
+
+    def settled(self, number: int, size_bytes: int) -> None:
+        """A file has arrived."""
+        self._moving.pop(number, None)
+        self._settled_bytes += size_bytes
+        self._lease.settled(self._settled_bytes)
+        if self._moving:
+            self._lease.moved(sum(self._moving.values()))
+
+    def dropped(self, number: int) -> None:
+        """A file has not arrived, and nothing is left of it."""
+        self._moving.pop(number, None)
+
+
 class FileRecorder:
     """The `Watch` of a file (see there). A job of many files is in phase `transferring` for as long as there are any,
     and can be cancelled whatever one of them is about."""
 
-    def __init__(self, record: Record, file: RecordedFile, is_alone: bool) -> None:
+    def __init__(
+        self, record: Record, journal: Journal, file: RecordedFile, is_alone: bool, progress: Progress
+    ) -> None:
         self._record = record
+        self._journal = journal
+        self._progress = progress
         self._file = file
         self._is_alone = is_alone
         #: of a predecessor, unless this attempt has one of its own
@@ -34,29 +73,20 @@ class FileRecorder:
             self._record.write(transitions.record_phase, Phase(name), self._record.lease_ms)
         reach(name)
 
-    def lock_path(self, place: str, size_bytes: int | None) -> None:
-        lock = PathLock(self._file.number, place, size_bytes)
-        refused = self._record.change(transitions.lock_paths, self._record.held, [lock], self._record.lease_ms)
-        if refused:
-            raise refused[self._file.number]
-        self._record.lease.alive()
+    async def lock_path(self, lock_name: str, size_bytes: int | None, temporary_file: TemporaryFile | None) -> None:
+        lock = PathLock(self._file.number, lock_name, size_bytes)
+        await self._journal.put(Begun(lock, self._new(temporary_file) if temporary_file else None))
+        if temporary_file is not None:
+            reach("recorded")
 
-    def leaving(self, temporary_file: TemporaryFile) -> None:
-        checkpoint = asdict(temporary_file.checkpoint) if temporary_file.checkpoint else None
-        new = NewTemporaryFile(
-            self._file.number,
-            FileKind(temporary_file.kind.value),
-            temporary_file.path,
-            temporary_file.restores,
-            checkpoint,
-        )
-        self._record.write(temporary_files.record_temporary_files, [new], self._record.lease_ms)
+    async def leaving(self, temporary_file: TemporaryFile) -> None:
+        await self._journal.put(Left(self._new(temporary_file)))
         reach("recorded")
 
     def copying_from(self, offset_bytes: int) -> None:
         if offset_bytes:
             log.info("copy-resumed %s file=%d offset_bytes=%d", self._record.held, self._file.number, offset_bytes)
-        self._record.lease.copying_from(offset_bytes)
+        self._progress.copying_from(self._file.number, offset_bytes)
 
     def checkpoint(self, path: str, checkpoint: Checkpoint) -> None:
         """A database that is away is not waited for: the next checkpoint will do as well."""
@@ -68,7 +98,7 @@ class FileRecorder:
             log.warning("checkpoint-not-recorded %s %s", self._record.held, error)
 
     def moved(self, acknowledged_bytes: int) -> None:
-        self._record.lease.moved(acknowledged_bytes)
+        self._progress.moved(self._file.number, acknowledged_bytes)
 
     def alive(self) -> None:
         self._record.lease.alive()
@@ -76,37 +106,38 @@ class FileRecorder:
     def busy(self, seconds: float) -> None:
         self._record.lease.alive(seconds)
 
-    def publishing(self, proof: Proof) -> None:
+    async def publishing(self, proof: Proof) -> None:
         reach("verified")
         self.proof = proof
-        self._mark()
+        await self._mark()
         reach("marked")
 
-    def not_published(self) -> None:
-        self._record.write(transitions.unmark_publishing, [self._file.number], self._record.lease_ms)
+    async def not_published(self) -> None:
+        await self._journal.put(Unproven(self._file.number))
 
-    def published(self, temporary: TemporaryFile | None) -> None:
-        self._arrived(FileState.PUBLISHED, temporary.path if temporary else None)
+    async def published(self, temporary: TemporaryFile | None) -> None:
+        await self._arrived(FileState.PUBLISHED, temporary.path if temporary else None)
         reach("moved")
 
-    def skipped(self, proof: Proof) -> None:
+    async def skipped(self, proof: Proof) -> None:
         self.proof = proof
-        self._arrived(FileState.SKIPPED, None)
-        self._record.lease.copying_from(proof.size_bytes)
+        await self._arrived(FileState.SKIPPED, None)
+        self._progress.copying_from(self._file.number, proof.size_bytes)
 
-    def gone(self, temporary_file: TemporaryFile) -> None:
-        self._record.change(
-            temporary_files.forget_temporary_files, self._record.held.destination.host, [temporary_file.path]
-        )
+    async def gone(self, temporary_file: TemporaryFile) -> None:
+        await self._journal.put(Gone(temporary_file.path))
 
-    def _mark(self) -> None:
+    async def _mark(self) -> None:
         phase = Phase.PUBLISHING if self._is_alone else Phase.TRANSFERRING
-        self._record.write(transitions.mark_publishing, [self._proven()], phase, self._record.lease_ms)
+        await self._journal.put(Proven(self._proven(), phase))
 
-    def _arrived(self, state: FileState, temporary_path: str | None) -> None:
+    async def _arrived(self, state: FileState, temporary_path: str | None) -> None:
+        await self._journal.put(Arrived(ArrivedFile(self._proven(), state, temporary_path)))
         self.outcome = state
-        arrived = ArrivedFile(self._proven(), state, temporary_path)
-        self._record.write(transitions.record_arrived, [arrived])
+
+    def _new(self, file: TemporaryFile) -> NewTemporaryFile:
+        checkpoint = asdict(file.checkpoint) if file.checkpoint else None
+        return NewTemporaryFile(self._file.number, file.kind, file.path, file.restores, checkpoint)
 
     def _proven(self) -> ProvenFile:
         return ProvenFile(self._file.number, **asdict(self.proof))
@@ -127,8 +158,8 @@ class HiddenFileRecorder(FileRecorder):
     """That of a file in a folder which nobody sees yet. Whether it has got its name there need never be guessed: where
     that is not on record it is copied once more."""
 
-    def _mark(self) -> None:
+    async def _mark(self) -> None:
         self._record.lease.alive()
 
-    def not_published(self) -> None:
+    async def not_published(self) -> None:
         self._record.lease.alive()

@@ -4,8 +4,9 @@ from data_mover.backends.api import Files
 from data_mover.domain.errors import ConnectionLost, Exists, MoveFailure, NoSuchFile, Stalled, UnknownOutcome
 from data_mover.domain.fault_points import reach
 from data_mover.domain.states import FileKind
+from data_mover.execution.journal import Journal
 from data_mover.execution.record import Record
-from data_mover.execution.recorder import FileRecorder, HiddenFileRecorder
+from data_mover.execution.recorder import FileRecorder, HiddenFileRecorder, Progress
 from data_mover.store import files, temporary_files, transitions
 from data_mover.store.files import RecordedFile
 from data_mover.store.temporary_files import NewTemporaryFile
@@ -19,6 +20,17 @@ class Direct:
 
     def __init__(self, record: Record) -> None:
         self._record = record
+        self._journal = Journal(record)
+        self._progress = Progress(record.lease)
+
+    @property
+    def journal(self) -> Journal:
+        """Where the files wait for what they have to record."""
+        return self._journal
+
+    @property
+    def progress(self) -> Progress:
+        return self._progress
 
     def begin(self) -> None:
         """Makes the site ready for files."""
@@ -28,7 +40,7 @@ class Direct:
         return path
 
     def recorder(self, file: RecordedFile, is_alone: bool) -> FileRecorder:
-        return FileRecorder(self._record, file, is_alone)
+        return FileRecorder(self._record, self._journal, file, is_alone, self._progress)
 
     def publish(self) -> None:
         """Lets everything appear that has not yet."""
@@ -77,7 +89,7 @@ class Atomic(Direct):
         return self._tree + path.removeprefix(self._path)
 
     def recorder(self, file: RecordedFile, is_alone: bool) -> FileRecorder:
-        return HiddenFileRecorder(self._record, file, is_alone=False)
+        return HiddenFileRecorder(self._record, self._journal, file, False, self._progress)
 
     def publish(self) -> None:
         """Exists where something has come to the final path meanwhile.

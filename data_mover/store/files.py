@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import FilesFailed
@@ -35,12 +35,18 @@ class RecordedFile:
     verified: str | None
     source_modified_at: float | None
     source_version: str | None
+    #: the last attempt that came to an end with it and did not move it
+    attempt: int
 
 
-def unsettled(session: Session, claim: Claim) -> list[RecordedFile]:
-    """The next files that this attempt is not done with; first those that no earlier one has failed with."""
+def unsettled(session: Session, claim: Claim, after: tuple[int, int]) -> list[RecordedFile]:
+    """The next files that this attempt has not come to an end with; first those that no earlier one has failed with.
+
+    `after` are the attempt and the number of the last one before them.
+    """
     mine = (JobFile.job_id == claim.job_id, JobFile.attempt < claim.attempt, UNSETTLED)
-    statement = select(JobFile).where(*mine).order_by(JobFile.attempt, JobFile.number).limit(PAGE)
+    following = tuple_(JobFile.attempt, JobFile.number) > after
+    statement = select(JobFile).where(*mine, following).order_by(JobFile.attempt, JobFile.number).limit(PAGE)
     return [_recorded(row) for row in session.scalars(statement)]
 
 
@@ -107,4 +113,5 @@ def _recorded(row: JobFile) -> RecordedFile:
         verified=row.verified,
         source_modified_at=row.source_modified_at,
         source_version=row.source_version,
+        attempt=row.attempt,
     )

@@ -2,7 +2,9 @@
 
 from data_mover.transfer.cleanup import clear
 from data_mover.transfer.listing import Item, list_source, target_path
+from data_mover.transfer.pipeline import Move, Pipeline
 from data_mover.transfer.recorder import Recorder
+from data_mover.transfer.room import Room
 from data_mover.transfer.stages import move_file
 from data_mover.transfer.tasks import Checkpoint, FileTask, Proof, TemporaryFile
 
@@ -10,8 +12,11 @@ __all__ = [
     "Checkpoint",
     "FileTask",
     "Item",
+    "Move",
+    "Pipeline",
     "Proof",
     "Recorder",
+    "Room",
     "TemporaryFile",
     "clear",
     "list_source",

@@ -4,6 +4,7 @@ from contextlib import closing, suppress
 from posixpath import join
 
 from data_mover.backends.api import Files
+from data_mover.backends.futures import complete
 from data_mover.domain.errors import ConnectionLost, MoveFailure, PermissionRefused, Stalled
 from data_mover.domain.states import FileKind
 from data_mover.transfer.recorder import Recorder
@@ -11,12 +12,17 @@ from data_mover.transfer.tasks import TemporaryFile
 
 
 def clear(files: Files, temporary_file: TemporaryFile) -> None:
+    """As `aclear`, blocking."""
+    complete(aclear(files, temporary_file))
+
+
+async def aclear(files: Files, temporary_file: TemporaryFile) -> None:
     """Removes the file, or the directory with all that is in it; an old file that was put aside goes back, unless
     another one is in its place."""
     if temporary_file.kind is FileKind.DIRECTORY:
         _remove_tree(files, temporary_file.path)
     elif temporary_file.restores is None or files.stat(temporary_file.restores) is not None:
-        _remove(files, temporary_file.path)
+        await _remove(files, temporary_file.path)
     elif files.stat(temporary_file.path) is not None:
         files.rename(temporary_file.path, temporary_file.restores)
 
@@ -36,16 +42,16 @@ def _remove_tree(files: Files, path: str) -> None:
     files.remove_directory(path)
 
 
-def settle(destination: Files, temporary_file: TemporaryFile, recorder: Recorder) -> None:
+async def settle(destination: Files, temporary_file: TemporaryFile, recorder: Recorder) -> None:
     """Clears it, and takes it off the record."""
-    clear(destination, temporary_file)
-    recorder.gone(temporary_file)
+    await aclear(destination, temporary_file)
+    await recorder.gone(temporary_file)
 
 
-def _remove(files: Files, path: str) -> None:
+async def _remove(files: Files, path: str) -> None:
     """A disk that is read-only lets nobody remove even what was never there."""
     try:
-        files.remove(path)
+        await files.aremove(path)
     except (ConnectionLost, Stalled):
         raise
     except MoveFailure:

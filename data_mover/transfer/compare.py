@@ -11,7 +11,7 @@ from data_mover.transfer.tasks import FileTask, Proof
 from data_mover.transfer.verify import has_digest, read_digest
 
 
-def proof_of_what_is_there(
+async def proof_of_what_is_there(
     task: FileTask, source: Source, source_stat: FileStat, destination: Files, recorder: Recorder
 ) -> Proof | None:
     """The proof that the file at the final path is the source, byte for byte; None if the source is to be moved.
@@ -20,25 +20,29 @@ def proof_of_what_is_there(
     """
     if task.proof is None and task.if_exists is IfExists.REPLACE:
         return None
-    there = destination.stat(task.path)
+    there = await destination.astat(task.path)
     if there is None:
         return None
     may_be_it = source_stat.size_bytes in (None, there.size_bytes)
-    if task.proof is not None and may_be_it and _holds(task.proof, task, source, source_stat, destination, recorder):
+    if (
+        task.proof is not None
+        and may_be_it
+        and await _holds(task.proof, task, source, source_stat, destination, recorder)
+    ):
         return replace(task.proof, size_bytes=there.size_bytes or 0)
     if task.if_exists is IfExists.REPLACE:
         return None
     if task.if_exists is IfExists.REFUSE or not may_be_it:
         raise Exists(destination.named(task.path))
     recorder.phase("verifying")
-    sha256 = read_digest(source, task.source_path, recorder)
+    sha256 = await read_digest(source, task.source_path, recorder)
     require_checksum(task, sha256)
-    if read_digest(destination, task.path, recorder) != sha256:
+    if await read_digest(destination, task.path, recorder) != sha256:
         raise Exists(f"{destination.named(task.path)} has other bytes")
     return Proof.of(source_stat, there.size_bytes or 0, sha256, "sha256-readback")
 
 
-def _holds(
+async def _holds(
     proof: Proof, task: FileTask, source: Source, source_stat: FileStat, destination: Files, recorder: Recorder
 ) -> bool:
     """Whether source and destination, of one size as far as that is known, are what an earlier job has proven. The
@@ -47,7 +51,7 @@ def _holds(
     if proof.tells_source:
         is_same = proof.is_of(source_stat)
     else:
-        is_same = read_digest(source, task.source_path, recorder) == proof.sha256
+        is_same = await read_digest(source, task.source_path, recorder) == proof.sha256
     if destination.options.verify == "size" and source_stat.size_bytes is not None:
         return is_same
-    return is_same and has_digest(destination, task.path, proof.sha256, recorder)
+    return is_same and await has_digest(destination, task.path, proof.sha256, recorder)

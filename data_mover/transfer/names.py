@@ -4,8 +4,7 @@ import re
 import secrets
 from posixpath import dirname, join
 
-from data_mover.backends.api import Files
-from data_mover.domain.errors import ChecksumMismatch, NoSpace
+from data_mover.domain.errors import ChecksumMismatch
 from data_mover.domain.urls import without_query
 from data_mover.transfer.tasks import FileTask
 
@@ -36,16 +35,6 @@ def tree_path(path: str, job_id: int) -> str:
 def is_temporary(name: str) -> bool:
     """Whether the name has the form of one that is given here, by whatever job. Others may begin alike."""
     return _TEMPORARY_NAME.fullmatch(name) is not None
-
-
-def require_space(task: FileTask, destination: Files, size_bytes: int | None) -> None:
-    """NoSpace if the destination tells that the file cannot fit, or not beside what else is on its way there."""
-    if size_bytes is None or task.promised_bytes is None:
-        return
-    free = destination.free_bytes(dirname(task.path))
-    if free is not None and free < size_bytes + task.promised_bytes:
-        others = f", and {task.promised_bytes} more are on their way there" if task.promised_bytes else ""
-        raise NoSpace(f"{destination.host} has {free} bytes free, the file has {size_bytes}{others}")
 
 
 def require_checksum(task: FileTask, sha256: str) -> None:

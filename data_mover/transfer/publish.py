@@ -13,7 +13,9 @@ from data_mover.transfer.tasks import FileTask, Proof, TemporaryFile
 from data_mover.transfer.verify import has_digest
 
 
-def publish(task: FileTask, destination: Files, temporary: TemporaryFile, proof: Proof, recorder: Recorder) -> None:
+async def publish(
+    task: FileTask, destination: Files, temporary: TemporaryFile, proof: Proof, recorder: Recorder
+) -> None:
     """Gives the temporary file its final name, in the place of what is there, if that may be replaced.
 
     Where the connection fails nobody knows whether it happened: mark and records stay, and the next attempt looks.
@@ -21,28 +23,29 @@ def publish(task: FileTask, destination: Files, temporary: TemporaryFile, proof:
     which takes its time.
     """
     final = task.path
-    recorder.publishing(proof)
+    await recorder.publishing(proof)
     recorder.busy(destination.options.patience_seconds(proof.size_bytes))
     try:
         if task.if_exists is IfExists.REPLACE:
-            _replace(task, destination, temporary.path, final, recorder)
+            await _replace(task, destination, temporary.path, final, recorder)
         else:
-            _place(destination, temporary.path, final)
+            await _place(destination, temporary.path, final)
     except (ConnectionLost, Stalled):
         raise
     except MoveFailure:
-        if destination.stat(temporary.path) is not None or not has_digest(destination, final, proof.sha256, recorder):
-            recorder.not_published()
-            settle(destination, temporary, recorder)
+        stayed = await destination.astat(temporary.path) is not None
+        if stayed or not await has_digest(destination, final, proof.sha256, recorder):
+            await recorder.not_published()
+            await settle(destination, temporary, recorder)
             raise
     reach("renamed")
-    recorder.published(temporary)
+    await recorder.published(temporary)
 
 
-def _place(destination: Files, temporary: str, final: str) -> None:
+async def _place(destination: Files, temporary: str, final: str) -> None:
     """Exists if somebody else has put something there meanwhile."""
     try:
-        destination.rename(temporary, final)
+        await destination.arename(temporary, final)
     except (ConnectionLost, Stalled):
         raise
     except MoveFailure as failure:
@@ -51,26 +54,26 @@ def _place(destination: Files, temporary: str, final: str) -> None:
         raise Exists(f"{destination.host}:{final}") from failure
 
 
-def _replace(task: FileTask, destination: Files, temporary: str, final: str, recorder: Recorder) -> None:
+async def _replace(task: FileTask, destination: Files, temporary: str, final: str, recorder: Recorder) -> None:
     try:
-        destination.replace(temporary, final)
+        await destination.areplace(temporary, final)
     except CannotReplace:
         if destination.options.replace != "swap":
             raise
         aside = TemporaryFile(aside_path(final, task.job_id, task.file_number, task.attempt), restores=final)
-        _swap(destination, temporary, final, aside, recorder)
+        await _swap(destination, temporary, final, aside, recorder)
 
 
-def _swap(destination: Files, temporary: str, final: str, aside: TemporaryFile, recorder: Recorder) -> None:
+async def _swap(destination: Files, temporary: str, final: str, aside: TemporaryFile, recorder: Recorder) -> None:
     """Old file aside, new one in, old one removed; for a moment nothing stands under the final name."""
-    recorder.leaving(aside)
+    await recorder.leaving(aside)
     try:
-        destination.rename(final, aside.path)
-        destination.rename(temporary, final)
+        await destination.arename(final, aside.path)
+        await destination.arename(temporary, final)
     except (ConnectionLost, Stalled):
         raise
     except MoveFailure:
-        settle(destination, aside, recorder)
+        await settle(destination, aside, recorder)
         raise
     with suppress(MoveFailure):  # the new file is in its place; the old one stays on record
-        settle(destination, aside, recorder)
+        await settle(destination, aside, recorder)

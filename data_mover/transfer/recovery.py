@@ -21,7 +21,7 @@ class Inheritance:
     begun: TemporaryFile | None = None
 
 
-def inherit(task: FileTask, destination: Files, recorder: Recorder) -> Inheritance:
+async def inherit(task: FileTask, destination: Files, recorder: Recorder) -> Inheritance:
     """Takes over what earlier attempts have left, and tells whether one of them has published.
 
     With the mark of an attempt that was about to publish, and no temporary file, the final file decides:
@@ -29,24 +29,24 @@ def inherit(task: FileTask, destination: Files, recorder: Recorder) -> Inheritan
     """
     marked = task.publishing_sha256 is not None
     wanted = [each for each in task.temporary_files if each.restores is None and (marked or each.checkpoint)]
-    taken = [own for temporary_file in wanted if (own := _take(task, destination, temporary_file, recorder))]
+    taken = [own for each in wanted if (own := await _take(task, destination, each, recorder))]
     if marked and taken:
-        recorder.not_published()
+        await recorder.not_published()
     begun = max((own for own in taken if own.checkpoint), key=_offset_bytes, default=None)
     for temporary_file in taken:
         if temporary_file != begun:
-            settle(destination, temporary_file, recorder)
+            await settle(destination, temporary_file, recorder)
     for temporary_file in task.temporary_files:
         if temporary_file not in wanted:
-            _settle_if_there(destination, temporary_file, recorder)
+            await _settle_if_there(destination, temporary_file, recorder)
     if marked and not taken:
-        if not has_digest(destination, task.path, task.publishing_sha256 or "", recorder):
+        if not await has_digest(destination, task.path, task.publishing_sha256 or "", recorder):
             raise UnknownOutcome(f"{destination.host}:{task.path}")
         return Inheritance(published=True)
     return Inheritance(begun=begun)
 
 
-def _take(
+async def _take(
     task: FileTask, destination: Files, temporary_file: TemporaryFile, recorder: Recorder
 ) -> TemporaryFile | None:
     """The file under a name of this attempt, which is on record first; None if it was not there any more.
@@ -55,24 +55,24 @@ def _take(
     copy where others rename, which takes its time.
     """
     own = replace(temporary_file, path=temporary_path(temporary_file.path, task.job_id, task.file_number, task.attempt))
-    recorder.leaving(own)
-    there = destination.stat(temporary_file.path)
+    await recorder.leaving(own)
+    there = await destination.astat(temporary_file.path)
     recorder.busy(destination.options.patience_seconds((there and there.size_bytes) or 0))
     try:
-        destination.rename(temporary_file.path, own.path)
+        await destination.arename(temporary_file.path, own.path)
     except NoSuchFile:
-        settle(destination, own, recorder)
+        await settle(destination, own, recorder)
         taken = None
     else:
         taken = own
-    recorder.gone(temporary_file)
+    await recorder.gone(temporary_file)
     return taken
 
 
-def _settle_if_there(destination: Files, temporary_file: TemporaryFile, recorder: Recorder) -> None:
+async def _settle_if_there(destination: Files, temporary_file: TemporaryFile, recorder: Recorder) -> None:
     """One that is not there stays on record: a predecessor that was only held up may still create it."""
-    if destination.stat(temporary_file.path) is not None:
-        settle(destination, temporary_file, recorder)
+    if await destination.astat(temporary_file.path) is not None:
+        await settle(destination, temporary_file, recorder)
 
 
 def _offset_bytes(temporary_file: TemporaryFile) -> int:

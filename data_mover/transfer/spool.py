@@ -3,8 +3,8 @@
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -20,10 +20,10 @@ SPARE_BYTES = 100 * 10**6
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-@contextmanager
-def sized(
+@asynccontextmanager
+async def sized(
     reader: Reader, destination: Files, state_dir: Path, throttle: Throttle, recorder: Recorder
-) -> Iterator[Reader]:
+) -> AsyncIterator[Reader]:
     """The reader, if the destination can take what it reads; else one of all that it has read, with its size.
 
     The file has no name: it is gone with the process, however that ends. StateDirFull.
@@ -32,14 +32,14 @@ def sized(
         yield reader
         return
     with _told(state_dir), tempfile.TemporaryFile(dir=state_dir, buffering=0) as file:
-        size_bytes = _fill(file, reader, state_dir, throttle, recorder)
+        size_bytes = await _fill(file, reader, state_dir, throttle, recorder)
         yield _SpooledReader(file, replace(reader.stat, size_bytes=size_bytes))
 
 
-def _fill(file: IO[bytes], reader: Reader, state_dir: Path, throttle: Throttle, recorder: Recorder) -> int:
+async def _fill(file: IO[bytes], reader: Reader, state_dir: Path, throttle: Throttle, recorder: Recorder) -> int:
     recorder.phase("transferring")
     size_bytes = 0
-    for block in reader.blocks():
+    async for block in reader.ablocks():
         _require_space(state_dir, len(block))
         file.write(block)
         size_bytes += len(block)

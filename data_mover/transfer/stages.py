@@ -6,74 +6,87 @@ from posixpath import dirname
 from data_mover.backends.api import Files, FileStat, NewFile, Reader, Source, Writer
 from data_mover.domain.errors import SourceChanged
 from data_mover.domain.fault_points import reach
-from data_mover.transfer.checkpoints import Checkpoints
+from data_mover.domain.locations import IfExists
 from data_mover.transfer.compare import proof_of_what_is_there
-from data_mover.transfer.copy import Copied, Throttle, copy, reread
-from data_mover.transfer.hashing import Hashed
-from data_mover.transfer.names import require_checksum, require_space, temporary_path
+from data_mover.transfer.copy import Checkpoints, Copied, Hashed, Throttle, copy, reread
+from data_mover.transfer.names import require_checksum, temporary_path
 from data_mover.transfer.partial_file import PartialFile
 from data_mover.transfer.publish import publish
 from data_mover.transfer.recorder import Recorder
 from data_mover.transfer.recovery import inherit
+from data_mover.transfer.room import Room
 from data_mover.transfer.spool import sized
 from data_mover.transfer.tasks import FileTask, Proof
 from data_mover.transfer.verify import verify
 
 
-def move_file(task: FileTask, source: Source, destination: Files, recorder: Recorder) -> None:
+async def move_file(task: FileTask, source: Source, destination: Files, recorder: Recorder) -> None:
     """Moves one file. When it returns, the proven file stands under its final name.
+
+    This is the whole way of a file: open, on record, write, check, mark, rename, arrived. Wherever it awaits, other
+    files go on (`pipeline`).
 
     Else it raises a MoveFailure, or Fenced or Cancelled, and has published nothing; except where the connection failed
     at the last step, so that only the next attempt can tell. What could not be removed stays on record, and so does
     what the next attempt can go on with.
     """
-    inheritance = inherit(task, destination, recorder)
+    inheritance = await inherit(task, destination, recorder)
     if inheritance.published:
-        recorder.published(None)
+        await recorder.published(None)
         return
     partial = PartialFile(destination, recorder, inheritance.begun)
-    with partial.removed_if_useless():
-        with source.open(task.source_path) as reader:
+    async with partial.removed_if_useless():
+        with await source.aopen(task.source_path) as reader:
             reach("opened")
             destination.make_directories(dirname(task.path))
-            recorder.lock_path(destination.lock_name(task.path), reader.stat.size_bytes)
-            if proof := proof_of_what_is_there(task, source, reader.stat, destination, recorder):
-                partial.drop()
-                recorder.skipped(proof)
+            begun = partial.announce(_temporary_path(task)) if _is_sure_to_be_copied(task) else None
+            await recorder.lock_path(destination.lock_name(task.path), reader.stat.size_bytes, begun)
+            if proof := await proof_of_what_is_there(task, source, reader.stat, destination, recorder):
+                await partial.drop()
+                await recorder.skipped(proof)
                 return
-            with sized(
+            async with sized(
                 reader, destination, task.state_dir, Throttle(source.options.bandwidth, recorder), recorder
             ) as whole:
-                copied = _copy(task, source, whole, destination, partial, recorder)
-            if source.stat(task.source_path) != reader.stat:
+                copied = await _copy(task, source, whole, destination, partial, recorder)
+            if await source.astat(task.source_path) != reader.stat:
                 raise SourceChanged(source.named(task.source_path))
         require_checksum(task, copied.sha256)
         recorder.phase("verifying")
-        verified = verify(destination, partial.temporary_file.path, copied, recorder)
+        verified = await verify(destination, partial.temporary_file.path, copied, recorder)
     proof = Proof.of(reader.stat, copied.size_bytes, copied.sha256, verified)
-    publish(task, destination, partial.temporary_file, proof, recorder)
+    await publish(task, destination, partial.temporary_file, proof, recorder)
 
 
-def _copy(
+async def _copy(
     task: FileTask, source: Source, reader: Reader, destination: Files, partial: PartialFile, recorder: Recorder
 ) -> Copied:
     """Copies what is not there yet. SourceChanged if that is not what was there before, or less than was told."""
     new_file = _new_file(task, reader.stat, destination)
-    read = Hashed(reader.blocks())
-    with _writer(task, destination, reader, new_file, partial, recorder) as writer:
+    read = Hashed(reader.ablocks())
+    with await _writer(task, destination, reader, new_file, partial, recorder) as writer:
         recorder.copying_from(writer.acknowledged_bytes)
         if partial.checkpoint is not None:
-            reread(read, writer.acknowledged_bytes, Throttle(source.options.bandwidth, recorder), recorder)
+            await reread(read, writer.acknowledged_bytes, Throttle(source.options.bandwidth, recorder), recorder)
             if read.sha256 != partial.checkpoint.sha256:
                 raise SourceChanged(source.named(task.source_path))
         checkpoints = Checkpoints(writer, reader.stat, task.checkpoint_bytes, partial.reached)
-        copy(read, writer, checkpoints, _throttle(source, destination, recorder), recorder)
+        await copy(read, writer, checkpoints, _throttle(source, destination, recorder), recorder)
         if new_file.size_bytes not in (None, read.size_bytes):
             raise SourceChanged(source.named(task.source_path))
         recorder.busy(destination.options.patience_seconds(read.size_bytes))
-        writer.commit()
+        await writer.acommit()
     recorder.moved(read.size_bytes)
     return Copied(read.size_bytes, read.sha256)
+
+
+def _is_sure_to_be_copied(task: FileTask) -> bool:
+    """Whether nothing at the destination can make the copy needless."""
+    return task.proof is None and task.if_exists is IfExists.REPLACE
+
+
+def _temporary_path(task: FileTask) -> str:
+    return temporary_path(task.path, task.job_id, task.file_number, task.attempt)
 
 
 def _new_file(task: FileTask, source: FileStat, destination: Files) -> NewFile:
@@ -82,16 +95,15 @@ def _new_file(task: FileTask, source: FileStat, destination: Files) -> NewFile:
     return NewFile(source.size_bytes, destination.options.file_mode if mode is None else mode, modified_at)
 
 
-def _writer(
+async def _writer(
     task: FileTask, destination: Files, reader: Reader, new_file: NewFile, partial: PartialFile, recorder: Recorder
 ) -> Writer:
     """Of what a predecessor has begun, or else of a new file."""
-    writer = partial.resume(reader.stat, new_file)
+    writer = await partial.resume(reader.stat, new_file)
     recorder.phase("transferring")
     if writer is None:
-        require_space(task, destination, new_file.size_bytes)
-        temporary = temporary_path(task.path, task.job_id, task.file_number, task.attempt)
-        writer = partial.create(temporary, new_file)
+        (task.room or Room()).require(destination, dirname(task.path), new_file.size_bytes)
+        writer = await partial.create(_temporary_path(task), new_file)
     return writer
 
 

@@ -7,6 +7,7 @@ from typing import Self
 from data_mover.backends.api import FileStat
 from data_mover.domain.locations import IfExists
 from data_mover.domain.states import FileKind
+from data_mover.transfer.room import Room
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ class FileTask:
     if_exists: IfExists = IfExists.REPLACE
     #: whether the file has the permission bits of the source, if that tells them, or those of the registry
     keeps_mode: bool = False
-    #: what the destination must have room for besides this file; None where that need not be asked
-    promised_bytes: int | None = 0
+    #: the room at the destination that all files of the job share; a file without one asks for itself
+    room: Room | None = None
     #: what an earlier job has proven of the file at the final path
     proof: Proof | None = None
     #: the digest that an earlier attempt had marked as about to be published

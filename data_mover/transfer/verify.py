@@ -1,9 +1,8 @@
 """Proving that what stands at the destination is what was read at the source."""
 
 from data_mover.backends.api import Files, Source
-from data_mover.domain.errors import VerifyFailed
-from data_mover.transfer.copy import Copied
-from data_mover.transfer.hashing import Hashed
+from data_mover.domain.errors import NoSuchFile, SourceChanged, VerifyFailed
+from data_mover.transfer.copy import Copied, Hashed
 from data_mover.transfer.recorder import Recorder
 from data_mover.transfer.tasks import Checkpoint
 
@@ -11,46 +10,65 @@ from data_mover.transfer.tasks import Checkpoint
 REMOTE_DIGEST_BYTES = 8 * 2**20
 
 
-def verify(destination: Files, path: str, copied: Copied, recorder: Recorder) -> str:
+async def verify(destination: Files, path: str, copied: Copied, recorder: Recorder) -> str:
     """How it was proven that the file at the path is what was copied: `sha256-remote`, `sha256-readback` or `size`.
 
     VerifyFailed if it is not. What a command on the host says can only confirm; reading back decides.
     """
-    _require_size(destination, path, copied)
     if destination.options.verify == "size":
+        await _require_size(destination, path, copied)
         return "size"
     if _is_confirmed(destination, path, copied.size_bytes, copied.sha256, recorder):
+        await _require_size(destination, path, copied)
         return "sha256-remote"
-    if read_digest(destination, path, recorder) != copied.sha256:
-        raise VerifyFailed(f"{destination.host}: the SHA-256 is another")
+    await _read_back(destination, path, copied, recorder)
     return "sha256-readback"
 
 
-def has_prefix(destination: Files, path: str, checkpoint: Checkpoint, recorder: Recorder) -> bool:
+async def has_prefix(destination: Files, path: str, checkpoint: Checkpoint, recorder: Recorder) -> bool:
     """Whether the file at the path begins as the checkpoint says, whatever the registry allows as a proof."""
     count, sha256 = checkpoint.offset_bytes, checkpoint.sha256
     return _is_confirmed(destination, path, count, sha256, recorder) or (
-        read_digest(destination, path, recorder, count) == sha256
+        await read_digest(destination, path, recorder, count) == sha256
     )
 
 
-def has_digest(destination: Files, path: str, sha256: str, recorder: Recorder) -> bool:
+async def has_digest(destination: Files, path: str, sha256: str, recorder: Recorder) -> bool:
     """Whether there is a file at the path, and its bytes have the digest."""
-    file_stat = destination.stat(path)
+    file_stat = await destination.astat(path)
     if file_stat is None:
         return False
     return _is_confirmed(destination, path, file_stat.size_bytes or 0, sha256, recorder) or (
-        read_digest(destination, path, recorder) == sha256
+        await read_digest(destination, path, recorder) == sha256
     )
 
 
-def read_digest(files: Source, path: str, recorder: Recorder, first_bytes: int | None = None) -> str:
+async def read_digest(files: Source, path: str, recorder: Recorder, first_bytes: int | None = None) -> str:
     """The SHA-256 in hexadecimal of what a new handle reads at the path, of all or of the first bytes."""
-    with files.open(path) as reader:
-        read = Hashed(reader.blocks())
-        for _ in read.rest() if first_bytes is None else read.until(first_bytes):
+    with await files.aopen(path) as reader:
+        read = Hashed(reader.ablocks())
+        async for _ in read.rest() if first_bytes is None else read.until(first_bytes):
             recorder.alive()
     return read.sha256
+
+
+async def _read_back(destination: Files, path: str, copied: Copied, recorder: Recorder) -> None:
+    """VerifyFailed unless a new handle reads what was copied: no byte more, no byte less, none other."""
+    try:
+        reopened = await destination.areopen(path, copied.size_bytes)
+    except NoSuchFile as gone:
+        raise VerifyFailed(f"{destination.host}: the file is gone") from gone
+    with reopened as reader:
+        _require_same_size(destination, copied, reader.stat.size_bytes)
+        read = Hashed(reader.ablocks())
+        try:
+            async for _ in read.rest():
+                recorder.alive()
+        except SourceChanged as more:
+            raise VerifyFailed(f"{destination.host}: more than {copied.size_bytes} bytes are there") from more
+    _require_same_size(destination, copied, read.size_bytes)
+    if read.sha256 != copied.sha256:
+        raise VerifyFailed(f"{destination.host}: the SHA-256 is another")
 
 
 def _is_confirmed(destination: Files, path: str, first_bytes: int, sha256: str, recorder: Recorder) -> bool:
@@ -63,8 +81,11 @@ def _is_confirmed(destination: Files, path: str, first_bytes: int, sha256: str, 
     return digest == sha256
 
 
-def _require_size(destination: Files, path: str, copied: Copied) -> None:
-    file_stat = destination.stat(path)
-    size = file_stat.size_bytes if file_stat else None
+async def _require_size(destination: Files, path: str, copied: Copied) -> None:
+    file_stat = await destination.astat(path)
+    _require_same_size(destination, copied, file_stat.size_bytes if file_stat else None)
+
+
+def _require_same_size(destination: Files, copied: Copied, size: int | None) -> None:
     if size != copied.size_bytes:
         raise VerifyFailed(f"{destination.host}: {copied.size_bytes} bytes were sent, {size} are there")

@@ -21,8 +21,9 @@ WORKER_POINTS = {
     "resolving": "phase `resolving` on record",
     "planned": "all files on record",
     "opened": "source opened",
-    "transferring": "final path resolved",
+    "batch": "what files have to record is about to be written for all of them",
     "recorded": "temporary file on record, not opened",
+    "transferring": "final path resolved",
     "sent-0": "temporary file opened",
     "sent-1": "1 byte sent",
     "sent-32768": "32 768 bytes sent",
@@ -83,6 +84,7 @@ QUICK = {
 
 #: the same of folders and lists
 QUICK_CARGOES = {
+    (Fault("batch", "kill"), "vis", "folder"),
     (Fault("sent-1048576", "kill"), "vis", "folder"),
     (Fault("renamed", "kill"), "shelf", "list"),
     (Fault("recorded", "stop"), "shelf", "folder-at-once"),

@@ -19,7 +19,7 @@ from tests.crash.cargo import Cargo
 from tests.crash.publications import Publications
 from tests.crash.supervisor import Supervisor, go_on_a_little
 from tests.crash.transitions import backward_steps, record_transitions
-from tests.servers.deployment import QUICK_PACE, TERMINAL, Deployment, ServiceProxy, deployment, host_table
+from tests.servers.deployment import QUICK_PACE, TERMINAL, Deployment, XmlRpc, deployment, host_table
 from tests.servers.openssh import SshServer
 from tests.servers.processes import answers, eventually
 from tests.servers.web import web_server
@@ -126,7 +126,7 @@ class World:
         ]
         receiver = "/".join(["", *cargo.final.relative_to(self.destination(host, "")).parts, ""])
         options = {"key": cargo.sources[0].name, **({"atomic": True} if cargo.is_atomic else {})}
-        with ServiceProxy(f"http://127.0.0.1:{self.port or self.service.port}/data_mover") as proxy:
+        with XmlRpc(f"http://127.0.0.1:{self.port or self.service.port}/data_mover") as proxy:
             answer = proxy.move(
                 sources if cargo.is_list else sources[0],
                 {"host": host, "path": receiver if cargo.is_list else receiver.rstrip("/")},

@@ -25,7 +25,7 @@ from data_mover.domain.errors import FAILURES, failure_of
 from data_mover.store.database import Database
 from data_mover.store.models import TemporaryFile
 from data_mover.transfer.names import TEMPORARY_PREFIX
-from tests.servers.deployment import Deployment, ServiceProxy, deployment, host_table
+from tests.servers.deployment import Deployment, XmlRpc, deployment, host_table
 from tests.servers.faulty_sftp import Fault, FaultyServer, faulty_server
 from tests.servers.openssh import make_keys
 from tests.servers.processes import descendants, eventually, free_port
@@ -55,7 +55,7 @@ class Stage:
 
     directory: Path
     service: Deployment
-    proxy: ServiceProxy
+    proxy: XmlRpc
     faulty: FaultyServer
     line: Proxy
     web: WebServer
@@ -121,9 +121,9 @@ class Stage:
 
     def held_by_redis(self) -> bytes:
         """All values, those that RQ compresses as they were."""
-        connection = Redis.from_url(self.redis_url)
+        connection: Any = Redis.from_url(self.redis_url)
         hashes = [key for key in connection.scan_iter() if connection.type(key) == b"hash"]
-        values: list[Any] = [value for key in hashes for value in connection.hvals(key)]
+        values = [value for key in hashes for value in connection.hvals(key)]
         lists = [key for key in connection.scan_iter() if connection.type(key) == b"list"]
         values += [value for key in lists for value in connection.lrange(key, 0, -1)]
         connection.close()

@@ -3,11 +3,10 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
-from xmlrpc.client import ServerProxy
 
 import pytest
 
-from tests.servers.deployment import deployment, host_table
+from tests.servers.deployment import XmlRpc, deployment, host_table
 from tests.servers.openssh import openssh_server
 from tests.servers.processes import eventually, free_port
 
@@ -44,7 +43,7 @@ def world(tmp_path_factory, openssh, redis_url):
 
 @pytest.fixture
 def proxy(world):
-    with ServerProxy(world.service.url) as proxy:
+    with XmlRpc(world.service.url) as proxy:
         yield proxy
 
 

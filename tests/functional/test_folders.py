@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from data_mover.transfer.names import TEMPORARY_PREFIX
-from tests.servers.deployment import Deployment, ServiceProxy, deployment, host_table
+from tests.servers.deployment import Deployment, XmlRpc, deployment, host_table
 from tests.servers.processes import eventually
 
 SETTINGS = """
@@ -36,7 +36,7 @@ class Stage:
 
     directory: Path
     service: Deployment
-    proxy: ServiceProxy
+    proxy: XmlRpc
 
     @property
     def disk(self) -> Path:
@@ -59,8 +59,7 @@ class Stage:
         return {file["name"]: file["state"] for file in self.files(job_id) if file["kind"] == "file"}
 
     def files(self, job_id: int) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        page = self.proxy.files(job_id)
+        found, page = [], self.proxy.files(job_id)
         while page:
             found += page
             page = self.proxy.files(job_id, {"after": page[-1]["number"]})

@@ -57,11 +57,11 @@ class Stage:
         """Returns once that much of the job is done."""
 
         def look() -> bool:
-            job = client.check(job_id)
+            job = xmlrpc.check(job_id)
             assert job["status"] not in TERMINAL, job
             return "bytes_total" in job and job["files_done"] >= share * job["files_total"] > 0
 
-        with self.service.proxy as client:
+        with self.service.proxy as xmlrpc:
             eventually(look, f"{share:.0%} of the files have arrived", LONGEST_SECONDS)
 
     def kill_worker(self) -> None:

@@ -151,7 +151,7 @@ def test_fifty_moves_at_once_all_complete_and_are_told_of_truly_until_then(servi
     (roots.disk / "one").write_bytes(os.urandom(3_000_000))
     ids = [proxy.move("local://disk/one", f"sftp://visualizer/fifty/{number}")["id"] for number in range(50)]
 
-    seen: dict[int, list[Any]] = {job_id: [] for job_id in ids}
+    seen: dict[int, list[tuple[str, Any]]] = {job_id: [] for job_id in ids}
 
     def all_completed():
         for job_id, told in seen.items():

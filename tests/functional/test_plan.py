@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 
 from data_mover.store.database import Database
 from data_mover.store.models import Job, PlanRequest
-from tests.servers.deployment import Deployment, ServiceProxy, deployment, host_table
+from tests.servers.deployment import Deployment, XmlRpc, deployment, host_table
 from tests.servers.faulty_sftp import Fault, FaultyServer, faulty_server
 from tests.servers.processes import eventually, free_port
 from tests.servers.small_disk import small_disk
@@ -36,7 +36,7 @@ class Stage:
 
     directory: Path
     service: Deployment
-    proxy: ServiceProxy
+    proxy: XmlRpc
     web: WebServer
     #: the host `faulty`, another way to the disk
     faulty: FaultyServer
@@ -121,7 +121,7 @@ def seen(folder: Path) -> dict[str, Any]:
     return found
 
 
-def planned(proxy: ServiceProxy, *arguments: Any) -> dict[str, Any]:
+def planned(proxy: XmlRpc, *arguments: Any) -> dict[str, Any]:
     """The complete plan, however long it takes."""
     return eventually(lambda: (plan := proxy.plan(*arguments))["complete"] and plan, "the plan is complete", 120)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.deployment import Deployment, ServiceProxy, deployment, host_table
+from tests.servers.deployment import Deployment, XmlRpc, deployment, host_table
 from tests.servers.processes import eventually
 from tests.servers.small_disk import small_disk
 
@@ -29,7 +29,7 @@ class Stage:
 
     directory: Path
     service: Deployment
-    proxy: ServiceProxy
+    proxy: XmlRpc
 
     @property
     def disk(self) -> Path:

@@ -8,9 +8,9 @@ import pytest
 
 from data_mover.backends import PROTOCOLS, connect
 from data_mover.domain.errors import MoveFailure
-from data_mover.transfer import FileTask, move_file
+from data_mover.transfer import FileTask
 from tests.servers.proxy import Fault, proxy
-from tests.unit.transfer.diary import Diary, files
+from tests.unit.transfer.diary import Diary, files, move_file
 
 MEBIBYTE = 2**20
 CHECKPOINT_BYTES = 8 * MEBIBYTE

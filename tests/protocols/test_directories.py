@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from data_mover.backends import PROTOCOLS, connect
-from data_mover.backends.api import Files, NewFile
+from data_mover.backends import PROTOCOLS, connect, writable
+from data_mover.backends.api import NewFile
 from data_mover.domain.errors import (
     HostFailed,
     MoveFailure,
@@ -204,9 +204,8 @@ def test_a_read_only_disk_may_not_be_written(protocol, tmp_path, openssh):
         table = {"protocol": "local", "root": str(root), "roles": ["destination"]}
         table = table if protocol == "local" else {**openssh.options(root), "protocol": protocol}
 
-        with connect("vis", PROTOCOLS[protocol].options.model_validate(table)) as files:
-            assert isinstance(files, Files)
-            assert files.may_write("/") is False
+        with connect("vis", PROTOCOLS[protocol].options.model_validate(table)) as source:
+            assert writable(source).may_write("/") is False
 
 
 @pytest.mark.ordinary_user

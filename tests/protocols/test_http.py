@@ -612,14 +612,13 @@ def test_what_is_aborted_connects_to_nothing_any_more(server, monkeypatch):
     with source(server, idle_timeout_seconds=60) as connected, connected.open("/stalled") as reader:
         blocks = reader.blocks()
         next(blocks)
-        looked_up: list[tuple[object, ...]] = []
-        look_up = socket.getaddrinfo
+        looked_up, look_up = [], socket.getaddrinfo
 
-        def note(*arguments, **options):
+        def record(*arguments, **named):
             looked_up.append(arguments)
-            return look_up(*arguments, **options)
+            return look_up(*arguments, **named)
 
-        monkeypatch.setattr(socket, "getaddrinfo", note)
+        monkeypatch.setattr(socket, "getaddrinfo", record)
         threading.Timer(0.5, connected.abort).start()
 
         with pytest.raises(ConnectionLost):

@@ -40,7 +40,8 @@ class Trial:
 class ShellWorld(World):
     """A sound local host, and one whose commands are not sound."""
 
-    faulty: FaultyShell
+    #: a FaultyShell
+    faulty: Any
 
     def commands(self, role: str, size_bytes: int) -> int:
         """How many a sound move takes."""

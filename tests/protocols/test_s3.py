@@ -196,7 +196,7 @@ def test_of_many_attempts_to_move_a_file_one_succeeds_at_most(connected, bucket)
     for number in range(3):
         source = f"/.tmp-{number}"
         put(racers[0], source, content(LARGE))
-        winners: list[object] = []
+        winners: list[str] = []
         ready = threading.Barrier(RACERS)
 
         def race(files, target, source=source, winners=winners, ready=ready):

@@ -141,8 +141,8 @@ def test_a_root_that_is_not_there_is_told(ssh_host, tmp_path):
 def test_failed_connections_leave_no_thread_and_no_descriptor(ssh_host):
     before = len(os.listdir("/proc/self/fd")), threading.active_count()
 
-    every: list[dict[str, Any]] = [{"port": free_port()}, {"host_key": OTHER_KEY}, {"username": "nobody-at-all"}]
-    for changes in every * 4:
+    ways: list[dict[str, Any]] = [{"port": free_port()}, {"host_key": OTHER_KEY}, {"username": "nobody-at-all"}]
+    for changes in ways * 4:
         with pytest.raises(MoveFailure):
             ssh_host.changed(**changes).connect()
 

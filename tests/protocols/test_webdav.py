@@ -79,8 +79,8 @@ def test_of_many_attempts_to_move_a_file_exactly_one_succeeds(server, connected,
     for number in range(5):
         source = f"/.tmp-{number}"
         put(racers[0], source, b"mine")
-        winners: list[object] = []
-        losses: list[object] = []
+        winners: list[str] = []
+        losses: list[str] = []
         ready = threading.Barrier(RACERS)
 
         def race(files, target, source=source, winners=winners, losses=losses, ready=ready):

@@ -12,6 +12,14 @@ from xmlrpc.client import ServerProxy
 
 from tests.servers.processes import end, eventually, free_port, running, started
 
+
+class XmlRpc(ServerProxy):
+    """XML-RPC as programs without types call it: an answer is what its caller takes it for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return super().__getattr__(name)
+
+
 TERMINAL = ("COMPLETED", "FAILED", "CANCELLED")
 
 #: the beat and the sweeps of a service that tests do not have to wait for
@@ -54,13 +62,6 @@ format = %(asctime)s %(levelname)s %(process)d %(name)s %(message)s
 """
 
 
-class ServiceProxy(ServerProxy):
-    """A client whose answers are of whatever type the service sends."""
-
-    def __getattr__(self, name: str) -> Any:
-        return super().__getattr__(name)
-
-
 @dataclass
 class Deployment:
     """A running service, and what operators do to it."""
@@ -68,8 +69,9 @@ class Deployment:
     directory: Path
     port: int
     stack: ExitStack = field(repr=False)
-    web: subprocess.Popen[bytes] | None = None
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    #: its web process, once it was started
+    web: Any = None
     #: what its processes find in their environment besides
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -82,9 +84,9 @@ class Deployment:
         return f"http://127.0.0.1:{self.port}/data_mover"
 
     @property
-    def proxy(self) -> "ServiceProxy":
+    def proxy(self) -> XmlRpc:
         """A client of its own for each use: one must not be shared by threads."""
-        return ServiceProxy(self.url)
+        return XmlRpc(self.url)
 
     def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         """Starts a program of the package beside the Python that runs the tests."""
@@ -110,8 +112,7 @@ class Deployment:
 
     def ended(self, job_id: Any, timeout_seconds: float = 60) -> dict[str, Any]:
         """The job, once it has ended; fails with what `check` says if it does not."""
-        proxy = self.proxy
-        told: dict[str, Any] = {}
+        proxy, told = self.proxy, {}
 
         def look() -> bool:
             told.update(proxy.check(job_id))
@@ -119,7 +120,7 @@ class Deployment:
 
         with proxy:
             eventually(look, f"job {job_id} has ended, {told}", timeout_seconds)
-            return dict(proxy.check(job_id))
+            return proxy.check(job_id)
 
     def log(self, name: str) -> str:
         return (self.directory / f"{name}.log").read_text(errors="replace")

@@ -405,9 +405,8 @@ async def _output(command: str, deed: str, view: tuple[str, str]) -> tuple[bytes
         await asyncio.sleep(SLOW_SECONDS)
     if deed == "runs elsewhere":
         command = command.replace(*view)
-    child = await asyncio.create_subprocess_shell(
-        command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
-    )
+    quiet, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
+    child = await asyncio.create_subprocess_shell(command, stdin=quiet, stdout=pipe)
     output, _ = await child.communicate()
     return output, child.returncode or 0
 

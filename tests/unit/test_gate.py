@@ -57,11 +57,7 @@ def assignments(source):
     tree = ast.parse(source)
     if not any(writes_rows(node) for node in ast.walk(tree)):
         return []
-    return [
-        node.lineno
-        for node in ast.walk(tree)
-        if isinstance(node, ast.expr | ast.stmt | ast.keyword) and sets_state(node)
-    ]
+    return [getattr(node, "lineno", 0) for node in ast.walk(tree) if sets_state(node)]
 
 
 def writes_rows(node):

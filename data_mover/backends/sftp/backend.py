@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from posixpath import dirname
 
 from data_mover.backends.api import Entry, FileStat, NewFile, Reader, Writer
+from data_mover.backends.futures import Line, complete
 from data_mover.backends.sftp.listing import listed
-from data_mover.backends.sftp.messages import Attributes, OpenFlags, Refused, Status
+from data_mover.backends.sftp.messages import Answer, Attributes, OpenFlags, Refused, Request, Status, text
 from data_mover.backends.sftp.session import SftpSession
 from data_mover.backends.sftp.streams import SftpReader, SftpWriter
 from data_mover.backends.ssh.connection import SshConnection
@@ -39,21 +40,32 @@ class SftpFiles(SshFiles):
         except NoSuchFile as failure:
             raise NoRoot(host) from failure
 
+    @property
+    def line(self) -> Line:
+        return self._session.requests
+
+    @property
+    def most_files(self) -> int:
+        return self._session.most_files
+
     def stat(self, path: str) -> FileStat | None:
-        try:
-            with self._session.told(path):
-                return _stat(self._session.attributes(self._inside(path)))
-        except NoSuchFile:
-            return self._dangling(path)
+        return complete(self.astat(path))
+
+    async def astat(self, path: str) -> FileStat | None:
+        _, file_stat = await self._found(path)
+        return file_stat
 
     def open(self, path: str) -> Reader:
-        file_stat = self.stat(path)
+        return complete(self.aopen(path))
+
+    async def aopen(self, path: str) -> Reader:
+        real, file_stat = await self._found(path)
         if file_stat is None:
             raise NoSuchFile(self._name(path))
         if file_stat.kind is not FileKind.FILE:
             raise (IsADirectory if file_stat.kind is FileKind.DIRECTORY else NotARegularFile)(self._name(path))
         with self._session.told(path):
-            handle = self._session.open(self._inside(path), OpenFlags.READ)
+            handle = await self._session.aopen(real, OpenFlags.READ)
         return SftpReader(self._session, path, handle, file_stat)
 
     def list(self, path: str) -> Generator[Entry, None, None]:
@@ -68,11 +80,20 @@ class SftpFiles(SshFiles):
             return self._inside(path).removeprefix(self._root.rstrip("/")) or "/"
 
     def create(self, path: str, new_file: NewFile) -> Writer:
+        return complete(self.acreate(path, new_file))
+
+    async def acreate(self, path: str, new_file: NewFile) -> Writer:
         """Nobody else may read the file before it is committed."""
         with self._making(path) as real:
             flags = OpenFlags.WRITE | OpenFlags.CREATE | OpenFlags.EXCLUSIVE
-            handle = self._session.open(real, flags, Attributes(mode=0o600))
+            handle = await self._session.aopen(real, flags, Attributes(mode=0o600))
         return SftpWriter(self._session, path, real, handle, new_file)
+
+    async def areopen(self, path: str, size_bytes: int) -> Reader:
+        """The size is not asked for: reading to the end and one byte further shows it."""
+        with self._session.told(path):
+            handle = await self._session.aopen(self._beside(path), OpenFlags.READ)
+        return SftpReader(self._session, path, handle, FileStat(FileKind.FILE, size_bytes, None))
 
     def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
         with self._session.told(path):
@@ -108,28 +129,37 @@ class SftpFiles(SshFiles):
         return self._session.replaces
 
     def replace(self, path: str, final_path: str) -> None:
+        complete(self.areplace(path, final_path))
+
+    async def areplace(self, path: str, final_path: str) -> None:
         self._known.forget(final_path)
         with self._making(final_path) as final:
             try:
-                self._replace(self._beside(path), final)
+                await self._replace(self._beside(path), final)
             except Refused as refused:
                 if self._is_directory(final):
                     raise IsADirectory(self._name(final_path)) from refused
                 raise
 
     def rename(self, path: str, free_path: str) -> None:
+        complete(self.arename(path, free_path))
+
+    async def arename(self, path: str, free_path: str) -> None:
         """Looks first: some hosts overwrite."""
         self._known.forget(path, free_path)
         with self._making(free_path) as free:
-            if self._stands(free):
+            if await self._astands(free):
                 raise PermissionRefused(f"{self._name(free_path)} is there already")
-            self._session.rename(self._beside(path), free)
+            await self._session.rename(self._beside(path), free)
 
     def remove(self, path: str) -> None:
+        complete(self.aremove(path))
+
+    async def aremove(self, path: str) -> None:
         self._known.forget(path)
         with self._session.told(path):
             try:
-                self._session.remove(self._beside(path))
+                await self._session.remove(self._beside(path))
             except Refused as refused:
                 if refused.status != Status.NO_SUCH_FILE:
                     raise
@@ -162,16 +192,16 @@ class SftpFiles(SshFiles):
                 self._known.forget_all()
                 raise
 
-    def _replace(self, real: str, final: str) -> None:
+    async def _replace(self, real: str, final: str) -> None:
         """Where nothing stands an ordinary rename is as atomic, and every host has it."""
         if self._session.replaces:
             try:
-                return self._session.replace(real, final)
+                return await self._session.replace(real, final)
             except Refused as refused:
                 if refused.status != Status.UNSUPPORTED:
                     raise
         if not self._stands(final):
-            return self._session.rename(real, final)
+            return await self._session.rename(real, final)
         if self._is_directory(final):
             raise Refused(Status.FAILURE)
         raise CannotReplace(self.host)
@@ -186,8 +216,12 @@ class SftpFiles(SshFiles):
         return _stat(self._session.link_attributes(real)).kind is kind and self._inside(path) == real
 
     def _stands(self, real: str) -> bool:
+        return complete(self._astands(real))
+
+    async def _astands(self, real: str) -> bool:
+        reply = await self._session.acall(Request.LSTAT, text(real))
         try:
-            self._session.link_attributes(real)
+            reply.answer(Answer.ATTRS)
         except Refused as refused:
             if refused.status != Status.NO_SUCH_FILE:
                 raise
@@ -206,12 +240,25 @@ class SftpFiles(SshFiles):
                 if file_stat is None or file_stat.kind is not FileKind.DIRECTORY:
                     raise
 
+    async def _found(self, path: str) -> tuple[str, FileStat | None]:
+        """The real path of what stands at the path, and what it is; None where there is nothing."""
+        try:
+            with self._session.told(path):
+                real, reply = await self._session.located(f"{self._root.rstrip('/')}{path}")
+                self._require_inside(path, real)
+                return real, _stat(Attributes.read(reply.answer(Answer.ATTRS)))
+        except NoSuchFile:
+            return "", self._dangling(path)
+
     def _inside(self, path: str) -> str:
         """The real path, links followed. NotAllowed where it leads out of the root."""
         real = self._session.real_path(f"{self._root.rstrip('/')}{path}")
+        self._require_inside(path, real)
+        return real
+
+    def _require_inside(self, path: str, real: str) -> None:
         if real != self._root and not real.startswith(f"{self._root.rstrip('/')}/"):
             raise NotAllowed(self._name(path))
-        return real
 
     def _asked_real(self, path: str) -> str:
         return self._inside(path)

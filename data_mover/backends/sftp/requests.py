@@ -2,22 +2,28 @@
 
 The function that takes a reply is handed over with its request, so that no reply can go unread. Requests of any number
 of files and ranges can share the channel: they differ only in what they carry. See
-`docs/decisions/0002-checked-sftp-pipeline.md`.
+`docs/decisions/0002-checked-sftp-pipeline.md` and `0018-many-files-in-flight.md`.
 """
 
 import struct
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 
 import paramiko
+from paramiko.ssh_exception import SSHException
 
+from data_mover.backends.futures import Future, Line
 from data_mover.backends.sftp.messages import MAX_PACKET_BYTES, VERSION, Answer, Reply, Request, strings
 
 #: what is taken from the channel at once: paramiko moves the rest of its buffer for each piece that is taken from it
 _RECEIVE_BYTES = 2**20
 #: the start of a block that goes into the same SSH packet as its header; those have 32 KiB
 _FIRST_BYTES = 32_000
+#: so much is gathered before it is sent although nobody waits yet
+_GATHERED_BYTES = 256 * 1024
 
 
 class Pending:
@@ -28,21 +34,116 @@ class Pending:
     def take(self, reply: Reply) -> None:
         self.reply = reply
 
+    @property
+    def answer(self) -> Reply:
+        """The reply of a flight that has landed."""
+        if self.reply is None:
+            raise LookupError("the request has not been answered")
+        return self.reply
 
-class SftpRequests:
+
+class Flight(Future):
+    """Requests of one file that need no answer in between: sent together, and done once all of them are answered."""
+
+    __slots__ = ("_left", "_requests")
+
+    def __init__(self, requests: "SftpRequests") -> None:
+        super().__init__()
+        self._requests = requests
+        self._left = 0
+
+    def ask(self, kind: Request, head: bytes) -> Pending:
+        """Adds a request."""
+        pending = Pending()
+
+        def answered(reply: Reply) -> None:
+            pending.reply = reply
+            self.answered()
+
+        self.expect()
+        self._requests.put(kind, head, answered)
+        return pending
+
+    def expect(self, count: int = 1) -> None:
+        """It is not done before so many further calls of `answered`."""
+        self._left += count
+
+    def answered(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self.done()
+
+    def done(self, error: BaseException | None = None) -> None:
+        self._requests.landed(self)
+        super().done(error)
+
+    def wait(self) -> None:
+        while not self.is_done:
+            self._requests.receive()
+
+
+class Room:
+    """How many bytes of small files may be on their way to the host: what lies in its buffers costs it dearly."""
+
+    def __init__(self, requests: "SftpRequests", limit_bytes: int) -> None:
+        self._requests = requests
+        self._limit_bytes = limit_bytes
+        self._taken_bytes = 0
+        self._queue: deque[tuple[int, Flight]] = deque()
+
+    async def take(self, count: int) -> None:
+        """Returns once so many bytes may be sent; they are to be given back."""
+        if self._fits(count):
+            self._taken_bytes += count
+        else:
+            turn = self._requests.flight()
+            self._queue.append((count, turn))
+            await turn
+
+    def give(self, count: int) -> None:
+        self._taken_bytes -= count
+        while self._queue and self._fits(self._queue[0][0]):
+            count, turn = self._queue.popleft()
+            if not turn.is_done:  # else the channel broke meanwhile
+                self._taken_bytes += count
+                turn.done()
+
+    def _fits(self, count: int) -> bool:
+        return not self._taken_bytes or self._taken_bytes + count <= self._limit_bytes
+
+
+class _Arrival(threading.Event):
+    """What paramiko's thread sets when something has come in, and whoever takes it all clears."""
+
+    def __init__(self, heard: Callable[[], None]) -> None:
+        super().__init__()
+        self._heard = heard
+
+    def set(self) -> None:
+        if not self.is_set():
+            super().set()
+            self._heard()
+
+
+class SftpRequests(Line):
     """Sends requests and hands out their replies.
 
     Raises TimeoutError, EOFError, OSError and SSHException as the channel does, and EOFError if the host does not speak
     SFTP. After the first of these every call raises EOFError at once: nobody knows what the host has understood.
+    What is sent is gathered until somebody waits, so that small requests share a packet.
     """
 
     def __init__(self, channel: paramiko.Channel, limit: int) -> None:
-        """Begins the session, with at most `limit` requests in flight."""
+        """Begins the session, with at most `limit` requests in flight of those who block."""
         self._channel = channel
         self._limit = limit
         self._number = 0
         self._waiting: dict[int, Callable[[Reply], None]] = {}
+        self._flights: set[Flight] = set()
+        self._gathered: list[bytes | memoryview] = []
+        self._gathered_bytes = 0
         self._received = memoryview(b"")
+        self._patience: list[float] = []
         self._broken = False
         self.extensions = self._begin()
 
@@ -50,16 +151,32 @@ class SftpRequests:
         """Sends a request of `head` and `block`; `then` is called with the reply, in this call or in a later one."""
         while len(self._waiting) >= self._limit or (self._waiting and self._channel.recv_ready()):
             self.receive()
+        self.put(kind, head, then, block)
+
+    def put(self, kind: Request, head: bytes, then: Callable[[Reply], None], block: bytes | memoryview = b"") -> None:
+        """As `send`, however many requests are in flight: the caller has bounded them."""
         number = self._number = (self._number + 1) % 2**32
         self._waiting[number] = then
         header = struct.pack(">IBI", 5 + len(head) + len(block), kind, number)
-        self._send(header + head, memoryview(block))
+        with self._breaking():
+            self._gather(header + head, memoryview(block))
 
     def ask(self, kind: Request, head: bytes) -> Pending:
         """Sends a request whose reply is wanted later."""
         pending = Pending()
         self.send(kind, head, pending.take)
         return pending
+
+    def flight(self) -> Flight:
+        """A flight without requests yet."""
+        if self._broken:
+            raise EOFError("the channel is broken")
+        flight = Flight(self)
+        self._flights.add(flight)
+        return flight
+
+    def landed(self, flight: Flight) -> None:
+        self._flights.discard(flight)
 
     def wait(self, pending: Pending) -> Reply:
         """The reply; those of earlier requests come before it."""
@@ -71,35 +188,66 @@ class SftpRequests:
         """Sends a request and returns its reply."""
         return self.wait(self.ask(kind, head))
 
+    @contextmanager
+    def patient(self, timeout_seconds: float) -> Iterator[None]:
+        """Waits for so long for each reply, where the host has more to do than to answer."""
+        if not self._patience:
+            self._patience.append(self._channel.gettimeout() or timeout_seconds)
+        self._patience.append(timeout_seconds)
+        self._channel.settimeout(max(self._patience))
+        try:
+            yield
+        finally:
+            self._patience.remove(timeout_seconds)
+            self._channel.settimeout(max(self._patience))
+
     def drain(self) -> None:
         """Returns once nothing is in flight."""
         while self._waiting:
             self.receive()
 
-    @contextmanager
-    def patient(self, timeout_seconds: float) -> Iterator[None]:
-        """Waits for so long for each reply, where the host has more to do than to answer."""
-        usual = self._channel.gettimeout()
-        self._channel.settimeout(timeout_seconds)
-        try:
-            yield
-        finally:
-            self._channel.settimeout(usual)
-
     def receive(self) -> None:
         """Takes the next reply and hands it on. Blocks until there is one, or the channel's time-out."""
         with self._breaking():
+            self._send_gathered()
             packet = self._packet()
             kind, number = struct.unpack_from(">BI", packet)
             then = self._waiting.pop(number, None)
             if then is None:
                 raise EOFError("the host answers what was not asked")
-        then(Reply(kind, packet[5:]))
+            then(Reply(kind, packet[5:]))
+
+    @property
+    def is_expecting(self) -> bool:
+        return bool(self._waiting)
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        return self._channel.gettimeout()
+
+    def listen(self, heard: Callable[[], None]) -> None:
+        self._channel.in_buffer.set_event(_Arrival(heard))
+
+    def flush(self) -> None:
+        with suppress(OSError, EOFError, SSHException), self._breaking():
+            self._send_gathered()
+
+    def take_in(self) -> None:
+        try:
+            while self._has_packet() or self._channel.recv_ready() or self._channel.closed:
+                self.receive()
+        except (OSError, EOFError, SSHException, struct.error) as error:
+            self.break_off(error)
+
+    def break_off(self, error: BaseException) -> None:
+        self._broken = True
+        for flight in tuple(self._flights):
+            flight.done(TimeoutError() if isinstance(error, TimeoutError) else EOFError("the channel is broken"))
 
     def _begin(self) -> dict[bytes, bytes]:
         """Exchanges versions; returns the host's extensions with their versions."""
-        self._send(struct.pack(">IBI", 5, Request.INIT, VERSION), memoryview(b""))
         with self._breaking():
+            self._channel.sendall(struct.pack(">IBI", 5, Request.INIT, VERSION))
             packet = self._packet()
             try:
                 kind, _ = struct.unpack_from(">BI", packet)
@@ -110,17 +258,32 @@ class SftpRequests:
                 raise EOFError("the host does not speak SFTP")
         return dict(zip(words[::2], words[1::2], strict=False))
 
-    def _send(self, head: bytes, block: memoryview) -> None:
-        with self._breaking():
-            self._channel.sendall(head + block[:_FIRST_BYTES])
-            if len(block) > _FIRST_BYTES:
-                self._channel.sendall(cast("bytes", block[_FIRST_BYTES:]))  # paramiko copies it piece by piece
+    def _gather(self, head: bytes, block: memoryview) -> None:
+        """A large block is sent at once, its start in the packet of its head."""
+        self._gathered += [head, block[:_FIRST_BYTES]]
+        self._gathered_bytes += len(head) + len(block)
+        if len(block) > _FIRST_BYTES or self._gathered_bytes > _GATHERED_BYTES:
+            self._send_gathered()
+            if rest := block[_FIRST_BYTES:]:
+                self._channel.sendall(cast("bytes", rest))  # paramiko copies it piece by piece
+
+    def _send_gathered(self) -> None:
+        if self._gathered:
+            gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
+            self._channel.sendall(cast("bytes", memoryview(b"".join(gathered))))
 
     def _packet(self) -> memoryview:
         (length,) = struct.unpack(">I", self._take(4))
         if not 5 <= length <= MAX_PACKET_BYTES:
             raise EOFError("the host does not speak SFTP")
         return self._take(length)
+
+    def _has_packet(self) -> bool:
+        """Whether a whole packet has been received already."""
+        if len(self._received) < 4:
+            return False
+        (length,) = struct.unpack_from(">I", self._received)
+        return len(self._received) >= 4 + int(length)
 
     def _take(self, count: int) -> memoryview:
         if len(self._received) < count:
@@ -144,6 +307,6 @@ class SftpRequests:
             raise EOFError("the channel is broken")
         try:
             yield
-        except BaseException:
-            self._broken = True
+        except BaseException as error:
+            self.break_off(error)
             raise

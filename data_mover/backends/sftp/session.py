@@ -1,11 +1,13 @@
 """The operations of SFTP on one host, one request each, and what its refusals mean."""
 
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from data_mover.backends.api import BLOCK_BYTES
+from data_mover.backends.futures import complete
 from data_mover.backends.sftp.messages import (
     Answer,
     Attributes,
@@ -19,12 +21,17 @@ from data_mover.backends.sftp.messages import (
     string,
     text,
 )
-from data_mover.backends.sftp.requests import SftpRequests
+from data_mover.backends.sftp.requests import Room, SftpRequests
 from data_mover.backends.ssh.connection import SshConnection
 from data_mover.domain.errors import ConnectionLost, HostFailed, MoveFailure, NoSpace, NoSuchFile, PermissionRefused
 
 #: how many requests are in flight on the channel: the host's window of 2 MiB is never short of work
 IN_FLIGHT = 64
+
+#: how many bytes of small files may be on their way: so many, and what a host takes in during a round trip (measured)
+ROOM_BYTES, ROOM_BYTES_PER_SECOND = 256 * 1000, 40 * 10**6
+#: how many files may be under way: so many, more the longer the way to the host is, and never more than that
+FEWEST_FILES, FILES_PER_SECOND, MOST_FILES = 128, 20_000, 512
 
 #: what every server takes in one request; OpenSSH says more by `limits@openssh.com`
 _SAFE_BYTES = 32 * 1024
@@ -61,7 +68,15 @@ class SftpSession:
         self._connection = connection
         with connection.told():
             self.requests = SftpRequests(connection.open_subsystem("sftp"), IN_FLIGHT)
+            asked_at = time.monotonic()
             self.read_bytes, self.write_bytes = self._limits()
+            #: how long the host takes to answer, at most
+            self.round_trip_seconds = time.monotonic() - asked_at
+        self.room = Room(self.requests, ROOM_BYTES + int(ROOM_BYTES_PER_SECOND * self.round_trip_seconds))
+
+    @property
+    def most_files(self) -> int:
+        return min(FEWEST_FILES + int(FILES_PER_SECOND * self.round_trip_seconds), MOST_FILES)
 
     @property
     def replaces(self) -> bool:
@@ -74,8 +89,7 @@ class SftpSession:
 
     def real_path(self, path: str) -> str:
         """The path with its links followed. OpenSSH lets the last name be missing."""
-        name = first_string(self._answer(Request.REALPATH, text(path), Answer.NAME)[4:])
-        return bytes(name).decode(errors="surrogateescape").rstrip("/") or "/"
+        return _real(self.requests.call(Request.REALPATH, text(path)))
 
     def attributes(self, path: str) -> Attributes:
         return Attributes.read(self._answer(Request.STAT, text(path), Answer.ATTRS))
@@ -84,9 +98,34 @@ class SftpSession:
         """The attributes of a link itself."""
         return Attributes.read(self._answer(Request.LSTAT, text(path), Answer.ATTRS))
 
+    async def located(self, path: str) -> tuple[str, Reply]:
+        """The path with its links followed, and the answer to STAT."""
+        flight = self.requests.flight()
+        real = flight.ask(Request.REALPATH, text(path))
+        found = flight.ask(Request.STAT, text(path))
+        await flight
+        return _real(real.answer), found.answer
+
+    async def aopen(self, path: str, flags: int, attributes: Attributes | None = None) -> bytes:
+        """The handle."""
+        head = text(path) + struct.pack(">I", flags) + (attributes or Attributes()).packed()
+        reply = await self.acall(Request.OPEN, head)
+        return string(bytes(first_string(reply.answer(Answer.HANDLE))))
+
     def open(self, path: str, flags: int, attributes: Attributes | None = None) -> bytes:
         """The handle."""
-        return self._handle(Request.OPEN, text(path) + struct.pack(">I", flags) + (attributes or Attributes()).packed())
+        return complete(self.aopen(path, flags, attributes))
+
+    async def acall(self, kind: Request, head: bytes) -> Reply:
+        """Sends a request and returns its reply."""
+        flight = self.requests.flight()
+        pending = flight.ask(kind, head)
+        await flight
+        return pending.answer
+
+    def let_go(self, handle: bytes) -> None:
+        """Closes a handle of which nothing more is expected; what the host says to that is of no interest."""
+        self.requests.put(Request.CLOSE, handle, lambda reply: None)
 
     def open_directory(self, path: str) -> bytes:
         """The handle."""
@@ -121,16 +160,16 @@ class SftpSession:
     def setstat(self, path: str, attributes: Attributes) -> None:
         self._done(Request.SETSTAT, text(path) + attributes.packed())
 
-    def remove(self, path: str) -> None:
-        self._done(Request.REMOVE, text(path))
+    async def remove(self, path: str) -> None:
+        (await self.acall(Request.REMOVE, text(path))).require_ok()
 
-    def rename(self, path: str, free_path: str) -> None:
+    async def rename(self, path: str, free_path: str) -> None:
         """To a path where nothing stands; version 3 of the protocol refuses anything else."""
-        self._renamed(path, Request.RENAME, text(path) + text(free_path))
+        await self._renamed(path, Request.RENAME, text(path) + text(free_path))
 
-    def replace(self, path: str, final_path: str) -> None:
+    async def replace(self, path: str, final_path: str) -> None:
         """Atomically in the place of what is there."""
-        self._renamed(path, Request.EXTENDED, string(_POSIX_RENAME) + text(path) + text(final_path))
+        await self._renamed(path, Request.EXTENDED, string(_POSIX_RENAME) + text(path) + text(final_path))
 
     def sync_request(self, handle: bytes) -> bytes:
         """What an EXTENDED request carries to bring the file of a handle to disk."""
@@ -194,13 +233,21 @@ class SftpSession:
     def _done(self, kind: Request, head: bytes) -> None:
         self.requests.call(kind, head).require_ok()
 
-    def _renamed(self, path: str, kind: Request, head: bytes) -> None:
+    async def _renamed(self, path: str, kind: Request, head: bytes) -> None:
         """Asks at once whether the file is still where it was: then the host has not done what it says."""
-        renamed = self.requests.ask(kind, head)
-        stayed = self.requests.ask(Request.LSTAT, text(path))
-        self.requests.wait(renamed).require_ok()
-        if self.requests.wait(stayed).kind == Answer.ATTRS:
+        flight = self.requests.flight()
+        renamed = flight.ask(kind, head)
+        stayed = flight.ask(Request.LSTAT, text(path))
+        await flight
+        renamed.answer.require_ok()
+        if stayed.answer.kind == Answer.ATTRS:
             raise Refused(Status.FAILURE)
 
     def _answer(self, kind: Request, head: bytes, wanted: Answer) -> memoryview:
         return self.requests.call(kind, head).answer(wanted)
+
+
+def _real(reply: Reply) -> str:
+    """The path that a REALPATH was answered with."""
+    name = first_string(reply.answer(Answer.NAME)[4:])
+    return bytes(name).decode(errors="surrogateescape").rstrip("/") or "/"

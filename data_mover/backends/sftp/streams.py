@@ -2,19 +2,22 @@
 
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from posixpath import dirname
 
 from data_mover.backends.api import Block, FileStat, NewFile, Reader, Writer
+from data_mover.backends.futures import complete
 from data_mover.backends.sftp.messages import Answer, Attributes, Refused, Reply, Request, Status, first_string
-from data_mover.backends.sftp.requests import Pending
+from data_mover.backends.sftp.requests import Flight, Pending
 from data_mover.backends.sftp.session import IN_FLIGHT, SftpSession
 from data_mover.domain.errors import InternalError, MoveFailure, SourceChanged, VerifyFailed
 
 #: how much is asked for before it is read: it may all be in memory at a time
 READ_AHEAD_BYTES = 4 * 2**20
+#: a file up to this size is one of many, and the room for it is shared with them
+SMALL_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class _Range:
 
     offset: int
     count: int
+    flight: Flight
     pending: Pending
 
 
@@ -35,6 +39,12 @@ class SftpReader(Reader):
         self._handle: bytes | None = handle
 
     def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
+        blocks = self.ablocks(offset_bytes)
+        with suppress(StopAsyncIteration):
+            while True:
+                yield complete(anext(blocks))
+
+    async def ablocks(self, offset_bytes: int = 0) -> AsyncGenerator[Block, None]:
         """A host may send less than it was asked for: the rest is asked for again, before all that follows it."""
         asked: deque[_Range] = deque()
         offset = offset_bytes
@@ -42,8 +52,10 @@ class SftpReader(Reader):
             with self._session.told(self._path):
                 offset = self._ask_ahead(asked, offset)
                 first = asked.popleft()
+                await first.flight
                 if first.offset == self._size_bytes:
-                    return self._require_end(first)
+                    self._require_end(first)
+                    return
                 block = self._received(first)
                 if 0 < len(block) < first.count:
                     asked.appendleft(self._ask(first.offset + len(block), first.count - len(block)))
@@ -55,7 +67,7 @@ class SftpReader(Reader):
         handle, self._handle = self._handle, None
         if handle is not None:
             with suppress(MoveFailure), self._session.told(self._path):
-                self._session.close(handle)
+                self._session.let_go(handle)
 
     def _ask_ahead(self, asked: deque[_Range], offset: int) -> int:
         """Fills the window, at last with one byte behind the end; returns the offset that is to be asked for next."""
@@ -68,19 +80,20 @@ class SftpReader(Reader):
     def _ask(self, offset: int, count: int) -> _Range:
         if self._handle is None:
             raise InternalError("a closed file was read")
+        flight = self._session.requests.flight()
         head = self._handle + struct.pack(">QI", offset, count)
-        return _Range(offset, count, self._session.requests.ask(Request.READ, head))
+        return _Range(offset, count, flight, flight.ask(Request.READ, head))
 
     def _received(self, wanted: _Range) -> memoryview:
         """Nothing at the end of the file."""
-        reply = self._session.requests.wait(wanted.pending)
+        reply = wanted.pending.answer
         if reply.kind == Answer.STATUS and reply.status == Status.EOF:
             return memoryview(b"")
         return first_string(reply.answer(Answer.DATA))[: wanted.count]
 
     def _require_end(self, behind: _Range) -> None:
         """Some hosts have more than they tell, as `/proc` has; to ask for it is answered in more ways than one."""
-        reply = self._session.requests.wait(behind.pending)
+        reply = behind.pending.answer
         if reply.kind == Answer.DATA and first_string(reply.content):
             raise SourceChanged(f"{self._session.host}:{self._path}")
 
@@ -101,6 +114,11 @@ class SftpWriter(Writer):
         #: the end of what is to be brought to disk, until the host is asked to
         self._to_sync_bytes: int | None = None
         self._refusal: Refused | None = None
+        #: the flight that ends the file, once it has been sent
+        self._ending: Flight | None = None
+        self._unanswered = 0
+        #: whether there is room for the file among the small ones that are on their way
+        self._has_room = False
 
     def write(self, block: Block) -> None:
         rest = memoryview(block)
@@ -111,6 +129,19 @@ class SftpWriter(Writer):
                 self._go_on_syncing()
             self._require_no_refusal()
 
+    async def awrite(self, block: Block) -> None:
+        """A small file waits for room among the others; a large one fills the channel by itself."""
+        if self._new_file.size_bytes is None or self._new_file.size_bytes > SMALL_BYTES:
+            self.write(block)
+            return
+        with self._told():
+            if not self._has_room:
+                await self._session.room.take(self._new_file.size_bytes)
+                self._has_room = True
+            for start in range(0, len(block), self._session.write_bytes):
+                self._put(memoryview(block)[start : start + self._session.write_bytes])
+            self._require_no_refusal()
+
     def sync(self) -> None:
         """The request goes out behind later blocks, once all that it is about has been acknowledged: nothing waits."""
         self._to_sync_bytes = self._sent_bytes
@@ -118,42 +149,77 @@ class SftpWriter(Writer):
             self._go_on_syncing()
 
     def commit(self) -> None:
+        complete(self.acommit())
+
+    async def acommit(self) -> None:
         """Sends all that ends a file at once; the host does it in this order."""
         requests = self._session.requests
         with self._told():
             handle, self._handle = self._open_handle(), None
-            attributes = requests.ask(Request.FSETSTAT, handle + self._attributes().packed())
-            synced = requests.ask(Request.EXTENDED, self._session.sync_request(handle)) if self._session.syncs else None
-            size = requests.ask(Request.FSTAT, handle)
-            closed = requests.ask(Request.CLOSE, handle)
+            ending = requests.flight()
+            attributes = ending.ask(Request.FSETSTAT, handle + self._attributes().packed())
+            synced = ending.ask(Request.EXTENDED, self._session.sync_request(handle)) if self._session.syncs else None
+            size = ending.ask(Request.FSTAT, handle)
+            closed = ending.ask(Request.CLOSE, handle)
+            ending.expect(self._unanswered)
+            self._ending = ending
             with requests.patient(self._session.options.patience_seconds(self._sent_bytes)):
-                requests.drain()
+                await ending
+            self._give_room()
             self._require_no_refusal()
-            if synced is not None and not requests.wait(synced).is_unsupported:
-                requests.wait(synced).require_ok()
-            requests.wait(closed).require_ok()
-            self._require_size(requests.wait(size))
-            if requests.wait(attributes).status != Status.OK:
+            if synced is not None and not synced.answer.is_unsupported:
+                synced.answer.require_ok()
+            closed.answer.require_ok()
+            self._require_size(size.answer)
+            if attributes.answer.status != Status.OK:
                 self._set_attributes_by_name()
 
     def close(self) -> None:
+        self._give_room()
         handle, self._handle = self._handle, None
         if handle is not None:
             with suppress(MoveFailure), self._session.told(self._path):
-                self._session.close(handle)
+                self._session.let_go(handle)
+
+    def _give_room(self) -> None:
+        if self._has_room:
+            self._has_room = False
+            self._session.room.give(self._new_file.size_bytes or 0)
 
     def _send(self, piece: memoryview) -> None:
-        offset, count = self._sent_bytes, len(piece)
-        head = self._open_handle() + struct.pack(">QI", offset, count)
+        head, answered = self._writing(len(piece))
+        self._session.requests.send(Request.WRITE, head, answered, piece)
+
+    def _put(self, piece: memoryview) -> None:
+        """Sends what there was room for."""
+        head, answered = self._writing(len(piece))
+
+        self._session.requests.put(Request.WRITE, head, answered, piece)
+
+    def _writing(self, count: int) -> tuple[bytes, Callable[[Reply], None]]:
+        """What a WRITE of the next bytes carries before them, and what takes its answer."""
+        offset = self._sent_bytes
+        self._sent_bytes += count
+        self._in_flight.add(offset)
 
         def answered(reply: Reply) -> None:
             if self._accepted(reply):
                 self._in_flight.discard(offset)
                 self.acknowledged_bytes += count
 
-        self._in_flight.add(offset)
-        self._session.requests.send(Request.WRITE, head, answered, piece)
-        self._sent_bytes += count
+        return self._open_handle() + struct.pack(">QI", offset, count), self._counted(answered)
+
+    def _counted(self, answered: Callable[[Reply], None]) -> Callable[[Reply], None]:
+        """The function, of which `acommit` knows whether it is still to be called."""
+        self._unanswered += 1
+
+        def counted(reply: Reply) -> None:
+            self._unanswered -= 1
+            answered(reply)
+            if self._ending is not None:
+                self._ending.answered()
+
+        return counted
 
     def _go_on_syncing(self) -> None:
         """Asks the host once it has acknowledged, without a gap, what is to be brought to disk."""
@@ -167,7 +233,8 @@ class SftpWriter(Writer):
                 self.synced_bytes = end
 
         if self._session.syncs:
-            self._session.requests.send(Request.EXTENDED, self._session.sync_request(self._open_handle()), answered)
+            head = self._session.sync_request(self._open_handle())
+            self._session.requests.send(Request.EXTENDED, head, self._counted(answered))
         else:
             self.synced_bytes = end
 

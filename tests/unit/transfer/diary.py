@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+from data_mover.backends.futures import complete
 from data_mover.backends.local.backend import LocalFiles
 from data_mover.backends.local.options import LocalOptions
+from data_mover.transfer import stages
 
 
 class Diary:
@@ -22,10 +24,12 @@ class Diary:
     def phase(self, name):
         self._note(name)
 
-    def lock_path(self, place, size_bytes):
-        self._note("placed", place, size_bytes)
+    async def lock_path(self, lock_name, size_bytes, temporary_file):
+        self._note("placed", lock_name, size_bytes)
+        if temporary_file is not None:
+            self._note("leaving", temporary_file)
 
-    def leaving(self, temporary_file):
+    async def leaving(self, temporary_file):
         self._note("leaving", temporary_file)
 
     def copying_from(self, offset_bytes):
@@ -43,21 +47,21 @@ class Diary:
     def busy(self, seconds):
         self._note("busy")
 
-    def publishing(self, proof):
+    async def publishing(self, proof):
         self.proof = proof
         self._note("publishing")
 
-    def not_published(self):
+    async def not_published(self):
         self._note("not published")
 
-    def published(self, temporary):
+    async def published(self, temporary):
         self._note("published", temporary)
 
-    def skipped(self, proof):
+    async def skipped(self, proof):
         self.proof = proof
         self._note("skipped")
 
-    def gone(self, temporary_file):
+    async def gone(self, temporary_file):
         self._note("gone", temporary_file)
 
     @property
@@ -82,3 +86,8 @@ def files(root, kind=LocalFiles, **options):
     root.mkdir(exist_ok=True)
     table = {"protocol": "local", "root": str(root), "roles": ["source", "destination"], **options}
     return kind.connect(root.name, LocalOptions.model_validate(table))
+
+
+def move_file(task, source, destination, recorder):
+    """One file alone, to the end of its way."""
+    complete(stages.move_file(task, source, destination, recorder))

@@ -7,7 +7,7 @@ import pytest
 
 from data_mover.domain.errors import ChecksumMismatch, Exists
 from data_mover.domain.locations import IfExists
-from data_mover.transfer import move_file
+from tests.unit.transfer.diary import move_file
 from tests.unit.transfer.test_stages import NEW, NEW_SHA256, OLD, ORDER, Diary, contents, files, root, source
 
 __all__ = ["root", "source"]
@@ -36,8 +36,8 @@ def test_a_file_that_appears_meanwhile_stays_and_nothing_is_left_beside_it(task,
     os.unlink(root / "b")
 
     class Late(Diary):
-        def publishing(self, proof):
-            super().publishing(proof)
+        async def publishing(self, proof):
+            await super().publishing(proof)
             (root / "b").write_bytes(OLD)
 
     diary = Late()

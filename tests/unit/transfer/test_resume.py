@@ -26,8 +26,8 @@ from data_mover.domain.errors import (
     VerifyFailed,
 )
 from data_mover.domain.locations import IfExists
-from data_mover.transfer import Checkpoint, FileTask, TemporaryFile, move_file
-from tests.unit.transfer.diary import Diary, files
+from data_mover.transfer import Checkpoint, FileTask, TemporaryFile
+from tests.unit.transfer.diary import Diary, files, move_file
 
 SIZE = 8 * BLOCK_BYTES + 5
 CONTENT = hashlib.shake_128(b"content").digest(SIZE)

@@ -24,9 +24,9 @@ from data_mover.domain.errors import (
     VerifyFailed,
 )
 from data_mover.domain.states import FileKind
-from data_mover.transfer import FileTask, TemporaryFile, clear, move_file
+from data_mover.transfer import FileTask, TemporaryFile, clear
 from data_mover.transfer.names import require_checksum
-from tests.unit.transfer.diary import Diary, files
+from tests.unit.transfer.diary import Diary, files, move_file
 
 OLD, NEW = b"old", b"new content"
 NEW_SHA256 = hashlib.sha256(NEW).hexdigest()
@@ -90,8 +90,8 @@ def test_a_file_is_recorded_before_it_is_opened_and_proven_before_it_is_publishe
     assert contents(root) == {"b": NEW}
     assert [word for word in diary.words if word not in ("moved", "alive", "busy")] == [
         "placed",
-        "transferring",
         "leaving",
+        "transferring",
         "copying from",
         "verifying",
         "publishing",
@@ -165,7 +165,7 @@ def test_a_checksum_that_is_another_is_told_with_the_file_and_without_a_query():
 
 def test_a_source_that_changes_meanwhile_is_not_published(source, root, tmp_path):
     class Meddling(Diary):
-        def leaving(self, temporary_file):
+        async def lock_path(self, lock_name, size_bytes, temporary_file):
             with (tmp_path / "source" / "a").open("ab") as file:
                 file.write(b"more")
 
@@ -284,7 +284,7 @@ def test_what_a_dead_attempt_left_is_removed_before_anything_else(source, root):
     move_file(replace(ORDER, attempt=2, temporary_files=(TEMPORARY,)), source, files(root), diary)
 
     assert contents(root) == {"b": NEW}
-    assert diary.words[:3] == ["gone", "placed", "transferring"]
+    assert diary.words[:3] == ["gone", "placed", "leaving"]
 
 
 def test_an_attempt_that_wakes_up_after_it_was_fenced_finds_nothing_to_publish(source, root):

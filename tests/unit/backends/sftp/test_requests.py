@@ -29,16 +29,21 @@ def status(number, code):
     return packet(struct.pack(">BII", 101, number, code) + string(b"") + string(b""))
 
 
+def as_channel(connected: SocketChannel) -> Any:
+    """It has all of a channel that requests use."""
+    return connected
+
+
 @contextmanager
 def session(*answers, limit=4):
     """Requests to a peer that says all its answers at once, whatever it is asked."""
     ours, theirs = socket.socketpair()
-    channel: Any = SocketChannel(fileno=ours.detach())
+    channel = SocketChannel(fileno=ours.detach())
     channel.settimeout(0.5)
     theirs.settimeout(5)
     with channel, theirs:
         theirs.sendall(packet(VERSION) + b"".join(answers))
-        yield SftpRequests(channel, limit), theirs
+        yield SftpRequests(as_channel(channel), limit), theirs
 
 
 def test_the_extensions_of_the_host_are_known():
@@ -102,9 +107,8 @@ def test_what_is_not_sftp_ends_the_session_for_good(nonsense):
 
 def test_a_host_that_greets_with_text_does_not_speak_sftp():
     ours, theirs = socket.socketpair()
-    channel: Any = SocketChannel(fileno=ours.detach())
-    with channel, theirs:
+    with SocketChannel(fileno=ours.detach()) as channel, theirs:
         theirs.sendall(b"This service allows sftp connections only.\n")
 
         with pytest.raises(EOFError, match="does not speak SFTP"):
-            SftpRequests(channel, 4)
+            SftpRequests(as_channel(channel), 4)

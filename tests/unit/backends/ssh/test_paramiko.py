@@ -20,7 +20,8 @@ def test_a_channel_takes_views_and_has_the_events_that_we_wait_for():
 
 
 def test_our_ciphers_and_digests_are_offered():
-    transport = paramiko.Transport(unused_socket())
+    unused: Any = UnusedSocket()
+    transport = paramiko.Transport(unused)
     security = transport.get_security_options()
 
     security.ciphers, security.digests = CIPHERS, MACS
@@ -30,17 +31,13 @@ def test_our_ciphers_and_digests_are_offered():
 
 
 def test_an_rsa_key_may_be_asked_for_by_its_safe_signatures_alone():
-    security = paramiko.Transport(unused_socket()).get_security_options()
+    unused: Any = UnusedSocket()
+    security = paramiko.Transport(unused).get_security_options()
 
     security.key_types = ("rsa-sha2-512", "rsa-sha2-256")
 
     with pytest.raises(ValueError, match="unknown"):
         security.key_types = ("ssh-rsa",)
-
-
-def unused_socket() -> Any:
-    """What a transport takes for a socket until it starts."""
-    return UnusedSocket()
 
 
 class UnusedSocket:
