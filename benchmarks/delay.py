@@ -15,7 +15,9 @@ def delayed(target_port: int, round_trip_seconds: float) -> Iterator[int]:
     """The port of a proxy through which a round trip to the target takes so long."""
     loop, port = asyncio.new_event_loop(), free_port()
     server = loop.run_until_complete(
-        asyncio.start_server(lambda *ends: _serve(*ends, target_port, round_trip_seconds / 2), "127.0.0.1", port)
+        asyncio.start_server(
+            lambda reader, writer: _serve(reader, writer, target_port, round_trip_seconds / 2), "127.0.0.1", port
+        )
     )
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

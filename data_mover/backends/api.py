@@ -129,7 +129,7 @@ class Writer(AbstractContextManager["Writer"]):
 
     @abstractmethod
     def write(self, block: Block) -> None:
-        """Sends the next bytes. May return before the host has them, and raise what befell an earlier block."""
+        """Sends the next bytes. May return before the host has them, and raise the failure of an earlier one."""
 
     async def awrite(self, block: Block) -> None:
         self.write(block)

@@ -239,7 +239,7 @@ def load_registry(path: Path, open_web: bool) -> Registry:
     web = web_of(hosts, open_web)
     hosts = {name: host.within(web) if isinstance(host, WebOptions) else host for name, host in hosts.items()}
     registry = Registry(hosts, datasets, WebOptions(protocol="https").within(web) if open_web else None)
-    problems += _dataset_mistakes(registry, named_hosts={name for name, _ in _tables(document, "hosts", [])})
+    problems += _dataset_problems(registry, named_hosts={name for name, _ in _tables(document, "hosts", [])})
     if problems:
         raise ConfigurationError(str(path), problems)
     return registry
@@ -312,7 +312,7 @@ def _load_dataset(name: str, table: dict[str, Any], problems: list[ConfigProblem
         return None
 
 
-def _dataset_mistakes(registry: Registry, named_hosts: Set[str]) -> list[ConfigProblem]:
+def _dataset_problems(registry: Registry, named_hosts: Set[str]) -> list[ConfigProblem]:
     """Sources that are not endpoints of source hosts, and destinations that are none; a host with problems of its own
     is not blamed twice."""
     problems = []

@@ -146,7 +146,7 @@ def catalogue_id(value: Any, field: str) -> str:
 
 def checked_path(path: str, field: str) -> str:
     """The path without empty and `.` segments, its trailing slash kept. Raises Refusal, naming the field."""
-    problem = _path_mistake(path)
+    problem = _path_problem(path)
     if problem:
         raise invalid(field, problem)
     segments = [segment for segment in path.split("/") if segment not in ("", ".")]
@@ -220,13 +220,13 @@ def _endpoint_from_url(url: str, role: str, field: str) -> Endpoint:
     if _scheme(url) not in HOST_SCHEMES:
         raise Refusal(f"Unknown {role} URL scheme '{_scheme(url)}'", code="unknown-scheme", field=field)
     host, slash, path = rest.partition("/")
-    problem = _url_mistake(host, slash + path)
+    problem = _url_problem(host, slash + path)
     if problem:
         raise invalid(field, problem)
     return Endpoint(host, checked_path(_unquoted(slash + path, field), field))
 
 
-def _url_mistake(host: str, path: str) -> str | None:
+def _url_problem(host: str, path: str) -> str | None:
     if not host:
         return "the URL names no host"
     if "@" in host or ":" in host:
@@ -245,7 +245,7 @@ def _unquoted(path: str, field: str) -> str:
         raise invalid(field, "the %-escapes must be UTF-8") from None
 
 
-def _path_mistake(path: str) -> str | None:
+def _path_problem(path: str) -> str | None:
     if not path.startswith("/"):
         return "must be absolute"
     if _FORBIDDEN.search(path):

@@ -47,7 +47,7 @@ class Connections:
             connected.abort()
 
     def _to(self, host: str, role: Role) -> Source:
-        """UnknownHost if the registry no longer has it in this role; else what the dialler raises."""
+        """UnknownHost if the registry no longer has it in this role; else what `Connector.connect` raises."""
         if (host, role) not in self._made:
             options = self._registry.every_host.get(host)
             if options is None or role not in options.roles:

@@ -38,7 +38,7 @@ _OWNER_WRITES = 0o300
 MOST_FILES = 64
 #: comes before the attempt and the number of any file
 _FIRST = (-1, -1)
-#: after these no other file of the attempt would fare better
+#: after these no other file of the attempt would succeed
 _OF_ALL_FILES = (ConnectionLost, HostUnreachable, NoSpace, Stalled, StateDirFull)
 
 
@@ -51,7 +51,7 @@ class Execution:
         self._held = record.held
         self._connections = connections
         #: what earlier attempts have left, by the number of the file
-        self._leftovers: dict[int | None, list[TemporaryFile]] = defaultdict(list)
+        self._temporary_files: dict[int | None, list[TemporaryFile]] = defaultdict(list)
         #: why a further attempt is needed
         self._setback: MoveFailure | PathBusy | None = None
         self._missing_bytes = 0
@@ -59,8 +59,8 @@ class Execution:
         self._is_alone = True
 
     def run(self) -> None:
-        """Returns when everything is in its place. Raises what befell the attempt, or the first file that needs another
-        one, or FilesFailed where no further attempt can help."""
+        """Returns when everything is in its place. Raises the failure of the attempt, or of the first file that needs
+        another one, or FilesFailed where no further attempt can help."""
         staging = self._staging(self._held.path if self._held.planned else None)
         try:
             self._run(staging)
@@ -92,7 +92,7 @@ class Execution:
         """What earlier attempts have come to."""
         for temporary_file in self._record.ask(temporary_files.leftovers_of, self._held):
             if temporary_file.kind is FileKind.FILE:
-                self._leftovers[temporary_file.file_number].append(_temporary_file(temporary_file))
+                self._temporary_files[temporary_file.file_number].append(_temporary_file(temporary_file))
         found = self._record.ask(figures.figures, self._held)
         self._is_alone = found.files_total == 1
         self._missing_bytes = found.missing_bytes
@@ -130,7 +130,7 @@ class Execution:
             staging.progress.settled(file.number, recorder.proof.size_bytes)
 
     def _put_off(self, file: RecordedFile, failure: DataMoverError) -> None:
-        """Goes on with the others, unless they would fare no better."""
+        """Continue with the other files, unless they would fail alike."""
         match failure:
             case PathBusy():
                 self._record.write(transitions.record_busy, [file.number])
@@ -152,12 +152,12 @@ class Execution:
         while page := self._record.ask(files.directories, self._held, before):
             for directory in page:
                 mode = directory.mode if is_complete or directory.mode is None else directory.mode | _OWNER_WRITES
-                self._finish_directory(staging.inside(directory.path), mode, directory.modified_at)
+                self._set_directory_attributes(staging.inside(directory.path), mode, directory.modified_at)
             before = page[-1].number
         if self._setback is None:
             self._record.write(transitions.record_directories)
 
-    def _finish_directory(self, path: str, mode: int | None, modified_at: float | None) -> None:
+    def _set_directory_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
         """One that was there before may belong to somebody else, who has said how it is to be."""
         self._destination.make_directories(path)
         if path != "/":
@@ -181,7 +181,7 @@ class Execution:
             room=self._room,
             checkpoint_bytes=self._settings.checkpoint_bytes,
             state_dir=self._settings.state_dir,
-            temporary_files=tuple(self._leftovers.get(file.number, ())),
+            temporary_files=tuple(self._temporary_files.get(file.number, ())),
         )
 
     def _reserved_by_others(self) -> int:

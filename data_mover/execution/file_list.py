@@ -42,10 +42,10 @@ class Plan:
         return path
 
     def files(self, path: str) -> Iterator[PlannedFile]:
-        """Every file and directory that goes to the path or below it; what cannot be moved is told with its failure.
+        """Every file and directory that goes to the path or below it; what cannot be moved comes with its failure.
 
-        A directory comes before what is in it; several sources are received by one. Raises what befell the only source,
-        or all of them.
+        A directory comes before what is in it; several sources are received by one. Raises the failure of the only
+        source, or of all of them.
         """
         found, several = False, len(self._sources) > 1
         for number, item in self._items():

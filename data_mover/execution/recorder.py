@@ -63,7 +63,7 @@ class FileRecorder:
         self._progress = progress
         self._file = file
         self._is_alone = is_alone
-        #: of a predecessor, unless this attempt has one of its own
+        #: of an earlier attempt, unless this attempt has one of its own
         self.proof = proof_of(file)
         #: what has become of the file, once it is in its place
         self.outcome: FileState | None = None

@@ -35,12 +35,12 @@ class RecordedFile:
     verified: str | None
     source_modified_at: float | None
     source_version: str | None
-    #: the last attempt that came to an end with it and did not move it
+    #: the last attempt that was done with it and did not move it
     attempt: int
 
 
 def unsettled(session: Session, claim: Claim, after: tuple[int, int]) -> list[RecordedFile]:
-    """The next files that this attempt has not come to an end with; first those that no earlier one has failed with.
+    """The next files that this attempt is not done with; first those that no earlier one has failed with.
 
     `after` are the attempt and the number of the last one before them.
     """

@@ -191,7 +191,7 @@ def _probes_due(session: Session) -> Select[HostRecord]:
     return select(HostRecord).where(
         ~HostRecord.paused,
         or_(HostRecord.probe_at_ms <= now_ms(), HostRecord.probe_at_ms > now_ms() + LONGEST_PROBE_WAIT_MS),
-        or_(HostRecord.name.in_(_waited_for(session)), _has_leftovers()),
+        or_(HostRecord.name.in_(_waited_for(session)), _has_temporary_files()),
     )
 
 
@@ -201,7 +201,7 @@ def _waited_for(session: Session) -> set[str]:
     return {name for names in session.scalars(select(Lane.hosts).where(waiting)) for name in names.split()}
 
 
-def _has_leftovers() -> ColumnElement[bool]:
+def _has_temporary_files() -> ColumnElement[bool]:
     """Whether a job that has ended may have left something on the host."""
     ended = select(TemporaryFile.id).join(Job, Job.id == TemporaryFile.job_id).where(Job.status.in_(TERMINAL))
     return ended.where(TemporaryFile.host == HostRecord.name).exists()

@@ -220,7 +220,7 @@ class JobFile(Base):
     #: the source's time and version when the file was proven to be its copy
     source_modified_at: Mapped[float | None] = mapped_column(Float)
     source_version: Mapped[str | None] = mapped_column(Text)
-    #: the last attempt that came to an end with it and did not move it; of a folder that is to appear at once, the one
+    #: the last attempt that was done with it and did not move it; of a folder that is to appear at once, the one
     #: that has begun to build it or taken it over last
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     #: why it failed, or why that attempt did

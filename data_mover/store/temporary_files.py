@@ -122,7 +122,7 @@ def claim_temporary_files(session: Session, limit: int, wait_ms: int) -> list[Re
 
 
 def temporary_files_due(session: Session) -> bool:
-    """Whether there is anything for `take_leftovers`."""
+    """Return whether any temporary file may be cleared now."""
     statement = _clearable(session).where(TemporaryFile.not_before_ms <= now_ms())
     return session.scalars(statement.limit(1)).first() is not None
 

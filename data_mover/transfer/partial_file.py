@@ -1,4 +1,4 @@
-"""The temporary file of an attempt, which goes when the attempt fails unless another one can go on with it."""
+"""The temporary file of an attempt, which goes when the attempt fails unless another one can resume it."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ from data_mover.transfer.recorder import Recorder
 from data_mover.transfer.tasks import Checkpoint, TemporaryFile
 from data_mover.transfer.verify import has_prefix
 
-#: after these nobody goes on with the bytes: they are not wanted, not right, or in the way of others
+#: after these nobody resumes the copy: the bytes are not wanted, not right, or in the way of others
 _USELESS_AFTER = (Cancelled, NoSpace, SourceChanged, VerifyFailed)
 #: these have nothing to do with how the host takes the bytes
 _NOT_ITS_FAULT = (AttemptEnded, ConnectionLost, ServiceUnavailable, Stalled)
@@ -56,7 +56,7 @@ class PartialFile:
             writer = await self._resumed(self.temporary_file.path, self.checkpoint, source, new_file)
         except (ConnectionLost, Stalled):
             raise
-        except MoveFailure:  # a host that cannot go on with it, or does not let it be read back
+        except MoveFailure:  # a host that cannot resume it, or does not let it be read back
             writer = None
         if writer is None:
             await self.drop()

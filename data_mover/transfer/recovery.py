@@ -15,7 +15,7 @@ from data_mover.transfer.verify import has_digest
 class Inheritance:
     """What became of what was left."""
 
-    #: a predecessor has published the file
+    #: an earlier attempt has published the file
     published: bool = False
     #: a temporary file of this attempt's own now, with a checkpoint
     begun: TemporaryFile | None = None
@@ -70,7 +70,7 @@ async def _take(
 
 
 async def _settle_if_there(destination: Files, temporary_file: TemporaryFile, recorder: Recorder) -> None:
-    """One that is not there stays on record: a predecessor that was only held up may still create it."""
+    """One that is not there stays on record: an earlier attempt that was only held up may create it."""
     if await destination.astat(temporary_file.path) is not None:
         await settle(destination, temporary_file, recorder)
 

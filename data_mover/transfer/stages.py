@@ -28,7 +28,7 @@ async def move_file(task: FileTask, source: Source, destination: Files, recorder
 
     Else it raises a MoveFailure, or Fenced or Cancelled, and has published nothing; except where the connection failed
     at the last step, so that only the next attempt can tell. What could not be removed stays on record, and so does
-    what the next attempt can go on with.
+    what the next attempt can resume.
     """
     inheritance = await inherit(task, destination, recorder)
     if inheritance.published:
@@ -98,7 +98,7 @@ def _new_file(task: FileTask, source: FileStat, destination: Files) -> NewFile:
 async def _writer(
     task: FileTask, destination: Files, reader: Reader, new_file: NewFile, partial: PartialFile, recorder: Recorder
 ) -> Writer:
-    """Of what a predecessor has begun, or else of a new file."""
+    """Of what an earlier attempt has begun, or else of a new file."""
     writer = await partial.resume(reader.stat, new_file)
     recorder.phase("transferring")
     if writer is None:

@@ -1,5 +1,6 @@
 """The ini and registry files that come with Data Mover."""
 
+import re
 from configparser import RawConfigParser
 from pathlib import Path
 
@@ -47,6 +48,22 @@ def test_only_this_machine_is_listened_to(name):
     server = plaster.get_settings(str(PROJECT / name), "server:main")
 
     assert server["listen"].startswith("127.0.0.1:")
+
+
+@pytest.mark.parametrize("name", ["development.ini", "production.ini"])
+def test_every_log_line_has_the_time_and_the_process_whatever_supervisor_keeps_it(name):
+    ini = RawConfigParser()
+    ini.read(PROJECT / name)
+
+    assert {"%(asctime)s", "%(process)d"} <= set(ini["formatter_line"]["format"].split())
+
+
+@pytest.mark.parametrize("name", ["development.ini", "production.ini"])
+def test_the_database_of_sqlite_keeps_its_file(name):
+    """A new name would be an empty database after an upgrade."""
+    text = (PROJECT / name).read_text()
+
+    assert re.findall(r"sqlite:///\S*/([^/\s]+)", text) == ["data_mover.db"]
 
 
 def test_no_supervised_process_is_ever_given_up():

@@ -1,4 +1,4 @@
-"""Going on with a file that was begun by scp: the protocol cannot, so the host's shell takes the bytes."""
+"""Resume a file that scp began: the protocol cannot, so the host's shell takes the bytes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
