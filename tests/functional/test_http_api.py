@@ -12,6 +12,7 @@ from openapi_core.datatypes import RequestParameters
 from werkzeug.datastructures import Headers, ImmutableMultiDict
 
 import data_mover.web.json
+from tests.servers.deployment import deployment
 from tests.servers.processes import eventually
 
 DOCUMENT = json.loads((Path(data_mover.web.json.__file__).parent / "openapi.json").read_text())
@@ -254,6 +255,15 @@ def test_a_paused_host_holds_its_moves_and_explain_says_who_can_release_them(api
     assert resumed.json()["health"] != "paused"
     assert ended(api, move_id)["status"] == "COMPLETED"
     assert api.post("/hosts/nowhere/pause", **EMPTY).status_code == 404
+
+
+def test_without_a_worker_explain_says_so(tmp_path, redis_url, registry):
+    with deployment(tmp_path / "idle", redis_url, registry) as idle:
+        idle.start_web()
+        with idle.proxy as proxy:
+            why = proxy.explain(proxy.move("DATA_TYPE", 12)["id"])
+
+    assert (why["cause"], why["status"], why["who_can_release"]) == ("no-worker", "PENDING", "operator")
 
 
 def test_a_cancelled_move_is_done_again_by_retry(api):
