@@ -15,5 +15,7 @@ def main(global_config: dict[str, str], **settings: str) -> Any:
             settings, global_config.get("__file__", "[app:main]")
         )
         config.include("data_mover.web.xmlrpc")
-        config.include("data_mover.web")  # the last, so that its access rule is the first that a request meets
+        config.include("data_mover.web.json")
+        config.include("data_mover.web")  # after both, so that its access rule is the first that a request meets
+        config.include("data_mover.web.json.problems")
     return config.make_wsgi_app()

@@ -16,6 +16,7 @@ import plaster
 
 from data_mover.checks.config import check_configuration
 from data_mover.checks.report import show
+from data_mover.cli import moves
 from data_mover.config.registry import HostEntry, host_entries
 from data_mover.config.settings import Settings
 from data_mover.domain.child_environment import environment
@@ -48,10 +49,19 @@ class Commands(click.Group):
 @click.option(
     "-c", "--config", "ini", envvar="DATA_MOVER_INI", help="The ini of the deployment; $DATA_MOVER_INI if left out."
 )
+@click.option("--url", envvar="DATA_MOVER_URL", help="The service that callers ask; $DATA_MOVER_URL if left out.")
+@click.option(
+    "--token-file", type=click.Path(path_type=Path), help="The file with the token; else $DATA_MOVER_TOKEN, if any."
+)
+@click.option("--json", "as_json", is_flag=True, help="Answers of the service as JSON.")
 @click.pass_context
-def main(context: click.Context, ini: str | None) -> None:
-    """Moves files to registered destinations, and knows that they arrived."""
+def main(context: click.Context, ini: str | None, url: str | None, token_file: Path | None, as_json: bool) -> None:
+    """Moves files to registered destinations, and knows that they arrived.
+
+    Callers say --url; operators, on a machine of the service, -c.
+    """
     context.obj = ini
+    moves.choose_service(context, url, token_file, as_json)
 
 
 @main.command()
@@ -88,9 +98,12 @@ def check_config(context: click.Context) -> None:
         context.exit(1)
 
 
-@main.group()
-def hosts() -> None:
-    """Checks, pauses and resumes the hosts of the registry."""
+@main.group(invoke_without_command=True)
+@click.pass_context
+def hosts(context: click.Context) -> None:
+    """Lists the hosts of the registry; checks, pauses and resumes them."""
+    if context.invoked_subcommand is None:
+        moves.list_hosts()
 
 
 @hosts.command("check")
@@ -114,7 +127,7 @@ def check_hosts(context: click.Context, name: str | None) -> None:
 @click.pass_obj
 def pause_host(ini: str | None, name: str) -> None:
     """Lets the moves with the host NAME wait until it is resumed; running moves continue."""
-    _set_paused(_required(ini), name, True)
+    _set_paused(ini, name, True)
 
 
 @hosts.command("resume")
@@ -122,7 +135,7 @@ def pause_host(ini: str | None, name: str) -> None:
 @click.pass_obj
 def resume_host(ini: str | None, name: str) -> None:
     """Lets the moves with the host NAME run again."""
-    _set_paused(_required(ini), name, False)
+    _set_paused(ini, name, False)
 
 
 def _required(ini: str | None) -> str:
@@ -140,7 +153,15 @@ def _chosen(entries: list[HostEntry], name: str | None, path: Path) -> list[Host
     return chosen
 
 
-def _set_paused(ini: str, name: str, paused: bool) -> None:
+def _set_paused(ini: str | None, name: str, paused: bool) -> None:
+    """Through the database of the ini, or else through the service at --url."""
+    if ini is None and moves.chosen_service().url is not None:
+        moves.set_paused(name, paused)
+    else:
+        _pause_in_database(_required(ini), name, paused)
+
+
+def _pause_in_database(ini: str, name: str, paused: bool) -> None:
     settings = _settings(ini)
     _chosen(_told(host_entries, settings.registry), name, settings.registry)
     database = Database(_told(Settings.database_url, settings))
@@ -165,6 +186,9 @@ def _told(read: Callable[[_Read], _Value], what: _Read) -> _Value:
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
 
+
+for command in moves.COMMANDS:
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

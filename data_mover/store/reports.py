@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import failure_of
@@ -82,9 +82,9 @@ def report(session: Session, caller: str, job_id: int) -> JobReport | None:
     return _report(*row, host_health.blocks(session)) if row else None
 
 
-def newest(session: Session, caller: str, limit: int) -> Sequence[JobReport]:
-    """The caller's newest jobs, the newest first."""
-    statement = _reported().where(Job.caller == caller).order_by(Job.id.desc()).limit(limit)
+def newest(session: Session, caller: str, limit: int, *which: ColumnElement[bool]) -> Sequence[JobReport]:
+    """The caller's newest jobs that meet the conditions, the newest first."""
+    statement = _reported().where(Job.caller == caller, *which).order_by(Job.id.desc()).limit(limit)
     blocks = host_health.blocks(session)
     return [_report(*row, blocks) for row in session.execute(statement)]
 

@@ -1,5 +1,8 @@
 """What people see, and how requests are let in: the page, the health check, the rule for requests of this machine."""
 
+from functools import partial
+from typing import Any
+
 from pyramid.config import Configurator
 from pyramid.request import Request
 
@@ -8,6 +11,9 @@ from data_mover.config.settings import Settings
 from data_mover.domain.fault_points import open_to_orders
 from data_mover.doorbell import Doorbell, redis_connection
 from data_mover.services.access import LOCAL, Caller
+from data_mover.services.explanations import Explanations
+from data_mover.services.host_control import HostControl
+from data_mover.services.listing import Listing
 from data_mover.services.moves import Moves
 from data_mover.store import migrations
 from data_mover.store.database import Database
@@ -20,18 +26,26 @@ def includeme(config: Configurator) -> None:
         open_to_orders()
     database = Database(settings.database_url())
     migrations.require_newest(database.engine)
-    moves = Moves(
-        settings,
-        database,
-        RegistryFile(settings.registry, settings.open_web),
-        Doorbell(redis_connection(settings.redis_url, settings.redis_secret())),
-    )
-    config.add_request_method(lambda request: moves, "moves", property=True)
+    registry = RegistryFile(settings.registry, settings.open_web)
+    doorbell = Doorbell(redis_connection(settings.redis_url, settings.redis_secret()))
+    moves = Moves(settings, database, registry, doorbell)
+    use_cases = {
+        "moves": moves,
+        "listing": Listing(database, moves.check),
+        "explanations": Explanations(settings, database, registry),
+        "host_control": HostControl(database, registry, doorbell),
+    }
+    for name, use_case in use_cases.items():
+        config.add_request_method(partial(_use_case, use_case), name, property=True)
     config.add_request_method(_caller, "caller", reify=True)
     config.add_tween("data_mover.web.access.access_tween")
     config.include("pyramid_jinja2")
     config.add_jinja2_renderer(".html")
     config.include("data_mover.web.ui.pages")
+
+
+def _use_case(use_case: Any, request: Request) -> Any:
+    return use_case
 
 
 def _caller(request: Request) -> Caller:

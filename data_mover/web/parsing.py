@@ -1,9 +1,10 @@
 """Arguments of calls as values. Whatever is wrong is a Refusal that names the field."""
 
 import re
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from data_mover.config.settings import LONGEST_DEADLINE_SECONDS
 from data_mover.domain.errors import Refusal
@@ -21,13 +22,16 @@ from data_mover.domain.locations import (
 )
 from data_mover.domain.problems import problems_of
 from data_mover.domain.selection import Links, Selection
-from data_mover.domain.states import FileState, Priority
+from data_mover.domain.states import FileState, Phase, Priority, Status
 from data_mover.services.moves import MoveOptions, no_such_job
+from data_mover.store.listing import JobFilter
 
 M = TypeVar("M", bound=BaseModel)
 
 _SHA256 = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _LARGEST_ID = 2**63 - 1
+MOST_IDS = 500
+LONGEST_WAIT_SECONDS = 30
 _MOST_PATTERNS, _LONGEST_PATTERN = 100, 1000
 #: in no name below a folder there is a slash at either end, or a segment `.` or `..`
 _NEVER_IN_A_NAME = re.compile(r"^/|/$|(^|/)\.\.?(/|$)")
@@ -83,6 +87,15 @@ def move_request(source: Any, destination: Any, options: Any) -> tuple[Locations
     return parse_sources(source), parse_destination(destination), parsed_options
 
 
+def stated_move(source: Any, destination: Any, options: Any) -> tuple[Locations, Endpoint | None, MoveOptions]:
+    """A move whose three parts have their names. Without a destination it goes to the default one."""
+    if source is None:
+        raise missing("source")
+    parsed_options = _options(options)
+    endpoint = None if destination is None else parse_destination(destination)
+    return parse_sources(source), endpoint, parsed_options
+
+
 def _following_id(value: Any, options: Any) -> str:
     """The id behind a data type; who has meant something else is reported how that is written."""
     if isinstance(options, dict) and "host" in options:
@@ -123,6 +136,81 @@ def file_filter(value: Any) -> tuple[FileState | None, int, int]:
         return file_filter({})
     filter_ = _validated(FileFilter, value, "filter")
     return filter_.state, filter_.after, filter_.limit
+
+
+class EventFilter(BaseModel):
+    """Which events of a job are reported."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, strict=True)
+
+    after: Annotated[int, Field(ge=0, le=_LARGEST_ID)] = 0
+
+
+def event_after(value: Any) -> int:
+    """The number that the events are behind."""
+    return _validated(EventFilter, value, "filter").after
+
+
+def _instant(value: Any) -> Any:
+    try:
+        instant = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ValueError("must be a time like 2027-01-31T12:00:00Z") from None
+    if instant.tzinfo is None:
+        raise ValueError("must say its time zone, like 2027-01-31T12:00:00Z")
+    return instant
+
+
+#: text that every database can compare
+PlainText = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
+Instant = Annotated[AwareDatetime, BeforeValidator(_instant)]
+
+
+class JobFilterModel(BaseModel):
+    """Which jobs are listed."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, strict=True)
+
+    status: Annotated[Status, Field(strict=False)] | None = None
+    phase: Annotated[Phase, Field(strict=False)] | None = None
+    host: PlainText | None = None
+    label: PlainText | None = None
+    #: only the caller's own name chooses anything: others' jobs are not seen
+    caller: PlainText | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+    before: Annotated[int, Field(ge=1, le=_LARGEST_ID)] | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+
+
+def job_filter(value: Any) -> tuple[JobFilter, str | None]:
+    """What `jobs` was called with: the filter, and the caller whose jobs are asked for."""
+    wanted = _validated(JobFilterModel, {} if value is None else value, "filter").model_dump()
+    caller = wanted.pop("caller")
+    return JobFilter(**wanted), caller
+
+
+def job_ids(value: Any) -> list[int | None]:
+    """The ids of `check_many`; None for what can be the id of no job."""
+    if not isinstance(value, list):
+        raise missing("ids", "write a list of ids")
+    if len(value) > MOST_IDS:
+        raise invalid("ids", f"takes {MOST_IDS} ids at most")
+    return [_possible_id(each) for each in value]
+
+
+def wait_seconds(value: Any) -> float:
+    """How long `wait` may last, in seconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST_WAIT_SECONDS:
+        raise invalid("seconds", f"must be a number from 0 to {LONGEST_WAIT_SECONDS}")
+    return float(value)
+
+
+def _possible_id(value: Any) -> int | None:
+    try:
+        return job_id(value)
+    except Refusal:
+        return None
 
 
 def _options(value: Any) -> MoveOptions:

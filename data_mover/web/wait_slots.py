@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from pyramid.request import Request
 
-#: how long the calls of one request may wait together
+#: how long the calls of one request may wait together, unless the first of them says more
 LONGEST_SECONDS = 10.0
 #: where our own server tells how many threads it has; of another one nothing is known
 THREADS = "data_mover.threads"
@@ -24,9 +24,9 @@ class WaitSlots:
         self._waiting = 0
 
     @contextmanager
-    def slot(self, request: Request) -> Iterator[float]:
+    def slot(self, request: Request, longest_seconds: float = LONGEST_SECONDS) -> Iterator[float]:
         """Gives the number of seconds for which the block may wait."""
-        until = request.environ.setdefault(_WAITS_UNTIL, time.monotonic() + LONGEST_SECONDS)
+        until = request.environ.setdefault(_WAITS_UNTIL, time.monotonic() + longest_seconds)
         entered = self._enter(request.environ.get(THREADS, FEWEST_THREADS) // 2)
         try:
             yield max(0.0, until - time.monotonic()) if entered else 0.0

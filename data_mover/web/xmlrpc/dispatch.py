@@ -46,7 +46,12 @@ def call(view: View, request: Request, arguments: tuple[Any, ...]) -> Any:
     try:
         return view(*bound.args)
     except Refusal as refusal:
-        return {"status": "REJECTED", "reason": refusal.reason, "code": refusal.code, "field": refusal.field}
+        return rejected(refusal)
+
+
+def rejected(refusal: Refusal) -> dict[str, str]:
+    """A refusal as an answer."""
+    return {"status": "REJECTED", "reason": refusal.reason, "code": refusal.code, "field": refusal.field}
 
 
 @provider(IViewMapperFactory)

@@ -4,8 +4,18 @@ from typing import Any
 
 from pyramid.request import Request
 
-from data_mover.web.parsing import file_filter, job_id, move_request
-from data_mover.web.xmlrpc.dispatch import Method
+from data_mover.services.moves import no_such_job
+from data_mover.web.parsing import (
+    LONGEST_WAIT_SECONDS,
+    file_filter,
+    job_filter,
+    job_id,
+    job_ids,
+    move_request,
+    wait_seconds,
+)
+from data_mover.web.structs import event_struct, host_struct
+from data_mover.web.xmlrpc.dispatch import Method, rejected
 
 
 def move(request: Request, source: Any = None, destination: Any = None, options: Any = None) -> Any:
@@ -86,38 +96,51 @@ def events(request: Request, id: Any = None) -> Any:
     files-failed, cancel-requested, completed, failed or cancelled. at is when, from and to are the status before and
     after, phase the one after, attempt and worker who worked on it, code and reason why, files how many it is about.
     """
-    return [
-        {
-            "number": event.number,
-            "at": event.at,
-            "event": event.event,
-            "from": event.from_status,
-            "to": event.to_status,
-            "phase": event.to_phase,
-            "attempt": event.attempt,
-            "worker": event.worker,
-            "code": event.code,
-            "reason": event.reason,
-            "files": event.files,
-        }
-        for event in request.moves.events(request.caller, job_id(id))
-    ]
+    return [event_struct(event) for event in request.moves.events(request.caller, job_id(id))]
+
+
+def check_many(request: Request, ids: Any = None) -> Any:
+    """check_many(ids) answers as check does for each id of a list, 500 at most, in its order."""
+    wanted = job_ids(ids)
+    known = iter(request.listing.several(request.caller, [job_id for job_id in wanted if job_id is not None]))
+    reports = [None if job_id is None else next(known) for job_id in wanted]
+    return [rejected(no_such_job()) if report is None else report for report in reports]
+
+
+def wait(request: Request, id: Any = None, seconds: Any = LONGEST_WAIT_SECONDS) -> Any:
+    """wait(id[, seconds]) answers as check does, once the job has ended or after so many seconds (30 at most); maybe
+    earlier, if many wait."""
+    wanted, longest = job_id(id), wait_seconds(seconds)
+    with request.wait_slots.slot(request, longest) as allowed:
+        return request.listing.wait(request.caller, wanted, min(longest, allowed))
+
+
+def jobs(request: Request, filter: Any = None) -> Any:
+    """jobs([filter]) lists the caller's jobs as check answers them, the newest first.
+
+    filter: status, phase, host (of a source or the destination), label, caller, since and until (ISO 8601 with time
+    zone, of the submission), before (an id: older jobs), limit (50 at first, 500 at most).
+    """
+    wanted, caller = job_filter(filter)
+    if caller not in (None, request.caller.name):
+        return []
+    return request.listing.page(request.caller, wanted)
+
+
+def explain(request: Request, id: Any = None) -> Any:
+    """explain(id) says why a job is where it is.
+
+    cause is ended, running, worker-lost, settling, host-paused, host-unreachable, path-locked, waiting-retry,
+    no-worker, host-limit or queued; sentence says it in words, who_can_release who can change it; host, worker,
+    position (1 is the caller's next) and until are there where they apply.
+    """
+    return request.explanations.explain(request.caller, job_id(id))
 
 
 def hosts(request: Request) -> Any:
     """hosts() lists the registered hosts: name, description, protocol, roles and health (unknown, ok, failing or
     paused)."""
-    return [
-        {
-            "name": host.name,
-            "description": host.description,
-            "protocol": host.protocol,
-            "roles": host.roles,
-            "health": host.health.state,
-            "code": host.health.code,
-        }
-        for host in request.moves.hosts()
-    ]
+    return [host_struct(host) for host in request.moves.hosts()]
 
 
 def datasets(request: Request) -> Any:
@@ -141,6 +164,12 @@ METHODS = {
     "retry": Method(retry, (("struct", "int"), ("struct", "string"))),
     "files": Method(files, tuple(("array", id, *filter) for filter in ((), ("struct",)) for id in ("int", "string"))),
     "events": Method(events, (("array", "int"), ("array", "string"))),
+    "check_many": Method(check_many, (("array", "array"),)),
+    "wait": Method(
+        wait, tuple(("struct", id, *seconds) for seconds in ((), ("int",), ("double",)) for id in ("int", "string"))
+    ),
+    "jobs": Method(jobs, (("array",), ("array", "struct"))),
+    "explain": Method(explain, (("struct", "int"), ("struct", "string"))),
     "hosts": Method(hosts, (("array",),)),
     "datasets": Method(datasets, (("array",),)),
 }

@@ -1,0 +1,44 @@
+"""What the client raises."""
+
+from typing import Any
+
+
+class ClientError(Exception):
+    """Every error of the client is one of these."""
+
+
+class Rejected(ClientError):
+    """The service refuses the request; the same one will be refused again."""
+
+    def __init__(self, reason: str, code: str, field: str | None) -> None:
+        self.reason = reason
+        self.code = code
+        #: which argument is wrong, if it is about one
+        self.field = field
+        super().__init__(reason)
+
+
+class MoveFailed(ClientError):
+    """The move has ended FAILED or CANCELLED."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self.id: int = answer["id"]
+        self.status: str = answer["status"]
+        self.code: str | None = answer["code"]
+        self.reason: str = answer["reason"] or "the move was cancelled"
+        #: whether `Move.retry` can help, and who can fix it: caller, host owner or operator
+        self.retryable: bool | None = answer["retryable"]
+        self.who_can_fix: str | None = answer["who_can_fix"]
+        super().__init__(f"move {self.id} is {self.status}: {self.reason}")
+
+
+class NotAuthenticated(ClientError):
+    """The service does not know the token."""
+
+
+class NotAllowed(ClientError):
+    """The service does not allow the caller to do this."""
+
+
+class ServiceUnavailable(ClientError):
+    """The service does not answer, or not at the moment; ask again."""

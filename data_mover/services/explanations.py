@@ -1,0 +1,97 @@
+"""Why a move is where it is, in words, and who can release it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from data_mover.config.registry import RegistryFile
+from data_mover.config.settings import Settings
+from data_mover.domain.states import Phase, Status
+from data_mover.services.access import Caller
+from data_mover.services.moves import no_such_job
+from data_mover.store import explanations, reports
+from data_mover.store.database import Database
+from data_mover.store.explanations import Cause, Hold
+from data_mover.store.reports import JobReport
+
+#: a worker that has given no sign of life for so long counts for nothing
+_WORKER_SILENCE_MS = 60_000
+
+_SENTENCES = {
+    Cause.RUNNING: "A worker runs it: it is {phase}.",
+    Cause.WORKER_LOST: "Its worker has given no sign of life; the sweeper hands the move to another one.",
+    Cause.SETTLING: "Its end is decided; its files are being settled.",
+    Cause.HOST_PAUSED: "The host {host} is paused; its moves wait until it is resumed.",
+    Cause.HOST_UNREACHABLE: "The host {host} cannot be reached; it is tried again by itself.",
+    Cause.PATH_LOCKED: "Another move writes to the same final path; this one follows.",
+    Cause.WAITING_RETRY: "The last attempt failed: {reason} It is tried again by itself.",
+    Cause.NO_WORKER: "No worker is alive to run it.",
+    Cause.HOST_LIMIT: "As many moves as may run with the host {host} at a time; this one follows.",
+    Cause.QUEUED: "It waits for a worker; {ahead} of your moves come before it.",
+}
+
+_WHO_CAN_RELEASE = {
+    Cause.WORKER_LOST: "operator",
+    Cause.HOST_PAUSED: "operator",
+    Cause.HOST_UNREACHABLE: "host owner",
+    Cause.NO_WORKER: "operator",
+    Cause.HOST_LIMIT: "operator",
+}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The answer to `explain`. What does not apply is None."""
+
+    id: int
+    status: Status
+    phase: Phase | None
+    cause: Cause
+    sentence: str
+    #: caller, host owner or operator; None where it resolves by itself
+    who_can_release: str | None
+    host: str | None
+    worker: str | None
+    position: int | None
+    until: datetime | None
+
+
+class Explanations:
+    """Explains a caller's own moves; names no move of another caller."""
+
+    def __init__(self, settings: Settings, database: Database, registry: RegistryFile) -> None:
+        self._silence_ms = max(_WORKER_SILENCE_MS, int(settings.lease_seconds * 1000))
+        self._database = database
+        self._registry = registry
+
+    def explain(self, caller: Caller, job_id: int) -> Explanation:
+        """What keeps the move where it is. Raises Refusal if there is no such move."""
+        slots = {name: host.max_transfers for name, host in self._registry.current().every_host.items()}
+        with self._database.reading() as session:
+            job = reports.find(session, caller.name, job_id)
+            report = reports.report(session, caller.name, job_id)
+            if job is None or report is None:
+                raise no_such_job()
+            return _explanation(report, explanations.hold(session, job, slots, self._silence_ms))
+
+
+def _explanation(report: JobReport, hold: Hold) -> Explanation:
+    waits_for_fix = hold.cause in (Cause.ENDED, Cause.WAITING_RETRY)
+    return Explanation(
+        id=report.id,
+        status=report.status,
+        phase=report.phase,
+        cause=hold.cause,
+        sentence=_sentence(report, hold),
+        who_can_release=report.who_can_fix if waits_for_fix else _WHO_CAN_RELEASE.get(hold.cause),
+        host=hold.host,
+        worker=hold.worker,
+        position=hold.position,
+        until=hold.until,
+    )
+
+
+def _sentence(report: JobReport, hold: Hold) -> str:
+    if hold.cause is Cause.ENDED:
+        return f"It has ended {report.status}: {report.reason}" if report.reason else f"It has ended {report.status}."
+    ahead = (hold.position or 1) - 1
+    return _SENTENCES[hold.cause].format(phase=report.phase, host=hold.host, reason=report.reason, ahead=ahead)

@@ -1,0 +1,31 @@
+"""The use cases of operators: to pause a host and to resume it."""
+
+from data_mover.config.registry import RegistryFile
+from data_mover.domain.errors import Refusal
+from data_mover.doorbell import Doorbell
+from data_mover.store import host_health
+from data_mover.store.database import Database
+
+
+class HostControl:
+    """Pauses and resumes hosts of the registry. Raises ServiceUnavailable where the database does not answer."""
+
+    def __init__(self, database: Database, registry: RegistryFile, doorbell: Doorbell) -> None:
+        self._database = database
+        self._registry = registry
+        self._doorbell = doorbell
+
+    def pause(self, name: str) -> None:
+        """Lets the moves with the host wait; running ones continue. Raises Refusal for an unknown host."""
+        self._set_paused(name, True)
+
+    def resume(self, name: str) -> None:
+        """Lets the moves with the host run again. Raises Refusal for an unknown host."""
+        self._set_paused(name, False)
+
+    def _set_paused(self, name: str, paused: bool) -> None:
+        if name not in self._registry.current().hosts:
+            raise Refusal("Host does not exist", code="no-such-host", field="name")
+        with self._database.writing() as session:
+            host_health.set_paused(session, name, paused)
+        self._doorbell.notify_all_workers()

@@ -1,0 +1,118 @@
+"""What keeps a job where it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from data_mover.domain.states import Phase, Status
+from data_mover.store import host_health, workers
+from data_mover.store.database import now_ms
+from data_mover.store.host_health import HostState
+from data_mover.store.models import HostRecord, Job, JobFile, Lane
+
+
+class Cause(StrEnum):
+    """What keeps a job where it is; stable words, as the codes of failures are."""
+
+    ENDED = "ended"
+    RUNNING = "running"
+    #: its worker gave no sign of life in time, and the sweeper has not taken it back yet
+    WORKER_LOST = "worker-lost"
+    #: its end is decided, and its many files are being settled
+    SETTLING = "settling"
+    HOST_PAUSED = "host-paused"
+    HOST_UNREACHABLE = "host-unreachable"
+    #: another job writes to the same final path
+    PATH_LOCKED = "path-locked"
+    WAITING_RETRY = "waiting-retry"
+    NO_WORKER = "no-worker"
+    #: as many jobs run with a host as may
+    HOST_LIMIT = "host-limit"
+    #: nothing but the jobs before it
+    QUEUED = "queued"
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why the job is where it is. What does not apply is None."""
+
+    cause: Cause
+    host: str | None = None
+    worker: str | None = None
+    #: 1 is the next of the caller's runnable jobs
+    position: int | None = None
+    until: datetime | None = None
+
+
+def hold(session: Session, job: Job, slots: Mapping[str, int], worker_silence_ms: int) -> Hold:
+    """The first cause that keeps the job, in the order in which they would have to go.
+
+    `slots` says how many jobs may run with each host; a worker that was silent for `worker_silence_ms` does not count.
+    """
+    now = session.scalars(select(now_ms())).one()
+    if job.ended_ms is not None:
+        return Hold(Cause.ENDED)
+    if job.ending is not None:
+        return Hold(Cause.SETTLING)
+    if job.status == Status.IN_PROGRESS:
+        lost = (job.lease_until_ms or 0) < now
+        return Hold(Cause.WORKER_LOST if lost else Cause.RUNNING, worker=job.worker)
+    names = sorted(session.get_one(Lane, job.lane_id).host_names)
+    return (
+        _closed_host(session, names)
+        or _wait(session, job, now)
+        or _no_worker(session, worker_silence_ms)
+        or _full_host(names, host_health.states(session), slots)
+        or Hold(Cause.QUEUED, position=_position(session, job))
+    )
+
+
+def _closed_host(session: Session, names: list[str]) -> Hold | None:
+    for record in session.scalars(select(HostRecord).where(HostRecord.name.in_(names)).order_by(HostRecord.name)):
+        if record.paused:
+            return Hold(Cause.HOST_PAUSED, host=record.name)
+        if record.probe_at_ms is not None:
+            return Hold(Cause.HOST_UNREACHABLE, host=record.name, until=_instant(record.probe_at_ms))
+    return None
+
+
+def _wait(session: Session, job: Job, now: int) -> Hold | None:
+    """A locked path, or a retry that is not due."""
+    if _path_is_locked(session, job.id):
+        return Hold(Cause.PATH_LOCKED)
+    if job.not_before_ms > now and job.phase == Phase.WAITING_RETRY:
+        return Hold(Cause.WAITING_RETRY, until=_instant(job.not_before_ms))
+    return None
+
+
+def _path_is_locked(session: Session, job_id: int) -> bool:
+    other = aliased(JobFile)
+    locked = select(other.job_id).where(other.lock_name == JobFile.lock_name, other.locked, other.job_id != job_id)
+    mine = select(JobFile.job_id).where(JobFile.job_id == job_id, JobFile.lock_name.is_not(None), locked.exists())
+    return session.scalars(mine.limit(1)).one_or_none() is not None
+
+
+def _no_worker(session: Session, silence_ms: int) -> Hold | None:
+    return None if workers.alive(session, silence_ms) else Hold(Cause.NO_WORKER)
+
+
+def _full_host(names: list[str], states: Mapping[str, HostState], slots: Mapping[str, int]) -> Hold | None:
+    """A host that admits no more; one that is not registered has a slot, in which its job fails."""
+    full = (name for name in names if not states.get(name, HostState()).admits(slots.get(name, 1)))
+    name = next(full, None)
+    return Hold(Cause.HOST_LIMIT, host=name) if name is not None else None
+
+
+def _position(session: Session, job: Job) -> int:
+    """Counts the caller's queued jobs only: nobody learns how many others have."""
+    before = or_(Job.priority < job.priority, (Job.priority == job.priority) & (Job.id < job.id))
+    queued = (Job.caller == job.caller, Job.status == Status.PENDING, Job.phase == Phase.QUEUED)
+    return 1 + session.scalars(select(func.count()).select_from(Job).where(*queued, before)).one()
+
+
+def _instant(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

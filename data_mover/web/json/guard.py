@@ -1,0 +1,69 @@
+"""The guard before the views: what must not be read, and what a web page of another site could make a browser send."""
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from pyramid.httpexceptions import (
+    HTTPBadRequest,
+    HTTPException,
+    HTTPForbidden,
+    HTTPRequestEntityTooLarge,
+    HTTPUnsupportedMediaType,
+)
+from pyramid.registry import Registry
+from pyramid.request import Request
+from pyramid.response import Response
+
+from data_mover.web.json.problems import PREFIX
+
+MAX_BODY_BYTES = 256 * 1024
+
+Handler = Callable[[Request], Response]
+
+
+def guard_tween(handler: Handler, registry: Registry) -> Handler:
+    """Answers what must not be read."""
+
+    def guard(request: Request) -> Response:
+        if not request.path_info.startswith(PREFIX):
+            return handler(request)
+        return _http_refusal(request) or handler(request)
+
+    return guard
+
+
+def _http_refusal(request: Request) -> HTTPException | None:
+    if not _query_is_utf8(request):
+        return HTTPBadRequest("the query is not UTF-8")
+    return None if request.method in ("GET", "HEAD") else _body_refusal(request)
+
+
+def _body_refusal(request: Request) -> HTTPException | None:
+    """A form of another site can send no application/json, and its script no Origin of ours."""
+    if not _is_same_origin(request):
+        return HTTPForbidden("requests of pages of other sites are refused")
+    if request.content_type.lower() != "application/json":
+        return HTTPUnsupportedMediaType("requests have the content type application/json")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        return HTTPUnsupportedMediaType("requests have no content encoding")
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        return HTTPRequestEntityTooLarge(f"a request has at most {MAX_BODY_BYTES} bytes")
+    return None
+
+
+def _is_same_origin(request: Request) -> bool:
+    origin = request.headers.get("Origin")
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        return False
+    try:
+        return origin is None or urlsplit(origin).netloc == request.host
+    except ValueError:
+        return False
+
+
+def _query_is_utf8(request: Request) -> bool:
+    try:
+        request.GET.mixed()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,78 @@
+"""Problem details (RFC 9457) for whatever is refused or goes wrong, with our `code`, `reason` and `field`."""
+
+import json
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPException, HTTPMethodNotAllowed
+from pyramid.registry import Registry
+from pyramid.request import Request
+from pyramid.response import Response
+
+from data_mover.domain.errors import Refusal
+
+Handler = Callable[[Request], Response]
+
+PREFIX = "/api/v1/"
+CONTENT_TYPE = "application/problem+json"
+#: refusals that say that something does not exist
+NOT_FOUND = ("no-such-job", "no-such-host")
+
+
+def includeme(config: Configurator) -> None:
+    """To be included last, so that the errors of the access rule become problem details, too."""
+    config.add_tween("data_mover.web.json.problems.problems_tween")
+
+
+def problems_tween(handler: Handler, registry: Registry) -> Handler:
+    """Makes problem details of whatever error comes back to a request of `/api/v1`."""
+
+    def problems(request: Request) -> Response:
+        response = handler(request)
+        is_ours = request.environ["PATH_INFO"].startswith(PREFIX)  # bytes that nobody has checked yet
+        return problem_of(response) if is_ours and response.status_code >= 400 else response
+
+    return problems
+
+
+def refused(refusal: Refusal, request: Request) -> Response:
+    """404 for what does not exist, 422 for every other refusal."""
+    status = HTTPStatus.NOT_FOUND if refusal.code in NOT_FOUND else HTTPStatus.UNPROCESSABLE_ENTITY
+    return _problem(status, refusal.reason, refusal.code, refusal.field)
+
+
+def wrong_method(methods: tuple[str, ...]) -> Callable[[Request], HTTPException]:
+    """A view that names the methods of its route."""
+
+    def view(request: Request) -> HTTPException:
+        return HTTPMethodNotAllowed(f"takes {' and '.join(methods)}", headers=[("Allow", ", ".join(methods))])
+
+    return view
+
+
+def problem_of(response: Response) -> Response:
+    """The error as problem details; those that are already stay as they are."""
+    if response.content_type == CONTENT_TYPE:
+        return response
+    status = HTTPStatus(response.status_code)
+    sentence = getattr(response, "detail", None) or status.description or status.phrase
+    problem = _problem(status, sentence, status.phrase.lower().replace(" ", "-"), None)
+    problem.headers.update(
+        {name: value for name, value in response.headers.items() if name in ("Allow", "Retry-After")}
+    )
+    return problem
+
+
+def _problem(status: HTTPStatus, sentence: str, code: str, field: str | None) -> Response:
+    details: dict[str, Any] = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": sentence,
+        "code": code,
+        "reason": sentence,
+        "field": field,
+    }
+    return Response(json.dumps(details).encode(), status=status.value, content_type=CONTENT_TYPE)

@@ -1,0 +1,85 @@
+"""Bodies and queries as values. What cannot be read is HTTPBadRequest; what is wrong in it a Refusal."""
+
+import json
+from typing import Any
+
+from pyramid.httpexceptions import HTTPBadRequest
+from pyramid.request import Request
+
+from data_mover.domain.errors import Refusal
+from data_mover.domain.locations import Endpoint, Locations, invalid
+from data_mover.services.moves import MoveOptions
+from data_mover.web.parsing import stated_move, wait_seconds
+
+MOVE_FIELDS = ("source", "destination", "options")
+
+
+def move_body(request: Request) -> tuple[Locations, Endpoint | None, MoveOptions]:
+    """What the body asks to move; the header Idempotency-Key is `options.key`."""
+    body = _object(request)
+    if unknown := sorted(set(body) - set(MOVE_FIELDS)):
+        raise invalid(unknown[0], f"unknown field; known: {', '.join(MOVE_FIELDS)}")
+    options = _with_key(body.get("options"), request.headers.get("Idempotency-Key"))
+    return stated_move(body.get("source"), body.get("destination"), options)
+
+
+def no_body(request: Request) -> None:
+    """Raises Refusal if the body holds anything."""
+    if request.body and (unknown := sorted(_object(request))):
+        raise invalid(unknown[0], "unknown field; this request takes none")
+
+
+def query(request: Request, known: tuple[str, ...], numbers: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The query by name, with numbers as such. Raises Refusal for a name that is not known."""
+    values = dict(request.GET.mixed())
+    if unknown := sorted(set(values) - set(known)):
+        raise invalid(unknown[0], f"unknown parameter; known: {', '.join(known) or 'none'}")
+    return {name: _number(value) if name in numbers else value for name, value in values.items()}
+
+
+def wait_query(request: Request) -> float:
+    """The seconds of `?wait=`."""
+    text = query(request, ("wait",)).get("wait", "0")
+    try:
+        return wait_seconds(float(text))
+    except (TypeError, ValueError):
+        raise invalid("wait", "must be a number of seconds") from None
+    except Refusal as refusal:
+        raise Refusal(refusal.reason.replace("'seconds'", "'wait'"), code=refusal.code, field="wait") from None
+
+
+def _number(value: Any) -> Any:
+    is_number = isinstance(value, str) and value.removeprefix("-").isdecimal() and value.isascii() and len(value) < 20
+    return int(value) if is_number else value
+
+
+def _with_key(options: Any, key: str | None) -> Any:
+    if key is None or not isinstance(options, dict | None):
+        return options
+    if options and options.get("key") not in (None, key):
+        raise invalid("options.key", "the header Idempotency-Key says another")
+    return {**(options or {}), "key": key}
+
+
+def _object(request: Request) -> dict[str, Any]:
+    try:
+        body = json.loads(request.body.decode(), parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        raise HTTPBadRequest("the body is not JSON in UTF-8") from None
+    if not isinstance(body, dict):
+        raise HTTPBadRequest("the body is not a JSON object")
+    if _holds_nul(body):
+        raise HTTPBadRequest("the body holds the character NUL")
+    return body
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any("\0" in key or _holds_nul(each) for key, each in value.items())
+    if isinstance(value, list):
+        return any(map(_holds_nul, value))
+    return isinstance(value, str) and "\0" in value

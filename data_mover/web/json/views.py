@@ -1,0 +1,139 @@
+"""The calls of `/api/v1`. Each turns a request into values, asks a use case, and answers."""
+
+import json
+from collections.abc import Callable, Mapping
+from importlib.resources import files as resources
+from typing import Any
+
+from pyramid.request import Request
+from pyramid.response import Response
+
+from data_mover.services.moves import Accepted
+from data_mover.web.json.answers import answer, known_by_its_tag, on_record
+from data_mover.web.json.requests import move_body, no_body, query, wait_query
+from data_mover.web.parsing import event_after, file_filter, job_filter, job_id
+from data_mover.web.structs import event_struct, host_struct
+
+FILTERS = ("status", "phase", "host", "label", "caller", "since", "until", "before", "limit")
+
+View = Callable[[Request], Response]
+
+
+def create_move(request: Request) -> Response:
+    return _accepted(request, request.moves.submit(request.caller, *move_body(request)))
+
+
+def list_moves(request: Request) -> Response:
+    """A page of moves; a full one has a link to the next."""
+    wanted, caller = job_filter(query(request, FILTERS, ("before", "limit")))
+    own = caller in (None, request.caller.name)
+    moves = request.listing.page(request.caller, wanted) if own else []
+    following = _next(request, "before", moves[-1].id) if len(moves) == wanted.limit else None
+    return known_by_its_tag({"moves": moves, "next": following})
+
+
+def get_move(request: Request) -> Response:
+    """The move; with `?wait=` once it has ended or the seconds are over."""
+    wanted, seconds = _id(request), wait_query(request)
+    with request.wait_slots.slot(request, seconds) as allowed:
+        return known_by_its_tag(request.listing.wait(request.caller, wanted, min(seconds, allowed)))
+
+
+def list_files(request: Request) -> Response:
+    """A page of the move's files; a full one has a link to the next."""
+    state, after, limit = file_filter(query(request, ("state", "after", "limit"), ("after", "limit")))
+    found = request.moves.files(request.caller, _id(request), state, after, limit)
+    following = _next(request, "after", found[-1].number) if len(found) == limit else None
+    return known_by_its_tag({"files": found, "next": following})
+
+
+def list_events(request: Request) -> Response:
+    after = event_after(query(request, ("after",), ("after",)))
+    events = request.moves.events(request.caller, _id(request))
+    return known_by_its_tag({"events": [event_struct(event) for event in events if event.number > after]})
+
+
+def explain_move(request: Request) -> Response:
+    query(request, ())
+    return known_by_its_tag(request.explanations.explain(request.caller, _id(request)))
+
+
+def cancel_move(request: Request) -> Response:
+    no_body(request)
+    return answer(request.moves.cancel(request.caller, _id(request)))
+
+
+def retry_move(request: Request) -> Response:
+    no_body(request)
+    return _accepted(request, request.moves.retry(request.caller, _id(request)))
+
+
+def plan_move(request: Request) -> Response:
+    asked = move_body(request)
+    with request.wait_slots.slot(request) as seconds:
+        return answer(request.moves.plan(request.caller, *asked, wait_seconds=seconds))
+
+
+def list_hosts(request: Request) -> Response:
+    query(request, ())
+    return known_by_its_tag({"hosts": [host_struct(host) for host in request.moves.hosts()]})
+
+
+def pause_host(request: Request) -> Response:
+    no_body(request)
+    request.host_control.pause(request.matchdict["name"])
+    return _host(request)
+
+
+def resume_host(request: Request) -> Response:
+    no_body(request)
+    request.host_control.resume(request.matchdict["name"])
+    return _host(request)
+
+
+def list_datasets(request: Request) -> Response:
+    query(request, ())
+    return known_by_its_tag({"datasets": request.moves.datasets()})
+
+
+def openapi(request: Request) -> Response:
+    return known_by_its_tag(DOCUMENT)
+
+
+DOCUMENT: Mapping[str, Any] = json.loads((resources(__package__) / "openapi.json").read_text())
+
+#: by name of the route: its path below /api/v1, and its view for each method
+ROUTES: Mapping[str, tuple[str, Mapping[str, View]]] = {
+    "api.moves": ("/moves", {"GET": list_moves, "POST": create_move}),
+    "api.move": ("/moves/{id}", {"GET": get_move}),
+    "api.files": ("/moves/{id}/files", {"GET": list_files}),
+    "api.events": ("/moves/{id}/events", {"GET": list_events}),
+    "api.explain": ("/moves/{id}/explain", {"GET": explain_move}),
+    "api.cancel": ("/moves/{id}/cancel", {"POST": cancel_move}),
+    "api.retry": ("/moves/{id}/retry", {"POST": retry_move}),
+    "api.plan": ("/plan", {"POST": plan_move}),
+    "api.hosts": ("/hosts", {"GET": list_hosts}),
+    "api.pause": ("/hosts/{name}/pause", {"POST": pause_host}),
+    "api.resume": ("/hosts/{name}/resume", {"POST": resume_host}),
+    "api.datasets": ("/datasets", {"GET": list_datasets}),
+    "api.openapi": ("/openapi.json", {"GET": openapi}),
+}
+
+
+def _id(request: Request) -> int:
+    return job_id(request.matchdict["id"])
+
+
+def _accepted(request: Request, accepted: Accepted) -> Response:
+    return on_record(accepted, request.route_path("api.move", id=accepted.id))
+
+
+def _host(request: Request) -> Response:
+    name = request.matchdict["name"]
+    return answer(next(host_struct(host) for host in request.moves.hosts() if host.name == name))
+
+
+def _next(request: Request, key: str, value: int) -> str:
+    """The path and query of the next page."""
+    path: str = request.current_route_path(_query={**request.GET.mixed(), key: value})
+    return path

@@ -1,0 +1,33 @@
+"""Answers whose keys are not the names of our values, for every face alike."""
+
+from typing import Any
+
+from data_mover.services.moves import HostDescription
+from data_mover.store.events import EventReport
+
+
+def event_struct(event: EventReport) -> dict[str, Any]:
+    return {
+        "number": event.number,
+        "at": event.at,
+        "event": event.event,
+        "from": event.from_status,
+        "to": event.to_status,
+        "phase": event.to_phase,
+        "attempt": event.attempt,
+        "worker": event.worker,
+        "code": event.code,
+        "reason": event.reason,
+        "files": event.files,
+    }
+
+
+def host_struct(host: HostDescription) -> dict[str, Any]:
+    return {
+        "name": host.name,
+        "description": host.description,
+        "protocol": host.protocol,
+        "roles": host.roles,
+        "health": host.health.state,
+        "code": host.health.code,
+    }

@@ -1,0 +1,88 @@
+"""Requests to the service, and its answers or what is raised for them."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from data_mover.client.errors import NotAllowed, NotAuthenticated, Rejected, ServiceUnavailable
+
+#: the longest wait that the service grants in one request
+LONGEST_WAIT_SECONDS = 30
+_TIMEOUT = httpx.Timeout(LONGEST_WAIT_SECONDS + 15, connect=10)
+_BUSY = (429, 502, 503, 504)
+
+
+class Connection:
+    """Speaks JSON with the service at a URL like `https://host`; its XML-RPC URL does as well."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.Client(base_url=_api(url), headers=headers, timeout=_TIMEOUT, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The answer; parameters that are None are left out."""
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        return self._answer("GET", path, params=given)
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        return self._answer("POST", path, json=body or {})
+
+    def _answer(self, method: str, path: str, **content: Any) -> dict[str, Any]:
+        try:
+            response = self._http.request(method, path, **content)
+        except httpx.HTTPError as error:
+            raise ServiceUnavailable(f"{self._http.base_url} does not answer: {error}") from error
+        if response.is_error:
+            raise _error(response)
+        return _struct(response)
+
+
+def _api(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ValueError("the URL of the service must be like https://host")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/data_mover')}/api/v1"
+
+
+def _error(response: httpx.Response) -> Exception:
+    problem = _problem(response)
+    reason = str(problem.get("reason", f"HTTP {response.status_code}"))
+    if response.status_code == 401:
+        return NotAuthenticated(reason)
+    if response.status_code == 403:
+        return NotAllowed(reason)
+    if response.status_code in _BUSY or response.status_code >= 500:
+        return ServiceUnavailable(reason)
+    return Rejected(reason, str(problem.get("code", response.status_code)), problem.get("field"))
+
+
+def _problem(response: httpx.Response) -> dict[str, Any]:
+    try:
+        return _struct(response)
+    except ServiceUnavailable:
+        return {}
+
+
+def _struct(response: httpx.Response) -> dict[str, Any]:
+    """Raises ServiceUnavailable where something else than the service has answered."""
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise ServiceUnavailable(f"{response.url} does not answer in JSON; is the URL that of the service?")
+    return answer

@@ -1,0 +1,121 @@
+"""The command that callers use, run as a program against a service."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.servers.processes import free_port
+
+PROGRAM = str(Path(sys.executable).parent / "data_mover")
+
+
+@pytest.fixture
+def run(service):
+    def run(*arguments, url=service.url):
+        environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200", "DATA_MOVER_URL": url}
+        return subprocess.run([PROGRAM, *arguments], env=environment, capture_output=True, text=True, timeout=120)
+
+    return run
+
+
+def test_a_move_that_is_waited_for_ends_with_status_0_and_its_proof(run, roots):
+    (roots.disk / "command.txt").write_text("by the command")
+
+    ran = run("move", "disk:/command.txt", "archive:/command/", "--wait")
+
+    assert ran.returncode == 0, ran.stderr
+    assert "COMPLETED" in ran.stdout
+    assert "sha256" in ran.stdout
+    assert "is on record" in ran.stderr
+    assert (roots.archive / "command" / "command.txt").read_text() == "by the command"
+
+
+def test_a_move_that_fails_ends_with_status_1_and_the_reason(run):
+    ran = run("--json", "move", "disk:/nothing.txt", "archive:/", "--wait")
+
+    assert ran.returncode == 1
+    assert json.loads(ran.stdout)[0]["code"] == "no-such-file"
+
+
+def test_what_is_refused_ends_with_status_2_and_no_data(run):
+    refused = run("move", "nowhere:/x", "archive:/")
+    misused = run("move", "only-one")
+
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("Unknown source 'nowhere'")
+    assert misused.returncode == 2
+
+
+def test_a_time_out_ends_with_status_3_and_the_move_goes_on(run):
+    assert run("hosts", "pause", "archive").returncode == 0
+    try:
+        ran = run("move", "DATA_TYPE:12", "archive:/timeout.csv", "--timeout", "0.5", "--label", "slow")
+        why = run("--json", "explain", str(json.loads(run("--json", "list", "--label", "slow").stdout)[0]["id"]))
+    finally:
+        assert run("hosts", "resume", "archive").returncode == 0
+
+    assert (ran.returncode, ran.stdout) == (3, "")
+    assert "the move goes on" in ran.stderr
+    assert json.loads(why.stdout)["cause"] == "host-paused"
+
+
+def test_a_service_that_does_not_answer_ends_with_status_5(run):
+    assert run("hosts", url=f"http://127.0.0.1:{free_port()}").returncode == 5
+
+
+def test_a_move_is_shown_listed_cancelled_and_done_again(run):
+    move_id = run("move", "DATA_TYPE:12", "archive:/shown.csv").stdout.strip()
+    run("wait", move_id)
+
+    shown = json.loads(run("--json", "show", move_id).stdout)
+    files = json.loads(run("--json", "files", move_id).stdout)
+    events = run("events", move_id)
+    late = run("cancel", move_id)
+    again = run("retry", move_id)
+
+    assert (shown["status"], files[0]["state"]) == ("COMPLETED", "published")
+    assert "submitted" in events.stdout
+    assert (late.returncode, again.returncode) == (2, 2)
+    assert "Too late to cancel" in late.stderr
+    assert "Nothing to retry" in again.stderr
+    assert "archive:/shown.csv" in run("list").stdout
+    assert "\x1b" not in run("list").stdout
+
+
+def test_a_plan_hosts_and_types_are_shown(run):
+    plan = run("--json", "plan", "DATA_TYPE:12", "archive:/plan.csv")
+
+    assert json.loads(plan.stdout)["path"] == "/plan.csv"
+    assert "visualizer" in run("hosts").stdout
+    assert "An example" in run("types").stdout
+
+
+def test_ctrl_c_leaves_the_move_running_and_says_how_to_come_back(run, service):
+    run("hosts", "pause", "archive")
+    try:
+        command = [PROGRAM, "--url", service.url, "move", "DATA_TYPE:12", "archive:/back.csv", "--wait"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            first = process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            rest = process.stderr.read()
+    finally:
+        run("hosts", "resume", "archive")
+
+    move_id = first.split()[1]
+    assert process.returncode == 130
+    assert f"wait {move_id}" in rest
+    assert run("wait", move_id).returncode == 0
+
+
+def test_without_a_service_callers_are_told_to_name_one(monkeypatch):
+    monkeypatch.delenv("DATA_MOVER_URL", raising=False)
+
+    ran = subprocess.run([PROGRAM, "list"], capture_output=True, text=True)
+
+    assert ran.returncode == 2
+    assert "--url" in ran.stderr
