@@ -23,7 +23,7 @@ def includeme(config: Configurator) -> None:
     moves = Moves(
         settings,
         database,
-        RegistryFile(settings.registry, settings.open_web),
+        RegistryFile(settings.registry, settings.open_web, settings.open_web_denied),
         Doorbell(redis_connection(settings.redis_url, settings.redis_secret())),
     )
     config.add_request_method(lambda request: moves, "moves", property=True)
