@@ -347,7 +347,8 @@ def pour(beginning, endless, sent, handler):
     ids=["resources", "spaces", "depth"],
 )
 def test_an_answer_about_one_resource_that_has_no_end_is_not_read(liar, told, endless, failure):
-    files, sent = told(), []
+    files = told()
+    sent: list[int] = []
     liar.faults["/a"] = partial(pour, listing(response(b"/a")).removesuffix(b"</D:multistatus>"), endless, sent)
 
     with pytest.raises(failure, match="cloud:/a") if failure else nullcontext():
@@ -358,7 +359,9 @@ def test_an_answer_about_one_resource_that_has_no_end_is_not_read(liar, told, en
 
 def test_what_comes_beyond_the_announced_size_is_cut_off(liar, told):
     """4 bytes were announced, and there is no Content-Length."""
-    reader, sent, came = told(a=(207, listing(response(b"/a")))).open("/a"), [], []
+    reader = told(a=(207, listing(response(b"/a")))).open("/a")
+    sent: list[int] = []
+    came: list[int] = []
     liar.faults["/a"] = partial(pour, b"mine", b"more" * 1000, sent)
 
     with pytest.raises(HostFailed, match="cloud:/a: more came than the server had announced"):
