@@ -53,8 +53,9 @@ def _check_registry_of_a_faulty(ini: str) -> Iterator[Finding]:
 
 
 def _check_registry(path: Path, settings: Settings | None) -> Iterator[Finding]:
+    open_web, denied = (settings.open_web, settings.open_web_denied) if settings is not None else (False, ())
     try:
-        registry = load_registry(path, settings is not None and settings.open_web)
+        registry = load_registry(path, open_web, denied)
     except ConfigurationError as error:
         yield from _problems("registry", error)
         return

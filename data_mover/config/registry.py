@@ -3,7 +3,7 @@
 import logging
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from data_mover.backends import PROTOCOLS
-from data_mover.backends.http.allowed_sites import Web
+from data_mover.backends.http.allowed_sites import Network, Web
 from data_mover.backends.http.options import HttpOptions, WebOptions
 from data_mover.backends.options import HostOptions, Role
 from data_mover.domain.errors import ConfigProblem, ConfigurationError, Refusal
@@ -189,12 +189,13 @@ class HostEntry:
 class RegistryFile:
     """The registry as it stands in its file, read again whenever the file changes."""
 
-    def __init__(self, path: Path, open_web: bool) -> None:
+    def __init__(self, path: Path, open_web: bool, denied: Sequence[Network] = ()) -> None:
         """Raises ConfigurationError, listing every problem of the file."""
         self.path = path
         self._open_web = open_web
+        self._denied = denied
         self._version = self._file_version()
-        self._registry = load_registry(path, open_web)
+        self._registry = load_registry(path, open_web, denied)
 
     def current(self) -> Registry:
         """The registry of the newest file that had no problems."""
@@ -206,7 +207,7 @@ class RegistryFile:
 
     def _read_again(self) -> None:
         try:
-            self._registry = load_registry(self.path, self._open_web)
+            self._registry = load_registry(self.path, self._open_web, self._denied)
         except ConfigurationError as error:
             log.error("registry-refused the old one stays in force: %s", error)
         else:
@@ -220,8 +221,9 @@ class RegistryFile:
         return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def load_registry(path: Path, open_web: bool) -> Registry:
-    """Raises ConfigurationError, listing every problem with its key. An open web may be read without being named."""
+def load_registry(path: Path, open_web: bool, denied: Sequence[Network] = ()) -> Registry:
+    """Raises ConfigurationError, listing every problem with its key. An open web may be read without being named, but
+    for the networks that are denied."""
     document = _read_document(path)
     problems = [
         ConfigProblem(key, f"unknown key; known: {', '.join(_SECTIONS)}") for key in document.keys() - set(_SECTIONS)
@@ -236,7 +238,7 @@ def load_registry(path: Path, open_web: bool) -> Registry:
         for name, table in _tables(document, "datasets", problems)
         if (dataset := _load_dataset(name, table, problems))
     }
-    web = web_of(hosts, open_web)
+    web = web_of(hosts, open_web, denied)
     hosts = {name: host.within(web) if isinstance(host, WebOptions) else host for name, host in hosts.items()}
     registry = Registry(hosts, datasets, WebOptions(protocol="https").within(web) if open_web else None)
     problems += _dataset_problems(registry, named_hosts={name for name, _ in _tables(document, "hosts", [])})
@@ -245,8 +247,8 @@ def load_registry(path: Path, open_web: bool) -> Registry:
     return registry
 
 
-def web_of(hosts: Mapping[str, HostOptions], is_open: bool = False) -> Web:
-    return Web({name: host for name, host in hosts.items() if isinstance(host, HttpOptions)}, is_open)
+def web_of(hosts: Mapping[str, HostOptions], is_open: bool = False, denied: Sequence[Network] = ()) -> Web:
+    return Web({name: host for name, host in hosts.items() if isinstance(host, HttpOptions)}, is_open, denied)
 
 
 def host_entries(path: Path) -> list[HostEntry]:

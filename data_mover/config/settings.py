@@ -4,6 +4,7 @@ import configparser
 import errno
 import os
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -54,6 +55,15 @@ def _redis_url(value: str) -> str:
     return value
 
 
+def _networks(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(ip_network(each) for each in value.split())
+    except ValueError:
+        raise ValueError("must be networks like 192.0.2.0/24 2001:db8::/32, with spaces in between") from None
+
+
 def _secret(value: Any) -> Any:
     secret = SecretReference.parse(value) if isinstance(value, str) else value
     if isinstance(secret, SecretReference) and (problem := secret.problem()):
@@ -75,6 +85,7 @@ def _callers(value: str) -> str:
 
 
 Secret = Annotated[SecretReference, BeforeValidator(_secret)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
 
 
 class Settings(BaseModel):
@@ -115,6 +126,8 @@ class Settings(BaseModel):
     stop_seconds: float = Field(5, alias="data_mover.stop_seconds", ge=0, le=86_400)
     #: whether URLs of web servers may be read that the registry does not name, as long as their addresses are public
     open_web: bool = Field(False, alias="data_mover.open_web")
+    #: networks, one after the other, whose addresses are not read there although they are public
+    open_web_denied: Networks = Field((), alias="data_mover.open_web_denied")
     #: for tests alone: processes die, stop or fail at named points as a test orders it
     fault_points: bool = Field(False, alias="data_mover.fault_points")
 

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from posixpath import basename
+from unicodedata import normalize
 from urllib.parse import unquote, unquote_to_bytes
 
 from urllib3.exceptions import LocationParseError
@@ -14,6 +15,18 @@ MAX_NAME_BYTES = 255
 NAMELESS = "download"
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+
+#: spellings of dot, slash and backslash that some servers read although UTF-8 does not allow them, and IIS's own
+_ODD_SPELLINGS = (
+    (re.compile(rb"\xc0\xae|\xe0\x80\xae|\xf0\x80\x80\xae|%u002e|%uff0e", re.IGNORECASE), b"."),
+    (re.compile(rb"\xc0\xaf|\xe0\x80\xaf|\xf0\x80\x80\xaf|%u002f|%uff0f|%u2215", re.IGNORECASE), b"/"),
+    (re.compile(rb"\xc1\x9c|\xe0\x81\x9c|\xf0\x80\x81\x9c|%u005c|%uff3c", re.IGNORECASE), b"/"),
+)
+#: how often servers in a row may read escapes, each those that the one before has left
+_READINGS = 4
+#: what begins something that is no part of the segment, for a server that reads escapes before it looks for these
+_AFTER_A_SEGMENT = re.compile(rb"[;?#]")
+_IGNORED = re.compile(rb"[\x00-\x20\x7f]")
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _UNSAFE_IN_A_NAME = re.compile(r"[/\x00-\x1f\x7f]")
@@ -55,8 +68,7 @@ class Url:
             raise ValueError("the URL names no host")
         if parts.port == 0:
             raise ValueError("no server can have port 0")
-        if b".." in unquote_to_bytes(path).split(b"/"):
-            raise ValueError("must not contain '..'")
+        _require_no_step_up(path)
         return cls(parts.scheme, host, parts.port or DEFAULT_PORTS[parts.scheme], path, parts.query)
 
     @property
@@ -88,6 +100,26 @@ class Url:
 
     def as_struct(self) -> dict[str, str]:
         return {"type": "url", "url": self.full}
+
+
+def _require_no_step_up(path: str) -> None:
+    """Raises ValueError where any common server could read an escaped path as one that leads up, or as shorter."""
+    text = path.encode()
+    for _ in range(_READINGS):
+        text = unquote_to_bytes(text)
+        if b"\0" in text:
+            raise ValueError("must not contain the character NUL")
+        if b".." in _segments(text):
+            raise ValueError("must not contain '..'")
+
+
+def _segments(path: bytes) -> set[bytes]:
+    """Those that the most generous server would find."""
+    for spelling, plain in _ODD_SPELLINGS:
+        path = spelling.sub(plain, path)
+    wide = normalize("NFKC", path.decode(errors="ignore")).encode()
+    segments = re.split(rb"[/\\]", path) + re.split(rb"[/\\]", wide)
+    return {_IGNORED.sub(b"", _AFTER_A_SEGMENT.split(each)[0]) for each in segments}
 
 
 def safe_name(name: str) -> str:

@@ -26,7 +26,7 @@ def includeme(config: Configurator) -> None:
         open_to_orders()
     database = Database(settings.database_url())
     migrations.require_newest(database.engine)
-    registry = RegistryFile(settings.registry, settings.open_web)
+    registry = RegistryFile(settings.registry, settings.open_web, settings.open_web_denied)
     doorbell = Doorbell(redis_connection(settings.redis_url, settings.redis_secret()))
     moves = Moves(settings, database, registry, doorbell)
     use_cases = {

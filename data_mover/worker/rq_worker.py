@@ -59,7 +59,7 @@ class Deployment(NamedTuple):
 def deployment() -> Deployment:
     """What $DATA_MOVER_INI says, read once by the worker and inherited by the processes that it forks."""
     settings = Settings.from_ini(os.environ["DATA_MOVER_INI"])
-    return Deployment(settings, RegistryFile(settings.registry, settings.open_web))
+    return Deployment(settings, RegistryFile(settings.registry, settings.open_web, settings.open_web_denied))
 
 
 def _require_deployment() -> None:

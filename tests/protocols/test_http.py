@@ -4,8 +4,10 @@ import gzip
 import os
 import socket
 import threading
+import time
 from functools import partial
 from itertools import chain, repeat
+from urllib.parse import unquote
 
 import pytest
 
@@ -514,6 +516,40 @@ def test_a_redirect_to_what_nobody_has_named_is_not_followed(server, location):
 
     assert server.requests[-1][0] == "/root/led"
     assert "hunter2" not in refused.value.reason
+
+
+@pytest.mark.parametrize("bearer", [None, "env:WEB_SECRET"], ids=["nobody", "login"])
+@pytest.mark.parametrize(
+    "step", ["..;/x", "..%5Cx", "%252e%252e/x", "..%c0%afx", "x%00", "%u002e./x", "..%ef%bc%8fx", ".%09./x"]
+)
+def test_a_path_that_some_server_reads_as_a_step_up_is_sent_to_none(tls_server, monkeypatch, step, bearer):
+    monkeypatch.setenv("WEB_SECRET", SECRET)
+    tls_server.faults["/public/led"] = lambda handler: handler.answer(302, Location=f"/public/{step}")
+    tls_server.requests.clear()
+
+    with pytest.raises(NotAllowed):
+        read(tls_server, f"{tls_server.url}/public/{step}", root="/public", bearer=bearer)
+    with pytest.raises(NotAllowed):
+        read(tls_server, f"/{unquote(step, errors='surrogateescape')}", root="/public", bearer=bearer)
+    assert tls_server.requests == []
+    with pytest.raises(NotAllowed):
+        read(tls_server, "/led", root="/public", bearer=bearer)
+    assert [path for path, _ in tls_server.requests] == ["/public/led"]
+
+
+def test_a_head_that_drips_stalls(server):
+    def drip(handler):
+        for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + bytes(100):
+            handler.wfile.write(bytes([byte or 0x78]))
+            if handler.server.web.ended.wait(0.1):
+                return
+
+    server.faults["/drip"] = drip
+    begun = time.monotonic()
+
+    with pytest.raises(Stalled):
+        read(server, "/drip", idle_timeout_seconds=0.5)
+    assert time.monotonic() - begun < 5
 
 
 def test_a_redirect_out_of_the_root_is_not_followed(server):

@@ -407,3 +407,15 @@ def test_a_connection_that_was_given_up_answers_no_more(files):
     with pytest.raises(ConnectionLost):
         files.stat("/a")
     assert isinstance(files, S3Files)
+
+
+def test_uploads_beyond_one_page_are_given_up_too(connected):
+    """A store tells of a thousand at a time."""
+    files = connected(idle_timeout_seconds=20)
+    for _ in range(1002):
+        files._client.begin("/a", "a", {})
+    assert len(files._client.uploads("/a", "a")) == 1002
+
+    files.remove("/a")
+
+    assert files._client.uploads("/a", "a") == []

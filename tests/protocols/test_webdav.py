@@ -1,7 +1,7 @@
 """What only a server that speaks WebDAV does: whole trees that go at one word, answers in XML, certificates."""
 
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 
 import pytest
@@ -327,6 +327,49 @@ BOMB = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "cccc">]><D:multistatus xm
 def test_an_answer_that_is_none_is_told(told, body):
     with pytest.raises(HostFailed, match="cloud:/a"):
         told(a=(207, body)).stat("/a")
+
+
+def pour(beginning, endless, sent, handler):
+    """An answer without an end, and how much of it was sent before the client had enough."""
+    handler.close_connection = True
+    handler.send_response(207 if handler.command == "PROPFIND" else 200)
+    handler.end_headers()
+    handler.wfile.write(beginning)
+    with suppress(OSError):
+        while not handler.server.web.ended.is_set():
+            handler.wfile.write(endless)
+            sent.append(len(endless))
+
+
+@pytest.mark.parametrize(
+    ("endless", "failure"),
+    [(response(b"/a"), None), (b" " * 1000, HostFailed), (b"<D:x>" * 200, HostFailed)],
+    ids=["resources", "spaces", "depth"],
+)
+def test_an_answer_about_one_resource_that_has_no_end_is_not_read(liar, told, endless, failure):
+    files = told()
+    sent: list[int] = []
+    liar.faults["/a"] = partial(pour, listing(response(b"/a")).removesuffix(b"</D:multistatus>"), endless, sent)
+
+    with pytest.raises(failure, match="cloud:/a") if failure else nullcontext():
+        assert files.stat("/a").size_bytes == 4
+
+    assert sum(sent) < 16 * 2**20
+
+
+def test_what_comes_beyond_the_announced_size_is_cut_off(liar, told):
+    """4 bytes were announced, and there is no Content-Length."""
+    reader = told(a=(207, listing(response(b"/a")))).open("/a")
+    sent: list[int] = []
+    came: list[int] = []
+    liar.faults["/a"] = partial(pour, b"mine", b"more" * 1000, sent)
+
+    with pytest.raises(HostFailed, match="cloud:/a: more came than the server had announced"):
+        came.extend(map(len, reader.blocks()))
+    reader.close()
+
+    assert sum(came) <= 4
+    assert sum(sent) < 16 * 2**20
 
 
 def test_names_that_lead_elsewhere_lead_nowhere(told):

@@ -1,8 +1,13 @@
 """Nothing but the public internet is read where the web is open: no connection is attempted to what is not public."""
 
+import os
+import shlex
 import socket
+import subprocess
 import sys
 from contextlib import ExitStack
+from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
@@ -313,3 +318,64 @@ def test_what_is_public_is_read_and_what_fails_there_counts(registry, server, pu
         read(registry, "http://127.0.0.1:1/a?secret")
     assert isinstance(failed.value, HostUnreachable | ConnectionLost)
     assert "secret" not in failed.value.reason
+
+
+def test_a_network_that_the_operator_denies_is_not_connected_to_in_any_spelling(tmp_path, name_server, nowhere):
+    (tmp_path / "registry.toml").write_text("")
+    denied = (ip_network("93.184.0.0/16"), ip_network("2606:4700::/32"))
+    registry = load_registry(tmp_path / "registry.toml", open_web=True, denied=denied)
+
+    for host in ("93.184.216.34", "0x5db8d822", "[::ffff:93.184.216.34]", "[64:ff9b::5db8:d822]", "[2606:4700::1111]"):
+        with pytest.raises(NotAllowed, match="network that the operator denies"):
+            read(registry, f"http://{host}/a")
+
+
+def test_a_redirect_from_the_open_web_gains_neither_rights_nor_login_of_a_registered_host(
+    tmp_path, server, public_loopback, monkeypatch
+):
+    """The registered host is at an address that only the registry may lead to."""
+    monkeypatch.setenv("WEB_SECRET", "hunter2")
+    with web_server(tmp_path / "inner", tls=True, named="localhost") as inner:
+        table = inner.options(address="localhost", bearer="env:WEB_SECRET")
+        lines = [f"{key} = {str(value)!r}" for key, value in table.items() if key not in ("roles", "port")]
+        text = "\n".join(["[hosts.inner]", f"port = {inner.port}", 'roles = ["source"]', *lines])
+        (tmp_path / "registry.toml").write_text(text)
+        registry = load_registry(tmp_path / "registry.toml", open_web=True)
+        inner.faults["/a"] = lambda handler: handler.answer(200, b"inner")
+        server.faults["/led"] = lambda handler: handler.answer(302, Location=f"https://localhost:{inner.port}/a")
+        inner.faults["/out"] = lambda handler: handler.answer(302, Location=f"{server.url}/led")
+        monkeypatch.setattr(connections, "is_public", lambda address: False)
+
+        assert read(registry, f"https://localhost:{inner.port}/a") == b"inner"
+        with pytest.raises(NotAllowed):
+            read(registry, f"https://localhost:{inner.port}/out")
+        inner.requests.clear()
+        monkeypatch.setattr(connections, "is_public", lambda address: True)
+        with pytest.raises(MoveFailure, match="certificate"):
+            read(registry, f"http://127.0.0.1:{server.port}/led")
+        assert inner.requests == []
+
+
+#: in a network of its own, with an address there that would be public
+_ON_A_PUBLIC_ADDRESS = """
+ip link set lo up && ip address add 93.184.216.34/32 dev lo && ip -6 address add 2606:4700::34/128 dev lo nodad &&
+exec {python} -c '
+from data_mover.backends.http.allowed_sites import is_public
+addresses = "93.184.216.34 ::ffff:93.184.216.34 64:ff9b::5db8:d822 2002:5db8:d822::1 2606:4700::34".split()
+print([address for address in addresses if is_public(address)], is_public("93.184.216.35"), is_public("2606:4700::35"))
+'
+"""
+
+
+def test_a_public_address_of_this_machine_is_not_public_for_it():
+    script = _ON_A_PUBLIC_ADDRESS.format(python=shlex.quote(sys.executable))
+    told = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--net", "sh", "-ec", script],
+        cwd=Path(__file__).parents[2],
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert told.stdout == "[] True True\n"

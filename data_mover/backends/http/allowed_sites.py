@@ -1,13 +1,17 @@
 """What of the web may be read: the sites that the registry names, and what is public if the operator has opened it."""
 
 import ipaddress
-from collections.abc import Mapping
+import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, unquote
 
 from data_mover.domain.urls import Url
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_Number = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 #: by which an IPv6 network reaches IPv4 addresses, which stand in the last 32 bits (RFC 6052)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -37,6 +41,8 @@ class Web:
 
     sites: Mapping[str, Site] = field(default_factory=dict)
     is_open: bool = False
+    #: networks that are not read unless the registry names the server, public or not
+    denied: Sequence[Network] = ()
 
     def site_of(self, url: Url) -> Site | None:
         """The site of that host."""
@@ -61,18 +67,43 @@ def url_below(site: Site, path: str) -> Url:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet, through whichever of its spellings and tunnels."""
-    number = ipaddress.ip_address(address.partition("%")[0])
+    """Whether an IP address is one of the public internet, and none of this machine, through whichever of its spellings
+    and tunnels."""
+    number, led_to = _number(address), _led_to(address)
+    if isinstance(led_to, ipaddress.IPv6Address) and led_to not in _GLOBAL_UNICAST:
+        return False
+    return _is_global(led_to) and not _is_own(number) and not _is_own(led_to)
+
+
+def is_denied(address: str, denied: Sequence[Network]) -> bool:
+    """Whether an IP address is of one of the networks, through whichever of its spellings and tunnels."""
+    return any(number in network for number in (_number(address), _led_to(address)) for network in denied)
+
+
+def _number(address: str) -> _Number:
+    return ipaddress.ip_address(address.partition("%")[0])
+
+
+def _led_to(address: str) -> _Number:
+    """The IPv4 address that an IPv6 address stands for, or the address itself."""
+    number = _number(address)
     if isinstance(number, ipaddress.IPv4Address):
-        return _is_global(number)
-    if number.ipv4_mapped is not None:
-        return _is_global(number.ipv4_mapped)
+        return number
     if number in _NAT64:
-        return _is_global(ipaddress.IPv4Address(int(number) & 0xFFFFFFFF))
-    if number.sixtofour is not None:
-        return _is_global(number.sixtofour)
-    return number in _GLOBAL_UNICAST and _is_global(number)
+        return ipaddress.IPv4Address(int(number) & 0xFFFFFFFF)
+    return number.ipv4_mapped or number.sixtofour or number
 
 
-def _is_global(number: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def _is_own(number: _Number) -> bool:
+    """Whether an interface of this machine has the address: only such a one can be bound."""
+    family = socket.AF_INET if number.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as bound:
+            bound.bind((str(number), 0))
+    except OSError:
+        return False
+    return True
+
+
+def _is_global(number: _Number) -> bool:
     return number.is_global and not number.is_multicast and not any(number in network for network in _RESERVED)

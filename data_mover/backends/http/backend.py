@@ -8,7 +8,7 @@ from typing import Self
 from urllib.parse import urldefrag, urljoin
 
 from data_mover.backends.api import BLOCK_BYTES, Block, FileStat, Reader, Source
-from data_mover.backends.http.allowed_sites import holds, url_below
+from data_mover.backends.http.allowed_sites import Site, holds, url_below
 from data_mover.backends.http.auth import authorization, field_of
 from data_mover.backends.http.client import HttpConnection, Response, Terms
 from data_mover.backends.http.options import HttpOptions, WebOptions
@@ -53,7 +53,7 @@ class HttpSource(Source):
         source = cls(host, options)
         if isinstance(options, HttpOptions):
             _login_fields(host, options)
-            source.release(source._dial(url_below(options, "/"), host))
+            source.release(source._dial(url_below(options, "/"), host, options))
         return source
 
     def name(self, path: str) -> str:
@@ -84,16 +84,21 @@ class HttpSource(Source):
             self.release(connection)
 
     def answer(self, path: str, headers: dict[str, str]) -> tuple["HttpConnection", Response]:
-        """The answer to GET, redirects followed: each is judged as the first URL was, and no login goes elsewhere."""
+        """The answer to GET, redirects followed: each is judged as the first URL was, and no login goes elsewhere.
+
+        What has once led through the open web stays there: it gains neither the login nor the rights of a host.
+        """
         name, url = self.named(path), self._url(path)
+        site = self._site(url)
         for _ in range(MAX_REDIRECTS + 1):
-            connection = self._dial(url, name)
+            connection = self._dial(url, name, site)
             try:
-                response = connection.ask(url, {**headers, **self._login(url)})
+                response = connection.ask(url, {**headers, **self._login(site)})
                 location = text_of(response, "Location")
                 if response.status not in _REDIRECTS or location is None:
                     return connection, response
                 url = _led(url, location, name)
+                site = self._site(url) if site is not None else None
             except BaseException:
                 self.release(connection)
                 raise
@@ -118,28 +123,35 @@ class HttpSource(Source):
         except ValueError as problem:
             raise NotAllowed(f"{self.named(path)}: {problem}") from None
 
-    def _dial(self, url: Url, name: str) -> HttpConnection:
+    def _dial(self, url: Url, name: str, site: Site | None) -> HttpConnection:
         if not self._aborted:
-            connection = HttpConnection.open(url, self._terms(url, name), name)
+            connection = HttpConnection.open(url, self._terms(url, name, site), name)
             self._open.add(connection)
             if not self._aborted:
                 return connection
             self.release(connection)
         raise ConnectionLost(name)
 
-    def _terms(self, url: Url, name: str) -> Terms:
+    def _site(self, url: Url) -> Site | None:
+        """The registered site that the URL is of; None on the open web, and for whatever is read as a part of it."""
+        if not isinstance(self.options, HttpOptions):
+            return None
+        return self.options if holds(self.options, url) else self.options.web.site_of(url)
+
+    def _terms(self, url: Url, name: str, site: Site | None) -> Terms:
         """NotAllowed where the URL leads to what nobody has named, unless the web is open."""
         options, web = self.options, self.options.web
         timeouts = options.connect_timeout_seconds, options.idle_timeout_seconds
-        site = options if isinstance(options, HttpOptions) and holds(options, url) else web.site_of(url)
-        if site is None and not web.is_open:
+        if site is not None:
+            return Terms(*timeouts, site.ca_file, must_be_public=False)
+        if not web.is_open:
             raise NotAllowed(f"{name} leads to {url.origin}")
-        return Terms(*timeouts, site.ca_file if site else options.ca_file, must_be_public=site is None)
+        ca_file = None if isinstance(options, HttpOptions) else options.ca_file
+        return Terms(*timeouts, ca_file, must_be_public=True, denied=web.denied)
 
-    def _login(self, url: Url) -> dict[str, str]:
-        if isinstance(self.options, HttpOptions) and holds(self.options, url):
-            return _login_fields(self.host, self.options)
-        return {}
+    def _login(self, site: Site | None) -> dict[str, str]:
+        options = self.options
+        return _login_fields(self.host, options) if isinstance(options, HttpOptions) and site is options else {}
 
 
 class HttpReader(Reader):

@@ -3,10 +3,11 @@
 h11 speaks HTTP and never touches a socket; connecting, time-outs and the end of a connection are decided here.
 """
 
+import math
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,7 +20,7 @@ from urllib3 import HTTPHeaderDict
 
 from data_mover.backends.api import Block
 from data_mover.backends.dns import resolved
-from data_mover.backends.http.allowed_sites import is_public
+from data_mover.backends.http.allowed_sites import Network, is_denied, is_public
 from data_mover.backends.options import NetworkAddress
 from data_mover.domain.errors import (
     CertificateRefused,
@@ -52,6 +53,8 @@ class Terms:
     ca_file: Path | None
     #: whether its address must be one of the public internet
     must_be_public: bool
+    #: networks that its address must not be of
+    denied: Sequence[Network] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ class HttpConnection:
         addresses = [str(address[0]) for _, address in resolved(name, where)]
         if terms.must_be_public and not all(map(is_public, addresses)):
             raise NotAllowed(f"{name}: the address of {url.host} is not public")
+        if any(is_denied(address, terms.denied) for address in addresses):
+            raise NotAllowed(f"{name}: the address of {url.host} is of a network that the operator denies")
         for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             timeout_seconds = max(0.001, (deadline - time.monotonic()) / left)
             try:
@@ -181,7 +186,11 @@ class HttpConnection:
             self._socket.sendall(piece)
 
     def _next_event(self) -> h11.Event:
-        """What comes next, as soon as it is here. A connection that ends in the middle of an answer is lost."""
+        """What comes next, as soon as it is here. A connection that ends in the middle of an answer is lost.
+
+        A head that has begun to come has as long to come whole as the server may be silent.
+        """
+        until = math.inf
         while True:
             try:
                 event = self._http.next_event()
@@ -191,7 +200,11 @@ class HttpConnection:
                 raise
             if not isinstance(event, type(h11.NEED_DATA)):
                 return self._checked(event)
+            if time.monotonic() > until:
+                raise TimeoutError
             received = self._socket.recv(_RECEIVED_BYTES)
+            if self._awaits_head and until == math.inf:
+                until = time.monotonic() + (self._socket.gettimeout() or math.inf)
             self._is_closed_by_peer = not received
             self._http.receive_data(received)
 

@@ -28,6 +28,7 @@ from data_mover.backends.options import HostOptions
 from data_mover.backends.s3.client import Changed, S3Client
 from data_mover.domain.errors import (
     ConnectionLost,
+    HostFailed,
     IsADirectory,
     MoveFailure,
     NoSuchFile,
@@ -243,7 +244,7 @@ class S3Files(Files):
         """The root is one if there is such a bucket."""
         if path == "/":
             return self._client.has_bucket()
-        return bool(self._client.keys(path, f"{self._key(path)}/", most=1))
+        return self._client.has_keys(path, f"{self._key(path)}/")
 
     def _key(self, path: str) -> str:
         return f"{self._root}/{path.strip('/')}".strip("/")
@@ -317,8 +318,12 @@ class _S3Reader(Reader):
             body = self._client.get_range(self._path, self._key, start, end, self._etag)
         except (Changed, NoSuchFile) as changed:
             raise SourceChanged(f"{self._client.host}:{self._path}") from changed
+        left_bytes = end - start
         with closing(body):
             while block := self._client.read(self._path, body, BLOCK_BYTES):
+                left_bytes -= len(block)
+                if left_bytes < 0:
+                    raise HostFailed(f"{self._client.host}:{self._path}: more came than was asked for")
                 yield block
 
 

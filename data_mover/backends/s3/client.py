@@ -5,9 +5,10 @@ import os
 import re
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import islice
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -18,9 +19,11 @@ from botocore.exceptions import (
     ClientError,
     SSLError,
 )
+from botocore.httpsession import URLLib3Session
 from urllib3.exceptions import HTTPError as HttpError
 
 from data_mover.backends.options import HostOptions
+from data_mover.backends.s3.answers import BoundedSession
 from data_mover.backends.s3.options import S3Options
 from data_mover.domain.errors import (
     BadName,
@@ -60,6 +63,16 @@ _FAILURES: dict[str, type[MoveFailure]] = {
 _FAILURES_BY_STATUS: dict[int, type[MoveFailure]] = {403: PermissionRefused, 404: NoSuchFile, 507: NoSpace}
 
 
+#: by which arguments the next page is asked for, and what of an answer they are
+_NEXT_KEYS = {"ContinuationToken": "NextContinuationToken"}
+_NEXT_UPLOADS = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
+_ENTRIES = ("Contents", "CommonPrefixes", "Uploads")
+#: of what belongs to one file
+_MOST_PAGES = 100
+#: a store may have looked at a thousand versions that are deleted
+_MOST_EMPTY_PAGES = 100
+
+
 class Changed(Exception):
     """The object is not the one that was meant."""
 
@@ -67,11 +80,13 @@ class Changed(Exception):
 class S3Client:
     """The bucket of a registered host. Paths are for messages; keys are what the store goes by."""
 
-    def __init__(self, host: str, options: S3Options, client: Any) -> None:
+    def __init__(self, host: str, options: S3Options) -> None:
         self.host = host
         self.address = urlsplit(options.endpoint).netloc.lower()
         self.bucket = options.bucket
-        self._client = client
+        self._session = BoundedSession(host, _http_session(options))
+        self._client = _client(host, options)
+        self._client.meta.events.register("before-send.s3", self._session.send)
         self._aborted = threading.Event()
 
     @classmethod
@@ -79,7 +94,7 @@ class S3Client:
         """HostUnreachable, CertificateRefused, LoginRefused."""
         if not isinstance(options, S3Options):
             raise InternalError(f"{host} is no object store")
-        opened = cls(host, options, _client(host, options))
+        opened = cls(host, options)
         try:
             opened.has_bucket()
         except PermissionRefused:
@@ -113,22 +128,25 @@ class S3Client:
         except NoSuchFile:
             return None
 
-    def keys(self, path: str, prefix: str, most: int = 1000) -> list[str]:
-        """The first keys that begin so; none where there is no bucket."""
+    def has_keys(self, path: str, prefix: str) -> bool:
+        """Whether any key begins so; none does where there is no bucket."""
         try:
-            answer = self._call("list_objects_v2", path, Prefix=prefix, MaxKeys=most)
+            return bool(self._call("list_objects_v2", path, Prefix=prefix, MaxKeys=1).get("Contents"))
+        except NoSuchFile:
+            return False
+
+    def keys(self, path: str, prefix: str) -> list[str]:
+        """All keys that begin so; none where there is no bucket."""
+        try:
+            pages = self._few_pages("list_objects_v2", path, _NEXT_KEYS, Prefix=prefix)
         except NoSuchFile:
             return []
-        return [each["Key"] for each in answer.get("Contents", [])]
+        return [each["Key"] for answer in pages for each in answer.get("Contents", [])]
 
     def level(self, path: str, prefix: str) -> Iterator[dict[str, Any]]:
         """What is below the prefix up to the next slash, a thousand keys at a time. NoSuchFile where there is no
         bucket."""
-        answer = self._level(path, prefix)
-        yield answer
-        while answer.get("IsTruncated"):
-            answer = self._level(path, prefix, ContinuationToken=answer["NextContinuationToken"])
-            yield answer
+        yield from self._pages("list_objects_v2", path, _NEXT_KEYS, Prefix=prefix, Delimiter="/")
 
     def get_range(self, path: str, key: str, start: int, end: int, etag: str) -> Any:
         """The open body. Changed where it is another object by now."""
@@ -200,10 +218,10 @@ class S3Client:
     def uploads(self, path: str, key: str) -> list[str]:
         """The ids of the uploads to exactly this key that are neither completed nor aborted."""
         try:
-            answer = self._call("list_multipart_uploads", path, Prefix=key)
+            pages = self._few_pages("list_multipart_uploads", path, _NEXT_UPLOADS, Prefix=key)
         except NoSuchFile:
             return []
-        return [each["UploadId"] for each in answer.get("Uploads", []) if each["Key"] == key]
+        return [each["UploadId"] for answer in pages for each in answer.get("Uploads", []) if each["Key"] == key]
 
     def abort(self) -> None:
         """A request that is under way ends within the idle time-out at the latest; there is no other one."""
@@ -211,9 +229,33 @@ class S3Client:
 
     def close(self) -> None:
         self._client.close()
+        self._session.close()
 
-    def _level(self, path: str, prefix: str, **more: str) -> dict[str, Any]:
-        return self._call("list_objects_v2", path, Prefix=prefix, Delimiter="/", **more)
+    def _few_pages(
+        self, operation: str, path: str, markers: Mapping[str, str], **arguments: str
+    ) -> list[dict[str, Any]]:
+        """All pages, which are kept. HostFailed where there are too many."""
+        pages = list(islice(self._pages(operation, path, markers, **arguments), _MOST_PAGES + 1))
+        if len(pages) > _MOST_PAGES:
+            raise HostFailed(f"{self.host}:{path}: more than {_MOST_PAGES} pages of {operation}")
+        return pages
+
+    def _pages(
+        self, operation: str, path: str, markers: Mapping[str, str], **arguments: str
+    ) -> Iterator[dict[str, Any]]:
+        """The answers, a thousand entries at a time. HostFailed where one leads nowhere, or many in a row are empty."""
+        here: dict[str, str] = {}
+        empty = 0
+        while True:
+            answer = self._call(operation, path, **arguments, **here)
+            yield answer
+            if not answer.get("IsTruncated"):
+                return
+            empty = 0 if any(map(answer.get, _ENTRIES)) else empty + 1
+            there = {marker: answer[key] for marker, key in markers.items() if answer.get(key)}
+            if there == here or empty > _MOST_EMPTY_PAGES:
+                raise HostFailed(f"{self.host}:{path}: a listing that comes to no end")
+            here = there
 
     def _call(self, operation: str, path: str, **arguments: Any) -> dict[str, Any]:
         self.require_name(path, arguments.get("Prefix", ""))
@@ -271,11 +313,8 @@ def _client(host: str, options: S3Options) -> Any:
     config = Config(
         region_name=options.region,
         signature_version="s3v4",
-        connect_timeout=options.connect_timeout_seconds,
-        read_timeout=options.idle_timeout_seconds,
         retries={"total_max_attempts": 1},
         proxies={},
-        max_pool_connections=2,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3={"addressing_style": "path", "payload_signing_enabled": True},
@@ -289,6 +328,19 @@ def _client(host: str, options: S3Options) -> Any:
         endpoint_url=options.endpoint,
         aws_access_key_id=access_key,
         aws_secret_access_key=secret_key,
-        verify=str(options.ca_file) if options.ca_file else True,
+        verify=_verified_by(options),
         config=config,
     )
+
+
+def _http_session(options: S3Options) -> URLLib3Session:
+    return URLLib3Session(
+        verify=_verified_by(options),
+        proxies={},
+        timeout=(options.connect_timeout_seconds, options.idle_timeout_seconds),
+        max_pool_connections=2,
+    )
+
+
+def _verified_by(options: S3Options) -> str | bool:
+    return str(options.ca_file) if options.ca_file else True

@@ -235,11 +235,15 @@ class _WebdavReader(Reader):
             if not continues(response, self.stat, offset_bytes, name):
                 raise SourceChanged(name)
             before_bytes = offset_bytes if response.status == 200 else 0
+            left_bytes = (self.stat.size_bytes or 0) - offset_bytes
             while block := connection.read(min(before_bytes, BLOCK_BYTES) or BLOCK_BYTES):
                 if before_bytes:
                     before_bytes -= len(block)
-                else:
-                    yield block
+                    continue
+                left_bytes -= len(block)
+                if left_bytes < 0:
+                    raise HostFailed(f"{name}: more came than the server had announced")
+                yield block
 
     def close(self) -> None:
         if self._connection is not None:

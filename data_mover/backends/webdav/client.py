@@ -66,8 +66,7 @@ class WebdavClient:
         with self.asked("PROPFIND", path, {"Depth": "0"}, QUESTION) as (connection, response):
             status = response.status
             if status == 207:
-                found = list(self._resources(path, connection))
-                return found[0] if found else None
+                return _first(self._resources(path, connection))
             connection.read(_MOST_BYTES)
         if status in _REDIRECTS and not path.endswith("/"):
             return self.resource(f"{path}/")
@@ -179,3 +178,10 @@ class WebdavClient:
             yield from answer.feed(b"", is_last=True)
         except ValueError as problem:
             raise HostFailed(f"{self.host}:{path}: the answer is no listing") from problem
+
+
+def _first(resources: Iterator[Resource]) -> Resource | None:
+    """The one that was asked for. Where a server tells of more, of which there may be no end, they are not read."""
+    first = next(resources, None)
+    next(resources, None)
+    return first

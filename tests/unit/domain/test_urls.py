@@ -53,6 +53,53 @@ def test_a_url_that_cannot_be_used_is_refused_and_not_repeated(written, problem)
     assert SECRET not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/public/..;/x",
+        "/public/..;a=b/x",
+        "/public/..%3B/x",
+        "/public/..%5Cx",
+        "/public/..%5c..%5cx",
+        "/public\\..\\x",
+        "/public/%252e%252e/x",
+        "/public/%25252e%25252e%25252fx",
+        "/public/..%252fx",
+        "/public/..%255cx",
+        "/public/..%c0%afx",
+        "/public/%c0%ae%c0%ae/x",
+        "/public/..%e0%80%afx",
+        "/public/%e0%80%ae./x",
+        "/public/..%f0%80%80%afx",
+        "/public/..%c1%9cx",
+        "/public/..%25c0%25afx",
+        "/public/%u002e%u002e/x",
+        "/public/..%u2215x",
+        "/public/..%uff0fx",
+        "/public/..%ef%bc%8fx",
+        "/public/%ef%bc%8e%ef%bc%8e/x",
+        "/public/%e2%80%a5/x",
+        "/public/..%00/x",
+        "/public/x%00.csv",
+        "/public/x%2500.csv",
+        "/public/.%09./x",
+        "/public/..%20/x",
+        "/public/..%0d%0a/x",
+        "/public/..%23/x",
+        "/public/..%3f/x",
+    ],
+    ids=ascii,
+)
+def test_what_any_server_could_read_as_a_step_up_is_no_url(path):
+    with pytest.raises(ValueError, match=r"must not contain ('\.\.'|the character NUL)"):
+        Url.parse(f"https://h{path}")
+
+
+@pytest.mark.parametrize("path", ["/a..b/..c/d..", "/...", "/100%25/%252f", "/a;b=c/d", "/%ef%bc%8e/x", "/a%5Cb"])
+def test_a_name_that_leads_nowhere_is_taken_as_it_is(path):
+    assert Url.parse(f"https://h{path}").path.lower() == path.lower()
+
+
 def test_a_query_may_be_a_secret_and_is_not_shown():
     url = Url.parse(f"https://h/a?key={SECRET}")
 
