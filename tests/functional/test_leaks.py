@@ -83,7 +83,7 @@ def world(tmp_path, openssh, redis_url):
         terms = LeaseTerms(settings.lease_seconds, settings.beat_seconds)
         worker = WorkerProcess(1, "here", 1, "1.0")
         heartbeat = stack.enter_context(Heartbeat(database, worker, terms, Stop(60)))
-        registry_file = RegistryFile(settings.registry, settings.open_web)
+        registry_file = RegistryFile(settings.registry, settings.open_web, settings.open_web_denied)
         loop = WorkerLoop(settings, database, registry_file, Doorbell(connection), heartbeat)
         yield SimpleNamespace(
             service=service, web=web, database=database, loop=loop, vis=tmp_path / "vis", sshd=openssh.pid
