@@ -91,6 +91,7 @@ def test_a_job_whose_worker_dies_a_third_time_is_poison_and_what_waited_goes_on(
 
     assert (job["status"], job["code"], job["attempt"]) == ("FAILED", "poison", 3)
     assert world.service.ended(after)["status"] == "COMPLETED"
+    eventually(lambda: not world.left_behind(), "what the last one had put on record is cleared")
     assert world.violations(failures={"poison"}) == []
     del world.moves[job_id]
 

@@ -254,7 +254,7 @@ def password_refused(stage: Stage) -> int:
 
 @forces("connection-lost", "the line is cut in mid copy, and again")
 def connection_lost(stage: Stage) -> int:
-    stage.source(5_000_000)
+    stage.source(20_000_000)
     job_id = stage.move("cut")
     for attempt in (1, 2):
         eventually(lambda n=attempt: stage.copies(job_id, n), f"attempt {attempt} copies")

@@ -455,7 +455,7 @@ def test_a_folder_that_something_came_before_leaves_nothing_of_itself(stage, tre
 def test_a_folder_is_transferring_while_its_first_file_is_copied(stage):
     (stage.disk / "two").mkdir()
     for name in ("a", "b"):
-        (stage.disk / "two" / name).write_bytes(os.urandom(600_000))
+        (stage.disk / "two" / name).write_bytes(os.urandom(1_200_000))
 
     job_id = stage.move("local://disk/two", "sftp://slow/two")
     eventually(lambda: stage.proxy.check(job_id)["bytes_done"] > 0, "bytes have moved")

@@ -121,7 +121,7 @@ def test_a_folder_of_odd_names_arrives_equal(stage, host, files):
     assert differences(source, stage.root / source.name) == []
 
 
-@pytest.mark.parametrize("files", [100, pytest.param(MANY, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("files", [2_000, pytest.param(MANY, marks=pytest.mark.soak)])
 def test_a_folder_whose_worker_dies_again_and_again_arrives_equal_and_no_file_twice(stage, files):
     source = stage.disk / f"killed-{files}"
     make_odd_tree(source, files)

@@ -19,6 +19,7 @@ from data_mover.backends import PROTOCOLS, connect, writable
 from data_mover.backends.api import BLOCK_BYTES, Source
 from data_mover.domain.errors import MoveFailure
 from data_mover.transfer import FileTask
+from data_mover.transfer.verify import REMOTE_DIGEST_BYTES
 from tests.servers.faulty_sftp import Fault, FaultyServer, faulty_server
 from tests.servers.processes import eventually
 from tests.unit.transfer.diary import Diary, move_file
@@ -63,7 +64,7 @@ AT_THE_DESTINATION = {
     ("fstat", "tells less"): "verify-failed",
     ("fstat", "tells more"): "verify-failed",
     ("fstat", "tells no size"): COMPLETES,
-    ("stat", "tells less"): COMPLETES,  # nobody asks: what is read back decides
+    ("stat", "tells less"): COMPLETES,  # nobody asks of a small file: what is read back decides
     ("stat", "tells more"): COMPLETES,
     ("stat", "tells no size"): COMPLETES,
     ("stat", "fails"): "host-failed",
@@ -148,7 +149,7 @@ AT_THE_COMMANDS = {
 _MANY = ("read", "write")
 #: what may befall any one write
 WRITES = ("fails", "is dropped", "cuts", "is done and not answered")
-#: what comes of faults where the size is all that proves a file
+#: what comes of faults where the size is asked for: where it is all that proves a file, or goes with a command's digest
 AT_THE_SIZE = {
     ("stat", "tells less"): "verify-failed",
     ("stat", "tells more"): "verify-failed",
@@ -176,6 +177,8 @@ class Trial:
     def expected(self) -> str:
         if self.role == "swap" and self.requests not in _MANY:
             return AT_A_SWAP[self.requests, self.deed, self.number]
+        if self.role == "destination" and self.size_bytes >= REMOTE_DIGEST_BYTES:
+            return (AT_THE_DESTINATION | AT_THE_SIZE)[self.requests, self.deed]
         tables = {"source": AT_THE_SOURCE, "commands": AT_THE_COMMANDS, "size": AT_THE_DESTINATION | AT_THE_SIZE}
         return tables.get(self.role, AT_THE_DESTINATION)[self.requests, self.deed]
 

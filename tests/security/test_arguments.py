@@ -300,7 +300,7 @@ def options_of_folders():
 
 def checks():
     """The rows of what is asked of a job by its id."""
-    for method in ["check", "check_move_status", "cancel", "retry", "files"]:
+    for method in ["check", "check_move_status", "cancel", "retry", "files", "events", "wait", "explain"]:
         yield (method, []), missing("id")
         for value in ["", None, True, 1.5, float("inf"), Binary(b"1"), DateTime("20260101T00:00:00"), [], [1], {}]:
             yield (method, [value]), missing("id")
@@ -341,6 +341,44 @@ def filters():
     yield ("files", [1, {"limit": 1001}]), invalid("filter.limit", "Input should be less than or equal to 1000")
 
 
+def waits():
+    """The rows of how long `wait` may last."""
+    for value in ["", "1", None, True, -1, -0.5, 31, float("inf"), float("nan"), [], {}]:
+        yield ("wait", [1, value]), invalid("seconds", "must be a number from 0 to 30")
+
+
+def many_checks():
+    """The rows of what is asked of several jobs."""
+    for value in ["", "1", None, True, 1, {}]:
+        yield ("check_many", [value]), missing("ids", "write a list of ids")
+    yield ("check_many", [[1] * 501]), invalid("ids", "takes 500 ids at most")
+
+
+def lists():
+    """The rows of which jobs are listed."""
+    for value in ["", True, 7, [], [{}]]:
+        yield ("jobs", [value]), missing("filter")
+    known = "unknown filter; known: status, phase, host, label, caller, since, until, before, limit"
+    yield ("jobs", [{"state": "FAILED"}]), invalid("filter.state", known)
+    statuses = "Input should be 'PENDING', 'IN_PROGRESS', 'COMPLETED', 'FAILED' or 'CANCELLED'"
+    for value in ["", "failed", 7, []]:
+        yield ("jobs", [{"status": value}]), invalid("filter.status", statuses)
+    for name in ["host", "label", "caller"]:
+        for value in [1, True, [], {}]:
+            yield ("jobs", [{name: value}]), invalid(f"filter.{name}", "Input should be a valid string")
+    for name in ["since", "until"]:
+        for value in ["", "yesterday", 1, []]:
+            yield ("jobs", [{name: value}]), invalid(f"filter.{name}", "must be a time like 2027-01-31T12:00:00Z")
+        problem = "must say its time zone, like 2027-01-31T12:00:00Z"
+        yield ("jobs", [{name: "2027-01-31T12:00:00"}]), invalid(f"filter.{name}", problem)
+    for name in ["before", "limit"]:
+        for value in ["1", 1.5, True, []]:
+            yield ("jobs", [{name: value}]), invalid(f"filter.{name}", "Input should be a valid integer")
+    for name in ["before", "limit"]:
+        yield ("jobs", [{name: 0}]), invalid(f"filter.{name}", "Input should be greater than or equal to 1")
+    yield ("jobs", [{"limit": 501}]), invalid("filter.limit", "Input should be less than or equal to 500")
+
+
 def introspection():
     """The rows of what asks for a method by name."""
     for method in ["system.methodHelp", "system.methodSignature"]:
@@ -356,7 +394,7 @@ def plans(moves):
 
 
 MOVES = [*ends(), *web(), *sources(), *options(), *options_of_folders()]
-REFUSALS = [*MOVES, *plans(MOVES), *checks(), *filters(), *introspection()]
+REFUSALS = [*MOVES, *plans(MOVES), *checks(), *filters(), *waits(), *many_checks(), *lists(), *introspection()]
 
 
 def test_every_method_and_every_option_is_among_those_that_are_called_wrongly():
@@ -391,6 +429,11 @@ FAULTS = [
     (("check_move_status", [1, 2]), -32602),
     (("cancel", [1, 2]), -32602),
     (("retry", [1, 2]), -32602),
+    (("events", [1, 2]), -32602),
+    (("explain", [1, 2]), -32602),
+    (("wait", [1, 2, 3]), -32602),
+    (("check_many", [[], 1]), -32602),
+    (("jobs", [{}, 1]), -32602),
     (("hosts", [None]), -32602),
     (("datasets", [{}]), -32602),
     (("system.listMethods", [1]), -32602),
