@@ -15,7 +15,7 @@ Way = Coroutine[Any, None, T]
 
 
 class Future(ABC):
-    """Something still to come, awaited by one coroutine."""
+    """A result still to come, awaited by one coroutine."""
 
     __slots__ = ("_error", "is_done", "then")
 
@@ -33,7 +33,7 @@ class Future(ABC):
             raise self._error
 
     def done(self, error: BaseException | None = None) -> None:
-        """Whoever awaits it goes on, with the error if there is one."""
+        """Resume the coroutine that awaits it, with the error if there is one."""
         if not self.is_done:
             self.is_done, self._error = True, error
             if self.then is not None:

@@ -1,4 +1,4 @@
-"""One attempt at a job: find out what there is to move, move each file, record what became of it."""
+"""One attempt at a job: run it, and record its outcome."""
 
 import logging
 
@@ -32,12 +32,12 @@ from data_mover.store.queue import PATH_WAIT_MS
 
 log = logging.getLogger(__name__)
 
-#: the time-outs of the connections come first; the lease watches for what they cannot see
+#: the lease detects a stall this much later than the time-outs of the connections do
 IDLE_MARGIN_SECONDS = 5
 
 
 class Attempt:
-    """A claimed job being worked on, and where its failures become states of the job."""
+    """Runs a claimed job, and turns its failures into states of the job."""
 
     def __init__(
         self,
@@ -56,8 +56,8 @@ class Attempt:
         self._connections = Connections(registry, connector)
 
     def run(self) -> None:
-        """Returns when the job has a new state, or is another attempt's. Raises ServiceUnavailable where the database
-        does not answer: the lease then runs out, and the next attempt finds out what this one has done."""
+        """Return once the job has a new state, or is another attempt's. Raises ServiceUnavailable if the database does
+        not answer: the lease then expires, and the next attempt finds out what this one has done."""
         log.info("attempt-begun %s %s", self._claim, self._claim.route)
         with self._heartbeat.lease(self._claim, self._idle_seconds(), self._connections.abort) as lease:
             self._record = Record(self._database, self._claim, lease, self._settings.lease_seconds)
@@ -81,7 +81,7 @@ class Attempt:
                 log.warning("attempt-ended %s %r", self._claim, outcome)
 
     def _move(self) -> DataMoverError | None:
-        """None once all files are at their final paths, else why they are not."""
+        """Return None once all files have their final names, else the reason why they have not."""
         try:
             with self._connections:
                 reach("resolving")
@@ -123,9 +123,9 @@ class Attempt:
         log.info("%s %s", "job-cancelled" if ended else "attempt-fenced", self._claim)
 
     def _wait_ms(self, session: Session, failure: MoveFailure) -> int | None:
-        """Milliseconds until the next attempt, or None if there is none.
+        """Return the milliseconds until the next attempt, or None if there is none.
 
-        A job of which nobody knows whether it has published is looked at again until its deadline: that costs no copy.
+        A marked job is tried again until its deadline, since finding out whether it has published costs no copy.
         """
         remaining_ms = claims.remaining_ms(session, self._claim)
         wait_ms = self._policy().wait_ms(self._claim.failures + 1, failure, remaining_ms)

@@ -1,4 +1,4 @@
-"""The connections of one attempt: to each host that it reads from, and to the one that it writes to."""
+"""The connections of one attempt: to each of its sources' hosts, and to its destination."""
 
 from contextlib import ExitStack
 from types import TracebackType
@@ -14,14 +14,14 @@ from data_mover.execution.connector import Connector
 
 
 class Connections:
-    """Each is made when it is first wanted, and ended with all others. `abort` may be called by any thread."""
+    """Connects on first use; closes all connections together. `abort` may be called by any thread."""
 
     def __init__(self, registry: Registry, connector: Connector) -> None:
         self._registry = registry
         self._connector = connector
         self._made: dict[tuple[str, Role], Source] = {}
         self._stack = ExitStack()
-        #: what kept a host from being reached, as against what one that was reached has led to
+        #: why a host could not be reached, if that is so
         self.unreachable: HostUnreachable | None = None
 
     def __enter__(self) -> Self:
@@ -39,7 +39,7 @@ class Connections:
         return writable(self._to(host, "destination"))
 
     def lines(self) -> list[Line]:
-        """Where requests of many files can be in flight."""
+        """Return the lines of the connections that can have many files in flight."""
         return [line for connected in self._made.values() if (line := connected.line) is not None]
 
     def abort(self) -> None:
@@ -47,7 +47,8 @@ class Connections:
             connected.abort()
 
     def _to(self, host: str, role: Role) -> Source:
-        """UnknownHost if the registry no longer has it in this role; else what `Connector.connect` raises."""
+        """Raises UnknownHost if the registry no longer has the host in this role, and what `Connector.connect`
+        raises."""
         if (host, role) not in self._made:
             options = self._registry.every_host.get(host)
             if options is None or role not in options.roles:

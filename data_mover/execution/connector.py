@@ -1,4 +1,4 @@
-"""Connecting to hosts, and putting on record how they answer."""
+"""Connect to hosts, and record how they answer."""
 
 import logging
 from contextlib import suppress
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Connector:
-    """The only way in which a worker connects to a host: whoever waits for the host hears of what came of it."""
+    """The only way in which a worker connects to a host: records the outcome in the host's health."""
 
     def __init__(self, database: Database, backoff: Backoff, doorbell: Doorbell) -> None:
         self._database = database
@@ -24,7 +24,8 @@ class Connector:
         self._doorbell = doorbell
 
     def connect(self, host: str, options: HostOptions) -> Source:
-        """A connection to the host. HostUnreachable, which opens its circuit, HostKeyMismatch or LoginRefused."""
+        """Return a connection to the host. Raises HostUnreachable, which opens its circuit, HostKeyMismatch or
+        LoginRefused."""
         try:
             connected = connect(host, options)
         except MoveFailure as failure:
@@ -44,7 +45,7 @@ class Connector:
                 host_health.record_refused(session, host, failure.code)
 
     def _record_reached(self, host: str) -> None:
-        """Whoever waited for the host may begin now."""
+        """Wake the workers if jobs waited for the host."""
         with self._database.writing() as session:
             news = host_health.record_reached(session, host)
         if news:

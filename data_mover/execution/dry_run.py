@@ -1,4 +1,4 @@
-"""What a move would come to, found out without changing anything."""
+"""Find out what a move would do, without changing anything."""
 
 from collections.abc import Callable
 from posixpath import dirname
@@ -19,44 +19,44 @@ from data_mover.domain.locations import IfExists
 from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.states import FileKind
 from data_mover.execution.connections import Connections
-from data_mover.execution.file_list import Plan
-from data_mover.store.file_lists import PlannedFile
+from data_mover.execution.file_list import FileList
+from data_mover.store.file_lists import ListedFile
 from data_mover.store.plan_requests import ExpectedFailure, PlanReport
 
-#: so many of the files that would fail are told one by one
+#: so many of the files that would fail are reported one by one
 MOST_FAILURES = 100
 
 
-class Preview:
-    """Goes the way of the move as far as the first change, and fills in the report meanwhile.
+class DryRun:
+    """Runs a move up to its first change, and fills in the report.
 
-    Each source that is a file is opened; of a folder's files the listing is believed.
+    Opens each source that is a file; of a folder's files the listing is believed.
     """
 
     def __init__(
         self, wanted: MoveSpec, connections: Connections, report: PlanReport, alive: Callable[[], None]
     ) -> None:
-        """`alive` is called for each file that is found, and raises what shall end the search."""
+        """`alive` is called for each file, and may raise to end the dry run."""
         self._wanted = wanted
         self._connections = connections
         self._destination = connections.destination(wanted.destination.host)
         self._report = report
         self._alive = alive
-        #: directories that are not there, and so nothing that would come into them is; not those within one of them
+        #: directories that do not exist, without those below them
         self._absent = set[str]()
         #: the final paths of the sources themselves
         self._taken = set[str]()
 
     def look(self) -> None:
-        """Raises the MoveFailure with which the whole move would end."""
-        plan = Plan(self._wanted, self._connections, self._alive)
-        path = self._report.path = plan.target()
+        """Fill in the report. Raises the MoveFailure that would end the whole move."""
+        listing = FileList(self._wanted, self._connections, self._alive)
+        path = self._report.path = listing.target()
         directory = self._receiving(path)
         self._report.bytes_free = self._destination.free_bytes(directory)
         self._report.writable = self._destination.may_write(directory)
         if self._report.writable is False:
             self._expect(PermissionRefused(self._destination.named(directory)))
-        for planned in plan.files(path):
+        for planned in listing.files(path):
             self._require_name_of_its_own(planned)
             if planned.kind is FileKind.FILE:
                 self._report.files_total += 1
@@ -69,7 +69,7 @@ class Preview:
         self._require_room()
 
     def _receiving(self, path: str) -> str:
-        """The directory that is there already and would receive everything, or the directories for it."""
+        """Return the closest directory that exists, at the path or above it."""
         file_stat = self._destination.stat(path)
         if file_stat is None or file_stat.kind is not FileKind.DIRECTORY:
             path = dirname(path)
@@ -81,19 +81,19 @@ class Preview:
             raise NoRoot(self._destination.host)
         raise NoSuchFile(f"{self._destination.named(path)} is no directory")
 
-    def _require_name_of_its_own(self, planned: PlannedFile) -> None:
+    def _require_name_of_its_own(self, planned: ListedFile) -> None:
         if planned.path is None or not self._is_source(planned):
             return
         if planned.path in self._taken:
             raise NameConflict(self._destination.named(planned.path))
         self._taken.add(planned.path)
 
-    def _is_source(self, planned: PlannedFile) -> bool:
-        """Whether this is a source itself, and not what is in one."""
+    def _is_source(self, planned: ListedFile) -> bool:
+        """Whether this is a source itself, not a file within one."""
         asked = self._wanted.sources[planned.source_number]
         return planned.source_path.rstrip("/") == asked.path.rstrip("/")
 
-    def _look_at_directory(self, planned: PlannedFile) -> None:
+    def _look_at_directory(self, planned: ListedFile) -> None:
         path = planned.path or "/"
         if self._is_absent(path):
             return
@@ -106,17 +106,17 @@ class Preview:
         elif self._destination.may_write(path) is False:
             self._expect(PermissionRefused(self._destination.named(path)))
 
-    def _look_at_file(self, planned: PlannedFile) -> None:
+    def _look_at_file(self, planned: ListedFile) -> None:
         try:
             size_bytes = self._size_bytes(planned)
             self._count(size_bytes)
-            self._require_place(planned.path or "/", size_bytes)
+            self._require_replaceable(planned.path or "/", size_bytes)
         except MoveFailure as failure:
             if failure.retryable:
                 raise
             self._expect_of_file(planned.name, failure.code, failure.reason)
 
-    def _size_bytes(self, planned: PlannedFile) -> int | None:
+    def _size_bytes(self, planned: ListedFile) -> int | None:
         if not self._is_source(planned):
             return planned.size_bytes
         source = self._connections.source(self._wanted.sources[planned.source_number].host)
@@ -127,7 +127,7 @@ class Preview:
         total = self._report.bytes_total
         self._report.bytes_total = None if total is None or size_bytes is None else total + size_bytes
 
-    def _require_place(self, path: str, size_bytes: int | None) -> None:
+    def _require_replaceable(self, path: str, size_bytes: int | None) -> None:
         there = None if self._is_absent(path) else self._destination.stat(path)
         if there is None:
             return
@@ -144,7 +144,7 @@ class Preview:
         return self._destination.replaces or self._destination.options.replace == "swap"
 
     def _is_absent(self, path: str) -> bool:
-        """Whether a directory above the path is known not to be there."""
+        """Whether a directory above the path is known not to exist."""
         above = dirname(path)
         while above != "/" and above not in self._absent:
             above = dirname(above)
@@ -165,6 +165,6 @@ class Preview:
             self._report.expect(code, reason)
 
     def _expect(self, failure: MoveFailure) -> None:
-        """The first is what the move ends with."""
+        """Report the failure, unless an earlier one would end the move."""
         if self._report.code is None:
             self._report.expect(failure.code, failure.reason)

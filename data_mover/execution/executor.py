@@ -1,4 +1,4 @@
-"""Moving what a job consists of: each file in its turn, then what belongs to its directories."""
+"""Move all files of a job, then set the attributes of its directories."""
 
 import logging
 from collections import defaultdict
@@ -22,7 +22,7 @@ from data_mover.domain.errors import (
 )
 from data_mover.domain.states import FileKind
 from data_mover.execution.connections import Connections
-from data_mover.execution.file_list import put_on_record
+from data_mover.execution.file_list import record_file_list
 from data_mover.execution.record import Record
 from data_mover.execution.recorder import proof_of
 from data_mover.execution.staging import Atomic, Direct
@@ -34,23 +34,23 @@ from data_mover.transfer import Checkpoint, FileTask, Move, Pipeline, Room, Temp
 log = logging.getLogger(__name__)
 
 _OWNER_WRITES = 0o300
-#: how many files are under way at a time where no host says how many it can have
+#: how many files are in flight if no host has a limit
 MOST_FILES = 64
-#: comes before the attempt and the number of any file
+#: sorts before the attempt and number of every file
 _FIRST = (-1, -1)
-#: after these no other file of the attempt would succeed
+#: failures that end the attempt, since its other files would fail alike
 _OF_ALL_FILES = (ConnectionLost, HostUnreachable, NoSpace, Stalled, StateDirFull)
 
 
 class Execution:
-    """The work of one attempt. A file that fails keeps no other from being moved."""
+    """The work of one attempt. A file that fails does not prevent the others."""
 
     def __init__(self, settings: Settings, record: Record, connections: Connections) -> None:
         self._settings = settings
         self._record = record
-        self._held = record.held
+        self._claim = record.claim
         self._connections = connections
-        #: what earlier attempts have left, by the number of the file
+        #: the temporary files of earlier attempts, by the number of the file
         self._temporary_files: dict[int | None, list[TemporaryFile]] = defaultdict(list)
         #: why a further attempt is needed
         self._setback: MoveFailure | PathBusy | None = None
@@ -59,9 +59,9 @@ class Execution:
         self._is_alone = True
 
     def run(self) -> None:
-        """Returns when everything is in its place. Raises the failure of the attempt, or of the first file that needs
-        another one, or FilesFailed where no further attempt can help."""
-        staging = self._staging(self._held.path if self._held.planned else None)
+        """Return once all files have their final names. Raises the failure of the attempt, that of the first file that
+        needs another attempt, or FilesFailed if no attempt can help."""
+        staging = self._staging(self._claim.path if self._claim.planned else None)
         try:
             self._run(staging)
         except Fenced:
@@ -76,44 +76,44 @@ class Execution:
         self._move_all(staging)
         if isinstance(self._setback, PathBusy):
             raise self._setback
-        failed = self._setback or self._record.ask(files.first_failure, self._held)
+        failed = self._setback or self._record.ask(files.first_failure, self._claim)
         self._finish_directories(staging, is_complete=failed is None)
         if failed is not None:
             raise failed
         staging.publish()
 
     def _staging(self, path: str | None) -> Direct:
-        planned = path or put_on_record(self._record, self._connections)
-        if self._held.selection.atomic and self._record.ask(files.is_folder, self._held):
+        planned = path or record_file_list(self._record, self._connections)
+        if self._claim.selection.atomic and self._record.ask(files.is_folder, self._claim):
             return Atomic(self._record, self._destination, planned)
         return Direct(self._record)
 
     def _look_back(self, staging: Direct) -> None:
-        """What earlier attempts have come to."""
-        for temporary_file in self._record.ask(temporary_files.leftovers_of, self._held):
+        """Load what earlier attempts have done."""
+        for temporary_file in self._record.ask(temporary_files.left_by_earlier_attempts, self._claim):
             if temporary_file.kind is FileKind.FILE:
                 self._temporary_files[temporary_file.file_number].append(_temporary_file(temporary_file))
-        found = self._record.ask(figures.figures, self._held)
+        found = self._record.ask(figures.figures, self._claim)
         self._is_alone = found.files_total == 1
         self._missing_bytes = found.missing_bytes
         staging.progress.settled(-1, found.arrived_bytes)
 
     def _move_all(self, staging: Direct) -> None:
-        page = self._record.ask(files.unsettled, self._held, _FIRST)
+        page = self._record.ask(files.unsettled, self._claim, _FIRST)
         if page:
             self._room = Room(self._missing_bytes, self._reserved_by_others())
             most_files = _most_files(self._source(page[0]), self._destination)
             Pipeline(self._connections.lines, staging.journal, most_files).run(self._moves(page, staging))
 
     def _moves(self, page: list[RecordedFile], staging: Direct) -> Iterator[Move]:
-        """The way of each file on the page and on all that follow it."""
+        """Yield the coroutine of each file, page by page."""
         while page:
             for file in page:
                 yield Move(self._move(file, staging), file.size_bytes)
-            page = self._record.ask(files.unsettled, self._held, (page[-1].attempt, page[-1].number))
+            page = self._record.ask(files.unsettled, self._claim, (page[-1].attempt, page[-1].number))
 
     def _source(self, file: RecordedFile) -> Source:
-        return self._connections.source(self._held.sources[file.source_number].host)
+        return self._connections.source(self._claim.sources[file.source_number].host)
 
     async def _move(self, file: RecordedFile, staging: Direct) -> None:
         source, recorder = self._source(file), staging.recorder(file, self._is_alone)
@@ -130,13 +130,13 @@ class Execution:
             staging.progress.settled(file.number, recorder.proof.size_bytes)
 
     def _put_off(self, file: RecordedFile, failure: DataMoverError) -> None:
-        """Continue with the other files, unless they would fail alike."""
+        """Record the failure of a file. Raises it if it ends the attempt."""
         match failure:
             case PathBusy():
                 self._record.write(transitions.record_busy, [file.number])
                 self._setback = self._setback or failure
             case MoveFailure():
-                log.warning("file-failed %s file=%d code=%s %s", self._held, file.number, failure.code, failure.reason)
+                log.warning("file-failed %s file=%d code=%s %s", self._claim, file.number, failure.code, failure.reason)
                 self._record.write(transitions.record_failures, {file.number: failure})
                 if isinstance(failure, _OF_ALL_FILES):
                     raise failure
@@ -146,10 +146,10 @@ class Execution:
                 raise failure
 
     def _finish_directories(self, staging: Direct, is_complete: bool) -> None:
-        """From the innermost to the outermost, since whatever comes into a directory changes its time. As long as files
-        are missing, their owner may write into all of them."""
+        """From the innermost to the outermost, since a new entry changes the time of its directory. While files are
+        missing, the owner may write into all directories."""
         before = None
-        while page := self._record.ask(files.directories, self._held, before):
+        while page := self._record.ask(files.directories, self._claim, before):
             for directory in page:
                 mode = directory.mode if is_complete or directory.mode is None else directory.mode | _OWNER_WRITES
                 self._set_directory_attributes(staging.inside(directory.path), mode, directory.modified_at)
@@ -158,7 +158,7 @@ class Execution:
             self._record.write(transitions.record_directories)
 
     def _set_directory_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
-        """One that was there before may belong to somebody else, who has said how it is to be."""
+        """A directory that existed before may belong to another user, whose attributes stay."""
         self._destination.make_directories(path)
         if path != "/":
             with suppress(PermissionRefused):
@@ -166,15 +166,15 @@ class Execution:
         self._record.lease.alive()
 
     def _task(self, file: RecordedFile, staging: Direct) -> FileTask:
-        source = self._held.sources[file.source_number]
+        source = self._claim.sources[file.source_number]
         return FileTask(
-            job_id=self._held.job_id,
+            job_id=self._claim.job_id,
             file_number=file.number,
-            attempt=self._held.attempt,
+            attempt=self._claim.attempt,
             source_path=file.source_path,
             path=staging.inside(file.path),
-            checksum=self._held.checksum or self._held.selection.checksums.get(file.name),
-            if_exists=self._held.if_exists,
+            checksum=self._claim.checksum or self._claim.selection.checksums.get(file.name),
+            if_exists=self._claim.if_exists,
             keeps_mode=file.source_path.rstrip("/") != source.path.rstrip("/"),
             proof=proof_of(file) if _is_proven(file) else None,
             publishing_sha256=file.sha256 if file.marked else None,
@@ -185,23 +185,23 @@ class Execution:
         )
 
     def _reserved_by_others(self) -> int:
-        """What other moves have still to bring to the destination, in bytes; from now on they count this one's."""
-        return self._record.change(transitions.reserve, self._held, self._record.lease_ms)
+        """Reserve the job's bytes at the destination; return those that other jobs have reserved there."""
+        return self._record.change(transitions.reserve, self._claim, self._record.lease_ms)
 
     @property
     def _destination(self) -> Files:
-        return self._connections.destination(self._held.destination.host)
+        return self._connections.destination(self._claim.destination.host)
 
 
 def _most_files(*ends: Source) -> int:
-    """How many files may be under way at a time: one after the other where a host's bandwidth is limited."""
+    """Return how many files may be in flight: one if a host's bandwidth is limited."""
     if any(end.options.bandwidth is not None for end in ends):
         return 1
     return min((most for end in ends if (most := end.most_files) is not None), default=MOST_FILES)
 
 
 def _is_proven(file: RecordedFile) -> bool:
-    """Whether an earlier job has brought it to its place."""
+    """Whether an earlier job has proven the file at its final path."""
     return file.sha256 is not None and file.verified is not None and not file.marked
 
 

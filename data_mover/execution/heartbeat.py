@@ -1,4 +1,4 @@
-"""One heartbeat for all that a worker has claimed: a thread that renews every lease, and first knows of a lost one."""
+"""One heartbeat for all claims of a worker: a thread renews every lease, and detects lost ones."""
 
 import logging
 import threading
@@ -30,7 +30,7 @@ from data_mover.store.workers import WorkerProcess
 
 log = logging.getLogger(__name__)
 
-#: a transfer that does not notice so soon that it must end is blocked by a host, and is ended from outside
+#: after this time a transfer that has not noticed that it must end is taken to be blocked, and its connections end
 CANCEL_SECONDS = 0.5
 
 
@@ -47,18 +47,18 @@ class LeaseTerms:
 
 
 class Renewable(Protocol):
-    """Something other than a job that a worker has for a while: a plan request, a probe."""
+    """A claim other than a job: a plan request, a probe."""
 
     @property
     def name(self) -> str:
         """What the worker's row calls it."""
 
     def renew(self, session: Session, lease_ms: int) -> None:
-        """Extends the lease, in the transaction of the heartbeat. Raises nothing of its own."""
+        """Extend the lease, in the transaction of the heartbeat."""
 
 
 class Heartbeat:
-    """The thread. It begins with the worker's first claim of anything and ends with the block."""
+    """The thread that renews all claims of this process until the block ends."""
 
     def __init__(self, database: Database, worker: WorkerProcess, terms: LeaseTerms, stop: Stop) -> None:
         self.terms = terms
@@ -82,8 +82,8 @@ class Heartbeat:
 
     @contextmanager
     def lease(self, claim: Claim, idle_seconds: float, on_lost: Callable[[], None]) -> Iterator["Lease"]:
-        """Keeps the claim alive until the block ends. A transfer in which nothing moves for `idle_seconds` is stalled;
-        `on_lost` ends what blocks it."""
+        """Renew the claim until the block ends. A transfer without progress for `idle_seconds` is stalled; `on_lost`
+        ends its connections."""
         lease = Lease(claim, self.terms, idle_seconds, on_lost, self.stop)
         self._leases.append(lease)
         try:
@@ -94,7 +94,7 @@ class Heartbeat:
 
     @contextmanager
     def keep(self, other: Renewable) -> Iterator[None]:
-        """Renews something else until the block ends."""
+        """Renew another claim until the block ends."""
         self._others.append(other)
         try:
             yield
@@ -142,11 +142,11 @@ class Heartbeat:
 
 
 class Lease:
-    """A job in the hands of this process, from the transfer's side and from the heartbeat's.
+    """The lease of a claimed job, shared by the transfer and the heartbeat.
 
-    Once `lost` is set, the job may belong to somebody else, or the transfer stands still: `on_lost` has been called to
-    end what blocks, and the transfer must publish nothing. A transfer that was cancelled or stopped keeps the job until
-    it has cleared up behind itself, and hears of it if it is fenced meanwhile.
+    Once `lost` is set the transfer must publish nothing: the job may be another attempt's, or the transfer is stalled.
+    A transfer that was cancelled or stopped keeps its lease until it has cleared up, and learns of a fence
+    meanwhile.
     """
 
     def __init__(
@@ -158,9 +158,9 @@ class Lease:
         self._idle_seconds = idle_seconds
         self._on_lost = on_lost
         self._stop = stop
-        #: of the files that are done with, and of the one that is on its way
+        #: of the files that are done, and of those in flight
         self._settled_bytes = self._file_bytes = 0
-        #: what was reported of an earlier attempt: where a copy is resumed, progress does not go back
+        #: reported by an earlier attempt: progress does not go back if a copy is resumed
         self._reported_bytes = claim.bytes_done
         self._rate = _Rate()
         self._moved_at = self._renewed_at = time.monotonic()
@@ -168,21 +168,20 @@ class Lease:
         self._ends_at: float | None = None
 
     def settled(self, bytes_done: int) -> None:
-        """Another file is done with, and so many bytes of all files are done."""
+        """Another file is done; `bytes_done` of all files are."""
         self._settled_bytes, self._file_bytes = bytes_done, 0
         self.alive()
 
     def moved(self, file_bytes: int) -> None:
-        """So many bytes of the present file are done; the same number again is no movement. Raises what `lost` says,
-        once it says it."""
+        """So many bytes of the files in flight are done; the same number again is no progress. Raises `lost` once it is
+        set."""
         if file_bytes != self._file_bytes:
             self._file_bytes = file_bytes
             self._moved_at = time.monotonic()
-        self._require_held()
+        self._require_valid()
 
     def copying_from(self, offset_bytes: int) -> None:
-        """The copy of a file begins at this byte; at the first one, nothing is left of what an earlier attempt has done
-        of it."""
+        """The copy of a file begins at this byte; if that is byte 0, what an earlier attempt copied of it is lost."""
         self._file_bytes = offset_bytes
         self._rate.skip(offset_bytes)
         if offset_bytes == 0:
@@ -190,20 +189,20 @@ class Lease:
         self.alive()
 
     def alive(self, silent_seconds: float = 0) -> None:
-        """Something moved, or will only after so many seconds. Raises what `lost` says, once it says something."""
+        """There is progress, or will only be after so many seconds. Raises `lost` once it is set."""
         self._moved_at = time.monotonic() + silent_seconds
-        self._require_held()
+        self._require_valid()
 
     def noticed(self) -> None:
-        """The transfer knows that it must end, and clears up behind itself: only a fence ends its connections now."""
+        """The transfer knows that it must end, and clears up: only a fence ends its connections now."""
         self._noticed.set()
 
     def excused(self) -> None:
-        """Nothing moves at the moment, and no host is to blame. Raises nothing."""
+        """There is no progress for a reason other than a host. Raises nothing."""
         self._moved_at = max(self._moved_at, time.monotonic())
 
-    def _require_held(self) -> None:
-        """The lease runs out by this clock too: the other thread may be waiting for the database."""
+    def _require_valid(self) -> None:
+        """Raise `lost`. The lease expires by this clock too, since the heartbeat may be waiting for the database."""
         if self.lost is None and time.monotonic() - self._renewed_at > self._terms.lease_seconds:
             self.lost = Fenced()
         if self.lost is not None:
@@ -212,16 +211,16 @@ class Lease:
 
     @property
     def is_renewed(self) -> bool:
-        """Whether the heartbeat extends it: not where the job is another's, or nothing moves."""
+        """Whether the heartbeat renews it: not if the job is another attempt's, or the transfer is stalled."""
         return self.lost is None or isinstance(self.lost, Cancelled | Stopped)
 
     @property
     def is_ending(self) -> bool:
-        """Whether the transfer has still to notice that it must end."""
+        """Whether the transfer has not noticed yet that it must end."""
         return self._ends_at is not None and not self._noticed.is_set()
 
     def look(self) -> None:
-        """What can be seen without the database: a stop, a transfer that stands still, one that does not notice."""
+        """Check what needs no database: a stop, a stalled transfer, one that does not notice that it must end."""
         now = time.monotonic()
         if self.is_ending and self._ends_at is not None and now >= self._ends_at:
             self._ends_at = None
@@ -238,7 +237,7 @@ class Lease:
         return Beat(self.claim, max(bytes_done, self._reported_bytes), self._rate.after(bytes_done))
 
     def answered(self, phase: Phase | None, asked_at: float) -> None:
-        """The phase of the job, None if it is no longer this attempt's."""
+        """The heartbeat was committed; `phase` is None if the job is no longer this attempt's."""
         if phase is None:
             self.give_up(Fenced())
             return
@@ -247,13 +246,12 @@ class Lease:
             self.give_up(Cancelled())
 
     def unanswered(self) -> None:
-        """The database is away: the lease holds for as long as it was given, by this process's own clock."""
+        """The database is away. The lease holds until it expires by this process's clock."""
         if time.monotonic() - self._renewed_at > self._terms.lease_seconds:
             self.give_up(Fenced())
 
     def give_up(self, cause: DataMoverError) -> None:
-        """A transfer that must end clears up behind itself, unless it is blocked, stands still, or is fenced while it
-        does."""
+        """Set `lost`. The transfer then clears up, unless it is blocked, stalled, or already fenced."""
         log.warning("lease-lost %s %r", self.claim, cause)
         clears_up = self.lost is None and isinstance(cause, AttemptEnded)
         self.lost = cause
@@ -272,7 +270,7 @@ class _Rate:
         self._rate: float | None = None
 
     def skip(self, count: int) -> None:
-        """So many bytes are done that have not moved now."""
+        """So many bytes are done that were not copied now."""
         self._bytes += count
 
     def after(self, bytes_done: int) -> int:

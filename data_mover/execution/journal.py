@@ -1,4 +1,4 @@
-"""Where the files of an attempt wait until one transaction has what all of them have to record."""
+"""Group commit: the files of an attempt wait until one transaction has the entries of all of them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,59 +15,59 @@ from data_mover.store.claims import Claim
 from data_mover.store.temporary_files import NewTemporaryFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
 
-#: a batch is written when this part of the files under way waits for it: the others keep the host busy meanwhile
+#: a batch is written once one in so many of the files in flight waits for it: the others keep the host busy
 SHARE = 2
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A file wants its final path for itself, and is about to be created, if there is a temporary file."""
+class Locking:
+    """Lock a final path, and record the temporary file that is about to be created, if there is one."""
 
     lock: PathLock
     temporary_file: NewTemporaryFile | None
 
 
 @dataclass(frozen=True)
-class Left:
-    """A file is about to be created that must not stay."""
+class Creating:
+    """A temporary file is about to be created."""
 
     temporary_file: NewTemporaryFile
 
 
 @dataclass(frozen=True)
-class Proven:
-    """A file is proven and about to get its final name."""
+class Publishing:
+    """A verified file is about to get its final name."""
 
     proof: ProvenFile
     phase: Phase
 
 
 @dataclass(frozen=True)
-class Unproven:
-    """A file did certainly not get its final name."""
+class NotPublished:
+    """A file certainly did not get its final name."""
 
     number: int
 
 
 @dataclass(frozen=True)
 class Arrived:
-    """A file is in its place."""
+    """A file has its final name."""
 
     file: ArrivedFile
 
 
 @dataclass(frozen=True)
-class Gone:
-    """A temporary file is certainly not there any more. That is true whoever the job belongs to."""
+class Removed:
+    """A temporary file certainly no longer exists. Recorded whoever owns the job."""
 
     path: str
 
 
-Entry = Begun | Left | Proven | Unproven | Arrived | Gone
+Entry = Locking | Creating | Publishing | NotPublished | Arrived | Removed
 
 
-class Waiting(Future):
-    """An entry that is not on record yet."""
+class PendingEntry(Future):
+    """An entry that is not committed yet."""
 
     __slots__ = ("_journal", "entry")
 
@@ -81,48 +81,48 @@ class Waiting(Future):
 
 
 class Journal:
-    """The entries of many files in one guarded transaction. Each entry has an outcome of its own: where a final path
-    is not to be had, that is the file's failure, and where the job is no longer this attempt's, everybody hears it."""
+    """Writes the entries of many files in one guarded transaction. Each entry has its own outcome: a path that is
+    locked fails one file, a job that is no longer this attempt's ends all."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
-        self._waiting: list[Waiting] = []
+        self._waiting: list[PendingEntry] = []
 
-    def put(self, entry: Entry) -> Waiting:
-        """Is done once the entry is on record. Fenced or Cancelled where the job is no longer this attempt's; PathBusy,
-        Superseded or NameConflict where a final path cannot be locked."""
-        waiting = Waiting(self, entry)
+    def put(self, entry: Entry) -> PendingEntry:
+        """Return a future that is done once the entry is committed. It raises Fenced or Cancelled if the job is no
+        longer this attempt's; PathBusy, Superseded or NameConflict if a final path cannot be locked."""
+        waiting = PendingEntry(self, entry)
         self._waiting.append(waiting)
         return waiting
 
     def turn(self, under_way: int, is_quiet: bool) -> None:
-        """Writes what waits if that is much, or if nothing more is to come before it is written."""
+        """Write the batch if it is large enough, or if nothing else can happen before it is written."""
         if self._waiting and (is_quiet or SHARE * len(self._waiting) >= under_way):
             self.write()
 
     def write(self) -> None:
-        """Puts on record what waits. Raises nothing: who waits hears of it."""
+        """Write the batch. Raises nothing: an error is the outcome of the entries."""
         batch, self._waiting = self._waiting, []
         try:
             reach("batch")
             errors = self._record.change(
-                _write, self._record.held, [each.entry for each in batch], self._record.lease_ms
+                _write, self._record.claim, [each.entry for each in batch], self._record.lease_ms
             )
             self._record.lease.alive()
-        except Exception as error:  # of the database, or of this program: it is that of each file that waits
+        except Exception as error:  # of the database, or of this program
             errors = [error] * len(batch)
         for waiting, outcome in zip(batch, errors, strict=True):
             waiting.done(outcome)
 
 
 def _write(session: Session, claim: Claim, entries: list[Entry], lease_ms: int) -> list[Exception | None]:
-    """Writes the entries, first what is true whether the job is still wanted or not; what became of each."""
-    gone = [entry.path for entry in entries if isinstance(entry, Gone)]
+    """Write the entries, and return the outcome of each. First those that hold also for a job that was cancelled."""
+    gone = [entry.path for entry in entries if isinstance(entry, Removed)]
     temporary_files.forget_temporary_files(session, claim.destination.host, gone)
     ended = _write_arrived(session, claim, [entry.file for entry in entries if isinstance(entry, Arrived)])
     refused: dict[int, Exception] = {}
     stopped: AttemptEnded | None = ended
-    if stopped is None and any(not isinstance(entry, Arrived | Gone) for entry in entries):
+    if stopped is None and any(not isinstance(entry, Arrived | Removed) for entry in entries):
         try:
             refused = _write_wanted(session, claim, entries, lease_ms)
         except AttemptEnded as error:
@@ -134,26 +134,26 @@ def _outcome(
     entry: Entry, ended: AttemptEnded | None, stopped: AttemptEnded | None, refused: dict[int, Exception]
 ) -> Exception | None:
     match entry:
-        case Gone():
+        case Removed():
             return None
         case Arrived():
             return ended
-        case Begun(lock):
+        case Locking(lock):
             return stopped or refused.get(lock.number)
         case _:
             return stopped
 
 
 def _write_arrived(session: Session, claim: Claim, arrived: list[ArrivedFile]) -> AttemptEnded | None:
-    """Why they cannot be recorded, or None."""
+    """Return Fenced if they cannot be recorded, else None."""
     return None if not arrived or transitions.record_arrived(session, claim, arrived) else Fenced()
 
 
 def _write_wanted(session: Session, claim: Claim, entries: list[Entry], lease_ms: int) -> dict[int, Exception]:
-    """By number, why a final path cannot be locked. Raises Fenced or Cancelled, and has then changed nothing."""
-    begun = [entry for entry in entries if isinstance(entry, Begun)]
-    proven = [entry for entry in entries if isinstance(entry, Proven)]
-    unproven = [entry.number for entry in entries if isinstance(entry, Unproven)]
+    """Return why final paths cannot be locked, by number of the file. Raises Fenced or Cancelled before any change."""
+    begun = [entry for entry in entries if isinstance(entry, Locking)]
+    proven = [entry for entry in entries if isinstance(entry, Publishing)]
+    unproven = [entry.number for entry in entries if isinstance(entry, NotPublished)]
     refused = dict[int, Exception]()
     if begun:
         refused |= transitions.lock_paths(session, claim, [entry.lock for entry in begun], lease_ms)
@@ -170,7 +170,7 @@ def _write_wanted(session: Session, claim: Claim, entries: list[Entry], lease_ms
 
 
 def _left(entries: Iterable[Entry]) -> list[NewTemporaryFile]:
-    return [entry.temporary_file for entry in entries if isinstance(entry, Left)]
+    return [entry.temporary_file for entry in entries if isinstance(entry, Creating)]
 
 
 def _require(session: Session, claim: Claim, is_ours: bool) -> None:

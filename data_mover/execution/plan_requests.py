@@ -1,4 +1,4 @@
-"""Answering `plan`: what a move would come to, found out by a worker, since only the hosts know."""
+"""Answer `plan`: a worker does the dry run of a move, since only workers talk to hosts."""
 
 import logging
 
@@ -18,7 +18,7 @@ from data_mover.domain.fault_points import reach
 from data_mover.domain.states import Phase
 from data_mover.execution.connections import Connections
 from data_mover.execution.connector import Connector
-from data_mover.execution.dry_run import Preview
+from data_mover.execution.dry_run import DryRun
 from data_mover.execution.heartbeat import Heartbeat
 from data_mover.store import figures, host_health, plan_requests
 from data_mover.store.database import Database
@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 
 
 def answer_plan_request(database: Database, registry: Registry, connector: Connector, heartbeat: Heartbeat) -> None:
-    """Answers the plan request that has waited longest, if there is one. Raises ServiceUnavailable where the database
-    does not answer."""
+    """Answer the plan request that has waited longest, if there is one. Raises ServiceUnavailable if the database does
+    not answer."""
     with database.reading() as session:
         if not plan_requests.waiting(session):
             return
@@ -42,7 +42,7 @@ def answer_plan_request(database: Database, registry: Registry, connector: Conne
 
 
 class _Answer:
-    """One plan request in the hands of this worker."""
+    """A claimed plan request."""
 
     def __init__(self, database: Database, claim: PlanClaim, heartbeat: Heartbeat, connections: Connections) -> None:
         self.name = f"plan {claim.id}"
@@ -52,7 +52,7 @@ class _Answer:
         self._heartbeat = heartbeat
         self._connections = connections
         self._report = PlanReport(phase=Phase.RESOLVING)
-        #: why it is not to be answered, at least not by this worker
+        #: why this worker must not answer it
         self._lost: AttemptEnded | None = None
 
     def give(self) -> None:
@@ -69,8 +69,7 @@ class _Answer:
             log.info("plan-dropped plan=%d", self._claim.id)
 
     def renew(self, session: Session, lease_ms: int) -> None:
-        """Reports with each heartbeat how far the answer is. A host that does nothing is not waited for once that is in
-        vain."""
+        """Report progress with each heartbeat. Ends the connections once the answer is no longer wanted."""
         if self._heartbeat.stop.is_asked():
             self._lost = Stopped()
         elif not plan_requests.report_progress(session, self._claim, self._report, lease_ms):
@@ -79,9 +78,9 @@ class _Answer:
             self._connections.abort()
 
     def _look(self) -> None:
-        """Raises Stopped, or Fenced if nobody wants to know any more."""
+        """Do the dry run. Raises Stopped, or Fenced if the answer is no longer wanted."""
         try:
-            Preview(self._spec, self._connections, self._report, self._alive).look()
+            DryRun(self._spec, self._connections, self._report, self._alive).look()
         except MoveFailure as failure:
             self._alive()
             self._report.expect(failure.code, failure.reason)

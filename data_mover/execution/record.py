@@ -1,4 +1,4 @@
-"""What an attempt writes down, for as long as the job is its own."""
+"""The database access of one attempt."""
 
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
@@ -17,37 +17,36 @@ P = ParamSpec("P")
 
 
 class Record:
-    """The database, as one attempt sees it. A database that is away is asked again for as long as a lease lasts: what
-    was copied is worth waiting for. Each change is guarded by the attempt's number, so that one whose answer was lost
-    may be made again. No host is blamed for the wait."""
+    """Reads and writes the record of a claimed job. Retries for the length of a lease if the database is away, so that
+    no copy is lost. Changes are guarded by the attempt's number, and may be repeated if their answer was lost."""
 
     def __init__(self, database: Database, claim: Claim, lease: Lease, lease_seconds: float) -> None:
-        self.held = claim
+        self.claim = claim
         self.lease = lease
         self.lease_ms = int(lease_seconds * 1000)
         self._database = database
         self._lease_seconds = lease_seconds
 
     def write(self, record: Callable[Concatenate[Session, Claim, P], bool], *values: P.args, **named: P.kwargs) -> None:
-        """Records something of this attempt. Raises Fenced if the job is no longer its own, or Cancelled."""
+        """Make a guarded change. Raises Fenced or Cancelled if the job is no longer this attempt's."""
         for trial in self._trials():
             with trial, self._database.writing() as session:
                 taken_away = (
-                    None if record(session, self.held, *values, **named) else claims.why_not(session, self.held)
+                    None if record(session, self.claim, *values, **named) else claims.why_not(session, self.claim)
                 )
         if taken_away is not None:
             raise taken_away
         self.lease.alive()
 
     def change(self, change: Callable[Concatenate[Session, P], T], *values: P.args, **named: P.kwargs) -> T:
-        """Changes something, whoever the job belongs to."""
+        """Make a change, whoever owns the job; return its result."""
         for trial in self._trials():
             with trial, self._database.writing() as session:
                 result = change(session, *values, **named)
         return result
 
     def ask(self, question: Callable[Concatenate[Session, P], T], *values: P.args, **named: P.kwargs) -> T:
-        """The answer to a question."""
+        """Return the result of a query."""
         for trial in self._trials():
             with trial, self._database.reading() as session:
                 answer = question(session, *values, **named)
@@ -56,25 +55,25 @@ class Record:
     def try_to_write(
         self, record: Callable[Concatenate[Session, Claim, P], bool], *values: P.args, **named: P.kwargs
     ) -> None:
-        """As `write`, but nobody waits for a database that is away: raises ServiceUnavailable."""
+        """Make a guarded change without a retry. Raises ServiceUnavailable too."""
         with self._database.writing() as session:
-            taken_away = None if record(session, self.held, *values, **named) else claims.why_not(session, self.held)
+            taken_away = None if record(session, self.claim, *values, **named) else claims.why_not(session, self.claim)
         if taken_away is not None:
             raise taken_away
 
     def finish(
         self, change: Callable[Concatenate[Session, Claim, P], bool], *values: P.args, **named: P.kwargs
     ) -> bool:
-        """Makes the last change of this attempt. A job that the caller no longer wants is CANCELLED instead. False if
-        the job is no longer this attempt's."""
+        """Make the last change of this attempt. A job whose cancellation was requested becomes CANCELLED instead.
+        Returns False if the job is no longer this attempt's."""
         for trial in self._trials():
             with trial, self._database.writing() as session:
-                mine = change(session, self.held, *values, **named) or transitions.end_cancelled(session, self.held)
+                mine = change(session, self.claim, *values, **named) or transitions.end_cancelled(session, self.claim)
         return mine
 
     def settle(self) -> None:
-        """Settles the files of a job that this attempt has ended; the sweeper does so if this process cannot."""
-        while not self.change(transitions.settle, self.held.job_id):
+        """Settle the files of a job that this attempt has ended. The sweeper does so if this process dies."""
+        while not self.change(transitions.settle, self.claim.job_id):
             pass
 
     def _trials(self) -> Retrying:

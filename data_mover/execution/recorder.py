@@ -1,4 +1,4 @@
-"""One file of an attempt on its way: what its transfer tells is put on record, and callers are told of it."""
+"""Record the reports of a transfer, and its progress."""
 
 import logging
 from dataclasses import asdict
@@ -7,7 +7,7 @@ from data_mover.domain.errors import ServiceUnavailable
 from data_mover.domain.fault_points import reach
 from data_mover.domain.states import FileState, Phase
 from data_mover.execution.heartbeat import Lease
-from data_mover.execution.journal import Arrived, Begun, Gone, Journal, Left, Proven, Unproven
+from data_mover.execution.journal import Arrived, Creating, Journal, Locking, NotPublished, Publishing, Removed
 from data_mover.execution.record import Record
 from data_mover.store import temporary_files, transitions
 from data_mover.store.files import RecordedFile
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Progress:
-    """How far the files under way are together, as the lease reports it."""
+    """The progress of all files in flight together, which the lease reports."""
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
@@ -47,13 +47,13 @@ class Progress:
             self._lease.moved(sum(self._moving.values()))
 
     def dropped(self, number: int) -> None:
-        """A file has not arrived, and nothing is left of it."""
+        """A file has failed."""
         self._moving.pop(number, None)
 
 
 class FileRecorder:
-    """The `Watch` of a file (see there). A job of many files is in phase `transferring` for as long as there are any,
-    and can be cancelled whatever one of them is about."""
+    """The `Recorder` of one file (see there). A job of many files stays in phase `transferring`, and can be cancelled
+    whatever the step of a file is."""
 
     def __init__(
         self, record: Record, journal: Journal, file: RecordedFile, is_alone: bool, progress: Progress
@@ -63,9 +63,9 @@ class FileRecorder:
         self._progress = progress
         self._file = file
         self._is_alone = is_alone
-        #: of an earlier attempt, unless this attempt has one of its own
+        #: of this attempt, or else of an earlier one
         self.proof = proof_of(file)
-        #: what has become of the file, once it is in its place
+        #: PUBLISHED or SKIPPED once the file has its final name
         self.outcome: FileState | None = None
 
     def phase(self, name: str) -> None:
@@ -75,27 +75,27 @@ class FileRecorder:
 
     async def lock_path(self, lock_name: str, size_bytes: int | None, temporary_file: TemporaryFile | None) -> None:
         lock = PathLock(self._file.number, lock_name, size_bytes)
-        await self._journal.put(Begun(lock, self._new(temporary_file) if temporary_file else None))
+        await self._journal.put(Locking(lock, self._new(temporary_file) if temporary_file else None))
         if temporary_file is not None:
             reach("recorded")
 
-    async def leaving(self, temporary_file: TemporaryFile) -> None:
-        await self._journal.put(Left(self._new(temporary_file)))
+    async def creating(self, temporary_file: TemporaryFile) -> None:
+        await self._journal.put(Creating(self._new(temporary_file)))
         reach("recorded")
 
     def copying_from(self, offset_bytes: int) -> None:
         if offset_bytes:
-            log.info("copy-resumed %s file=%d offset_bytes=%d", self._record.held, self._file.number, offset_bytes)
+            log.info("copy-resumed %s file=%d offset_bytes=%d", self._record.claim, self._file.number, offset_bytes)
         self._progress.copying_from(self._file.number, offset_bytes)
 
     def checkpoint(self, path: str, checkpoint: Checkpoint) -> None:
-        """A database that is away is not waited for: the next checkpoint will do as well."""
+        """Does not wait for a database that is away: there will be another checkpoint."""
         try:
             self._record.try_to_write(
                 temporary_files.record_checkpoint, path, asdict(checkpoint), self._record.lease_ms
             )
         except ServiceUnavailable as error:
-            log.warning("checkpoint-not-recorded %s %s", self._record.held, error)
+            log.warning("checkpoint-not-recorded %s %s", self._record.claim, error)
 
     def moved(self, acknowledged_bytes: int) -> None:
         self._progress.moved(self._file.number, acknowledged_bytes)
@@ -113,7 +113,7 @@ class FileRecorder:
         reach("marked")
 
     async def not_published(self) -> None:
-        await self._journal.put(Unproven(self._file.number))
+        await self._journal.put(NotPublished(self._file.number))
 
     async def published(self, temporary: TemporaryFile | None) -> None:
         await self._arrived(FileState.PUBLISHED, temporary.path if temporary else None)
@@ -124,12 +124,12 @@ class FileRecorder:
         await self._arrived(FileState.SKIPPED, None)
         self._progress.copying_from(self._file.number, proof.size_bytes)
 
-    async def gone(self, temporary_file: TemporaryFile) -> None:
-        await self._journal.put(Gone(temporary_file.path))
+    async def removed(self, temporary_file: TemporaryFile) -> None:
+        await self._journal.put(Removed(temporary_file.path))
 
     async def _mark(self) -> None:
         phase = Phase.PUBLISHING if self._is_alone else Phase.TRANSFERRING
-        await self._journal.put(Proven(self._proven(), phase))
+        await self._journal.put(Publishing(self._proven(), phase))
 
     async def _arrived(self, state: FileState, temporary_path: str | None) -> None:
         await self._journal.put(Arrived(ArrivedFile(self._proven(), state, temporary_path)))
@@ -144,7 +144,7 @@ class FileRecorder:
 
 
 def proof_of(file: RecordedFile) -> Proof:
-    """What the record has of it, which means something only if the file is marked or was proven by an earlier job."""
+    """Return the recorded proof. Valid only if the file is marked, or proven by an earlier job."""
     return Proof(
         size_bytes=file.size_bytes or 0,
         sha256=file.sha256 or "",
@@ -155,8 +155,8 @@ def proof_of(file: RecordedFile) -> Proof:
 
 
 class HiddenFileRecorder(FileRecorder):
-    """That of a file in a folder which nobody sees yet. Whether it has got its name there need never be guessed: where
-    that is not on record it is copied once more."""
+    """The recorder of a file in an atomic folder that is not published yet. Such a file needs no mark: one whose
+    arrival is not on record is copied again."""
 
     async def _mark(self) -> None:
         self._record.lease.alive()

@@ -1,4 +1,4 @@
-"""Where the files of a job are put together: at their final paths, or beside them until all can appear at once."""
+"""Staging: publish each file by itself, or a folder as a whole."""
 
 from data_mover.backends.api import Files
 from data_mover.domain.errors import ConnectionLost, Exists, MoveFailure, NoSuchFile, Stalled, UnknownOutcome
@@ -16,7 +16,7 @@ from data_mover.transfer.names import tree_path
 
 
 class Direct:
-    """Each file is published by itself."""
+    """Publishes each file by itself."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -25,7 +25,7 @@ class Direct:
 
     @property
     def journal(self) -> Journal:
-        """Where the files wait for what they have to record."""
+        """The journal of the files of this attempt."""
         return self._journal
 
     @property
@@ -33,46 +33,46 @@ class Direct:
         return self._progress
 
     def begin(self) -> None:
-        """Makes the site ready for files."""
+        """Prepare for files."""
 
     def inside(self, path: str) -> str:
-        """Where what has this final path is put."""
+        """Return the path at which the file with this final path is published."""
         return path
 
     def recorder(self, file: RecordedFile, is_alone: bool) -> FileRecorder:
         return FileRecorder(self._record, self._journal, file, is_alone, self._progress)
 
     def publish(self) -> None:
-        """Lets everything appear that has not yet."""
+        """Publish what is not published yet."""
 
     def leave(self) -> None:
-        """Clears what nobody else would: this attempt is fenced."""
+        """Clear up after a fence what no other attempt knows of."""
 
 
 class Atomic(Direct):
-    """A folder that is built beside its final path. Of all attempts that ever built it one can rename it there."""
+    """Builds a folder beside its final path. Only one of all attempts can rename it there."""
 
     def __init__(self, record: Record, destination: Files, path: str) -> None:
         super().__init__(record)
-        self._held = record.held
+        self._claim = record.claim
         self._destination = destination
         self._path = path
-        self._tree = tree_path(path, record.held.job_id)
+        self._tree = tree_path(path, record.claim.job_id)
         self._is_published = False
 
     def begin(self) -> None:
-        """Takes over what earlier attempts have built, so that they can no longer publish it, or begins afresh.
+        """Take over the tree of an earlier attempt, which can then no longer publish it, or begin afresh.
 
-        UnknownOutcome where one of them was about to publish, and something else stands at the final path.
+        Raises UnknownOutcome if one of them was about to publish, and the final path has something else.
         """
-        if self._record.ask(files.is_tree_published, self._held):
+        if self._record.ask(files.is_tree_published, self._claim):
             self._is_published = True
             return
-        built = self._record.ask(temporary_files.trees_of, self._held)
+        built = self._record.ask(temporary_files.trees_of, self._claim)
         tree = NewTemporaryFile(None, FileKind.DIRECTORY, self._tree)
         self._record.write(temporary_files.record_temporary_files, [tree], self._record.lease_ms)
         reach("tree-recorded")
-        is_marked = self._record.ask(files.is_tree_marked, self._held)
+        is_marked = self._record.ask(files.is_tree_marked, self._claim)
         if any(self._take(tree) for tree in built):
             self._record.write(transitions.unmark_tree, self._record.lease_ms)
         elif is_marked and self._destination.stat(self._path) is not None:
@@ -80,7 +80,7 @@ class Atomic(Direct):
             self._published()
         else:
             self._record.write(transitions.begin_afresh, self._record.lease_ms)
-            while self._record.ask(files.is_begun, self._held):
+            while self._record.ask(files.is_begun, self._claim):
                 self._record.write(transitions.begin_afresh, self._record.lease_ms)
             reach("tree-begun")
             self._destination.make_directories(self._tree)
@@ -92,14 +92,14 @@ class Atomic(Direct):
         return HiddenFileRecorder(self._record, self._journal, file, False, self._progress)
 
     def publish(self) -> None:
-        """Exists where something has come to the final path meanwhile.
+        """Rename the tree. Raises Exists if the final path is taken meanwhile.
 
-        Where the connection fails nobody knows whether it happened: the mark stays, and the next attempt looks.
+        If the connection fails, nobody knows whether the rename happened: the mark stays, and the next attempt looks.
         """
         if self._is_published:
             return
         lock = PathLock(0, self._destination.lock_name(self._path), None)
-        if refused := self._record.change(transitions.lock_paths, self._held, [lock], self._record.lease_ms):
+        if refused := self._record.change(transitions.lock_paths, self._claim, [lock], self._record.lease_ms):
             raise refused[0]
         self._record.write(transitions.mark_tree, self._record.lease_ms)
         reach("tree-marked")
@@ -117,13 +117,13 @@ class Atomic(Direct):
         self._published()
 
     def leave(self) -> None:
-        """An attempt that was held up may have made directories where its tree no longer was. What others may take over
-        stays."""
-        if self._tree not in self._record.ask(temporary_files.trees_of, self._held):
+        """Remove what a suspended attempt made where its tree no longer was. A tree on record stays for the others."""
+        if self._tree not in self._record.ask(temporary_files.trees_of, self._claim):
             clear(self._destination, TemporaryFile(self._tree, FileKind.DIRECTORY))
 
     def _take(self, tree: str) -> bool:
-        """Whether it was there; whoever renames it first has it."""
+        """Rename the tree of an earlier attempt; the rename decides between attempts. Returns False if there is
+        none."""
         try:
             self._destination.rename(tree, self._tree)
         except NoSuchFile:
@@ -133,9 +133,9 @@ class Atomic(Direct):
         return True
 
     def _require_complete(self) -> None:
-        """That what stands at the final path is what was built: the same files, by their sizes."""
+        """Raise UnknownOutcome unless the final path has the files that were built, by their sizes."""
         after = 0
-        while page := self._record.ask(files.arrived, self._held, after):
+        while page := self._record.ask(files.arrived, self._claim, after):
             for file in page:
                 there = self._destination.stat(file.path)
                 self._record.lease.alive()

@@ -7,7 +7,7 @@ from data_mover.config.registry import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.domain.states import Phase, Status
 from data_mover.services.access import Caller
-from data_mover.services.moves import no_such_job
+from data_mover.services.queries import no_such_job
 from data_mover.store import explanations, reports
 from data_mover.store.database import Database
 from data_mover.store.explanations import Cause, Hold

@@ -1,7 +1,6 @@
-"""The use cases: what callers can do with moves. Typed in, typed out; refusals and outages are raised."""
+"""Submit, cancel and retry moves. Raises Refusal and ServiceUnavailable."""
 
 import dataclasses
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,18 +9,15 @@ from data_mover.config.settings import Settings
 from data_mover.domain.errors import Refusal
 from data_mover.domain.fault_points import reach
 from data_mover.domain.locations import Endpoint, IfExists, Locations, invalid, missing, parse_sources
-from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.selection import Selection
-from data_mover.domain.states import FileState, Phase, Priority, Status
+from data_mover.domain.states import Phase, Priority, Status
 from data_mover.doorbell import Doorbell
 from data_mover.services.access import Caller
-from data_mover.store import events, host_health, plan_requests, reports, submissions, transitions
+from data_mover.services.queries import Queries, no_such_job
+from data_mover.store import reports, submissions, transitions
 from data_mover.store.database import Database
-from data_mover.store.events import EventReport
-from data_mover.store.host_health import HostHealth
 from data_mover.store.models import Job
-from data_mover.store.plan_requests import PlanReport
-from data_mover.store.reports import FileReport, JobReport
+from data_mover.store.reports import JobReport
 from data_mover.store.submissions import Submission
 
 #: how often somebody who waits for an answer looks for it
@@ -53,81 +49,36 @@ class Accepted:
     status: Status
 
 
-@dataclass(frozen=True)
-class HostDescription:
-    name: str
-    description: str
-    protocol: str
-    roles: tuple[str, ...]
-    health: HostHealth
-
-
-@dataclass(frozen=True)
-class DatasetDescription:
-    name: str
-    description: str
-
-
 class Moves:
-    """Everything that can be asked. Each call is a few short transactions; no call talks to a host.
+    """What a caller can do with moves. Each call is a few short transactions; no call talks to a host.
 
-    All methods raise Refusal for what the caller got wrong and ServiceUnavailable where the database does not answer.
+    All methods raise Refusal for errors of the caller, and ServiceUnavailable if the database does not answer.
     """
 
-    def __init__(self, settings: Settings, database: Database, registry: RegistryFile, doorbell: Doorbell) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, registry: RegistryFile, doorbell: Doorbell, queries: Queries
+    ) -> None:
         self._settings = settings
         self._database = database
         self._registry = registry
         self._doorbell = doorbell
+        self._queries = queries
 
     def submit(
         self, caller: Caller, sources: Locations, destination: Endpoint | None, options: MoveOptions
     ) -> Accepted:
-        """Puts a move on record and wakes a worker. Without a destination it goes to the default one."""
-        return self._accept(self._submission(caller, sources, destination, options))
-
-    def plan(
-        self,
-        caller: Caller,
-        sources: Locations,
-        destination: Endpoint | None,
-        options: MoveOptions,
-        wait_seconds: float,
-    ) -> PlanReport:
-        """What `submit` would come to, once a worker has found out, or how far it is when the time is up."""
-        submission = self._submission(caller, sources, destination, options)
-        until = time.monotonic() + wait_seconds
-        request_id = self._ask(submission)
-        while True:
-            with self._database.reading() as session:
-                report = plan_requests.report(session, request_id)
-            if report is not None and (report.complete or time.monotonic() > until):
-                break
-            time.sleep(LOOK_SECONDS)
-            if report is None:  # another call of the same caller took the answer
-                request_id = self._ask(submission)
-        if report.complete:
-            with self._database.writing() as session:
-                plan_requests.forget(session, request_id)
-        return report
-
-    def check(self, caller: Caller, job_id: int) -> JobReport:
-        """How the job stands. Asking again and again is fine; what has ended stays as it is."""
-        with self._database.reading() as session:
-            report = reports.report(session, caller.name, job_id)
-        if report is None:
-            raise no_such_job()
-        return report
+        """Record a move and wake a worker. Without a destination it goes to the default one."""
+        return self._accept(self.submission(caller, sources, destination, options))
 
     def cancel(self, caller: Caller, job_id: int) -> JobReport:
-        """The job, which is CANCELLED, or will be once its worker has stopped. A job that has failed stays so.
+        """Return the job: CANCELLED, or about to be once its worker has stopped. A failed job stays so.
 
-        Refused where the file is about to get its final name or has it.
+        Refused if the file has its final name or is about to get it.
         """
-        self.check(caller, job_id)
+        self._queries.check(caller, job_id)
         with self._database.writing() as session:
             transitions.cancel(session, job_id)
-        report = self.check(caller, job_id)
+        report = self._queries.check(caller, job_id)
         is_over = report.status in (Status.CANCELLED, Status.FAILED)
         if not is_over and report.phase not in (Phase.CANCELLING, Phase.ENDING):
             done = "is complete" if report.status is Status.COMPLETED else "is giving the file its final name"
@@ -135,8 +86,7 @@ class Moves:
         return report
 
     def retry(self, caller: Caller, job_id: int) -> Accepted:
-        """A new job that does again what one that has failed or was cancelled was to do; while there is one already,
-        that one."""
+        """Submit a failed or cancelled move again. Returns the job that does so already, if there is one."""
         with self._database.reading() as session:
             job = reports.find(session, caller.name, job_id)
             live = submissions.find_live_retry(session, job_id)
@@ -148,83 +98,10 @@ class Moves:
             return Accepted(live.id, Status(live.status))
         return self._accept(self._submission_again(caller, job))
 
-    def files(
-        self, caller: Caller, job_id: int, state: FileState | None, after: int, limit: int
-    ) -> Sequence[FileReport]:
-        """The files of the job behind the one of that number, `limit` at most: those in a state, or all."""
-        with self._database.reading() as session:
-            if reports.find(session, caller.name, job_id) is None:
-                raise no_such_job()
-            return reports.files(session, job_id, state, after, limit)
-
-    def events(self, caller: Caller, job_id: int) -> Sequence[EventReport]:
-        """The log of the job, the oldest event first."""
-        with self._database.reading() as session:
-            if reports.find(session, caller.name, job_id) is None:
-                raise no_such_job()
-            return events.of_job(session, job_id)
-
-    def newest(self, caller: Caller, limit: int) -> Sequence[JobReport]:
-        """The caller's newest jobs, the newest first."""
-        with self._database.reading() as session:
-            return reports.newest(session, caller.name, limit)
-
-    def hosts(self) -> Sequence[HostDescription]:
-        """The registered hosts, in the order of the registry; nothing that would help to get into one."""
-        with self._database.reading() as session:
-            health = host_health.health(session)
-        return [
-            HostDescription(name, host.description, host.protocol, host.roles, health.get(name, HostHealth("unknown")))
-            for name, host in self._registry.current().hosts.items()
-        ]
-
-    def datasets(self) -> Sequence[DatasetDescription]:
-        """The data types of the catalogue, in the order of the registry."""
-        datasets = self._registry.current().datasets
-        return [DatasetDescription(name, dataset.description) for name, dataset in datasets.items()]
-
-    def _ask(self, submission: Submission) -> int:
-        wanted = MoveSpec(
-            sources=submission.endpoints,
-            destination=submission.destination,
-            checksum=submission.checksum,
-            selection=submission.selection,
-            if_exists=submission.if_exists,
-        )
-        with self._database.writing() as session:
-            request_id = plan_requests.ask(session, submission.caller, wanted)
-        self._doorbell.notify_workers()
-        return request_id
-
-    def _accept(self, submission: Submission) -> Accepted:
-        with self._database.writing() as session:
-            reach("begun")
-            job_id = submissions.add(session, submission)
-            reach("inserted")
-        reach("committed")
-        if job_id is None:
-            return self._submitted_before(submission)
-        self._doorbell.notify_workers()
-        reach("notified")
-        return Accepted(job_id, Status.PENDING)
-
-    def _submission_again(self, caller: Caller, job: Job) -> Submission:
-        """As the job was asked for, by the registry of today; with as much time as it had."""
-        options = MoveOptions(
-            label=job.label,
-            priority=Priority.of_rank(job.priority),
-            checksum=job.checksum,
-            selection=Selection.from_struct(job.selection),
-            if_exists=IfExists(job.if_exists),
-            deadline_seconds=(job.deadline_ms - job.submitted_ms) // 1000,
-        )
-        destination = Endpoint(job.destination_host, job.destination_path)
-        submission = self._submission(caller, parse_sources(job.source), destination, options)
-        return dataclasses.replace(submission, retry_of=job.id)
-
-    def _submission(
+    def submission(
         self, caller: Caller, sources: Locations, destination: Endpoint | None, options: MoveOptions
     ) -> Submission:
+        """Return the valid move, resolved by the registry. Raises Refusal."""
         registry = self._registry.current()
         endpoints = registry.resolve_sources(sources)
         if destination is None:
@@ -247,8 +124,35 @@ class Moves:
             deadline_seconds=options.deadline_seconds or self._settings.deadline_seconds,
         )
 
+    def _accept(self, submission: Submission) -> Accepted:
+        with self._database.writing() as session:
+            reach("begun")
+            job_id = submissions.add(session, submission)
+            reach("inserted")
+        reach("committed")
+        if job_id is None:
+            return self._submitted_before(submission)
+        self._doorbell.notify_workers()
+        reach("notified")
+        return Accepted(job_id, Status.PENDING)
+
+    def _submission_again(self, caller: Caller, job: Job) -> Submission:
+        """Return the submission of the job, resolved by the present registry, with the same deadline in seconds."""
+        options = MoveOptions(
+            label=job.label,
+            priority=Priority.of_rank(job.priority),
+            checksum=job.checksum,
+            selection=Selection.from_struct(job.selection),
+            if_exists=IfExists(job.if_exists),
+            deadline_seconds=(job.deadline_ms - job.submitted_ms) // 1000,
+        )
+        destination = Endpoint(job.destination_host, job.destination_path)
+        submission = self.submission(caller, parse_sources(job.source), destination, options)
+        return dataclasses.replace(submission, retry_of=job.id)
+
     def _submitted_before(self, submission: Submission) -> Accepted:
-        """The job that does the same again already; or has the key already, if it is the same request."""
+        """Return the job with the same key, or the one that retries the same job. Refused if the key has another
+        request."""
         with self._database.reading() as session:
             if submission.retry_of is not None:
                 job = submissions.find_newest_retry(session, submission.retry_of)
@@ -264,8 +168,3 @@ def _require_one_file(checksum: str, selection: Selection, endpoints: Sequence[E
         raise invalid("options.checksum", "is of one file; name those of several in options.checksums")
     if any(each != checksum for each in selection.checksums.values()):
         raise invalid("options.checksums", "says another than options.checksum, which is of the only file")
-
-
-def no_such_job() -> Refusal:
-    """Also said of another caller's job."""
-    return Refusal("Job does not exist", code="no-such-job", field="id")

@@ -17,7 +17,7 @@ from data_mover.store.transitions import FILES_AT_ONCE, insert_files
 
 
 @dataclass(frozen=True)
-class PlannedFile:
+class ListedFile:
     """A file of a job as it is put on record: one to move, a directory to make, or one that cannot be moved."""
 
     kind: FileKind
@@ -34,9 +34,7 @@ class PlannedFile:
     reason: str | None = None
 
 
-def record_planned(
-    session: Session, claim: Claim, path: str, first_number: int, planned: Sequence[PlannedFile]
-) -> bool:
+def record_files(session: Session, claim: Claim, path: str, first_number: int, planned: Sequence[ListedFile]) -> bool:
     """Records where the move goes, for all attempts to come, and the next of its files. False if the job is no longer
     this attempt's.
 
@@ -58,9 +56,11 @@ def record_planned(
     return mine
 
 
-def record_plan(session: Session, claim: Claim, path: str, first_number: int, planned: Sequence[PlannedFile]) -> bool:
-    """Records the last files of the job, as `record_planned` does; from now on all are on record."""
-    if not record_planned(session, claim, path, first_number, planned):
+def complete_file_list(
+    session: Session, claim: Claim, path: str, first_number: int, planned: Sequence[ListedFile]
+) -> bool:
+    """Records the last files of the job, as `record_files` does; from now on all are on record."""
+    if not record_files(session, claim, path, first_number, planned):
         return False
     files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE)
     total = session.scalars(select(func.count()).where(*files)).one()

@@ -68,7 +68,7 @@ def record_checkpoint(session: Session, claim: Claim, path: str, checkpoint: dic
     return mine
 
 
-def leftovers_of(session: Session, claim: Claim) -> list[RecordedTemporaryFile]:
+def left_by_earlier_attempts(session: Session, claim: Claim) -> list[RecordedTemporaryFile]:
     """What earlier attempts at the job may have left, the oldest first."""
     earlier = (TemporaryFile.job_id == claim.job_id, TemporaryFile.attempt < claim.attempt)
     return [

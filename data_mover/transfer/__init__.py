@@ -1,4 +1,4 @@
-"""Moving files: what there is to move, and the way of each file: copy it, prove that it arrived, publish it."""
+"""List what there is to move; copy, verify and publish each file. Knows neither database nor Redis."""
 
 from data_mover.transfer.cleanup import clear
 from data_mover.transfer.listing import Item, list_source, target_path

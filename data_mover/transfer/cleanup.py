@@ -1,4 +1,4 @@
-"""Files beside the final one: out of the way again, and off the record."""
+"""Remove temporary files, and the record of them."""
 
 from contextlib import closing, suppress
 from posixpath import join
@@ -12,13 +12,13 @@ from data_mover.transfer.tasks import TemporaryFile
 
 
 def clear(files: Files, temporary_file: TemporaryFile) -> None:
-    """As `aclear`, blocking."""
+    """Block until `aclear` has returned."""
     complete(aclear(files, temporary_file))
 
 
 async def aclear(files: Files, temporary_file: TemporaryFile) -> None:
-    """Removes the file, or the directory with all that is in it; an old file that was put aside goes back, unless
-    another one is in its place."""
+    """Remove the file, or the directory and all that is in it. An old file that was moved aside is renamed back, unless
+    there is another one at its path."""
     if temporary_file.kind is FileKind.DIRECTORY:
         _remove_tree(files, temporary_file.path)
     elif temporary_file.restores is None or files.stat(temporary_file.restores) is not None:
@@ -28,7 +28,7 @@ async def aclear(files: Files, temporary_file: TemporaryFile) -> None:
 
 
 def _remove_tree(files: Files, path: str) -> None:
-    """A directory that is not there is fine. It may have the mode of one that nobody may write to."""
+    """Remove the directory, if it exists, also if its mode forbids writing."""
     if files.stat(path) is None:
         return
     with suppress(PermissionRefused):
@@ -42,14 +42,14 @@ def _remove_tree(files: Files, path: str) -> None:
     files.remove_directory(path)
 
 
-async def settle(destination: Files, temporary_file: TemporaryFile, recorder: Recorder) -> None:
-    """Clears it, and takes it off the record."""
+async def discard(destination: Files, temporary_file: TemporaryFile, recorder: Recorder) -> None:
+    """Clear the temporary file, and forget it."""
     await aclear(destination, temporary_file)
-    await recorder.gone(temporary_file)
+    await recorder.removed(temporary_file)
 
 
 async def _remove(files: Files, path: str) -> None:
-    """A disk that is read-only lets nobody remove even what was never there."""
+    """Remove the file. A read-only disk refuses that even of a file that does not exist, which is no failure here."""
     try:
         await files.aremove(path)
     except (ConnectionLost, Stalled):

@@ -1,4 +1,4 @@
-"""What stands at the destination already, and need not be moved again."""
+"""Compare source and destination, to skip what need not be copied."""
 
 from dataclasses import replace
 
@@ -14,9 +14,9 @@ from data_mover.transfer.verify import has_digest, read_digest
 async def proof_of_what_is_there(
     task: FileTask, source: Source, source_stat: FileStat, destination: Files, recorder: Recorder
 ) -> Proof | None:
-    """The proof that the file at the final path is the source, byte for byte; None if the source is to be moved.
+    """Return the proof that the file at the final path equals the source; None if the source is to be copied.
 
-    Exists if something is there that the request says to leave.
+    Raises Exists if the request forbids replacing the file that is there.
     """
     if task.proof is None and task.if_exists is IfExists.REPLACE:
         return None
@@ -45,8 +45,8 @@ async def proof_of_what_is_there(
 async def _holds(
     proof: Proof, task: FileTask, source: Source, source_stat: FileStat, destination: Files, recorder: Recorder
 ) -> bool:
-    """Whether source and destination, of one size as far as that is known, are what an earlier job has proven. The
-    source is read where its host does not tell what it was like then."""
+    """Whether source and destination are what an earlier job has proven. Reads the source if its host reports neither a
+    time nor a version."""
     recorder.phase("verifying")
     if proof.tells_source:
         is_same = proof.is_of(source_stat)

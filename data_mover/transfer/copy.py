@@ -1,4 +1,4 @@
-"""Copying the bytes of one file, hashing them on their way, and writing down how far the copy is."""
+"""Copy the bytes of one file, hash them on the way, and record checkpoints."""
 
 import hashlib
 import sys
@@ -13,20 +13,20 @@ from data_mover.transfer.tasks import Checkpoint
 
 LONGEST_SLEEP_SECONDS = 0.5
 
-#: on a slow way one is made before there are bytes enough
+#: on a slow connection a checkpoint is due after this time
 CHECKPOINT_SECONDS = 10
 
 
 @dataclass(frozen=True)
 class Copied:
-    """What was read at the source, and is at the destination."""
+    """Size and SHA-256 of what was read at the source and acknowledged by the destination."""
 
     size_bytes: int
     sha256: str
 
 
 class Hashed:
-    """The blocks of a file from its first byte on, in as many portions as wanted."""
+    """The blocks of a file from byte 0 on, hashed as they pass."""
 
     def __init__(self, blocks: AsyncIterator[Block]) -> None:
         #: how many bytes have passed
@@ -41,7 +41,7 @@ class Hashed:
         return self._digest.hexdigest()
 
     async def until(self, end_bytes: int) -> AsyncGenerator[Block, None]:
-        """The next blocks, so many that `end_bytes` have passed in all; fewer where the file ends before."""
+        """Yield the next blocks until `end_bytes` have passed in all, or the file ends."""
         while self.size_bytes < end_bytes:
             block = self._rest or await self._next()
             if block is None:
@@ -53,7 +53,7 @@ class Hashed:
             yield block
 
     def rest(self) -> AsyncGenerator[Block, None]:
-        """All that is left; what a reader finds out at its end is raised here."""
+        """Yield all that is left. Raises what the reader finds at its end."""
         return self.until(sys.maxsize)
 
     async def _next(self) -> Block | None:
@@ -63,7 +63,7 @@ class Hashed:
 
 
 class Throttle:
-    """Holds a transfer to a rate on average, and gives signs of life while it waits. None as the rate is no limit."""
+    """Limits the average rate of a transfer, which stays alive meanwhile. A rate of None is no limit."""
 
     def __init__(self, bytes_per_second: int | None, recorder: Recorder) -> None:
         self._rate = bytes_per_second
@@ -72,7 +72,7 @@ class Throttle:
         self._passed_bytes = 0
 
     def passed(self, count: int) -> None:
-        """Waits until the bytes that have passed are within the rate."""
+        """Block until the bytes that have passed are within the rate."""
         if self._rate is None:
             return
         self._passed_bytes += count
@@ -83,7 +83,7 @@ class Throttle:
 
 
 class Checkpoints:
-    """Asks the writer to bring to disk what it has, and reports what is there; the bytes go on meanwhile."""
+    """Asks the writer to sync, and reports how much is on disk, while the copy runs."""
 
     def __init__(
         self, writer: Writer, source: FileStat, every_bytes: int, report: Callable[[Checkpoint], None]
@@ -97,7 +97,7 @@ class Checkpoints:
         self._last_at = time.monotonic()
 
     def look(self, read: Hashed) -> None:
-        """To be called between blocks, when all that was read has been written."""
+        """Call between blocks, when all that was read has been written."""
         if self._asked is not None:
             if self._writer.synced_bytes < self._asked.offset_bytes:
                 return
@@ -113,14 +113,14 @@ class Checkpoints:
 
 
 async def reread(read: Hashed, end_bytes: int, throttle: Throttle, recorder: Recorder) -> None:
-    """Reads what an earlier attempt has copied, and sends nothing."""
+    """Read and hash what an earlier attempt has copied; send nothing."""
     async for block in read.until(end_bytes):
         throttle.passed(len(block))
         recorder.alive()
 
 
 async def copy(read: Hashed, writer: Writer, checkpoints: Checkpoints, throttle: Throttle, recorder: Recorder) -> None:
-    """Copies what has not been read yet; whether the destination has it all is told by the writer's commit."""
+    """Copy the rest of the source. The writer's commit checks that the destination has all of it."""
     passing = Passing()
     async for block in read.rest():
         for piece in passing.cut(block):

@@ -1,4 +1,4 @@
-"""What a move consists of: every file and directory of its sources, told before the first is moved."""
+"""List every file and directory of a move's sources."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ from data_mover.transfer.names import is_temporary
 
 @dataclass(frozen=True)
 class Item:
-    """A file to move, a directory to make, or one of them that cannot be, and why."""
+    """A file to move or a directory to make, or the failure that prevents it."""
 
     kind: FileKind
     source_path: str
@@ -32,11 +32,11 @@ class Item:
 
 
 def target_path(sources: Sequence[tuple[Source, str]], destination: Files, asked_path: str) -> str:
-    """Where the file or folder goes, or the directory that receives several.
+    """Return the final path of the file or folder, or of the directory that receives several.
 
-    A directory, or a path that ends in a slash, receives what has a name of its own; anything else is the exact name.
-    NotADirectory where several have but one name, or a folder that of a file; IsADirectory where a file has that of a
-    directory.
+    A directory, or a path that ends in a slash, receives the source under its own name; else it is the exact name.
+    Raises NotADirectory if several sources have one name, or a folder that of a file; IsADirectory if a file has the
+    name of a directory.
     """
     path = asked_path.rstrip("/") or "/"
     there = destination.stat(path)
@@ -55,9 +55,9 @@ def target_path(sources: Sequence[tuple[Source, str]], destination: Files, asked
 
 
 def list_source(source: Source, path: str, selection: Selection) -> Iterator[Item]:
-    """The file, or the directory with all that is in it and wanted; a directory comes before what is in it.
+    """Yield the file, or the directory and all that the selection takes; a directory comes before what is in it.
 
-    What cannot be moved is an item with a failure; where that is the source itself, the failure is raised.
+    What cannot be moved is an item with a failure. Raises the failure of the source itself.
     """
     file_stat = _stat(source, path)
     if file_stat.kind is FileKind.DIRECTORY:
@@ -68,20 +68,20 @@ def list_source(source: Source, path: str, selection: Selection) -> Iterator[Ite
 
 @dataclass
 class _Directory:
-    """A directory that is to be listed."""
+    """A directory to list."""
 
     item: Item
     above: "_Directory | None"
     #: the real paths of the directory and of all above it, where links are followed
     real_paths: frozenset[str] = frozenset()
-    told: bool = field(default=False)
+    is_yielded: bool = field(default=False)
 
-    def untold(self) -> Iterator[Item]:
-        """The directory and those above it that nobody has been told of, the uppermost first."""
-        if not self.told:
+    def yield_once(self) -> Iterator[Item]:
+        """Yield the directories above that have not been yielded, the uppermost first, and this one."""
+        if not self.is_yielded:
             if self.above is not None:
-                yield from self.above.untold()
-            self.told = True
+                yield from self.above.yield_once()
+            self.is_yielded = True
             yield self.item
 
 
@@ -94,7 +94,7 @@ def _require_same_kind(source: Source, source_path: str, destination: Files, pat
 
 
 def _walk(source: Source, path: str, file_stat: FileStat, selection: Selection) -> Iterator[Item]:
-    """Without patterns every directory counts, else those in which a file is wanted."""
+    """Yield every directory if there are no patterns, else those with a file that a pattern matches."""
     top = _Directory(Item.of(path, "", file_stat), None, _real_paths(source, path, selection, frozenset()))
     waiting = [top]
     while waiting:
@@ -104,20 +104,20 @@ def _walk(source: Source, path: str, file_stat: FileStat, selection: Selection) 
                 if item.kind is FileKind.DIRECTORY and item.failure is None:
                     waiting.append(_Directory(item, directory, real_paths))
                 elif selection.takes(item.name):
-                    yield from directory.untold()
+                    yield from directory.yield_once()
                     yield item
         except MoveFailure as failure:
             if directory is top or failure.retryable:
                 raise
-            directory.item, directory.told = replace(directory.item, failure=failure), False
-            yield from directory.untold()
+            directory.item, directory.is_yielded = replace(directory.item, failure=failure), False
+            yield from directory.yield_once()
         else:
             if not selection.match:
-                yield from directory.untold()
+                yield from directory.yield_once()
 
 
 def _children(source: Source, directory: _Directory, selection: Selection) -> Iterator[tuple[Item, frozenset[str]]]:
-    """What a directory holds, without the temporary files of other moves; directories with their real paths."""
+    """Yield the entries of a directory, without temporary files; directories with their real paths."""
     for entry in source.list(directory.item.source_path):
         if is_temporary(entry.name):
             continue
@@ -147,7 +147,7 @@ def _followed(source: Source, path: str, selection: Selection) -> FileStat:
 
 
 def _real_paths(source: Source, path: str, selection: Selection, above: frozenset[str]) -> frozenset[str]:
-    """NotARegularFile where a link leads back to a directory that it is in."""
+    """Raise NotARegularFile if a link leads back to a directory above it."""
     if selection.links is not Links.FOLLOW:
         return frozenset()
     real = source.realpath(path)
@@ -157,7 +157,7 @@ def _real_paths(source: Source, path: str, selection: Selection, above: frozense
 
 
 def _stat(source: Source, path: str) -> FileStat:
-    """NoSuchFile, NotARegularFile. What can only be a file is not asked about."""
+    """Raise NoSuchFile or NotARegularFile. A source without directories is not asked."""
     if not source.has_directories:
         return FileStat(FileKind.FILE, None, None)
     file_stat = source.stat(path)
@@ -169,7 +169,7 @@ def _stat(source: Source, path: str) -> FileStat:
 
 
 def _require_usable(source: Source, name: str, path: str) -> None:
-    """A server may say anything; nothing of it may lead elsewhere, or be called by another name here."""
+    """Raise BadName if a name that a server has sent could lead elsewhere, or cannot be recorded."""
     try:
         too_long = len(name.encode()) > MAX_SEGMENT_BYTES or len(path.encode()) > MAX_PATH_BYTES
     except UnicodeEncodeError:
@@ -179,5 +179,5 @@ def _require_usable(source: Source, name: str, path: str) -> None:
 
 
 def _readable(text: str) -> str:
-    """Text whose bytes may not be UTF-8, as it can be shown and recorded."""
+    """Replace what is not UTF-8, so that the text can be shown and recorded."""
     return text.encode(errors="surrogateescape").decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")

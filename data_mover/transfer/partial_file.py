@@ -1,4 +1,4 @@
-"""The temporary file of an attempt, which goes when the attempt fails unless another one can resume it."""
+"""The temporary file of an attempt: removed when the attempt fails, unless the next one can resume it."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -17,38 +17,39 @@ from data_mover.domain.errors import (
     Stalled,
     VerifyFailed,
 )
-from data_mover.transfer.cleanup import settle
+from data_mover.transfer.cleanup import discard
 from data_mover.transfer.recorder import Recorder
 from data_mover.transfer.tasks import Checkpoint, TemporaryFile
 from data_mover.transfer.verify import has_prefix
 
-#: after these nobody resumes the copy: the bytes are not wanted, not right, or in the way of others
+#: after these the copy is not resumed: its bytes are unwanted, wrong, or take the space of others
 _USELESS_AFTER = (Cancelled, NoSpace, SourceChanged, VerifyFailed)
-#: these have nothing to do with how the host takes the bytes
+#: failures that say nothing about whether the host can resume
 _NOT_ITS_FAULT = (AttemptEnded, ConnectionLost, ServiceUnavailable, Stalled)
 
 
 class PartialFile:
-    """A file beside the final one: begun by this attempt, or taken over from an earlier one."""
+    """A temporary file beside the final path: created by this attempt, or taken over from an earlier one."""
 
     def __init__(self, destination: Files, recorder: Recorder, inherited: TemporaryFile | None) -> None:
         self._destination = destination
         self._recorder = recorder
         self._temporary_file = inherited
-        #: whether it is a new one that is on record, and not created yet
+        #: whether it is recorded and not created yet
         self._announced = False
         self._inherited = inherited.checkpoint if inherited else None
 
     @property
     def temporary_file(self) -> TemporaryFile:
-        """The file, on record."""
+        """The recorded file. Raises LookupError if there is none."""
         if self._temporary_file is None:
             raise LookupError("the temporary file has not been begun")
         return self._temporary_file
 
     async def resume(self, source: FileStat, new_file: NewFile) -> Writer | None:
-        """Opens what was inherited, to go on where it has a checkpoint; whether the source still begins the same is
-        for the caller to find out. None if the copy has to begin afresh: nothing is left then of what was inherited.
+        """Open the file that was taken over at its checkpoint. The caller compares the source's first bytes.
+
+        Returns None if the copy must begin at byte 0; the file is then removed.
         """
         if self._temporary_file is None or self._announced:
             return None
@@ -56,15 +57,14 @@ class PartialFile:
             writer = await self._resumed(self.temporary_file.path, self.checkpoint, source, new_file)
         except (ConnectionLost, Stalled):
             raise
-        except MoveFailure:  # a host that cannot resume it, or does not let it be read back
+        except MoveFailure:  # the host cannot append to it, or does not let it be read back
             writer = None
         if writer is None:
             await self.drop()
         return writer
 
     def announce(self, path: str) -> TemporaryFile | None:
-        """A new file that is going to be created, to be put on record at once with what else is; None if there is one
-        already."""
+        """Return a new file for the caller to record before `create`; None if there is a file already."""
         if self._temporary_file is not None:
             return None
         self._temporary_file = TemporaryFile(path)
@@ -72,10 +72,10 @@ class PartialFile:
         return self._temporary_file
 
     async def create(self, path: str, new_file: NewFile) -> Writer:
-        """Begins a new file, which is on record first."""
+        """Create the file, recorded first."""
         if not self._announced:
             self._temporary_file = TemporaryFile(path)
-            await self._recorder.leaving(self._temporary_file)
+            await self._recorder.creating(self._temporary_file)
         return await self._destination.acreate(self.temporary_file.path, new_file)
 
     @property
@@ -83,19 +83,20 @@ class PartialFile:
         return self.temporary_file.checkpoint
 
     def reached(self, checkpoint: Checkpoint) -> None:
-        """So much is on disk, whatever happens to this attempt."""
+        """Record that so much is on disk."""
         self._recorder.checkpoint(self.temporary_file.path, checkpoint)
         self._temporary_file = replace(self.temporary_file, checkpoint=checkpoint)
 
     async def drop(self) -> None:
-        """Removes the file, if there is one."""
+        """Remove the file, if there is one."""
         if self._temporary_file is not None:
-            await settle(self._destination, self._temporary_file, self._recorder)
+            await discard(self._destination, self._temporary_file, self._recorder)
             self._temporary_file = None
 
     @asynccontextmanager
     async def removed_if_useless(self) -> AsyncIterator[None]:
-        """A file that cannot be removed now stays on record: the next attempt clears it, or a worker, later."""
+        """Remove the file if the block raises and it cannot be resumed. One that cannot be removed stays on record: the
+        next attempt removes it, or maintenance."""
         try:
             yield
         except BaseException as error:
@@ -105,7 +106,7 @@ class PartialFile:
             raise
 
     def _is_useful_after(self, error: BaseException) -> bool:
-        """A host that fails before it has gone on at all may do so again; a copy from the first byte may not."""
+        """A host that failed before it acknowledged another byte may do so again, unlike a copy from byte 0."""
         if self._temporary_file is None or self._temporary_file.checkpoint is None or isinstance(error, _USELESS_AFTER):
             return False
         if isinstance(error, MoveFailure) and not error.retryable:
@@ -115,7 +116,7 @@ class PartialFile:
     async def _resumed(
         self, path: str, checkpoint: Checkpoint | None, source: FileStat, new_file: NewFile
     ) -> Writer | None:
-        """None where source or file are not what they were at the checkpoint."""
+        """Return None if source or file are not what they were at the checkpoint."""
         if checkpoint is None or not checkpoint.is_of(source):
             return None
         there = await self._destination.astat(path)

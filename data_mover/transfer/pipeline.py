@@ -1,4 +1,4 @@
-"""Many files on their way at a time, in one thread: each by its coroutine, all over the same connections.
+"""Many files in flight in one thread: a coroutine per file, all over the same connections.
 
 Why not asyncio: `docs/decisions/0018-many-files-in-flight.md`.
 """
@@ -12,32 +12,32 @@ from typing import Protocol
 from data_mover.backends.futures import Line, Way
 from data_mover.domain.errors import AttemptEnded
 
-#: files are under way as long as they have no more bytes than these together, so that memory is bounded; a larger one
-#: goes alone, and so does one of which nobody knows how large it is
+#: the files in flight have at most so many bytes together, which bounds memory; a larger file, or one of unknown size,
+#: runs alone
 MOST_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
 class Move:
-    """The way of a file that has not begun, and how many bytes it counts for."""
+    """The coroutine of a file that has not begun, and the file's size."""
 
     way: Way[None]
     size_bytes: int | None
 
 
 class Journal(Protocol):
-    """Where files wait until what they have to record is written for all of them together."""
+    """Where files wait until one transaction has the entries of all of them."""
 
     def turn(self, under_way: int, is_quiet: bool) -> None:
-        """Everything that can go on has done so. Of so many files under way the others wait for a host; it is quiet
-        where no answer of a host is to come."""
+        """Called when no file can run. `under_way` files are in flight; those without an entry here wait for a host.
+        `is_quiet` if no host has an answer to give."""
 
 
 class Pipeline:
-    """Steps the ways of files until each waits, sends all that they have to send at once, and waits for answers."""
+    """Steps each coroutine until it waits, sends the requests of all at once, and waits for answers."""
 
     def __init__(self, lines: Callable[[], Sequence[Line]], journal: Journal, most_files: int) -> None:
-        """`lines` are those of all connections, of which there may be more later."""
+        """`lines` returns the lines of all connections made so far."""
         self._connected = lines
         self._lines: list[Line] = []
         self._journal = journal
@@ -48,8 +48,8 @@ class Pipeline:
         self._errors: list[Exception] = []
 
     def run(self, moves: Iterator[Move]) -> None:
-        """Runs the ways to their ends. After an exception no further one is begun; it is raised when those under way
-        have come to their ends, which a fence or a cancellation makes soon."""
+        """Run all to their ends. After an exception no further file begins; it is raised once those in flight have
+        ended. A fence or a cancellation ends them soon."""
         waiting = self._admit(moves, next(moves, None))
         while self._files:
             self._step()
@@ -60,7 +60,7 @@ class Pipeline:
             raise next((error for error in self._errors if isinstance(error, AttemptEnded)), self._errors[0])
 
     def _admit(self, moves: Iterator[Move], following: Move | None) -> Move | None:
-        """Begins as many of the following as may be under way; returns the first that has to wait."""
+        """Begin as many files as may be in flight; return the first that has to wait."""
         while following is not None and not self._errors and self._has_room(following):
             weight = MOST_BYTES if following.size_bytes is None else following.size_bytes
             self._files += 1
@@ -77,16 +77,14 @@ class Pipeline:
         return not self._files or (self._files < self._most_files and self._bytes + weight <= MOST_BYTES)
 
     def _step(self) -> None:
-        """Lets each that is ready go as far as it can without waiting."""
+        """Run each coroutine that is ready until it waits."""
         while self._ready:
             way, weight = self._ready.popleft()
             try:
                 future = way.send(None)
             except StopIteration:
                 self._ended(weight)
-            except (
-                Exception
-            ) as error:  # one place decides what becomes of the attempt; the others end their files first
+            except Exception as error:  # raised by `run` once the other files have ended
                 self._errors.append(error)
                 self._ended(weight)
             else:
@@ -118,10 +116,10 @@ class Pipeline:
         return [line for line in self._lines if line.is_expecting]
 
     def _listen(self) -> None:
-        """Waits for answers as long as the hosts may take."""
+        """Wait for answers, as long as the time-outs of the hosts allow."""
         expecting = self._expecting()
         if not expecting:
-            raise RuntimeError("files wait for what nobody is going to bring")
+            raise RuntimeError("files wait, and no host has a request to answer")
         try:
             self._heard.get(timeout=max((line.timeout_seconds or 0 for line in expecting), default=0))
         except queue.Empty:

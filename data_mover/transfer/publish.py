@@ -1,4 +1,4 @@
-"""Giving a proven file its final name, once and for all."""
+"""Give a verified file its final name, exactly once."""
 
 from contextlib import suppress
 
@@ -6,7 +6,7 @@ from data_mover.backends.api import Files
 from data_mover.domain.errors import CannotReplace, ConnectionLost, Exists, MoveFailure, Stalled
 from data_mover.domain.fault_points import reach
 from data_mover.domain.locations import IfExists
-from data_mover.transfer.cleanup import settle
+from data_mover.transfer.cleanup import discard
 from data_mover.transfer.names import aside_path
 from data_mover.transfer.recorder import Recorder
 from data_mover.transfer.tasks import FileTask, Proof, TemporaryFile
@@ -16,11 +16,11 @@ from data_mover.transfer.verify import has_digest
 async def publish(
     task: FileTask, destination: Files, temporary: TemporaryFile, proof: Proof, recorder: Recorder
 ) -> None:
-    """Gives the temporary file its final name, in the place of what is there, if that may be replaced.
+    """Rename the temporary file to its final path, replacing what is there if the request allows it.
 
-    Where the connection fails nobody knows whether it happened: mark and records stay, and the next attempt looks.
-    Where the host refuses, it is looked at: some hosts fail after they have renamed. Some copy where others rename,
-    which takes its time.
+    If the connection fails, nobody knows whether the rename happened: the mark stays, and the next attempt looks. If
+    the host refuses, this attempt looks: some hosts fail after they have renamed. Object stores copy instead of
+    renaming, which takes time.
     """
     final = task.path
     await recorder.publishing(proof)
@@ -36,14 +36,14 @@ async def publish(
         stayed = await destination.astat(temporary.path) is not None
         if stayed or not await has_digest(destination, final, proof.sha256, recorder):
             await recorder.not_published()
-            await settle(destination, temporary, recorder)
+            await discard(destination, temporary, recorder)
             raise
     reach("renamed")
     await recorder.published(temporary)
 
 
 async def _place(destination: Files, temporary: str, final: str) -> None:
-    """Exists if somebody else has put something there meanwhile."""
+    """Rename to a free path. Raises Exists if there is a file meanwhile."""
     try:
         await destination.arename(temporary, final)
     except (ConnectionLost, Stalled):
@@ -65,15 +65,15 @@ async def _replace(task: FileTask, destination: Files, temporary: str, final: st
 
 
 async def _swap(destination: Files, temporary: str, final: str, aside: TemporaryFile, recorder: Recorder) -> None:
-    """Old file aside, new one in, old one removed; for a moment nothing stands under the final name."""
-    await recorder.leaving(aside)
+    """Move the old file aside, rename the new one, remove the old one. For a moment the final path is empty."""
+    await recorder.creating(aside)
     try:
         await destination.arename(final, aside.path)
         await destination.arename(temporary, final)
     except (ConnectionLost, Stalled):
         raise
     except MoveFailure:
-        await settle(destination, aside, recorder)
+        await discard(destination, aside, recorder)
         raise
-    with suppress(MoveFailure):  # the new file is in its place; the old one stays on record
-        await settle(destination, aside, recorder)
+    with suppress(MoveFailure):  # the new file is published; the old one stays on record
+        await discard(destination, aside, recorder)

@@ -1,4 +1,4 @@
-"""What a transfer tells about itself while it works, and how it learns that it must stop."""
+"""What a transfer reports while it runs, and how it learns that it must stop."""
 
 from typing import Protocol
 
@@ -8,51 +8,49 @@ from data_mover.transfer.tasks import Checkpoint, Proof, TemporaryFile
 class Recorder(Protocol):
     """The record of one file of an attempt, as its transfer sees it.
 
-    What is asynchronous is written together with what other files have to record: others go on meanwhile.
-    Every method may raise Fenced or Cancelled: the transfer then stops, and nothing is published.
+    Asynchronous methods return once the entry is committed; the entries of many files share a transaction.
+    Every method may raise Fenced or Cancelled: the transfer then stops, and publishes nothing.
     """
 
     def phase(self, name: str) -> None:
         """The transfer begins `transferring` or `verifying`."""
 
     async def lock_path(self, lock_name: str, size_bytes: int | None, temporary_file: TemporaryFile | None) -> None:
-        """The final path by the name that every registered host has for it, and the size of the source, if it is known;
-        on return nobody else publishes there, and the temporary file, if one is given, is on record as by `leaving`.
+        """Lock the final path by its `Files.lock_name`, and record the temporary file as `creating` does, if given.
 
-        Raises PathBusy too, or Superseded.
+        `size_bytes` is the size of the source, None if unknown. Raises PathBusy, Superseded or NameConflict if another
+        job or file has the path.
         """
 
-    async def leaving(self, temporary_file: TemporaryFile) -> None:
-        """A file is about to be created that must not stay; on return it is on record."""
+    async def creating(self, temporary_file: TemporaryFile) -> None:
+        """Record a temporary file before it is created."""
 
     def copying_from(self, offset_bytes: int) -> None:
-        """The copy begins, at this byte: those before it are at the destination, from an earlier attempt."""
+        """The copy begins at this byte: an earlier attempt copied those before it."""
 
     def checkpoint(self, path: str, checkpoint: Checkpoint) -> None:
-        """So much of the temporary file is on disk; it is put on record if that is possible without waiting."""
+        """So much of the temporary file is on disk. Recorded only if the database answers at once."""
 
     def moved(self, acknowledged_bytes: int) -> None:
-        """So many bytes of the file have been acknowledged by the destination; the same number again is no movement."""
+        """The destination has acknowledged so many bytes of the file; the same number again is no progress."""
 
     def alive(self) -> None:
-        """Something moved that is not new bytes at the destination."""
+        """There is progress other than new bytes at the destination."""
 
     def busy(self, seconds: float) -> None:
-        """The host works by itself from now on, and may take so long without a word."""
+        """The host may be silent for so long from now on, since it works by itself."""
 
     async def publishing(self, proof: Proof) -> None:
-        """The file is proven and about to get its final name; on return that is on record. If it is the last one, it is
-        too late to cancel from now on."""
+        """Mark the verified file as about to be renamed. Of the last file: from now on it is too late to cancel."""
 
     async def not_published(self) -> None:
-        """It is certain that the file did not get its final name after all."""
+        """Take the mark back: the file certainly did not get its final name."""
 
     async def published(self, temporary: TemporaryFile | None) -> None:
-        """The file has its final name, and has no longer the temporary one; where it came by no name of this attempt,
-        there is none."""
+        """The file has its final name. `temporary` is the name that it had, None if an earlier attempt renamed it."""
 
     async def skipped(self, proof: Proof) -> None:
-        """The file was there already."""
+        """The destination had the file already."""
 
-    async def gone(self, temporary_file: TemporaryFile) -> None:
-        """The file is certainly no longer there, or is where it belongs."""
+    async def removed(self, temporary_file: TemporaryFile) -> None:
+        """Forget a temporary file that certainly no longer exists."""

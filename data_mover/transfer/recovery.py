@@ -1,10 +1,10 @@
-"""What earlier attempts have left at the destination: it is taken away from them, and used or cleared."""
+"""Recovery: take over the temporary files of earlier attempts, to resume or to clear them."""
 
 from dataclasses import dataclass, replace
 
 from data_mover.backends.api import Files
 from data_mover.domain.errors import NoSuchFile, UnknownOutcome
-from data_mover.transfer.cleanup import settle
+from data_mover.transfer.cleanup import discard
 from data_mover.transfer.names import temporary_path
 from data_mover.transfer.recorder import Recorder
 from data_mover.transfer.tasks import FileTask, TemporaryFile
@@ -12,20 +12,20 @@ from data_mover.transfer.verify import has_digest
 
 
 @dataclass(frozen=True)
-class Inheritance:
-    """What became of what was left."""
+class Recovered:
+    """What the temporary files of earlier attempts have led to."""
 
     #: an earlier attempt has published the file
     published: bool = False
-    #: a temporary file of this attempt's own now, with a checkpoint
+    #: the partial file to resume, under a name of this attempt
     begun: TemporaryFile | None = None
 
 
-async def inherit(task: FileTask, destination: Files, recorder: Recorder) -> Inheritance:
-    """Takes over what earlier attempts have left, and tells whether one of them has published.
+async def recover(task: FileTask, destination: Files, recorder: Recorder) -> Recovered:
+    """Take over what earlier attempts left, and find out whether one of them has published the file.
 
-    With the mark of an attempt that was about to publish, and no temporary file, the final file decides:
-    UnknownOutcome if it is another one.
+    An attempt that marked the file and left no temporary file has published it if the final file has the marked digest.
+    Raises UnknownOutcome if it has another one.
     """
     marked = task.publishing_sha256 is not None
     wanted = [each for each in task.temporary_files if each.restores is None and (marked or each.checkpoint)]
@@ -35,44 +35,44 @@ async def inherit(task: FileTask, destination: Files, recorder: Recorder) -> Inh
     begun = max((own for own in taken if own.checkpoint), key=_offset_bytes, default=None)
     for temporary_file in taken:
         if temporary_file != begun:
-            await settle(destination, temporary_file, recorder)
+            await discard(destination, temporary_file, recorder)
     for temporary_file in task.temporary_files:
         if temporary_file not in wanted:
-            await _settle_if_there(destination, temporary_file, recorder)
+            await _discard_if_there(destination, temporary_file, recorder)
     if marked and not taken:
         if not await has_digest(destination, task.path, task.publishing_sha256 or "", recorder):
             raise UnknownOutcome(f"{destination.host}:{task.path}")
-        return Inheritance(published=True)
-    return Inheritance(begun=begun)
+        return Recovered(published=True)
+    return Recovered(begun=begun)
 
 
 async def _take(
     task: FileTask, destination: Files, temporary_file: TemporaryFile, recorder: Recorder
 ) -> TemporaryFile | None:
-    """The file under a name of this attempt, which is on record first; None if it was not there any more.
+    """Rename the file to a name of this attempt, recorded first. Returns None if it no longer exists.
 
-    Whoever renames it first has it: an older attempt that may still be about to publish it finds nothing. Some hosts
-    copy where others rename, which takes its time.
+    The rename decides between attempts: an older one that is still running no longer finds its file. Object stores
+    copy instead of renaming, which takes time.
     """
     own = replace(temporary_file, path=temporary_path(temporary_file.path, task.job_id, task.file_number, task.attempt))
-    await recorder.leaving(own)
+    await recorder.creating(own)
     there = await destination.astat(temporary_file.path)
     recorder.busy(destination.options.patience_seconds((there and there.size_bytes) or 0))
     try:
         await destination.arename(temporary_file.path, own.path)
     except NoSuchFile:
-        await settle(destination, own, recorder)
+        await discard(destination, own, recorder)
         taken = None
     else:
         taken = own
-    await recorder.gone(temporary_file)
+    await recorder.removed(temporary_file)
     return taken
 
 
-async def _settle_if_there(destination: Files, temporary_file: TemporaryFile, recorder: Recorder) -> None:
-    """One that is not there stays on record: an earlier attempt that was only held up may create it."""
+async def _discard_if_there(destination: Files, temporary_file: TemporaryFile, recorder: Recorder) -> None:
+    """Discard the file if it exists. Else it stays on record: a suspended attempt may still create it."""
     if await destination.astat(temporary_file.path) is not None:
-        await settle(destination, temporary_file, recorder)
+        await discard(destination, temporary_file, recorder)
 
 
 def _offset_bytes(temporary_file: TemporaryFile) -> int:

@@ -1,25 +1,25 @@
-"""Whether the destination has room for what is to come."""
+"""Check that the destination has room for the job."""
 
 from data_mover.backends.api import Files
 from data_mover.domain.errors import NoSpace
 
 
 class Room:
-    """Asked for once, by the first file of a job that is copied from its first byte."""
+    """The room that a job needs at its destination. Checked once, before the first file that is copied from byte 0."""
 
     def __init__(self, missing_bytes: int = 0, others_bytes: int = 0) -> None:
-        """`missing_bytes` are what the job has still to bring, as far as that is known; the others' are what other jobs
-        bring to the same host."""
+        """`missing_bytes` are those that the job has still to copy, as far as known; `others_bytes` those that other
+        jobs have reserved on the host."""
         self._missing_bytes = missing_bytes
         self._others_bytes = others_bytes
         self._is_known = False
 
     def settled(self, size_bytes: int) -> None:
-        """So many bytes are no longer to come."""
+        """So many bytes need no longer be copied."""
         self._missing_bytes -= size_bytes
 
     def require(self, destination: Files, directory: str, size_bytes: int | None) -> None:
-        """NoSpace if the destination says that the file cannot fit, or not beside what else is on its way there."""
+        """Raise NoSpace if the file does not fit beside what is reserved."""
         if self._is_known or size_bytes is None:
             return
         reserved = max(self._missing_bytes - size_bytes, 0) + self._others_bytes

@@ -1,4 +1,4 @@
-"""A file whose size must be known before it is sent, and is not: it waits in the state directory until it is whole."""
+"""Spool a source of unknown size in the state directory, for destinations that must know the size first."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from data_mover.domain.errors import StateDirFull
 from data_mover.transfer.copy import Throttle
 from data_mover.transfer.recorder import Recorder
 
-#: what is left of the disk to whatever else is there, the database among it
+#: kept free on the disk for everything else, the database included
 SPARE_BYTES = 100 * 10**6
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -24,14 +24,14 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 async def sized(
     reader: Reader, destination: Files, state_dir: Path, throttle: Throttle, recorder: Recorder
 ) -> AsyncIterator[Reader]:
-    """The reader, if the destination can take what it reads; else one of all that it has read, with its size.
+    """Yield the reader, or one of a spooled copy if the destination needs a size that the source does not report.
 
-    The file has no name: it is gone with the process, however that ends. StateDirFull.
+    The spooled file has no name, so that it never outlives the process. Raises StateDirFull.
     """
     if reader.stat.size_bytes is not None or not destination.needs_size:
         yield reader
         return
-    with _told(state_dir), tempfile.TemporaryFile(dir=state_dir, buffering=0) as file:
+    with _full_disk_mapped(state_dir), tempfile.TemporaryFile(dir=state_dir, buffering=0) as file:
         size_bytes = await _fill(file, reader, state_dir, throttle, recorder)
         yield _SpooledReader(file, replace(reader.stat, size_bytes=size_bytes))
 
@@ -55,7 +55,7 @@ def _require_space(state_dir: Path, size_bytes: int) -> None:
 
 
 @contextmanager
-def _told(state_dir: Path) -> Iterator[None]:
+def _full_disk_mapped(state_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

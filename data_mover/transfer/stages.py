@@ -1,4 +1,4 @@
-"""The way of one file: resolve, copy, verify, publish."""
+"""The steps of one file: open, copy, verify, publish."""
 
 import time
 from posixpath import dirname
@@ -13,7 +13,7 @@ from data_mover.transfer.names import require_checksum, temporary_path
 from data_mover.transfer.partial_file import PartialFile
 from data_mover.transfer.publish import publish
 from data_mover.transfer.recorder import Recorder
-from data_mover.transfer.recovery import inherit
+from data_mover.transfer.recovery import recover
 from data_mover.transfer.room import Room
 from data_mover.transfer.spool import sized
 from data_mover.transfer.tasks import FileTask, Proof
@@ -21,20 +21,19 @@ from data_mover.transfer.verify import verify
 
 
 async def move_file(task: FileTask, source: Source, destination: Files, recorder: Recorder) -> None:
-    """Moves one file. When it returns, the proven file stands under its final name.
+    """Move one file: open, record, write, verify, mark, rename. On return the verified file has its final name.
 
-    This is the whole way of a file: open, on record, write, check, mark, rename, arrived. Wherever it awaits, other
-    files go on (`pipeline`).
+    Other files run wherever this one awaits (`pipeline`).
 
-    Else it raises a MoveFailure, or Fenced or Cancelled, and has published nothing; except where the connection failed
-    at the last step, so that only the next attempt can tell. What could not be removed stays on record, and so does
-    what the next attempt can resume.
+    Raises a MoveFailure, Fenced or Cancelled, and has then published nothing; unless the connection failed during the
+    rename, so that only the next attempt can find out. Temporary files that could not be removed, and those that the
+    next attempt can resume, stay on record.
     """
-    inheritance = await inherit(task, destination, recorder)
-    if inheritance.published:
+    recovered = await recover(task, destination, recorder)
+    if recovered.published:
         await recorder.published(None)
         return
-    partial = PartialFile(destination, recorder, inheritance.begun)
+    partial = PartialFile(destination, recorder, recovered.begun)
     async with partial.removed_if_useless():
         with await source.aopen(task.source_path) as reader:
             reach("opened")
@@ -61,7 +60,8 @@ async def move_file(task: FileTask, source: Source, destination: Files, recorder
 async def _copy(
     task: FileTask, source: Source, reader: Reader, destination: Files, partial: PartialFile, recorder: Recorder
 ) -> Copied:
-    """Copies what is not there yet. SourceChanged if that is not what was there before, or less than was told."""
+    """Copy what an earlier attempt has not. Raises SourceChanged if the source is not what that attempt read, or is
+    shorter than its size."""
     new_file = _new_file(task, reader.stat, destination)
     read = Hashed(reader.ablocks())
     with await _writer(task, destination, reader, new_file, partial, recorder) as writer:
@@ -81,7 +81,7 @@ async def _copy(
 
 
 def _is_sure_to_be_copied(task: FileTask) -> bool:
-    """Whether nothing at the destination can make the copy needless."""
+    """Whether the file is copied whatever the destination has."""
     return task.proof is None and task.if_exists is IfExists.REPLACE
 
 
@@ -98,7 +98,7 @@ def _new_file(task: FileTask, source: FileStat, destination: Files) -> NewFile:
 async def _writer(
     task: FileTask, destination: Files, reader: Reader, new_file: NewFile, partial: PartialFile, recorder: Recorder
 ) -> Writer:
-    """Of what an earlier attempt has begun, or else of a new file."""
+    """Return the writer of the partial file of an earlier attempt, or of a new one."""
     writer = await partial.resume(reader.stat, new_file)
     recorder.phase("transferring")
     if writer is None:

@@ -1,4 +1,4 @@
-"""What a transfer is asked to do."""
+"""What a transfer is given to do, and what it proves."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,12 @@ from data_mover.transfer.room import Room
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """How much of a temporary file was on the destination's disk, and what the source was like."""
+    """How much of a temporary file is on the destination's disk, and the source's stat at that time."""
 
     offset_bytes: int
     #: of the bytes before the offset, in hexadecimal
     sha256: str
-    #: what the source's host told of the source
+    #: the source's stat, as far as its host reports it
     source_bytes: int | None
     source_modified_at: float | None
     source_version: str | None = None
@@ -27,20 +27,20 @@ class Checkpoint:
         return cls(offset_bytes, sha256, source.size_bytes, source.modified_at, source.version)
 
     def is_of(self, source: FileStat) -> bool:
-        """Whether the source is what it was, as far as its host tells."""
-        told = (self.source_bytes, self.source_modified_at, self.source_version)
-        return told == (source.size_bytes, source.modified_at, source.version)
+        """Whether the source is unchanged, as far as its host reports."""
+        recorded = (self.source_bytes, self.source_modified_at, self.source_version)
+        return recorded == (source.size_bytes, source.modified_at, source.version)
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What is known of a file that arrived: its size in bytes, its SHA-256 in hexadecimal, and how that was proven."""
+    """The proof of a file that arrived: its size in bytes, its SHA-256 in hexadecimal, and how that was verified."""
 
     size_bytes: int
     sha256: str
     #: `sha256-remote`, `sha256-readback` or `size`
     verified: str
-    #: what the source's host told of the source
+    #: the source's stat, as far as its host reports it
     source_modified_at: float | None
     source_version: str | None
 
@@ -50,30 +50,30 @@ class Proof:
 
     @property
     def tells_source(self) -> bool:
-        """Whether it can be seen without reading the source that this is what it was."""
+        """Whether `is_of` can tell a changed source without reading it."""
         return self.source_modified_at is not None or self.source_version is not None
 
     def is_of(self, source: FileStat) -> bool:
-        """Whether the source is what it was, as far as its host tells."""
+        """Whether the source is unchanged, as far as its host reports."""
         return (self.source_modified_at, self.source_version) == (source.modified_at, source.version)
 
 
 @dataclass(frozen=True)
 class TemporaryFile:
-    """What an attempt has recorded beside the final path, and that may still be there."""
+    """A recorded file or directory beside the final path, which may exist."""
 
     path: str
     #: a file, or a directory with all that is in it
     kind: FileKind = FileKind.FILE
-    #: the final path, if this is the old file that was put aside for it
+    #: the final path, if this is the old file that was moved aside
     restores: str | None = None
-    #: how far the copy had come at least, if this is a temporary file
+    #: how much of the copy is on disk at least
     checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True)
 class FileTask:
-    """One file to move, and what earlier attempts at it have come to."""
+    """One file to move, and what earlier attempts have left of it."""
 
     job_id: int
     file_number: int
@@ -83,18 +83,18 @@ class FileTask:
     path: str
     #: how many bytes are copied from one checkpoint to the next
     checkpoint_bytes: int
-    #: where what is read may wait, should the destination have to know its size first
+    #: where a source of unknown size is spooled
     state_dir: Path
     #: SHA-256 that the source must have
     checksum: str | None = None
     if_exists: IfExists = IfExists.REPLACE
-    #: whether the file has the permission bits of the source, if that tells them, or those of the registry
+    #: whether the file gets the permission bits of the source, or the `file_mode` of the host
     keeps_mode: bool = False
-    #: the room at the destination that all files of the job share; a file without one asks for itself
+    #: the room at the destination that all files of the job share; None if this is the only file
     room: Room | None = None
-    #: what an earlier job has proven of the file at the final path
+    #: the proof of an earlier job for the file at the final path
     proof: Proof | None = None
-    #: the digest that an earlier attempt had marked as about to be published
+    #: the digest that an earlier attempt marked as about to be published
     publishing_sha256: str | None = None
-    #: what earlier attempts may have left
+    #: the temporary files of earlier attempts
     temporary_files: tuple[TemporaryFile, ...] = ()

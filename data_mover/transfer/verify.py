@@ -1,4 +1,4 @@
-"""Proving that what stands at the destination is what was read at the source."""
+"""Prove that the file at the destination is what was read at the source."""
 
 from data_mover.backends.api import Files, Source
 from data_mover.domain.errors import NoSuchFile, SourceChanged, VerifyFailed
@@ -11,9 +11,9 @@ REMOTE_DIGEST_BYTES = 8 * 2**20
 
 
 async def verify(destination: Files, path: str, copied: Copied, recorder: Recorder) -> str:
-    """How it was proven that the file at the path is what was copied: `sha256-remote`, `sha256-readback` or `size`.
+    """Prove that the file at the path is what was copied; return how: `sha256-remote`, `sha256-readback` or `size`.
 
-    VerifyFailed if it is not. What a command on the host says can only confirm; reading back decides.
+    Raises VerifyFailed. A command on the host can only confirm; otherwise the file is read back.
     """
     if destination.options.verify == "size":
         await _require_size(destination, path, copied)
@@ -26,7 +26,7 @@ async def verify(destination: Files, path: str, copied: Copied, recorder: Record
 
 
 async def has_prefix(destination: Files, path: str, checkpoint: Checkpoint, recorder: Recorder) -> bool:
-    """Whether the file at the path begins as the checkpoint says, whatever the registry allows as a proof."""
+    """Whether the file at the path begins with the bytes of the checkpoint. SHA-256 decides, whatever `verify` says."""
     count, sha256 = checkpoint.offset_bytes, checkpoint.sha256
     return _is_confirmed(destination, path, count, sha256, recorder) or (
         await read_digest(destination, path, recorder, count) == sha256
@@ -34,7 +34,7 @@ async def has_prefix(destination: Files, path: str, checkpoint: Checkpoint, reco
 
 
 async def has_digest(destination: Files, path: str, sha256: str, recorder: Recorder) -> bool:
-    """Whether there is a file at the path, and its bytes have the digest."""
+    """Whether there is a file at the path with this SHA-256."""
     file_stat = await destination.astat(path)
     if file_stat is None:
         return False
@@ -44,7 +44,7 @@ async def has_digest(destination: Files, path: str, sha256: str, recorder: Recor
 
 
 async def read_digest(files: Source, path: str, recorder: Recorder, first_bytes: int | None = None) -> str:
-    """The SHA-256 in hexadecimal of what a new handle reads at the path, of all or of the first bytes."""
+    """Return the SHA-256, in hexadecimal, of what a new handle reads at the path: all of it, or the first bytes."""
     with await files.aopen(path) as reader:
         read = Hashed(reader.ablocks())
         async for _ in read.rest() if first_bytes is None else read.until(first_bytes):
@@ -53,7 +53,7 @@ async def read_digest(files: Source, path: str, recorder: Recorder, first_bytes:
 
 
 async def _read_back(destination: Files, path: str, copied: Copied, recorder: Recorder) -> None:
-    """VerifyFailed unless a new handle reads what was copied: no byte more, no byte less, none other."""
+    """Raise VerifyFailed unless a new handle reads exactly what was copied."""
     try:
         reopened = await destination.areopen(path, copied.size_bytes)
     except NoSuchFile as gone:
@@ -72,7 +72,7 @@ async def _read_back(destination: Files, path: str, copied: Copied, recorder: Re
 
 
 def _is_confirmed(destination: Files, path: str, first_bytes: int, sha256: str, recorder: Recorder) -> bool:
-    """Whether the host is to be asked, and finds that the file's first bytes have the digest."""
+    """Whether a command on the host finds this SHA-256. False too where reading back is cheaper or configured."""
     if destination.options.verify != "sha256" or first_bytes < REMOTE_DIGEST_BYTES:
         return False
     recorder.busy(destination.options.patience_seconds(first_bytes))

@@ -13,8 +13,9 @@ from data_mover.doorbell import Doorbell, redis_connection
 from data_mover.services.access import LOCAL, Caller
 from data_mover.services.explanations import Explanations
 from data_mover.services.host_control import HostControl
-from data_mover.services.listing import Listing
 from data_mover.services.moves import Moves
+from data_mover.services.plans import Plans
+from data_mover.services.queries import Queries
 from data_mover.store import migrations
 from data_mover.store.database import Database
 
@@ -28,10 +29,12 @@ def includeme(config: Configurator) -> None:
     migrations.require_newest(database.engine)
     registry = RegistryFile(settings.registry, settings.open_web, settings.open_web_denied)
     doorbell = Doorbell(redis_connection(settings.redis_url, settings.redis_secret()))
-    moves = Moves(settings, database, registry, doorbell)
+    queries = Queries(database, registry)
+    moves = Moves(settings, database, registry, doorbell, queries)
     use_cases = {
         "moves": moves,
-        "listing": Listing(database, moves.check),
+        "plans": Plans(database, doorbell, moves),
+        "queries": queries,
         "explanations": Explanations(settings, database, registry),
         "host_control": HostControl(database, registry, doorbell),
     }

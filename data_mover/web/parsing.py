@@ -23,7 +23,8 @@ from data_mover.domain.locations import (
 from data_mover.domain.problems import problems_of
 from data_mover.domain.selection import Links, Selection
 from data_mover.domain.states import FileState, Phase, Priority, Status
-from data_mover.services.moves import MoveOptions, no_such_job
+from data_mover.services.moves import MoveOptions
+from data_mover.services.queries import no_such_job
 from data_mover.store.listing import JobFilter
 
 M = TypeVar("M", bound=BaseModel)

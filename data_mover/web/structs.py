@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from data_mover.services.moves import HostDescription
+from data_mover.services.queries import HostDescription
 from data_mover.store.events import EventReport
 
 

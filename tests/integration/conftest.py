@@ -6,7 +6,7 @@ import pytest
 
 from data_mover.domain.locations import Endpoint
 from data_mover.domain.states import FileKind, Priority
-from data_mover.store.file_lists import PlannedFile
+from data_mover.store.file_lists import ListedFile
 from data_mover.store.submissions import Submission
 
 
@@ -28,7 +28,7 @@ def a_submission(**changes):
 
 def a_file(path, size_bytes=1):
     """A file of a plan, of the only source."""
-    return PlannedFile(FileKind.FILE, 0, "/a", "a", path, size_bytes)
+    return ListedFile(FileKind.FILE, 0, "/a", "a", path, size_bytes)
 
 
 @pytest.fixture

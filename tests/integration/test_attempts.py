@@ -74,7 +74,7 @@ def test_while_nobody_knows_whether_it_was_published_no_failure_ends_the_job(
     settings, database, connector, held, report
 ):
     with database.writing() as session:
-        file_lists.record_plan(session, held, "/b", 0, [a_file("/b", 1)])
+        file_lists.complete_file_list(session, held, "/b", 0, [a_file("/b", 1)])
         transitions.mark_publishing(session, held, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
 
     run_attempt(settings, database, connector, held)

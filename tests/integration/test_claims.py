@@ -203,7 +203,7 @@ def test_the_length_of_a_lease_is_that_which_it_was_given(submit, claim, written
 def test_what_ended_stays_as_it_is(submit, claim, written, report):
     job_id = submit()
     held = claim()
-    written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 10)])
+    written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b", 10)])
     written(transitions.mark_publishing, held, [ProvenFile(0, 10, "ab", "sha256-readback")], Phase.PUBLISHING, LEASE_MS)
     written(
         transitions.record_arrived, held, [ArrivedFile(ProvenFile(0, 10, "ab", "sha256-readback"), FileState.PUBLISHED)]
@@ -250,7 +250,7 @@ def test_the_deadline_ends_what_waits_and_what_runs_but_not_what_is_being_publis
     running, publishing = submit(), submit()
     claim()
     held = claim()
-    written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 1)])
+    written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b", 1)])
     written(transitions.mark_publishing, held, [ProvenFile(0, 10, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
     waiting = submit(destination="hpc")
     for job_id in (running, publishing, waiting):
@@ -265,7 +265,7 @@ def test_the_deadline_ends_what_waits_and_what_runs_but_not_what_is_being_publis
 def test_past_the_deadline_nobody_claims_to_know_what_a_lost_publication_did(submit, claim, written, set_job, report):
     job_id = submit()
     held = claim()
-    written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 1)])
+    written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b", 1)])
     written(transitions.mark_publishing, held, [ProvenFile(0, 10, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
     set_job(job_id, lease_until_ms=1, deadline_ms=1)
     written(transitions.take_back_lost, 10)
@@ -281,7 +281,7 @@ def all_arrived(submit, claim, written, set_job):
 
     def lose(path, **changes):
         job_id, held = submit(), claim()
-        written(file_lists.record_plan, held, path, 0, [a_file(path, 7)])
+        written(file_lists.complete_file_list, held, path, 0, [a_file(path, 7)])
         written(transitions.record_arrived, held, [ArrivedFile(ProvenFile(0, 7, "ab", "size"), FileState.PUBLISHED)])
         set_job(job_id, lease_until_ms=1, **changes)
         return job_id
@@ -326,7 +326,7 @@ def test_a_checkpoint_belongs_to_one_temporary_file_and_goes_with_it_to_the_next
     written(transitions.take_back_lost, 10)
     successor = claim()
 
-    left = {each.path: each.checkpoint for each in written(temporary_files.leftovers_of, successor)}
+    left = {each.path: each.checkpoint for each in written(temporary_files.left_by_earlier_attempts, successor)}
     assert left == {"/x": None, "/y": CHECKPOINT | {"offset_bytes": 7}}
     assert successor.bytes_done == 9
 
@@ -340,7 +340,7 @@ def test_temporary_files_of_live_jobs_are_left_to_the_next_attempt(submit, claim
 
     assert written(temporary_files.claim_temporary_files, 10, 1000) == []
     successor = claim()
-    assert [left.path for left in written(temporary_files.leftovers_of, successor)] == ["/.data_mover-1"]
+    assert [left.path for left in written(temporary_files.left_by_earlier_attempts, successor)] == ["/.data_mover-1"]
 
     written(transitions.fail, successor, "no-such-file", "disk:/a")
     assert [left.path for left in written(temporary_files.claim_temporary_files, 10, 1000)] == ["/.data_mover-1"]
@@ -423,7 +423,7 @@ def test_what_running_jobs_have_still_to_bring_to_a_host_is_counted_once_they_ha
     submit(), submit(), submit(destination="hpc")
     first, second, elsewhere = claim(), claim(), claim()
     for held, size_bytes in ((first, 10), (second, 20), (elsewhere, 40)):
-        written(file_lists.record_plan, held, "/b", 0, [a_file("/b", size_bytes)])
+        written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b", size_bytes)])
 
     assert [written(transitions.reserve, held, LEASE_MS) for held in (elsewhere, second, first)] == [0, 0, 20]
     written(claims.renew, second, LEASE_MS, bytes_done=15)
@@ -435,7 +435,7 @@ def test_what_running_jobs_have_still_to_bring_to_a_host_is_counted_once_they_ha
 def test_of_jobs_that_begin_at_once_each_counts_those_before_it_and_no_other(submit, claim, written):
     running = [(submit(), claim())[1] for _ in range(4)]
     for held in running:
-        written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 10)])
+        written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b", 10)])
 
     with ThreadPoolExecutor(len(running)) as pool:
         reserved = pool.map(lambda held: written(transitions.reserve, held, LEASE_MS), running)

@@ -13,7 +13,7 @@ from data_mover.doorbell import Doorbell, doorbell_queue, redis_connection
 from data_mover.store import events, file_lists, files, host_health, queue, reports, submissions, transitions
 from data_mover.store.claims import Beat, change, renew, renew_all
 from data_mover.store.database import Database
-from data_mover.store.file_lists import PlannedFile
+from data_mover.store.file_lists import ListedFile
 from data_mover.store.models import Job, JobFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
 from data_mover.store.workers import WorkerProcess
@@ -52,8 +52,8 @@ def folder(written, claim):
     way."""
     written(submissions.add, a_submission())
     held = claim()
-    planned = [PlannedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 5) for n in range(COUNT)]
-    written(file_lists.record_plan, held, "/b", 0, planned)
+    planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 5) for n in range(COUNT)]
+    written(file_lists.complete_file_list, held, "/b", 0, planned)
     written(transitions.lock_paths, held, [PathLock(n, f"vis:/b/{n}", 5) for n in range(4)], LEASE_MS)
     proofs = [ProvenFile(n, 5, "ab", "size") for n in range(3)]
     written(transitions.mark_publishing, held, proofs, Phase.TRANSFERRING, LEASE_MS)
@@ -157,9 +157,9 @@ def test_what_did_not_appear_at_once_has_not_arrived_however_many_files_it_has(w
         selection = {**session.get_one(Job, job_id).selection, "atomic": True}
         session.execute(update(Job).values(selection=selection))
     held = claim()
-    top = PlannedFile(FileKind.DIRECTORY, 0, "/a", "", "/b")
-    planned = [PlannedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 5) for n in range(COUNT)]
-    written(file_lists.record_plan, held, "/b", 0, [top, *planned])
+    top = ListedFile(FileKind.DIRECTORY, 0, "/a", "", "/b")
+    planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 5) for n in range(COUNT)]
+    written(file_lists.complete_file_list, held, "/b", 0, [top, *planned])
     proofs = [ProvenFile(n, 5, "ab", "size") for n in range(1, COUNT + 1)]
     written(transitions.record_arrived, held, [ArrivedFile(proof, FileState.PUBLISHED) for proof in proofs])
 
@@ -190,10 +190,10 @@ def test_a_list_that_came_to_no_end_is_forgotten_a_few_files_at_a_time(folder, w
 
 
 def test_files_may_be_listed_again_when_the_answer_of_the_database_was_lost(folder, written, read):
-    page = [PlannedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 5) for n in range(5, 8)]
+    page = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 5) for n in range(5, 8)]
 
-    assert written(file_lists.record_planned, folder, "/b", 5, page)
-    assert written(file_lists.record_planned, folder, "/b", 5, page)
+    assert written(file_lists.record_files, folder, "/b", 5, page)
+    assert written(file_lists.record_files, folder, "/b", 5, page)
 
     assert read(numbers) == list(range(COUNT))
 

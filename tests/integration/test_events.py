@@ -8,7 +8,7 @@ from sqlalchemy import func, select, update
 from data_mover.domain.errors import Fenced, HostUnreachable, NameConflict, NoSuchFile
 from data_mover.domain.states import EventKind, FileKind, FileState, Phase, Status
 from data_mover.store import events, file_lists, host_health, queue, submissions, transitions
-from data_mover.store.file_lists import PlannedFile
+from data_mover.store.file_lists import ListedFile
 from data_mover.store.models import Event, Job, JobFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
 from data_mover.store.workers import WorkerProcess
@@ -50,7 +50,7 @@ def test_the_log_of_a_job_tells_each_change_from_its_submission_to_its_end(writt
     first = claim()
     written(transitions.put_back, first, HostUnreachable("vis"), 0)
     second = claim()
-    written(file_lists.record_plan, second, "/b", 0, [a_file("/b")])
+    written(file_lists.complete_file_list, second, "/b", 0, [a_file("/b")])
     proven = ProvenFile(0, 1, "ab", "size")
     written(transitions.record_phase, second, Phase.TRANSFERRING, LEASE_MS)
     written(transitions.mark_publishing, second, [proven], Phase.PUBLISHING, LEASE_MS)
@@ -128,8 +128,8 @@ def test_many_files_write_an_event_for_a_batch_and_not_for_each_file(written, cl
     count = 300
     job_id = written(submissions.add, a_submission())
     held = claim()
-    planned = [PlannedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 1) for n in range(count)]
-    written(file_lists.record_plan, held, "/b", 0, planned)
+    planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 1) for n in range(count)]
+    written(file_lists.complete_file_list, held, "/b", 0, planned)
     locks = [PathLock(n, f"vis:/b/{n}", 1) for n in range(count)]
     proofs = [ProvenFile(n, 1, "ab", "size") for n in range(count - 1)]
 
@@ -149,7 +149,7 @@ def test_many_files_write_an_event_for_a_batch_and_not_for_each_file(written, cl
 def test_a_job_whose_files_fail_without_end_writes_no_log_without_end(written, claim, log, monkeypatch):
     job_id = written(submissions.add, a_submission())
     held = claim()
-    written(file_lists.record_plan, held, "/b", 0, [a_file("/b/1")])
+    written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b/1")])
     monkeypatch.setattr("data_mover.store.transitions.files.MOST_EVENTS", 5)
 
     for _ in range(10):
@@ -175,8 +175,8 @@ def test_numbers_have_no_gap_and_the_row_counts_them(written, claim, database):
 def test_of_two_files_of_a_job_that_reach_the_same_path_the_second_fails_by_name(written, claim, database):
     written(submissions.add, a_submission())
     held = claim()
-    planned = [PlannedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 1) for n in "xyz"]
-    written(file_lists.record_plan, held, "/b", 0, planned)
+    planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 1) for n in "xyz"]
+    written(file_lists.complete_file_list, held, "/b", 0, planned)
 
     same = [PathLock(0, "vis:/real", 1), PathLock(1, "vis:/real", 1), PathLock(2, "vis:/other", 1)]
     refused = written(transitions.lock_paths, held, same, LEASE_MS)

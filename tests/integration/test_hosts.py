@@ -282,7 +282,7 @@ def test_a_job_that_is_lost_while_it_runs_alone_is_poison(submit, claim, written
 
 def test_a_job_whose_files_arrive_is_not_to_blame_for_the_workers_that_it_lost(submit, claim, written, lose):
     job_id = submit()
-    written(file_lists.record_plan, claim(), "/b", 0, [a_file(f"/b/{number}") for number in range(5)])
+    written(file_lists.complete_file_list, claim(), "/b", 0, [a_file(f"/b/{number}") for number in range(5)])
     lose()
     for number in range(5):
         arrived = ArrivedFile(ProvenFile(number, 1, "ab", "size"), FileState.PUBLISHED)
@@ -301,7 +301,7 @@ def test_a_job_that_was_handed_back_is_not_suspected(submit, claim, written, los
 
 
 def hold(written, held, lock_name="vis:22/b"):
-    written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 1)])
+    written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b", 1)])
     if refused := written(transitions.lock_paths, held, [PathLock(0, lock_name, 1)], LEASE_MS):
         raise refused[0]
 
@@ -384,7 +384,7 @@ def test_a_job_whose_worker_dies_before_it_has_stopped_is_cancelled_with_its_lea
 def test_a_job_that_may_have_published_is_not_cancelled(submit, claim, written, lose, report):
     job_id = submit()
     held = claim()
-    written(file_lists.record_plan, held, "/b", 0, [a_file("/b", 1)])
+    written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b", 1)])
     written(transitions.mark_publishing, held, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
 
     written(transitions.cancel, job_id)

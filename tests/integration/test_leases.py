@@ -14,7 +14,7 @@ from data_mover.execution.heartbeat import Heartbeat, LeaseTerms
 from data_mover.execution.stop import Stop
 from data_mover.store import figures, file_lists, migrations, queue, reports, submissions, transitions
 from data_mover.store.database import Database
-from data_mover.store.file_lists import PlannedFile
+from data_mover.store.file_lists import ListedFile
 from data_mover.store.models import Job
 from data_mover.store.transitions import ArrivedFile, ProvenFile
 from data_mover.store.workers import WorkerProcess
@@ -72,9 +72,9 @@ def test_a_transfer_that_moves_keeps_its_lease_and_its_progress_is_on_record(dat
 
 
 def test_what_earlier_attempts_have_brought_is_counted_and_keeps_the_lease(database, held, aborted):
-    planned = [PlannedFile(FileKind.FILE, 0, f"/{name}", name, f"/d/{name}", 100) for name in "ab"]
+    planned = [ListedFile(FileKind.FILE, 0, f"/{name}", name, f"/d/{name}", 100) for name in "ab"]
     with database.writing() as session:
-        assert file_lists.record_plan(session, held, "/d", 0, planned)
+        assert file_lists.complete_file_list(session, held, "/d", 0, planned)
         assert transitions.record_arrived(
             session, held, [ArrivedFile(ProvenFile(0, 100, "0" * 64, "size"), FileState.PUBLISHED)]
         )

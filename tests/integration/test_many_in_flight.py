@@ -18,7 +18,7 @@ from data_mover.doorbell import Doorbell, redis_connection
 from data_mover.execution.attempt import Attempt
 from data_mover.execution.connector import Connector
 from data_mover.execution.heartbeat import Heartbeat, LeaseTerms
-from data_mover.execution.journal import Arrived, Begun, Gone, Journal, Proven
+from data_mover.execution.journal import Arrived, Journal, Locking, Publishing, Removed
 from data_mover.execution.record import Record
 from data_mover.execution.stop import Stop
 from data_mover.store import file_lists, host_health, queue, submissions, transitions
@@ -169,14 +169,14 @@ class OnRecord:
         self.database, self.held = database, held
         self.journal = Journal(Record(database, held, lease, 30))
         with database.writing() as session:
-            file_lists.record_plan(session, held, "/", 0, [a_file(f"/{name}") for name in "abc"])
+            file_lists.complete_file_list(session, held, "/", 0, [a_file(f"/{name}") for name in "abc"])
 
     def begin(self, number):
         lock = PathLock(number, f"vis:22/{number}", 1)
-        return self.journal.put(Begun(lock, NewTemporaryFile(number, FileKind.FILE, f"/t{number}", None, None)))
+        return self.journal.put(Locking(lock, NewTemporaryFile(number, FileKind.FILE, f"/t{number}", None, None)))
 
     def prove(self, number):
-        return self.journal.put(Proven(proof(number), Phase.TRANSFERRING))
+        return self.journal.put(Publishing(proof(number), Phase.TRANSFERRING))
 
     def arrive(self, number):
         return self.journal.put(Arrived(ArrivedFile(proof(number), FileState.PUBLISHED, f"/t{number}")))
@@ -234,7 +234,7 @@ def test_an_attempt_that_is_fenced_in_mid_batch_marks_nothing(database, on_recor
     with database.writing() as session:
         session.execute(update(Job).values(attempt=Job.attempt + 1))
 
-    mark, begin, gone = on_record.prove(0), on_record.begin(1), on_record.journal.put(Gone("/t0"))
+    mark, begin, gone = on_record.prove(0), on_record.begin(1), on_record.journal.put(Removed("/t0"))
 
     for entry in (mark, begin):
         with pytest.raises(Fenced):

@@ -152,7 +152,7 @@ def complete(database, claim):
     proof = ProvenFile(0, 1, "ab", "size")
     with database.writing() as session:
         if not claim.planned:
-            assert file_lists.record_plan(session, claim, f"/b{claim.job_id}", 0, [a_file(f"/b{claim.job_id}")])
+            assert file_lists.complete_file_list(session, claim, f"/b{claim.job_id}", 0, [a_file(f"/b{claim.job_id}")])
         assert transitions.record_arrived(session, claim, [ArrivedFile(proof, FileState.PUBLISHED)])
         assert transitions.complete(session, claim)
     return claim.job_id

@@ -55,7 +55,7 @@ def database_in_use(database, written, claim):
     for number in range(18):
         held = claim()
         planned = [a_file(f"/b/{number}/{each}") for each in range(200)]
-        written(file_lists.record_plan, held, "/b", 0, planned)
+        written(file_lists.complete_file_list, held, "/b", 0, planned)
         written(transitions.lock_paths, held, [PathLock(0, f"vis:/b/{number}", 1)], LEASE_MS)
         if number % 3 == 0:
             written(transitions.fail, held, NoSuchFile.code, "disk:/a")
@@ -84,13 +84,13 @@ def test_a_move_from_its_submission_to_its_end_reads_no_whole_table(database_in_
     held = claim()
     left = NewTemporaryFile(0, FileKind.FILE, "/.data_mover-1")
     proof = ProvenFile(0, 1, "ab", "size")
-    written(file_lists.record_plan, held, "/b", 0, [a_file("/b")])
+    written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b")])
     written(figures.figures, held)
     written(files.unsettled, held, (-1, -1))
     written(files.directories, held, None)
     written(transitions.reserve, held, LEASE_MS)
     written(transitions.lock_paths, held, [PathLock(0, "vis:/b", 1)], LEASE_MS)
-    written(temporary_files.leftovers_of, held)
+    written(temporary_files.left_by_earlier_attempts, held)
     written(temporary_files.record_temporary_files, held, [left], LEASE_MS)
     written(claims.renew, held, LEASE_MS, bytes_done=1)
     written(transitions.mark_publishing, held, [proof], Phase.PUBLISHING, LEASE_MS)

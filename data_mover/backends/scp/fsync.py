@@ -51,7 +51,7 @@ class ScpSyncs:
 
     def _hear(self, channel: Channel) -> None:
         """The host may not have all yet of what the network has taken: then it is asked again."""
-        with self._connection.told():
+        with self._connection.mapping_errors():
             self._heard += channel.recv(100)
         number, end, self._heard = self._heard.partition(b"\n")
         if not end:
@@ -62,5 +62,5 @@ class ScpSyncs:
             self._ask(channel)
 
     def _ask(self, channel: Channel) -> None:
-        with self._connection.told():
+        with self._connection.mapping_errors():
             channel.sendall(f"{self._wanted_bytes}\n".encode())

@@ -24,7 +24,7 @@ _ENTRY = re.compile(rb"([0-9a-f]+) (\d+) (-?\d+) \./(.*)", re.DOTALL)
 _NOT_PERMITTED = 82
 #: Where one of several is gone meanwhile, they are asked for one by one.
 _TELL = (
-    'told=$(stat -c "$0" -- "$@") && printf "%s\\n" "$told" && exit; for name do stat -c "$0" -- "$name" && continue; '
+    'out=$(stat -c "$0" -- "$@") && printf "%s\\n" "$out" && exit; for name do stat -c "$0" -- "$name" && continue; '
     'if [ -e "$name" ] || [ -L "$name" ]; then exit 1; fi; done'
 )
 #: Ends when it is reported to, not while another command begins: Dropbear confuses their channels.
@@ -53,7 +53,7 @@ def _lines(connection: SshConnection, path: str, channel: Channel) -> Iterator[b
     """Yields the line of each entry, without its end, and at last the status."""
     rest = b""
     while len(rest) <= _MAX_BYTES:
-        with connection.told(path):
+        with connection.mapping_errors(path):
             piece = channel.recv(_RECEIVE_BYTES)
         if not piece:
             return

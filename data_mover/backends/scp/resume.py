@@ -34,7 +34,7 @@ class ScpContinuation(ScpUpload):
 
     def commit(self) -> None:
         self._require_all()
-        with self._heard_out(), self._connection.told(self._path):
+        with self._heard_out(), self._connection.mapping_errors(self._path):
             if self._exit_status() != 0:
                 raise HostFailed(f"{self._name}: its shell ended with an error")
         self._finish()
@@ -42,7 +42,7 @@ class ScpContinuation(ScpUpload):
 
     def _require_begun(self) -> None:
         try:
-            with self._heard_out(), self._connection.told(self._path):
+            with self._heard_out(), self._connection.mapping_errors(self._path):
                 self._require_consent()
         except ConnectionLost as lost:
             if self._connection.alive:

@@ -38,7 +38,7 @@ class ScpReader(Reader):
         self._connection = connection
         self._path = path
         self._channel = connection.start(f"LC_ALL=C scp -f {quote(real)}")
-        with connection.ending_refused(self._channel), connection.told(path):
+        with connection.ending_refused(self._channel), connection.mapping_errors(path):
             self._channel.sendall(b"\0")
             announced = self._announced_bytes()
             self._channel.sendall(b"\0")
@@ -60,7 +60,7 @@ class ScpReader(Reader):
 
     def _all_blocks(self) -> Iterator[bytes]:
         while self._left_bytes:
-            with self._connection.told(self._path):
+            with self._connection.mapping_errors(self._path):
                 block = self._channel.recv(min(BLOCK_BYTES, self._left_bytes))
             if not block:
                 raise ConnectionLost(f"{self._files.host}:{self._path}")
@@ -71,7 +71,7 @@ class ScpReader(Reader):
 
     def _require_good_end(self) -> None:
         """The host fills a file that became shorter with zeros, and says so only behind them."""
-        with self._connection.told(self._path):
+        with self._connection.mapping_errors(self._path):
             if self._channel.recv(1) != b"\0":
                 raise SourceChanged(f"{self._files.host}:{self._path}")
             self._channel.sendall(b"\0")
@@ -106,7 +106,7 @@ class ScpUpload(Writer):
         the end of the file."""
         if self.acknowledged_bytes + len(block) > self._size_bytes:
             raise VerifyFailed(f"{self._name}: more than the announced {self._size_bytes} bytes")
-        with self._connection.told(self._path):
+        with self._connection.mapping_errors(self._path):
             self._channel.sendall(cast("bytes", memoryview(block)))
         self.acknowledged_bytes += len(block)
         self.synced_bytes = self._syncs.look()
@@ -158,14 +158,14 @@ class ScpWriter(ScpUpload):
 
     def __init__(self, files: Files, connection: SshConnection, path: str, real: str, new_file: NewFile) -> None:
         super().__init__(files, connection, path, real, new_file, f"LC_ALL=C scp -p -t {quote(real)}")
-        with connection.ending_refused(self._channel), connection.told(path):
+        with connection.ending_refused(self._channel), connection.mapping_errors(path):
             self._require_consent()
             self._say(f"T{self._modified_at} 0 {self._modified_at} 0\n")
             self._say(f"C{new_file.mode:04o} {self._size_bytes} file\n")
 
     def commit(self) -> None:
         self._require_all()
-        with self._connection.told(self._path):
+        with self._connection.mapping_errors(self._path):
             self._say("\0")
             if self._exit_status() != 0:
                 raise HostFailed(f"{self._name}: scp ended with an error")

@@ -35,7 +35,7 @@ class SftpFiles(SshFiles):
         super().__init__(host, options, connection)
         self._session = SftpSession(connection)
         try:
-            with self._session.told("/"):
+            with self._session.mapping_errors("/"):
                 self._root = self._session.real_path(options.root)
         except NoSuchFile as failure:
             raise NoRoot(host) from failure
@@ -64,19 +64,19 @@ class SftpFiles(SshFiles):
             raise NoSuchFile(self._name(path))
         if file_stat.kind is not FileKind.FILE:
             raise (IsADirectory if file_stat.kind is FileKind.DIRECTORY else NotARegularFile)(self._name(path))
-        with self._session.told(path):
+        with self._session.mapping_errors(path):
             handle = await self._session.aopen(real, OpenFlags.READ)
         return SftpReader(self._session, path, handle, file_stat)
 
     def list(self, path: str) -> Generator[Entry, None, None]:
-        with self._session.told(path):
+        with self._session.mapping_errors(path):
             real = self._inside(path)
             if _stat(self._session.attributes(real)).kind is not FileKind.DIRECTORY:
                 raise NoSuchFile(f"{self._name(path)} is no directory")
         yield from listed(self._session, path, real)
 
     def realpath(self, path: str) -> str:
-        with self._session.told(path):
+        with self._session.mapping_errors(path):
             return self._inside(path).removeprefix(self._root.rstrip("/")) or "/"
 
     def create(self, path: str, new_file: NewFile) -> Writer:
@@ -91,12 +91,12 @@ class SftpFiles(SshFiles):
 
     async def areopen(self, path: str, size_bytes: int) -> Reader:
         """The size is not asked for: reading to the end and one byte further shows it."""
-        with self._session.told(path):
+        with self._session.mapping_errors(path):
             handle = await self._session.aopen(self._beside(path), OpenFlags.READ)
         return SftpReader(self._session, path, handle, FileStat(FileKind.FILE, size_bytes, None))
 
     def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
-        with self._session.told(path):
+        with self._session.mapping_errors(path):
             real = self._beside(path)
             if not self._is(FileKind.FILE, path, real):
                 raise NotARegularFile(self._name(path))
@@ -105,7 +105,7 @@ class SftpFiles(SshFiles):
 
     def set_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
         attributes = Attributes(mode=mode, modified_at=None if modified_at is None else int(modified_at))
-        with self._session.told(path):
+        with self._session.mapping_errors(path):
             self._session.set_attributes(self._real_directory(path), attributes)
 
     def remove_directory(self, path: str) -> None:
@@ -113,7 +113,7 @@ class SftpFiles(SshFiles):
         if path == "/":
             raise PermissionRefused(self._name(path))
         self._known.forget(path)
-        with self._session.told(path):
+        with self._session.mapping_errors(path):
             try:
                 self._remove_directory(path, self._beside(path))
             except Refused as refused:
@@ -121,7 +121,7 @@ class SftpFiles(SshFiles):
                     raise
 
     def lock_name(self, path: str) -> str:
-        with self._session.told(path):
+        with self._session.mapping_errors(path):
             return self._lock_name(self._beside(path))
 
     @property
@@ -157,7 +157,7 @@ class SftpFiles(SshFiles):
 
     async def aremove(self, path: str) -> None:
         self._known.forget(path)
-        with self._session.told(path):
+        with self._session.mapping_errors(path):
             try:
                 await self._session.remove(self._beside(path))
             except Refused as refused:
@@ -165,25 +165,25 @@ class SftpFiles(SshFiles):
                     raise
 
     def sha256(self, path: str, first_bytes: int | None = None) -> str | None:
-        with self._session.told(path):
+        with self._session.mapping_errors(path):
             real = self._inside(path)
             size_bytes = self._session.attributes(real).size_bytes
         return self._connection.sha256(real, size_bytes or 0, first_bytes)
 
     def may_write(self, path: str) -> bool | None:
-        with self._session.told(path):
+        with self._session.mapping_errors(path):
             real = self._inside(path)
         return self._connection.may_write(real)
 
     def free_bytes(self, path: str) -> int | None:
-        with self._session.told(path):
+        with self._session.mapping_errors(path):
             system = self._session.file_system(self._inside(path))
         return system.free_bytes if system else None
 
     @contextmanager
     def _making(self, path: str) -> Iterator[str]:
         """The real path, for whatever brings something there."""
-        with self._session.told(path):
+        with self._session.mapping_errors(path):
             real = self._beside(path)
             try:
                 with self._session.explaining(path, dirname(real)):
@@ -243,7 +243,7 @@ class SftpFiles(SshFiles):
     async def _found(self, path: str) -> tuple[str, FileStat | None]:
         """The real path of what stands at the path, and what it is; None where there is nothing."""
         try:
-            with self._session.told(path):
+            with self._session.mapping_errors(path):
                 real, reply = await self._session.located(f"{self._root.rstrip('/')}{path}")
                 self._require_inside(path, real)
                 return real, _stat(Attributes.read(reply.answer(Answer.ATTRS)))
@@ -266,7 +266,7 @@ class SftpFiles(SshFiles):
     def _dangling(self, path: str) -> FileStat | None:
         """A link that leads nowhere is something; where the directory is missing too, there is nothing."""
         try:
-            with self._session.told(path):
+            with self._session.mapping_errors(path):
                 return _stat(self._session.link_attributes(self._beside(path)))
         except NoSuchFile:
             return None

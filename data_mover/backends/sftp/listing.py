@@ -11,33 +11,33 @@ from data_mover.domain.errors import MoveFailure
 
 def listed(session: SftpSession, path: str, real: str) -> Iterator[Entry]:
     """What our `path` holds, at the host's path `real`; as much at a time as the host tells in one answer."""
-    with session.told(path):
+    with session.mapping_errors(path):
         handle = session.open_directory(real)
     try:
-        told = _batch(session, path, handle)
-        if not told:
+        batch = _batch(session, path, handle)
+        if not batch:
             _require_searchable(session, path, real)
-        while told:
-            yield from _entries(session, path, real, told)
-            told = _batch(session, path, handle)
+        while batch:
+            yield from _entries(session, path, real, batch)
+            batch = _batch(session, path, handle)
     finally:
-        with suppress(MoveFailure), session.told(path):
+        with suppress(MoveFailure), session.mapping_errors(path):
             session.close(handle)
 
 
 def _batch(session: SftpSession, path: str, handle: bytes) -> list[Named]:
-    with session.told(path):
+    with session.mapping_errors(path):
         return session.next_names(handle)
 
 
 def _require_searchable(session: SftpSession, path: str, real: str) -> None:
     """OpenSSH tells nothing at all, not even `.`, of a directory whose names may be read but not followed."""
-    with session.told(path):
+    with session.mapping_errors(path):
         session.attributes(f"{real.rstrip('/')}/.")
 
 
-def _entries(session: SftpSession, path: str, real: str, told: list[Named]) -> Iterator[Entry]:
-    for name, attributes in told:
+def _entries(session: SftpSession, path: str, real: str, batch: list[Named]) -> Iterator[Entry]:
+    for name, attributes in batch:
         if name in (b".", b".."):
             continue
         text = name.decode(errors="surrogateescape")
@@ -48,7 +48,7 @@ def _entries(session: SftpSession, path: str, real: str, told: list[Named]) -> I
 
 def _asked(session: SftpSession, path: str, real: str) -> Attributes | None:
     """For a host that does not tell them with the name; None of what is gone meanwhile."""
-    with session.told(path):
+    with session.mapping_errors(path):
         try:
             return session.link_attributes(real)
         except Refused as refused:

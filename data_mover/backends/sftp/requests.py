@@ -1,7 +1,7 @@
 """Requests in flight on one SFTP channel, every reply checked.
 
-The function that takes a reply is handed over with its request, so that no reply can go unread. Requests of any number
-of files and ranges can share the channel: they differ only in what they carry. See
+Each request comes with the function that takes its reply, so that no reply goes unread. The requests of many files
+share the channel. See
 `docs/decisions/0002-checked-sftp-pipeline.md` and `0018-many-files-in-flight.md`.
 """
 
@@ -45,7 +45,7 @@ class Pending:
 
 
 class Flight(Future):
-    """Requests of one file that need no answer in between: sent together, and done once all of them are answered."""
+    """Requests of one file that do not wait for each other: sent together, done once all are answered."""
 
     __slots__ = ("_left", "_requests")
 
@@ -67,7 +67,7 @@ class Flight(Future):
         return pending
 
     def expect(self, count: int = 1) -> None:
-        """It is not done before so many further calls of `answered`."""
+        """Wait for so many further calls of `answered`."""
         self._left += count
 
     def answered(self) -> None:
@@ -84,8 +84,8 @@ class Flight(Future):
             self._requests.receive()
 
 
-class Room:
-    """How many bytes of small files may be on their way to the host: what lies in its buffers costs it dearly."""
+class SendWindow:
+    """Bounds the unacknowledged bytes of small files: full buffers slow a host down."""
 
     def __init__(self, requests: "SftpRequests", limit_bytes: int) -> None:
         self._requests = requests
@@ -94,7 +94,7 @@ class Room:
         self._queue: deque[tuple[int, Flight]] = deque()
 
     async def take(self, count: int) -> None:
-        """Returns once so many bytes may be sent; they are to be given back."""
+        """Return once so many bytes may be sent. The caller gives them back."""
         if self._fits(count):
             self._taken_bytes += count
         else:
@@ -115,7 +115,7 @@ class Room:
 
 
 class _Arrival(threading.Event):
-    """What paramiko's thread sets when something has come in, and whoever takes it all clears."""
+    """Set by paramiko's thread when data has arrived; cleared by the reader once it has taken all."""
 
     def __init__(self, heard: Callable[[], None]) -> None:
         super().__init__()
@@ -131,12 +131,12 @@ class SftpRequests(Line):
     """Sends requests and hands out their replies.
 
     Raises TimeoutError, EOFError, OSError and SSHException as the channel does, and EOFError if the host does not speak
-    SFTP. After the first of these every call raises EOFError at once: nobody knows what the host has understood.
-    What is sent is gathered until somebody waits, so that small requests share a packet.
+    SFTP. After the first of these every call raises EOFError, since the state of the channel is unknown. Requests are
+    gathered until the caller waits, so that small ones share a packet.
     """
 
     def __init__(self, channel: paramiko.Channel, limit: int) -> None:
-        """Begins the session, with at most `limit` requests in flight of those who block."""
+        """Begin the session. `limit` bounds the requests in flight of blocking callers."""
         self._channel = channel
         self._limit = limit
         self._number = 0
@@ -150,13 +150,13 @@ class SftpRequests(Line):
         self.extensions = self._begin()
 
     def send(self, kind: Request, head: bytes, then: Callable[[Reply], None], block: bytes | memoryview = b"") -> None:
-        """Sends a request of `head` and `block`; `then` is called with the reply, in this call or in a later one."""
+        """Send a request of `head` and `block`; `then` is called with the reply, in this call or in a later one."""
         while len(self._waiting) >= self._limit or (self._waiting and self._channel.recv_ready()):
             self.receive()
         self.put(kind, head, then, block)
 
     def put(self, kind: Request, head: bytes, then: Callable[[Reply], None], block: bytes | memoryview = b"") -> None:
-        """As `send`, however many requests are in flight: the caller has bounded them."""
+        """Send a request without a bound on those in flight: the caller bounds them."""
         number = self._number = (self._number + 1) % 2**32
         self._waiting[number] = then
         self._require_unbroken()
@@ -194,7 +194,7 @@ class SftpRequests(Line):
 
     @contextmanager
     def patient(self, timeout_seconds: float) -> Iterator[None]:
-        """Waits for so long for each reply, where the host has more to do than to answer."""
+        """Wait so long for each reply, while the host has work to do."""
         if not self._patience:
             self._patience.append(self._channel.gettimeout() or timeout_seconds)
         self._patience.append(timeout_seconds)
@@ -211,7 +211,7 @@ class SftpRequests(Line):
             self.receive()
 
     def receive(self) -> None:
-        """Takes the next reply and hands it on. Blocks until there is one, or the channel's time-out."""
+        """Take the next reply and hand it on. Blocks until there is one, or the channel times out."""
         self._require_unbroken()
         try:
             self._send_gathered()
@@ -255,7 +255,7 @@ class SftpRequests(Line):
             flight.done(TimeoutError() if isinstance(error, TimeoutError) else EOFError("the channel is broken"))
 
     def _begin(self) -> dict[bytes, bytes]:
-        """Exchanges versions; returns the host's extensions with their versions."""
+        """Exchange versions; return the host's extensions with their versions."""
         self._channel.sendall(struct.pack(">IBI", 5, Request.INIT, VERSION))
         packet = self._packet()
         try:
@@ -268,7 +268,7 @@ class SftpRequests(Line):
         return dict(zip(words[::2], words[1::2], strict=False))
 
     def _gather(self, head: bytes, block: memoryview) -> None:
-        """A large block is sent at once, its start in the packet of its head."""
+        """Gather a request. A large block is sent at once, its start in the packet of its head."""
         self._gathered += [head, block[:_FIRST_BYTES]] if block else [head]
         self._gathered_bytes += len(head) + len(block)
         if len(block) > _FIRST_BYTES or self._gathered_bytes > _GATHERED_BYTES:
@@ -301,7 +301,7 @@ class SftpRequests(Line):
         return taken
 
     def _more(self, count: int) -> memoryview:
-        """What is left and at least so much more that it is `count` bytes."""
+        """Receive until there are `count` bytes."""
         pieces = bytearray(self._received)
         while len(pieces) < count:
             piece = self._channel.recv(_RECEIVE_BYTES)

@@ -24,16 +24,16 @@ from data_mover.backends.sftp.messages import (
     string,
     text,
 )
-from data_mover.backends.sftp.requests import Room, SftpRequests
+from data_mover.backends.sftp.requests import SendWindow, SftpRequests
 from data_mover.backends.ssh.connection import SshConnection
 from data_mover.domain.errors import ConnectionLost, HostFailed, MoveFailure, NoSpace, NoSuchFile, PermissionRefused
 
-#: how many requests are in flight on the channel: the host's window of 2 MiB is never short of work
+#: how many requests are in flight on the channel, so that the host always has work
 IN_FLIGHT = 64
 
-#: how many bytes of small files may be on their way: so many, and what a host takes in during a round trip (measured)
+#: the send window of small files: so many bytes, and what a host takes in during a round trip (measured)
 ROOM_BYTES, ROOM_BYTES_PER_SECOND = 256 * 1000, 40 * 10**6
-#: how many files may be under way: so many, more the longer the way to the host is, and never more than that
+#: how many files may be in flight: at least, more per second of round trip, at most
 FEWEST_FILES, FILES_PER_SECOND, MOST_FILES = 256, 20_000, 512
 
 #: what every server takes in one request; OpenSSH says more by `limits@openssh.com`
@@ -42,7 +42,7 @@ _LIMITS, _STATVFS = b"limits@openssh.com", b"statvfs@openssh.com"
 _FSYNC, _POSIX_RENAME = b"fsync@openssh.com", b"posix-rename@openssh.com"
 
 
-#: any other refusal is one for good: what a host does not support, or a name that it cannot take
+#: any other refusal is permanent: an unsupported request, or a name that the host cannot take
 _FAILURES: dict[int, type[MoveFailure]] = {
     Status.NO_SUCH_FILE: NoSuchFile,
     Status.FAILURE: HostFailed,
@@ -54,7 +54,7 @@ _READ_ONLY = 0x1
 
 @dataclass(frozen=True)
 class FileSystem:
-    """What a host tells of the file system of a directory."""
+    """What a host reports of the file system of a directory."""
 
     free_bytes: int
     #: whether it can take one more file
@@ -63,19 +63,20 @@ class FileSystem:
 
 
 class SftpSession:
-    """Paths are those of the host, not ours. Raises Refused, and what `SftpRequests` raises; `told` translates both."""
+    """Paths are those of the host. Raises Refused, and what `SftpRequests` raises; `mapping_errors` maps both to
+    failures."""
 
     def __init__(self, connection: SshConnection) -> None:
         self.host = connection.host
         self.options = connection.options
         self._connection = connection
-        with connection.told():
+        with connection.mapping_errors():
             self.requests = SftpRequests(connection.open_subsystem("sftp"), IN_FLIGHT)
             asked_at = time.monotonic()
             self.read_bytes, self.write_bytes = self._limits()
             #: how long the host takes to answer, at most
             self.round_trip_seconds = time.monotonic() - asked_at
-        self.room = Room(self.requests, ROOM_BYTES + int(ROOM_BYTES_PER_SECOND * self.round_trip_seconds))
+        self.window = SendWindow(self.requests, ROOM_BYTES + int(ROOM_BYTES_PER_SECOND * self.round_trip_seconds))
 
     @property
     def most_files(self) -> int:
@@ -127,7 +128,7 @@ class SftpSession:
         return pending.answer
 
     def let_go(self, handle: bytes) -> None:
-        """Closes a handle of which nothing more is expected; what the host says to that is of no interest."""
+        """Close a handle, and ignore the reply."""
         self.requests.put(Request.CLOSE, handle, lambda reply: None)
 
     def open_directory(self, path: str) -> bytes:
@@ -135,7 +136,7 @@ class SftpSession:
         return self._handle(Request.OPENDIR, text(path))
 
     def next_names(self, handle: bytes) -> list[Named]:
-        """What the host tells next of a directory, `.` and `..` among it; nothing at the end."""
+        """Return the next names of a directory, `.` and `..` included; none at the end."""
         reply = self.requests.call(Request.READDIR, handle)
         if reply.kind == Answer.STATUS and reply.status == Status.EOF:
             return []
@@ -145,12 +146,12 @@ class SftpSession:
         self._done(Request.CLOSE, handle)
 
     def make_directory(self, path: str, mode: int) -> None:
-        """With exactly this mode, whatever the host's umask is, if the host can set one."""
+        """Make a directory with exactly this mode, whatever the host's umask is, if the host can set one."""
         self._done(Request.MKDIR, text(path) + Attributes(mode=mode).packed())
         self.set_attributes(path, Attributes(mode=mode))
 
     def set_attributes(self, path: str, attributes: Attributes) -> None:
-        """A host that can set none goes without."""
+        """Set attributes, unless the host supports none."""
         try:
             self.setstat(path, attributes)
         except Refused as refused:
@@ -167,15 +168,15 @@ class SftpSession:
         (await self.acall(Request.REMOVE, text(path))).require_ok()
 
     async def rename(self, path: str, free_path: str) -> None:
-        """To a path where nothing stands; version 3 of the protocol refuses anything else."""
+        """Rename to a free path; version 3 of the protocol refuses anything else."""
         await self._renamed(path, Request.RENAME, text(path) + text(free_path))
 
     async def replace(self, path: str, final_path: str) -> None:
-        """Atomically in the place of what is there."""
+        """Rename, atomically replacing what is there."""
         await self._renamed(path, Request.EXTENDED, string(_POSIX_RENAME) + text(path) + text(final_path))
 
     def sync_request(self, handle: bytes) -> bytes:
-        """What an EXTENDED request carries to bring the file of a handle to disk."""
+        """Return the body of the EXTENDED request that syncs the file of a handle."""
         return string(_FSYNC) + handle
 
     def file_system(self, directory: str) -> FileSystem | None:
@@ -185,13 +186,13 @@ class SftpSession:
         _, fragment_bytes, _, _, available, names, _, free_names, _, flags = struct.unpack_from(">10Q", reply.content)
         return FileSystem(fragment_bytes * available, not names or free_names > 0, bool(flags & _READ_ONLY))
 
-    def told(self, path: str) -> "Telling":
+    def mapping_errors(self, path: str) -> "ErrorMapping":
         """What goes wrong becomes a failure that names the host and our `path`."""
-        return Telling(self._connection, path)
+        return ErrorMapping(self._connection, path)
 
     @contextmanager
     def explaining(self, path: str, directory: str, needed_bytes: int = 1) -> Iterator[None]:
-        """A plain failure to write in the host's directory is looked into: a host says no better to a full disk."""
+        """Find the reason of a plain failure to write in the host's directory: hosts report a full disk as one."""
         try:
             yield
         except Refused as refused:
@@ -229,7 +230,7 @@ class SftpSession:
         self.requests.call(kind, head).require_ok()
 
     async def _renamed(self, path: str, kind: Request, head: bytes) -> None:
-        """Asks at once whether the file is still where it was: then the host has not done what it says."""
+        """Rename, and ask at once whether the file still has its old name: some hosts only pretend."""
         flight = self.requests.flight()
         renamed = flight.ask(kind, head)
         stayed = flight.ask(Request.LSTAT, text(path))
@@ -242,7 +243,7 @@ class SftpSession:
         return self.requests.call(kind, head).answer(wanted)
 
 
-class Telling:
+class ErrorMapping:
     """A block in which what goes wrong becomes a failure that names the host and our path. It is on the way of every
     request: a class costs a third of a generator."""
 

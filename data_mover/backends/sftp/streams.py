@@ -14,15 +14,15 @@ from data_mover.backends.sftp.requests import Flight, Pending
 from data_mover.backends.sftp.session import IN_FLIGHT, SftpSession
 from data_mover.domain.errors import InternalError, MoveFailure, SourceChanged, VerifyFailed
 
-#: how much is asked for before it is read: it may all be in memory at a time
+#: how much of a file is requested ahead, and in memory at most
 READ_AHEAD_BYTES = 4 * 2**20
-#: a file up to this size is one of many, and the room for it is shared with them
+#: a file up to this size shares the send window with others
 SMALL_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class _Range:
-    """Bytes of a file that have been asked for."""
+    """Bytes of a file that have been requested."""
 
     offset: int
     count: int
@@ -45,11 +45,11 @@ class SftpReader(Reader):
                 yield complete(anext(blocks))
 
     async def ablocks(self, offset_bytes: int = 0) -> AsyncGenerator[Block, None]:
-        """A host may send less than it was asked for: the rest is asked for again, before all that follows it."""
+        """Yield the blocks in order. What a short answer lacks is requested again first."""
         asked: deque[_Range] = deque()
         offset = offset_bytes
         while asked or offset <= self._size_bytes:
-            with self._session.told(self._path):
+            with self._session.mapping_errors(self._path):
                 offset = self._ask_ahead(asked, offset)
                 first = asked.popleft()
                 await first.flight
@@ -66,11 +66,11 @@ class SftpReader(Reader):
     def close(self) -> None:
         handle, self._handle = self._handle, None
         if handle is not None:
-            with suppress(MoveFailure), self._session.told(self._path):
+            with suppress(MoveFailure), self._session.mapping_errors(self._path):
                 self._session.let_go(handle)
 
     def _ask_ahead(self, asked: deque[_Range], offset: int) -> int:
-        """Fills the window, at last with one byte behind the end; returns the offset that is to be asked for next."""
+        """Fill the window, at last with one byte behind the end; return the next offset to request."""
         ahead = min(IN_FLIGHT, READ_AHEAD_BYTES // self._session.read_bytes)
         while offset <= self._size_bytes and len(asked) < ahead:
             asked.append(self._ask(offset, min(self._session.read_bytes, self._size_bytes - offset) or 1))
@@ -92,7 +92,8 @@ class SftpReader(Reader):
         return first_string(reply.answer(Answer.DATA))[: wanted.count]
 
     def _require_end(self, behind: _Range) -> None:
-        """Some hosts have more than they tell, as `/proc` has; to ask for it is answered in more ways than one."""
+        """Raise SourceChanged if there is a byte behind the end: some files report no size, as in `/proc`. Hosts answer
+        that request in several ways."""
         reply = behind.pending.answer
         if reply.kind == Answer.DATA and first_string(reply.content):
             raise SourceChanged(f"{self._session.host}:{self._path}")
@@ -117,44 +118,44 @@ class SftpWriter(Writer):
         #: the flight that ends the file, once it has been sent
         self._ending: Flight | None = None
         self._unanswered = 0
-        #: whether there is room for the file among the small ones that are on their way
-        self._has_room = False
+        #: whether the file has its bytes of the send window
+        self._has_window = False
 
     def write(self, block: Block) -> None:
         rest = memoryview(block)
-        with self._told():
+        with self._mapping_errors():
             while rest:
                 piece, rest = rest[: self._session.write_bytes], rest[self._session.write_bytes :]
                 self._send(piece)
-                self._go_on_syncing()
+                self._continue_sync()
             self._require_no_refusal()
 
     async def awrite(self, block: Block) -> None:
-        """A small file waits for room among the others; a large one fills the channel by itself."""
+        """A small file waits for room in the send window; a large one fills the channel by itself."""
         if self._new_file.size_bytes is None or self._new_file.size_bytes > SMALL_BYTES:
             self.write(block)
             return
-        with self._told():
-            if not self._has_room:
-                await self._session.room.take(self._new_file.size_bytes)
-                self._has_room = True
+        with self._mapping_errors():
+            if not self._has_window:
+                await self._session.window.take(self._new_file.size_bytes)
+                self._has_window = True
             for start in range(0, len(block), self._session.write_bytes):
                 self._put(memoryview(block)[start : start + self._session.write_bytes])
             self._require_no_refusal()
 
     def sync(self) -> None:
-        """The request goes out behind later blocks, once all that it is about has been acknowledged: nothing waits."""
+        """Request a sync once all bytes so far are acknowledged. Does not wait."""
         self._to_sync_bytes = self._sent_bytes
-        with self._told():
-            self._go_on_syncing()
+        with self._mapping_errors():
+            self._continue_sync()
 
     def commit(self) -> None:
         complete(self.acommit())
 
     async def acommit(self) -> None:
-        """Sends all that ends a file at once; the host does it in this order."""
+        """Send all requests that end a file at once; the host handles them in order."""
         requests = self._session.requests
-        with self._told():
+        with self._mapping_errors():
             handle, self._handle = self._open_handle(), None
             ending = requests.flight()
             attributes = ending.ask(Request.FSETSTAT, handle + self._attributes().packed())
@@ -165,7 +166,7 @@ class SftpWriter(Writer):
             self._ending = ending
             with requests.patient(self._session.options.patience_seconds(self._sent_bytes)):
                 await ending
-            self._give_room()
+            self._give_window()
             self._require_no_refusal()
             if synced is not None and not synced.answer.is_unsupported:
                 synced.answer.require_ok()
@@ -175,29 +176,29 @@ class SftpWriter(Writer):
                 self._set_attributes_by_name()
 
     def close(self) -> None:
-        self._give_room()
+        self._give_window()
         handle, self._handle = self._handle, None
         if handle is not None:
-            with suppress(MoveFailure), self._session.told(self._path):
+            with suppress(MoveFailure), self._session.mapping_errors(self._path):
                 self._session.let_go(handle)
 
-    def _give_room(self) -> None:
-        if self._has_room:
-            self._has_room = False
-            self._session.room.give(self._new_file.size_bytes or 0)
+    def _give_window(self) -> None:
+        if self._has_window:
+            self._has_window = False
+            self._session.window.give(self._new_file.size_bytes or 0)
 
     def _send(self, piece: memoryview) -> None:
         head, answered = self._writing(len(piece))
         self._session.requests.send(Request.WRITE, head, answered, piece)
 
     def _put(self, piece: memoryview) -> None:
-        """Sends what there was room for."""
+        """Send a piece that has room in the window."""
         head, answered = self._writing(len(piece))
 
         self._session.requests.put(Request.WRITE, head, answered, piece)
 
     def _writing(self, count: int) -> tuple[bytes, Callable[[Reply], None]]:
-        """What a WRITE of the next bytes carries before them, and what takes its answer."""
+        """Return the head of a WRITE of the next bytes, and the function that takes its reply."""
         offset = self._sent_bytes
         self._sent_bytes += count
         self._in_flight.add(offset)
@@ -210,7 +211,7 @@ class SftpWriter(Writer):
         return self._open_handle() + struct.pack(">QI", offset, count), self._counted(answered)
 
     def _counted(self, answered: Callable[[Reply], None]) -> Callable[[Reply], None]:
-        """The function, of which `acommit` knows whether it is still to be called."""
+        """Wrap the function, so that `acommit` knows how many replies are missing."""
         self._unanswered += 1
 
         def counted(reply: Reply) -> None:
@@ -221,8 +222,8 @@ class SftpWriter(Writer):
 
         return counted
 
-    def _go_on_syncing(self) -> None:
-        """Asks the host once it has acknowledged, without a gap, what is to be brought to disk."""
+    def _continue_sync(self) -> None:
+        """Request the sync once the host has acknowledged all bytes before it, without a gap."""
         end = self._to_sync_bytes
         if end is None or min(self._in_flight, default=end) < end:
             return
@@ -248,14 +249,14 @@ class SftpWriter(Writer):
             raise self._refusal
 
     def _require_size(self, reply: Reply) -> None:
-        """A host that tells no size by handle is asked by name later."""
+        """Raise VerifyFailed if the size is wrong. A host that reports no size by handle is asked by name later."""
         found = Attributes() if reply.is_unsupported else Attributes.read(reply.answer(Answer.ATTRS))
         expected = self._sent_bytes if self._new_file.size_bytes is None else self._new_file.size_bytes
         if found.size_bytes not in (None, expected):
             raise VerifyFailed(f"{self._name}: {expected} bytes were expected, {found.size_bytes} are there")
 
     def _set_attributes_by_name(self) -> None:
-        """A host that can set none at all must at least not hide the file."""
+        """Set the attributes by path. A host that supports none must at least give the mode's permissions."""
         try:
             self._session.setstat(self._real, self._attributes())
         except Refused as refused:
@@ -272,9 +273,12 @@ class SftpWriter(Writer):
         return self._handle
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _mapping_errors(self) -> Iterator[None]:
         missing = max(1, (self._new_file.size_bytes or 0) - self.acknowledged_bytes)
-        with self._session.told(self._path), self._session.explaining(self._path, dirname(self._real), missing):
+        with (
+            self._session.mapping_errors(self._path),
+            self._session.explaining(self._path, dirname(self._real), missing),
+        ):
             yield
 
     @property

@@ -88,14 +88,14 @@ class SshConnection:
 
     def open_subsystem(self, name: str) -> paramiko.Channel:
         """The channel of a subsystem that has been started; its time-out is the idle time-out."""
-        with self.told(), self._bounded():
+        with self.mapping_errors(), self._bounded():
             channel = self._open_channel()
             channel.invoke_subsystem(name)
             return channel
 
     def start(self, command: str) -> paramiko.Channel:
         """The channel of a command that has been started; its time-out is the idle time-out."""
-        with self.told(), self._bounded():
+        with self.mapping_errors(), self._bounded():
             channel = self._open_channel()
             channel.exec_command(command.encode(errors="surrogateescape"))
             return channel
@@ -106,7 +106,7 @@ class SshConnection:
         ConnectionLost where it does not come to one.
         """
         channel = self.start(command)
-        with self.told():
+        with self.mapping_errors():
             try:
                 channel.shutdown_write()
                 return self._output(channel, self.options.patience_seconds(size_bytes))
@@ -144,15 +144,19 @@ class SshConnection:
         """
         name = shlex.quote(path)
         if first_bytes in (None, size_bytes):
-            match = self._told_by(f"{_SHA256_COMMAND} < {name}", _SHA256_OUTPUT, size_bytes)
+            match = self._answered_by(f"{_SHA256_COMMAND} < {name}", _SHA256_OUTPUT, size_bytes)
         else:
-            match = self._told_by(f"head -c {first_bytes} < {name} | {_SHA256_COMMAND}", _SHA256_OUTPUT, first_bytes)
+            match = self._answered_by(
+                f"head -c {first_bytes} < {name} | {_SHA256_COMMAND}", _SHA256_OUTPUT, first_bytes
+            )
         return match[1].decode() if match else None
 
     def may_write(self, directory: str) -> bool | None:
         """Whether the login may make files in the directory at the path on the host, or None."""
         name = shlex.quote(directory)
-        match = self._told_by(f"[ -d {name} ] && {{ [ -w {name} ] && [ -x {name} ] && echo yes || echo no; }}", _YES_NO)
+        match = self._answered_by(
+            f"[ -d {name} ] && {{ [ -w {name} ] && [ -x {name} ] && echo yes || echo no; }}", _YES_NO
+        )
         return match[0] == b"yes\n" if match else None
 
     @property
@@ -161,7 +165,7 @@ class SshConnection:
         return self._transport.is_active()
 
     @contextmanager
-    def told(self, what: str = "") -> Iterator[None]:
+    def mapping_errors(self, what: str = "") -> Iterator[None]:
         """What paramiko and the socket raise becomes a failure that names the host."""
         try:
             yield
@@ -182,7 +186,7 @@ class SshConnection:
         self._transport.close()
         self._transport.sock.close()
 
-    def _told_by(self, command: str, answer: re.Pattern[bytes], size_bytes: int = 0) -> re.Match[bytes] | None:
+    def _answered_by(self, command: str, answer: re.Pattern[bytes], size_bytes: int = 0) -> re.Match[bytes] | None:
         """What a command answers, or None; a host that once had no answer is not asked again."""
         if not self._runs_commands:
             return None

@@ -27,7 +27,7 @@ def list_moves(request: Request) -> Response:
     """A page of moves; a full one has a link to the next."""
     wanted, caller = job_filter(query(request, FILTERS, ("before", "limit")))
     own = caller in (None, request.caller.name)
-    moves = request.listing.page(request.caller, wanted) if own else []
+    moves = request.queries.page(request.caller, wanted) if own else []
     following = _next(request, "before", moves[-1].id) if len(moves) == wanted.limit else None
     return known_by_its_tag({"moves": moves, "next": following})
 
@@ -36,20 +36,20 @@ def get_move(request: Request) -> Response:
     """The move; with `?wait=` once it has ended or the seconds are over."""
     wanted, seconds = _id(request), wait_query(request)
     with request.wait_slots.slot(request, seconds) as allowed:
-        return known_by_its_tag(request.listing.wait(request.caller, wanted, min(seconds, allowed)))
+        return known_by_its_tag(request.queries.wait(request.caller, wanted, min(seconds, allowed)))
 
 
 def list_files(request: Request) -> Response:
     """A page of the move's files; a full one has a link to the next."""
     state, after, limit = file_filter(query(request, ("state", "after", "limit"), ("after", "limit")))
-    found = request.moves.files(request.caller, _id(request), state, after, limit)
+    found = request.queries.files(request.caller, _id(request), state, after, limit)
     following = _next(request, "after", found[-1].number) if len(found) == limit else None
     return known_by_its_tag({"files": found, "next": following})
 
 
 def list_events(request: Request) -> Response:
     after = event_after(query(request, ("after",), ("after",)))
-    events = request.moves.events(request.caller, _id(request))
+    events = request.queries.events(request.caller, _id(request))
     return known_by_its_tag({"events": [event_struct(event) for event in events if event.number > after]})
 
 
@@ -71,12 +71,12 @@ def retry_move(request: Request) -> Response:
 def plan_move(request: Request) -> Response:
     asked = move_body(request)
     with request.wait_slots.slot(request) as seconds:
-        return answer(request.moves.plan(request.caller, *asked, wait_seconds=seconds))
+        return answer(request.plans.plan(request.caller, *asked, wait_seconds=seconds))
 
 
 def list_hosts(request: Request) -> Response:
     query(request, ())
-    return known_by_its_tag({"hosts": [host_struct(host) for host in request.moves.hosts()]})
+    return known_by_its_tag({"hosts": [host_struct(host) for host in request.queries.hosts()]})
 
 
 def pause_host(request: Request) -> Response:
@@ -93,7 +93,7 @@ def resume_host(request: Request) -> Response:
 
 def list_datasets(request: Request) -> Response:
     query(request, ())
-    return known_by_its_tag({"datasets": request.moves.datasets()})
+    return known_by_its_tag({"datasets": request.queries.datasets()})
 
 
 def openapi(request: Request) -> Response:
@@ -130,7 +130,7 @@ def _accepted(request: Request, accepted: Accepted) -> Response:
 
 def _host(request: Request) -> Response:
     name = request.matchdict["name"]
-    return answer(next(host_struct(host) for host in request.moves.hosts() if host.name == name))
+    return answer(next(host_struct(host) for host in request.queries.hosts() if host.name == name))
 
 
 def _next(request: Request, key: str, value: int) -> str:

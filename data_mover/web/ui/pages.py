@@ -21,12 +21,12 @@ def includeme(config: Configurator) -> None:
 
 def home(request: Request) -> dict[str, Any]:
     """The newest jobs and the hosts, as people read them."""
-    return {"jobs": request.moves.newest(request.caller, NEWEST), "hosts": request.moves.hosts()}
+    return {"jobs": request.queries.newest(request.caller, NEWEST), "hosts": request.queries.hosts()}
 
 
 def health(request: Request) -> dict[str, str]:
     """Whether the database answers; a probe reads 200 or 503."""
-    request.moves.hosts()
+    request.queries.hosts()
     return {"status": "ok"}
 
 

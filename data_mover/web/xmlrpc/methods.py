@@ -4,7 +4,7 @@ from typing import Any
 
 from pyramid.request import Request
 
-from data_mover.services.moves import no_such_job
+from data_mover.services.queries import no_such_job
 from data_mover.web.parsing import (
     LONGEST_WAIT_SECONDS,
     file_filter,
@@ -49,7 +49,7 @@ def plan(request: Request, source: Any = None, destination: Any = None, options:
     same call, made again within a minute, resumes there.
     """
     with request.wait_slots.slot(request) as seconds:
-        return request.moves.plan(request.caller, *move_request(source, destination, options), wait_seconds=seconds)
+        return request.plans.plan(request.caller, *move_request(source, destination, options), wait_seconds=seconds)
 
 
 def check(request: Request, id: Any = None) -> Any:
@@ -59,7 +59,7 @@ def check(request: Request, id: Any = None) -> Any:
     destination were found equal to the source. reason and code say why a job failed, retryable and who_can_fix what
     can be done; path is where the file is. Sizes are bytes, times are ISO 8601 in UTC; what is not known is left out.
     """
-    return request.moves.check(request.caller, job_id(id))
+    return request.queries.check(request.caller, job_id(id))
 
 
 def cancel(request: Request, id: Any = None) -> Any:
@@ -86,7 +86,7 @@ def files(request: Request, id: Any = None, filter: Any = None) -> Any:
 
     filter: state (only these), after (a number: those behind it), limit (100 at first, 1000 at most).
     """
-    return request.moves.files(request.caller, job_id(id), *file_filter(filter))
+    return request.queries.files(request.caller, job_id(id), *file_filter(filter))
 
 
 def events(request: Request, id: Any = None) -> Any:
@@ -96,13 +96,13 @@ def events(request: Request, id: Any = None) -> Any:
     files-failed, cancel-requested, completed, failed or cancelled. at is when, from and to are the status before and
     after, phase the one after, attempt and worker who worked on it, code and reason why, files how many it is about.
     """
-    return [event_struct(event) for event in request.moves.events(request.caller, job_id(id))]
+    return [event_struct(event) for event in request.queries.events(request.caller, job_id(id))]
 
 
 def check_many(request: Request, ids: Any = None) -> Any:
     """check_many(ids) answers as check does for each id of a list, 500 at most, in its order."""
     wanted = job_ids(ids)
-    known = iter(request.listing.several(request.caller, [job_id for job_id in wanted if job_id is not None]))
+    known = iter(request.queries.several(request.caller, [job_id for job_id in wanted if job_id is not None]))
     reports = [None if job_id is None else next(known) for job_id in wanted]
     return [rejected(no_such_job()) if report is None else report for report in reports]
 
@@ -112,7 +112,7 @@ def wait(request: Request, id: Any = None, seconds: Any = LONGEST_WAIT_SECONDS) 
     earlier, if many wait."""
     wanted, longest = job_id(id), wait_seconds(seconds)
     with request.wait_slots.slot(request, longest) as allowed:
-        return request.listing.wait(request.caller, wanted, min(longest, allowed))
+        return request.queries.wait(request.caller, wanted, min(longest, allowed))
 
 
 def jobs(request: Request, filter: Any = None) -> Any:
@@ -124,7 +124,7 @@ def jobs(request: Request, filter: Any = None) -> Any:
     wanted, caller = job_filter(filter)
     if caller not in (None, request.caller.name):
         return []
-    return request.listing.page(request.caller, wanted)
+    return request.queries.page(request.caller, wanted)
 
 
 def explain(request: Request, id: Any = None) -> Any:
@@ -140,12 +140,12 @@ def explain(request: Request, id: Any = None) -> Any:
 def hosts(request: Request) -> Any:
     """hosts() lists the registered hosts: name, description, protocol, roles and health (unknown, ok, failing or
     paused)."""
-    return [host_struct(host) for host in request.moves.hosts()]
+    return [host_struct(host) for host in request.queries.hosts()]
 
 
 def datasets(request: Request) -> Any:
     """datasets() lists the data types of the catalogue: name and description."""
-    return request.moves.datasets()
+    return request.queries.datasets()
 
 
 _ENDS = (

@@ -27,10 +27,10 @@ class Diary:
     async def lock_path(self, lock_name, size_bytes, temporary_file):
         self._note("placed", lock_name, size_bytes)
         if temporary_file is not None:
-            self._note("leaving", temporary_file)
+            self._note("creating", temporary_file)
 
-    async def leaving(self, temporary_file):
-        self._note("leaving", temporary_file)
+    async def creating(self, temporary_file):
+        self._note("creating", temporary_file)
 
     def copying_from(self, offset_bytes):
         self._note("copying from", offset_bytes)
@@ -61,19 +61,19 @@ class Diary:
         self.proof = proof
         self._note("skipped")
 
-    async def gone(self, temporary_file):
-        self._note("gone", temporary_file)
+    async def removed(self, temporary_file):
+        self._note("removed", temporary_file)
 
     @property
     def on_record(self):
         """What was recorded and is not known to be gone, each with its last checkpoint."""
         recorded = {}
         for word, *details in self.entries:
-            if word == "leaving":
+            if word == "creating":
                 recorded[details[0].path] = details[0]
             elif word == "checkpoint":
                 recorded[details[0]] = replace(recorded[details[0]], checkpoint=details[1])
-            elif word in ("gone", "published") and details[0] is not None:
+            elif word in ("removed", "published") and details[0] is not None:
                 recorded.pop(details[0].path, None)
         return list(recorded.values())
 

@@ -152,13 +152,13 @@ def test_the_file_gets_a_name_of_the_new_attempt_that_is_on_record_first_and_kee
     assert temporary_file(root).name == own.path.strip("/") != old
     assert own.path.startswith("/.data_mover-7-0-2-")
     assert own.checkpoint == begun.temporary_files[0].checkpoint
-    assert diary.words[:3] == ["leaving", "busy", "gone"]
+    assert diary.words[:3] == ["creating", "busy", "removed"]
 
     go_on(replace(begun, attempt=3, temporary_files=tuple(diary.on_record)), source, destination)
     assert destination.sent == [(HALF, HALF), (HALF, SIZE)]
 
 
-@pytest.mark.parametrize("word", ["leaving", "gone"])
+@pytest.mark.parametrize("word", ["creating", "removed"])
 def test_an_attempt_that_dies_while_it_takes_the_file_leaves_it_to_the_one_after(begun, source, destination, word):
     second = Diary(ServiceUnavailable(), at=word)
     with pytest.raises(ServiceUnavailable):

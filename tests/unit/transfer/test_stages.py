@@ -90,7 +90,7 @@ def test_a_file_is_recorded_before_it_is_opened_and_proven_before_it_is_publishe
     assert contents(root) == {"b": NEW}
     assert [word for word in diary.words if word not in ("moved", "alive", "busy")] == [
         "placed",
-        "leaving",
+        "creating",
         "transferring",
         "copying from",
         "verifying",
@@ -109,12 +109,12 @@ def test_the_temporary_name_is_beside_the_final_one_and_tells_the_job(source, ro
 
     move_file(replace(ORDER, path="/deep/er/a"), source, files(root), diary)
 
-    [temporary] = [entry[1] for entry in diary.entries if entry[0] == "leaving"]
+    [temporary] = [entry[1] for entry in diary.entries if entry[0] == "creating"]
     assert temporary.path.startswith("/deep/er/.data_mover-7-0-1-")
     assert (root / "deep" / "er" / "a").read_bytes() == NEW
 
 
-@pytest.mark.parametrize("word", ["placed", "transferring", "leaving", "moved", "verifying"])
+@pytest.mark.parametrize("word", ["placed", "transferring", "creating", "moved", "verifying"])
 def test_an_attempt_that_is_fenced_publishes_nothing_and_leaves_nothing(source, root, word):
     with pytest.raises(Fenced):
         move_file(ORDER, source, files(root), Diary(Fenced(), at=word))
@@ -214,7 +214,7 @@ def test_where_a_host_cannot_replace_the_move_fails_and_says_so_on_record(source
         move_file(ORDER, source, files(root, CannotReplaceFiles), diary)
 
     assert contents(root) == {"b": OLD}
-    assert diary.words[-2:] == ["not published", "gone"]
+    assert diary.words[-2:] == ["not published", "removed"]
 
 
 def test_where_the_registry_allows_it_files_are_swapped(source, root):
@@ -284,7 +284,7 @@ def test_what_a_dead_attempt_left_is_removed_before_anything_else(source, root):
     move_file(replace(ORDER, attempt=2, temporary_files=(TEMPORARY,)), source, files(root), diary)
 
     assert contents(root) == {"b": NEW}
-    assert diary.words[:3] == ["gone", "placed", "leaving"]
+    assert diary.words[:3] == ["removed", "placed", "creating"]
 
 
 def test_an_attempt_that_wakes_up_after_it_was_fenced_finds_nothing_to_publish(source, root):

@@ -1,0 +1,64 @@
+"""Plan a move: find out what it would do. Raises Refusal and ServiceUnavailable."""
+
+import time
+
+from data_mover.domain.locations import Endpoint, Locations
+from data_mover.domain.move_spec import MoveSpec
+from data_mover.doorbell import Doorbell
+from data_mover.services.access import Caller
+from data_mover.services.moves import MoveOptions, Moves
+from data_mover.store import plan_requests
+from data_mover.store.database import Database
+from data_mover.store.plan_requests import PlanReport
+from data_mover.store.submissions import Submission
+
+#: interval of the queries that wait for an answer
+LOOK_SECONDS = 0.1
+
+
+class Plans:
+    """Dry runs of moves, which workers do, since only they talk to hosts."""
+
+    def __init__(self, database: Database, doorbell: Doorbell, moves: Moves) -> None:
+        self._database = database
+        self._doorbell = doorbell
+        self._moves = moves
+
+    def plan(
+        self,
+        caller: Caller,
+        sources: Locations,
+        destination: Endpoint | None,
+        options: MoveOptions,
+        wait_seconds: float,
+    ) -> PlanReport:
+        """Return what `Moves.submit` would do, once a worker has found out; after `wait_seconds`, what is known so
+        far."""
+        submission = self._moves.submission(caller, sources, destination, options)
+        until = time.monotonic() + wait_seconds
+        request_id = self._ask(submission)
+        while True:
+            with self._database.reading() as session:
+                report = plan_requests.report(session, request_id)
+            if report is not None and (report.complete or time.monotonic() > until):
+                break
+            time.sleep(LOOK_SECONDS)
+            if report is None:  # another call of the same caller took the answer
+                request_id = self._ask(submission)
+        if report.complete:
+            with self._database.writing() as session:
+                plan_requests.forget(session, request_id)
+        return report
+
+    def _ask(self, submission: Submission) -> int:
+        spec = MoveSpec(
+            sources=submission.endpoints,
+            destination=submission.destination,
+            checksum=submission.checksum,
+            selection=submission.selection,
+            if_exists=submission.if_exists,
+        )
+        with self._database.writing() as session:
+            request_id = plan_requests.ask(session, submission.caller, spec)
+        self._doorbell.notify_workers()
+        return request_id

@@ -1,0 +1,111 @@
+"""Read moves, hosts and data types; wait for a move to end. Raises ServiceUnavailable."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from data_mover.config.registry import RegistryFile
+from data_mover.domain.errors import Refusal
+from data_mover.domain.states import FileState
+from data_mover.services.access import Caller
+from data_mover.store import events, host_health, listing, reports
+from data_mover.store.database import Database
+from data_mover.store.events import EventReport
+from data_mover.store.host_health import HostHealth
+from data_mover.store.listing import JobFilter
+from data_mover.store.reports import FileReport, JobReport
+
+#: interval of the queries that wait for a move to end
+LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class HostDescription:
+    name: str
+    description: str
+    protocol: str
+    roles: tuple[str, ...]
+    health: HostHealth
+
+
+@dataclass(frozen=True)
+class DatasetDescription:
+    name: str
+    description: str
+
+
+class Queries:
+    """What a caller sees of its own moves, and of the registry. Raises Refusal if there is no such move."""
+
+    def __init__(self, database: Database, registry: RegistryFile) -> None:
+        self._database = database
+        self._registry = registry
+
+    def check(self, caller: Caller, job_id: int) -> JobReport:
+        """Return how the job stands."""
+        with self._database.reading() as session:
+            report = reports.report(session, caller.name, job_id)
+        if report is None:
+            raise no_such_job()
+        return report
+
+    def page(self, caller: Caller, wanted: JobFilter) -> Sequence[JobReport]:
+        """Return the newest moves that match the filter, the newest first."""
+        with self._database.reading() as session:
+            return listing.page(session, caller.name, wanted)
+
+    def several(self, caller: Caller, job_ids: Sequence[int]) -> Sequence[JobReport | None]:
+        """Return the moves in the order of their ids; None for one that does not exist or is another caller's."""
+        with self._database.reading() as session:
+            known = {report.id: report for report in listing.several(session, caller.name, job_ids)}
+        return [known.get(job_id) for job_id in job_ids]
+
+    def wait(self, caller: Caller, job_id: int, seconds: float) -> JobReport:
+        """Return the move once it has ended or the seconds are over."""
+        until = time.monotonic() + seconds
+        while True:
+            report = self.check(caller, job_id)
+            left = until - time.monotonic()
+            if report.status.terminal or left <= 0:
+                return report
+            time.sleep(min(LOOK_SECONDS, left))
+
+    def files(
+        self, caller: Caller, job_id: int, state: FileState | None, after: int, limit: int
+    ) -> Sequence[FileReport]:
+        """Return the files of the job behind the one of that number, `limit` at most: those in a state, or all."""
+        with self._database.reading() as session:
+            if reports.find(session, caller.name, job_id) is None:
+                raise no_such_job()
+            return reports.files(session, job_id, state, after, limit)
+
+    def events(self, caller: Caller, job_id: int) -> Sequence[EventReport]:
+        """Return the log of the job, the oldest event first."""
+        with self._database.reading() as session:
+            if reports.find(session, caller.name, job_id) is None:
+                raise no_such_job()
+            return events.of_job(session, job_id)
+
+    def newest(self, caller: Caller, limit: int) -> Sequence[JobReport]:
+        """Return the caller's newest jobs, the newest first."""
+        with self._database.reading() as session:
+            return reports.newest(session, caller.name, limit)
+
+    def hosts(self) -> Sequence[HostDescription]:
+        """Return the registered hosts, in the order of the registry, without addresses and logins."""
+        with self._database.reading() as session:
+            health = host_health.health(session)
+        return [
+            HostDescription(name, host.description, host.protocol, host.roles, health.get(name, HostHealth("unknown")))
+            for name, host in self._registry.current().hosts.items()
+        ]
+
+    def datasets(self) -> Sequence[DatasetDescription]:
+        """Return the data types of the catalogue, in the order of the registry."""
+        datasets = self._registry.current().datasets
+        return [DatasetDescription(name, dataset.description) for name, dataset in datasets.items()]
+
+
+def no_such_job() -> Refusal:
+    """Return the refusal for an unknown job, and for that of another caller."""
+    return Refusal("Job does not exist", code="no-such-job", field="id")
