@@ -101,8 +101,8 @@ class Execution:
     def _move_all(self, staging: Direct) -> None:
         page = self._record.ask(files.unsettled, self._claim, _FIRST)
         if page:
+            most_files = _most_files(self._source(page[0]), self._destination)  # connected, so no longer resolving
             self._room = Room(self._missing_bytes, self._reserved_by_others())
-            most_files = _most_files(self._source(page[0]), self._destination)
             Pipeline(self._connections.lines, staging.journal, most_files).run(self._moves(page, staging))
 
     def _moves(self, page: list[RecordedFile], staging: Direct) -> Iterator[Move]:

@@ -127,7 +127,8 @@ class Heartbeat:
                 lease.give_up(Fenced())
         else:
             for lease in renewing:
-                lease.answered(phases.get(lease.claim.job_id), asked_at)
+                if lease in self._leases:  # else its attempt has ended meanwhile
+                    lease.answered(phases.get(lease.claim.job_id), asked_at)
 
     def _renew(self, leases: list["Lease"], others: tuple[Renewable, ...]) -> dict[int, Phase]:
         """One transaction for the worker, and one UPDATE for all its jobs."""

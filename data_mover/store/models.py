@@ -15,7 +15,7 @@ from sqlalchemy import (
     case,
     text,
 )
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, configure_mappers, mapped_column
 
 from data_mover.domain.states import FileState
 from data_mover.store.database import Base
@@ -315,3 +315,7 @@ class HostRecord(Base):
     probe_at_ms: Mapped[int | None] = mapped_column(BigInteger)
     #: an operator wants its jobs to wait
     paused: Mapped[bool] = mapped_column(default=False)
+
+
+# Now, and not with the first statement: a signal that interrupts that would leave the mappers broken for good.
+configure_mappers()

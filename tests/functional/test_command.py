@@ -98,11 +98,12 @@ def test_a_plan_hosts_and_types_are_shown(run):
 def test_ctrl_c_leaves_the_move_running_and_says_how_to_come_back(run, service):
     run("hosts", "pause", "archive")
     try:
-        command = [PROGRAM, "--url", service.url, "move", "DATA_TYPE:12", "archive:/back.csv", "--wait"]
+        program = ["env", "--default-signal=INT", PROGRAM]  # a shell lets its background processes ignore it
+        command = [*program, "--url", service.url, "move", "DATA_TYPE:12", "archive:/back.csv", "--wait"]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             first = process.stderr.readline()
             process.send_signal(signal.SIGINT)
-            rest = process.stderr.read()
+            rest = process.communicate(timeout=30)[1]
     finally:
         run("hosts", "resume", "archive")
 

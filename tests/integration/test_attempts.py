@@ -1,5 +1,7 @@
 """One attempt at a job: what becomes of the job when it fails."""
 
+from dataclasses import replace
+
 import pytest
 
 from data_mover.config.registry import Registry
@@ -11,7 +13,7 @@ from data_mover.execution.attempt import Attempt
 from data_mover.execution.connector import Connector
 from data_mover.execution.heartbeat import Heartbeat, LeaseTerms
 from data_mover.execution.stop import Stop
-from data_mover.store import file_lists, queue, reports, submissions, transitions
+from data_mover.store import events, file_lists, queue, reports, submissions, transitions
 from data_mover.store.transitions import ProvenFile
 from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_file, a_submission
@@ -82,3 +84,15 @@ def test_while_nobody_knows_whether_it_was_published_no_failure_ends_the_job(
     told = report()
     assert (told.status, told.phase, told.code) == (Status.PENDING, Phase.WAITING_RETRY, "unknown-host")
     assert told.next_attempt_at < told.deadline_at
+
+
+def test_an_attempt_is_resolving_until_its_hosts_are_connected(settings, database, connector, held):
+    """Only so many attempts may find out whether a host lets them in, and phase `resolving` counts them."""
+    with database.writing() as session:
+        file_lists.complete_file_list(session, held, "/b", 0, [a_file("/b", 1)])
+
+    run_attempt(settings, database, connector, replace(held, planned=True, path="/b"))
+
+    with database.reading() as session:
+        phases = [event.to_phase for event in events.of_job(session, held.job_id)]
+    assert Phase.TRANSFERRING not in phases
