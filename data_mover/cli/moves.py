@@ -17,10 +17,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
+from data_mover.cli.options import GlobalOptions
 from data_mover.client import Client, ClientError, Move, MoveFailed, NotAllowed, NotAuthenticated, Rejected
 
 FAILED, REFUSED, TIMED_OUT, NOT_ALLOWED, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 5, 130
-_SERVICE = "data_mover.service"
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Service:
         except ClientError as error:
             _end(str(error), _status_of(error))
         except TimeoutError as error:
-            _end(f"{error}; the move goes on", TIMED_OUT)
+            _end(f"{error}; the move continues", TIMED_OUT)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
 
-    def show(self, value: Any, table: Table) -> None:
-        """The value as JSON where that was asked for, else the table."""
-        click.echo(json.dumps(value, indent=2)) if self.as_json else Console().print(table)
+    def show(self, value: Any, shown: Table) -> None:
+        """Print the value as JSON if that was asked for, else as the table."""
+        click.echo(json.dumps(value, indent=2)) if self.as_json else Console().print(shown)
 
     def _required_url(self) -> str:
         if self.url is None:
@@ -62,21 +62,17 @@ class Service:
             raise click.UsageError(f"--token-file: {error.strerror}") from error
 
 
-def choose_service(context: click.Context, url: str | None, token_file: Path | None, as_json: bool) -> None:
-    """Records which service the caller commands of this call ask."""
-    context.meta[_SERVICE] = Service(url, token_file, as_json)
-
-
 def chosen_service() -> Service:
-    service: Service = click.get_current_context().meta[_SERVICE]
-    return service
+    """Return the service that the options before the command name."""
+    options: GlobalOptions = click.get_current_context().obj
+    return Service(options.url, options.token_file, options.as_json)
 
 
 @click.command()
 @click.argument("source", nargs=-1, required=True)
 @click.argument("destination")
 @click.option("--wait", "waits", is_flag=True, help="Wait until it has ended, and show how far it is.")
-@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait at most; the move goes on.")
+@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait at most; the move continues.")
 @click.option("--key", help="The same key gives the same move.")
 @click.option("--label", help="A word to find the move by.")
 @click.option("--priority", type=click.Choice(["low", "normal", "high"]))
@@ -104,7 +100,7 @@ def plan(source: Sequence[str], destination: str, **options: Any) -> None:
     service = chosen_service()
     with service.client() as client:
         answer = client.plan(_one_or_several(source), destination, **_given(options))
-        service.show(answer, _pairs(answer))
+        service.show(answer, pairs(answer))
     if answer["code"] is not None:
         raise SystemExit(FAILED)
 
@@ -130,7 +126,7 @@ def list_(limit: int, **filter_: str | None) -> None:
         "label": "label",
         "reason": "reason",
     }
-    service.show(moves, _table(moves, columns))
+    service.show(moves, table(moves, columns))
 
 
 @click.command()
@@ -140,7 +136,7 @@ def show(move_id: int) -> None:
     service = chosen_service()
     with service.client() as client:
         answer = client.get(move_id).answer
-    service.show(answer, _pairs(answer))
+    service.show(answer, pairs(answer))
 
 
 @click.command()
@@ -162,7 +158,7 @@ def files(move_id: int, state: str | None) -> None:
     with service.client() as client:
         found = list(client.get(move_id).files(state))
     columns = {name: name for name in ("number", "name", "state", "size_bytes", "verified", "reason")}
-    service.show(found, _table(found, columns))
+    service.show(found, table(found, columns))
 
 
 @click.command()
@@ -173,7 +169,7 @@ def events(move_id: int) -> None:
     with service.client() as client:
         found = client.get(move_id).events()
     columns = {name: name for name in ("number", "at", "event", "to", "phase", "attempt", "reason")}
-    service.show(found, _table(found, columns))
+    service.show(found, table(found, columns))
 
 
 @click.command()
@@ -183,12 +179,12 @@ def explain(move_id: int) -> None:
     service = chosen_service()
     with service.client() as client:
         answer = client.get(move_id).explain()
-    service.show(answer, _pairs(answer))
+    service.show(answer, pairs(answer))
 
 
 @click.command()
 @click.argument("move_ids", metavar="ID...", type=int, nargs=-1, required=True)
-@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait at most; the moves go on.")
+@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait at most; the moves continue.")
 def wait(move_ids: Sequence[int], timeout: float | None) -> None:
     """Waits until every move ID has ended."""
     service = chosen_service()
@@ -203,7 +199,7 @@ def cancel(move_ids: Sequence[int]) -> None:
     service = chosen_service()
     with service.client() as client:
         stopped = [client.get(move_id).cancel().answer for move_id in move_ids]
-    service.show(stopped, _table(stopped, {"id": "id", "status": "status", "phase": "phase"}))
+    service.show(stopped, table(stopped, {"id": "id", "status": "status", "phase": "phase"}))
 
 
 @click.command()
@@ -213,7 +209,7 @@ def retry(move_ids: Sequence[int]) -> None:
     service = chosen_service()
     with service.client() as client:
         again = [{"retry_of": move_id, **client.get(move_id).retry().answer} for move_id in move_ids]
-    service.show(again, _table(again, {"retry of": "retry_of", "id": "id", "status": "status"}))
+    service.show(again, table(again, {"retry of": "retry_of", "id": "id", "status": "status"}))
 
 
 @click.command()
@@ -222,34 +218,7 @@ def types() -> None:
     service = chosen_service()
     with service.client() as client:
         found = client.datasets()
-    service.show(found, _table(found, {"name": "name", "description": "description"}))
-
-
-def list_hosts() -> None:
-    """Shows the registered hosts and their health."""
-    service = chosen_service()
-    with service.client() as client:
-        found = client.hosts()
-    columns = {
-        "name": "name",
-        "protocol": "protocol",
-        "roles": lambda each: ", ".join(each["roles"]),
-        "health": "health",
-        "code": "code",
-        "description": "description",
-    }
-    service.show(found, _table(found, columns))
-
-
-def set_paused(name: str, paused: bool) -> None:
-    """Pauses or resumes a host of the service at --url."""
-    service = chosen_service()
-    with service.client() as client:
-        answer = client.pause(name) if paused else client.resume(name)
-    service.show(answer, _pairs(answer))
-
-
-COMMANDS = (move, plan, list_, show, watch, files, events, explain, wait, cancel, retry, types)
+    service.show(found, table(found, {"name": "name", "description": "description"}))
 
 
 def _wait_for(service: Service, moves: Sequence[Move], timeout: float | None) -> None:
@@ -282,7 +251,7 @@ def _wait_for_one(move: Move, bars: Progress, timeout: float | None) -> None:
 
 def _show_ends(service: Service, ends: list[dict[str, Any]]) -> None:
     columns = {name: name for name in ("id", "status", "path", "verified", "sha256", "reason", "who_can_fix")}
-    service.show(ends, _table(ends, columns))
+    service.show(ends, table(ends, columns))
     if any(each["status"] != "COMPLETED" for each in ends):
         raise SystemExit(FAILED)
 
@@ -310,7 +279,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _table(rows: Sequence[dict[str, Any]], columns: dict[str, Any]) -> Table:
+def table(rows: Sequence[dict[str, Any]], columns: dict[str, Any]) -> Table:
     """A row each; columns without any value are left out. A column is a key, or computes its text."""
     texts = {
         title: [_text(column(row) if callable(column) else row[column]) for row in rows]
@@ -325,7 +294,7 @@ def _table(rows: Sequence[dict[str, Any]], columns: dict[str, Any]) -> Table:
     return table
 
 
-def _pairs(struct: dict[str, Any]) -> Table:
+def pairs(struct: dict[str, Any]) -> Table:
     """A row for each key that has a value."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in struct.items():

@@ -52,7 +52,7 @@ class Move:
     def wait(self, timeout: float | None = None, progress: Progress | None = None) -> Self:
         """Returns the move once it is COMPLETED; `progress` is called with it now and then.
 
-        Raises MoveFailed if it has ended otherwise, and TimeoutError after `timeout` seconds; the move then goes on.
+        Raises MoveFailed if it has ended otherwise, and TimeoutError after `timeout` seconds; the move then continues.
         """
         until = None if timeout is None else time.monotonic() + timeout
         self.refresh()

@@ -60,7 +60,7 @@ def test_a_time_out_ends_with_status_3_and_the_move_goes_on(run):
         assert run("hosts", "resume", "archive").returncode == 0
 
     assert (ran.returncode, ran.stdout) == (3, "")
-    assert "the move goes on" in ran.stderr
+    assert "the move continues" in ran.stderr
     assert json.loads(why.stdout)["cause"] == "host-paused"
 
 

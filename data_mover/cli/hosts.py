@@ -1,0 +1,111 @@
+"""`data_mover hosts`: lists, checks, pauses and resumes hosts."""
+
+import logging
+from pathlib import Path
+
+import click
+
+from data_mover.checks.report import show
+from data_mover.cli.moves import chosen_service, pairs, table
+from data_mover.cli.operators import checked, read_settings
+from data_mover.cli.options import GlobalOptions
+from data_mover.config.registry import HostEntry, host_entries
+from data_mover.config.settings import Settings
+from data_mover.domain.signals import signals_as_interrupts
+from data_mover.doorbell import Doorbell, redis_connection
+from data_mover.store import migrations
+from data_mover.store.database import Database
+from data_mover.store.host_health import set_paused
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def hosts(context: click.Context) -> None:
+    """Lists the hosts of the registry; checks, pauses and resumes them."""
+    if context.invoked_subcommand is None:
+        _list()
+
+
+@hosts.command("check")
+@click.argument("name", required=False)
+@click.pass_context
+def check_hosts(context: click.Context, name: str | None) -> None:
+    """Tries what moves will do on the host NAME, or on each one, and says step by step what holds."""
+    from data_mover.checks import host  # loads paramiko, for which the sweeper has no use
+
+    logging.disable()
+    path = checked(Settings.from_ini, context.obj.required_ini).registry
+    chosen = _chosen(checked(host_entries, path), name, path)
+    with signals_as_interrupts():
+        hold = [show(host.headline(entry), host.check_host(entry)) for entry in chosen]
+    if not all(hold):
+        context.exit(1)
+
+
+@hosts.command("pause")
+@click.argument("name")
+@click.pass_obj
+def pause_host(options: GlobalOptions, name: str) -> None:
+    """Lets the moves with the host NAME wait until it is resumed; running moves continue."""
+    _set_paused(options, name, True)
+
+
+@hosts.command("resume")
+@click.argument("name")
+@click.pass_obj
+def resume_host(options: GlobalOptions, name: str) -> None:
+    """Lets the moves with the host NAME run again."""
+    _set_paused(options, name, False)
+
+
+def _chosen(entries: list[HostEntry], name: str | None, path: Path) -> list[HostEntry]:
+    chosen = [entry for entry in entries if name in (None, entry.name)]
+    if not chosen:
+        known = ", ".join(entry.name for entry in entries) or "none"
+        what = f"there is no host '{name}'" if name else "there is no host"
+        raise click.ClickException(f"{path}: {what}; known: {known}")
+    return chosen
+
+
+def _set_paused(options: GlobalOptions, name: str, paused: bool) -> None:
+    """Through the database of the ini, or else through the service at --url."""
+    if options.ini is None and options.url is not None:
+        _pause_at_service(name, paused)
+    else:
+        _pause_in_database(options.required_ini, name, paused)
+
+
+def _pause_in_database(ini: str, name: str, paused: bool) -> None:
+    settings = read_settings(ini)
+    _chosen(checked(host_entries, settings.registry), name, settings.registry)
+    database = Database(checked(Settings.database_url, settings))
+    checked(migrations.require_newest, database.engine)
+    with database.writing() as session:
+        set_paused(session, name, paused)
+    database.close()
+    Doorbell(redis_connection(settings.redis_url, settings.redis_secret())).notify_all_workers()
+    click.echo(f"{name} is paused: its moves wait" if paused else f"{name} is not paused: its moves run")
+
+
+def _list() -> None:
+    """Shows the registered hosts and their health."""
+    service = chosen_service()
+    with service.client() as client:
+        found = client.hosts()
+    columns = {
+        "name": "name",
+        "protocol": "protocol",
+        "roles": lambda each: ", ".join(each["roles"]),
+        "health": "health",
+        "code": "code",
+        "description": "description",
+    }
+    service.show(found, table(found, columns))
+
+
+def _pause_at_service(name: str, paused: bool) -> None:
+    """Pauses or resumes a host of the service at --url."""
+    service = chosen_service()
+    with service.client() as client:
+        answer = client.pause(name) if paused else client.resume(name)
+    service.show(answer, pairs(answer))

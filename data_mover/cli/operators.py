@@ -1,0 +1,76 @@
+"""Commands for operators, on a machine of the service: the processes, and the check of their configuration."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from getpass import getuser
+from typing import TypeVar
+
+import click
+import plaster
+
+from data_mover.checks.config import check_configuration
+from data_mover.checks.report import show
+from data_mover.cli.options import GlobalOptions
+from data_mover.config.settings import Settings
+from data_mover.domain.child_environment import environment
+from data_mover.domain.errors import ConfigurationError
+from data_mover.doorbell import WORKER_CLASS, Doorbell, redis_connection
+from data_mover.store import migrations
+from data_mover.store.database import Database
+from data_mover.worker.sweeper import Sweeper
+
+_Read = TypeVar("_Read")
+_Value = TypeVar("_Value")
+
+
+@click.command()
+@click.pass_obj
+def worker(options: GlobalOptions) -> None:
+    """Runs jobs, until it is asked to stop; start as many as you want, on as many machines."""
+    path = os.path.abspath(options.required_ini)
+    read_settings(path)
+    arguments = [sys.executable, "-m", "rq.cli", "worker", "-c", "data_mover.rq_settings"]
+    os.execve(sys.executable, arguments, {**environment(), "DATA_MOVER_INI": path, "RQ_WORKER_CLASS": WORKER_CLASS})
+
+
+@click.command()
+@click.pass_obj
+def sweep(options: GlobalOptions) -> None:
+    """Wakes workers for what nobody took and takes back what dead ones dropped, until it is asked to stop."""
+    settings = read_settings(options.required_ini)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    database = Database(checked(Settings.database_url, settings))
+    checked(migrations.require_newest, database.engine)
+    Sweeper(settings, database, Doorbell(redis_connection(settings.redis_url, settings.redis_secret()))).run(stop)
+    database.close()
+
+
+@click.command("check-config")
+@click.pass_obj
+def check_config(options: GlobalOptions) -> None:
+    """Lists every problem of the ini and of the registry, and says whether database and Redis answer."""
+    ini = options.required_ini
+    logging.disable()
+    if not show(f"{ini}, checked by the user {getuser()}", check_configuration(ini)):
+        raise SystemExit(1)
+
+
+def read_settings(ini: str) -> Settings:
+    """Return the settings, and set logging up as the ini says. Ends the command with every problem."""
+    settings = checked(Settings.from_ini, ini)
+    plaster.setup_logging(ini)
+    return settings
+
+
+def checked(read: Callable[[_Read], _Value], what: _Read) -> _Value:
+    """Return what was read. Ends the command with every problem, without a traceback."""
+    try:
+        return read(what)
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from error

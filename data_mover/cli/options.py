@@ -1,0 +1,23 @@
+"""What comes before the name of a command."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+
+@dataclass(frozen=True)
+class GlobalOptions:
+    """Operators name the ini of a deployment, callers the URL of a service."""
+
+    ini: str | None
+    url: str | None
+    token_file: Path | None
+    as_json: bool
+
+    @property
+    def required_ini(self) -> str:
+        """Raises UsageError if the ini is missing."""
+        if self.ini is None:
+            raise click.UsageError("say which deployment: data_mover -c production.ini ...")
+        return self.ini
