@@ -169,6 +169,9 @@ class Source(AbstractContextManager["Source"]):
     options: HostOptions
     #: whether there is anything but files
     has_directories: ClassVar[bool] = True
+    #: for so long after a write, by our clock, another one may leave the same modification time: most hosts tell whole
+    #: seconds, and their clocks may be a second off
+    settling_seconds: ClassVar[float] = 2.0
 
     @property
     def line(self) -> Line | None:

@@ -1,6 +1,7 @@
 """One attempt at a job: run it, and record its outcome."""
 
 import logging
+from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
@@ -101,6 +102,8 @@ class Attempt:
         log.info("%s %s", "job-completed" if ended else "attempt-fenced after it had published", self._claim)
 
     def _failed(self, failure: MoveFailure) -> None:
+        if self._record.has_advanced:  # only failures in a row without progress spend attempts
+            self._record.claim = self._claim = replace(self._claim, failures=0)
         wait_ms = self._record.ask(self._wait_ms, failure)
         if wait_ms is None:
             self._over(failure.code, failure.reason)

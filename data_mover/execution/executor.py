@@ -116,7 +116,8 @@ class Execution:
         return self._connections.source(self._claim.sources[file.source_number].host)
 
     async def _move(self, file: RecordedFile, staging: Direct) -> None:
-        source, recorder = self._source(file), staging.recorder(file, self._is_alone)
+        source = self._source(file)
+        recorder = staging.recorder(file, self._is_alone, self._checkpoint_bytes(file))
         try:
             await move_file(self._task(file, staging), source, self._destination, recorder)
         except (PathBusy, MoveFailure) as failure:
@@ -183,6 +184,10 @@ class Execution:
             state_dir=self._settings.state_dir,
             temporary_files=tuple(self._temporary_files.get(file.number, ())),
         )
+
+    def _checkpoint_bytes(self, file: RecordedFile) -> int:
+        checkpoints = (each.checkpoint for each in self._temporary_files.get(file.number, ()))
+        return max((each.offset_bytes for each in checkpoints if each is not None), default=0)
 
     def _reserved_by_others(self) -> int:
         """Reserve the job's bytes at the destination; return those that other jobs have reserved there."""

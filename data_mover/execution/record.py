@@ -24,6 +24,8 @@ class Record:
         self.claim = claim
         self.lease = lease
         self.lease_ms = int(lease_seconds * 1000)
+        #: whether this attempt has brought the job further for good: another file arrived, or a later checkpoint
+        self.has_advanced = False
         self._database = database
         self._lease_seconds = lease_seconds
 

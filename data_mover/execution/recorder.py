@@ -53,16 +53,23 @@ class Progress:
 
 class FileRecorder:
     """The `Recorder` of one file (see there). A job of many files stays in phase `transferring`, and can be cancelled
-    whatever the step of a file is."""
+    whatever the step of a file is. `checkpoint_bytes` is the offset of the last checkpoint of earlier attempts."""
 
     def __init__(
-        self, record: Record, journal: Journal, file: RecordedFile, is_alone: bool, progress: Progress
+        self,
+        record: Record,
+        journal: Journal,
+        file: RecordedFile,
+        is_alone: bool,
+        progress: Progress,
+        checkpoint_bytes: int,
     ) -> None:
         self._record = record
         self._journal = journal
         self._progress = progress
         self._file = file
         self._is_alone = is_alone
+        self._checkpoint_bytes = checkpoint_bytes
         #: of this attempt, or else of an earlier one
         self.proof = proof_of(file)
         #: PUBLISHED or SKIPPED once the file has its final name
@@ -96,6 +103,8 @@ class FileRecorder:
             )
         except ServiceUnavailable as error:
             log.warning("checkpoint-not-recorded %s %s", self._record.claim, error)
+        else:
+            self._record.has_advanced |= checkpoint.offset_bytes > self._checkpoint_bytes
 
     def moved(self, acknowledged_bytes: int) -> None:
         self._progress.moved(self._file.number, acknowledged_bytes)
@@ -134,6 +143,7 @@ class FileRecorder:
     async def _arrived(self, state: FileState, temporary_path: str | None) -> None:
         await self._journal.put(Arrived(ArrivedFile(self._proven(), state, temporary_path)))
         self.outcome = state
+        self._record.has_advanced = True
 
     def _new(self, file: TemporaryFile) -> NewTemporaryFile:
         checkpoint = asdict(file.checkpoint) if file.checkpoint else None

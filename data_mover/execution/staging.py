@@ -39,8 +39,8 @@ class Direct:
         """Return the path at which the file with this final path is published."""
         return path
 
-    def recorder(self, file: RecordedFile, is_alone: bool) -> FileRecorder:
-        return FileRecorder(self._record, self._journal, file, is_alone, self._progress)
+    def recorder(self, file: RecordedFile, is_alone: bool, checkpoint_bytes: int) -> FileRecorder:
+        return FileRecorder(self._record, self._journal, file, is_alone, self._progress, checkpoint_bytes)
 
     def publish(self) -> None:
         """Publish what is not published yet."""
@@ -88,8 +88,8 @@ class Atomic(Direct):
     def inside(self, path: str) -> str:
         return self._tree + path.removeprefix(self._path)
 
-    def recorder(self, file: RecordedFile, is_alone: bool) -> FileRecorder:
-        return HiddenFileRecorder(self._record, self._journal, file, False, self._progress)
+    def recorder(self, file: RecordedFile, is_alone: bool, checkpoint_bytes: int) -> FileRecorder:
+        return HiddenFileRecorder(self._record, self._journal, file, False, self._progress, checkpoint_bytes)
 
     def publish(self) -> None:
         """Rename the tree. Raises Exists if the final path is taken meanwhile.

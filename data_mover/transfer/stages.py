@@ -18,6 +18,7 @@ from data_mover.transfer.room import Room
 from data_mover.transfer.spool import sized
 from data_mover.transfer.tasks import FileTask, Proof
 from data_mover.transfer.verify import verify
+from data_mover.transfer.young_sources import require_settled
 
 
 async def move_file(task: FileTask, source: Source, destination: Files, recorder: Recorder) -> None:
@@ -35,6 +36,7 @@ async def move_file(task: FileTask, source: Source, destination: Files, recorder
         return
     partial = PartialFile(destination, recorder, recovered.begun)
     async with partial.removed_if_useless():
+        opened_at = time.time()
         with await source.aopen(task.source_path) as reader:
             reach("opened")
             destination.make_directories(dirname(task.path))
@@ -50,6 +52,7 @@ async def move_file(task: FileTask, source: Source, destination: Files, recorder
                 copied = await _copy(task, source, whole, destination, partial, recorder)
             if await source.astat(task.source_path) != reader.stat:
                 raise SourceChanged(source.named(task.source_path))
+        await require_settled(task, source, reader.stat, opened_at, copied.sha256, recorder)
         require_checksum(task, copied.sha256)
         recorder.phase("verifying")
         verified = await verify(destination, partial.temporary_file.path, copied, recorder)

@@ -165,3 +165,17 @@ def test_of_a_gibibyte_whose_worker_is_killed_at_nine_tenths_little_is_sent_agai
             print("\n{}: killed at {} on the wire, checkpoint at {}, sent again {}".format(protocol, *mebibytes))
         assert sent_again < reserved + size * (OVERHEAD - 1)
         assert_arrived(running)
+
+
+def test_a_line_that_breaks_again_and_again_spends_no_attempts_while_checkpoints_advance(tmp_path, redis_url):
+    size, breaks = 12 * MEBIBYTE, 4
+    with world(tmp_path, redis_url, max_attempts=2, bandwidth="4MB/s") as running:
+        job_id = submit(running, "sftp", size)
+        for _ in range(breaks):
+            before = max(recorded(running).values(), default=0)
+            eventually(lambda b=before: max(recorded(running).values(), default=0) > b, "the checkpoint advances")
+            running.network.strike(Fault.RESET)
+        job = running.service.ended(job_id)
+
+        assert (job["status"], job["attempt"]) == ("COMPLETED", 1 + breaks), job
+        assert_arrived(running)

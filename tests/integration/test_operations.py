@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -25,7 +26,7 @@ def run(database):
     """Runs the statements of a block; the rows of the last one that has any."""
 
     def run_(block):
-        rows = []
+        rows: list[Any] = []
         with database.writing() as session:
             dialect = session.get_bind().dialect.name
             for statement in block.split(";"):

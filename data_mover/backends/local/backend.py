@@ -46,6 +46,9 @@ _NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK, errno.ENOSY
 class LocalFiles(Files):
     """The files below a directory of this machine. `sha256` is left to reading back: there is no other party to ask."""
 
+    #: a tick of the kernel's clock, and some more
+    settling_seconds = 0.02
+
     def __init__(self, host: str, options: HostOptions) -> None:
         self.host = host
         self.options = options

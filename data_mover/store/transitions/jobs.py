@@ -86,7 +86,7 @@ def fail(session: Session, claim: Claim, code: str, reason: str) -> bool:
 def put_back(session: Session, claim: Claim, failure: MoveFailure, wait_ms: int) -> bool:
     """PENDING again after a failure, for another attempt after the wait. False if the job is no longer this
     attempt's."""
-    values = {"phase": Phase.WAITING_RETRY, "failures": Job.failures + 1}
+    values = {"phase": Phase.WAITING_RETRY, "failures": claim.failures + 1}
     return _release(session, EventKind.ATTEMPT_FAILED, claim, failure, wait_ms, **values)
 
 
