@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from data_mover.backends.api import Files, Source
@@ -57,6 +57,8 @@ class Execution:
         self._missing_bytes = 0
         self._room = Room()
         self._is_alone = True
+        #: by number of the file, the path of an earlier one that a host may take for the same
+        self._twins = dict[int, str]()
 
     def run(self) -> None:
         """Return once all files have their final names. Raises the failure of the attempt, that of the first file that
@@ -99,18 +101,28 @@ class Execution:
         staging.progress.settled(-1, found.arrived_bytes)
 
     def _move_all(self, staging: Direct) -> None:
-        page = self._record.ask(files.unsettled, self._claim, _FIRST)
-        if page:
-            most_files = _most_files(self._source(page[0]), self._destination)  # connected, so no longer resolving
+        first = next(self._unsettled(), None)
+        if first is not None:
+            most_files = _most_files(self._source(first), self._destination)  # connected, so no longer resolving
             self._room = Room(self._missing_bytes, self._reserved_by_others())
-            Pipeline(self._connections.lines, staging.journal, most_files).run(self._moves(page, staging))
+            self._twins = {} if self._is_alone else self._record.ask(files.twins, self._claim)
+            others = (file for file in self._unsettled() if file.number not in self._twins)
+            self._pipeline(staging, most_files).run(self._moves(others, staging))
+            twins = (file for file in self._unsettled() if file.number in self._twins)
+            self._pipeline(staging, 1).run(self._moves(twins, staging))
 
-    def _moves(self, page: list[RecordedFile], staging: Direct) -> Iterator[Move]:
-        """Yield the coroutine of each file, page by page."""
-        while page:
-            for file in page:
-                yield Move(self._move(file, staging), file.size_bytes)
-            page = self._record.ask(files.unsettled, self._claim, (page[-1].attempt, page[-1].number))
+    def _pipeline(self, staging: Direct, most_files: int) -> Pipeline:
+        return Pipeline(self._connections.lines, staging.journal, most_files)
+
+    def _unsettled(self) -> Iterator[RecordedFile]:
+        """Yield the files that this attempt is not done with, page by page."""
+        last = _FIRST
+        while page := self._record.ask(files.unsettled, self._claim, last):
+            yield from page
+            last = (page[-1].attempt, page[-1].number)
+
+    def _moves(self, unsettled: Iterable[RecordedFile], staging: Direct) -> Iterator[Move]:
+        return (Move(self._move(file, staging), file.size_bytes) for file in unsettled)
 
     def _source(self, file: RecordedFile) -> Source:
         return self._connections.source(self._claim.sources[file.source_number].host)
@@ -176,6 +188,7 @@ class Execution:
             path=staging.inside(file.path),
             checksum=self._claim.checksum or self._claim.selection.checksums.get(file.name),
             if_exists=self._claim.if_exists,
+            twin_path=staging.inside(twin) if (twin := self._twins.get(file.number)) else None,
             keeps_mode=file.source_path.rstrip("/") != source.path.rstrip("/"),
             proof=proof_of(file) if _is_proven(file) else None,
             publishing_sha256=file.sha256 if file.marked else None,

@@ -1,6 +1,7 @@
 """The files of a job as they are on record: where each goes, how far it is, and how it was proven."""
 
 from dataclasses import dataclass
+from unicodedata import normalize
 
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
@@ -48,6 +49,18 @@ def unsettled(session: Session, claim: Claim, after: tuple[int, int]) -> list[Re
     following = tuple_(JobFile.attempt, JobFile.number) > after
     statement = select(JobFile).where(*mine, following).order_by(JobFile.attempt, JobFile.number).limit(PAGE)
     return [_recorded(row) for row in session.scalars(statement)]
+
+
+def twins(session: Session, claim: Claim) -> dict[int, str]:
+    """Return the numbers of files whose path differs from that of an earlier one only in case or Unicode normal form,
+    with the path of that one."""
+    first, found = dict[str, str](), dict[int, str]()
+    files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE)
+    rows = session.execute(select(JobFile.number, JobFile.path).where(*files).order_by(JobFile.number))
+    for number, path in rows.yield_per(PAGE):
+        if path is not None and first.setdefault(normalize("NFC", path).casefold(), path) != path:
+            found[number] = first[normalize("NFC", path).casefold()]
+    return found
 
 
 def directories(session: Session, claim: Claim, before: int | None) -> list[RecordedFile]:

@@ -1,14 +1,29 @@
 """Compare source and destination, to skip what need not be copied."""
 
+from contextlib import closing
 from dataclasses import replace
 
 from data_mover.backends.api import Files, FileStat, Source
-from data_mover.domain.errors import Exists
+from data_mover.domain.errors import Exists, NameConflict
 from data_mover.domain.locations import IfExists
 from data_mover.transfer.names import require_checksum
 from data_mover.transfer.recorder import Recorder
 from data_mover.transfer.tasks import FileTask, Proof
 from data_mover.transfer.verify import has_digest, read_digest
+
+
+def require_two_names(destination: Files, twin_path: str, path: str) -> None:
+    """Raise NameConflict if the host takes both paths for one, as hosts that fold case do: it lists only one of
+    them."""
+    if destination.stat(twin_path) is None or destination.stat(path) is None:
+        return
+    segments = list(zip(twin_path.split("/"), path.split("/"), strict=True))
+    depth = next(number for number, (one, other) in enumerate(segments) if one != other)
+    directory = "/".join(path.split("/")[:depth]) or "/"
+    with closing(destination.list(directory)) as entries:
+        listed = {entry.name for entry in entries if entry.name in segments[depth]}
+    if len(listed) < 2:
+        raise NameConflict(destination.named(path))
 
 
 async def proof_of_what_is_there(

@@ -7,7 +7,7 @@ from data_mover.backends.api import Files, FileStat, NewFile, Reader, Source, Wr
 from data_mover.domain.errors import SourceChanged
 from data_mover.domain.fault_points import reach
 from data_mover.domain.locations import IfExists
-from data_mover.transfer.compare import proof_of_what_is_there
+from data_mover.transfer.compare import proof_of_what_is_there, require_two_names
 from data_mover.transfer.copy import Checkpoints, Copied, Hashed, Throttle, copy, reread
 from data_mover.transfer.names import require_checksum, temporary_path
 from data_mover.transfer.partial_file import PartialFile
@@ -34,6 +34,8 @@ async def move_file(task: FileTask, source: Source, destination: Files, recorder
     if recovered.published:
         await recorder.published(None)
         return
+    if task.twin_path is not None:
+        require_two_names(destination, task.twin_path, task.path)
     partial = PartialFile(destination, recorder, recovered.begun)
     async with partial.removed_if_useless():
         opened_at = time.time()

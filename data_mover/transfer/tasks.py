@@ -92,6 +92,8 @@ class FileTask:
     keeps_mode: bool = False
     #: the room at the destination that all files of the job share; None if this is the only file
     room: Room | None = None
+    #: the path of an earlier file of the job, if it differs only in case or Unicode normal form
+    twin_path: str | None = None
     #: the proof of an earlier job for the file at the final path
     proof: Proof | None = None
     #: the digest that an earlier attempt marked as about to be published

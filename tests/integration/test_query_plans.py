@@ -87,6 +87,7 @@ def test_a_move_from_its_submission_to_its_end_reads_no_whole_table(database_in_
     written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b")])
     written(figures.figures, held)
     written(files.unsettled, held, (-1, -1))
+    written(files.twins, held)
     written(files.directories, held, None)
     written(transitions.reserve, held, LEASE_MS)
     written(transitions.lock_paths, held, [PathLock(0, "vis:/b", 1)], LEASE_MS)

@@ -46,11 +46,19 @@ class FaultySftpServer(asyncssh.SFTPServer):
         return operate
 
 
+class FoldingSftpServer(asyncssh.SFTPServer):
+    """Knows no capital letters below a directory `folds`, like file systems that fold case."""
+
+    def map_path(self, path: bytes) -> bytes:
+        above, folds, below = super().map_path(path).partition(b"/folds/")
+        return above + folds + below.lower()
+
+
 @contextmanager
 def asyncssh_server(directory: Path, *fault: object) -> Iterator[SshServer]:
     """A server that lets in who has the key in the directory or PASSWORD, and shows what this user may see.
 
-    `fault` is the name of an operation of `asyncssh.SFTPServer` and which call of it is to fail.
+    `fault` is the name of an operation of `asyncssh.SFTPServer` and which call of it is to fail, or `folds`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     host_key, _ = [_make_key(directory / name) for name in ("host_key", "user_key")]
@@ -83,6 +91,8 @@ async def _serve(port: int, directory: Path, *fault: str) -> None:
 
 
 def _sftp(channel: asyncssh.SSHServerChannel, operation: str = "", number: str = "0") -> asyncssh.SFTPServer:
+    if operation == "folds":
+        return FoldingSftpServer(channel)
     return FaultySftpServer(channel, operation, int(number)) if operation else asyncssh.SFTPServer(channel)
 
 
