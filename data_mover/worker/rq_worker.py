@@ -21,6 +21,7 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker import Worker as ForkingWorker
+from sqlalchemy.orm import Session
 
 from data_mover.backends import load_backends
 from data_mover.config.registry import RegistryFile
@@ -110,6 +111,24 @@ def _database() -> Iterator[Database]:
         database.close()
 
 
+@cache
+def _own_database() -> Database:
+    """The database of the worker itself, which has no connection while it forks."""
+    return Database(deployment().settings.database_url())
+
+
+def _record(change: Callable[[Session], object]) -> None:
+    """Changes the worker's row, if the database answers. A stop that is asked for meanwhile waits: RQ raises it in the
+    main thread wherever that is, and a transaction of SQLAlchemy may swallow it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        with suppress(ServiceUnavailable), _own_database().writing() as session:
+            change(session)
+        _own_database().close()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
 class Worker(ForkingWorker):
     """Listens to one queue with the safe serializer and job class, whatever the command line says."""
 
@@ -157,8 +176,7 @@ class Worker(ForkingWorker):
         self.connection.connection_pool.disconnect(inuse_connections=False)  # the others are of threads
         with self._redis_may_be_away("its registration runs out by itself"):
             register()
-        with suppress(ServiceUnavailable), _database() as database, database.writing() as session:
-            workers.forget(session, worker_row())
+        _record(lambda session: workers.forget(session, worker_row()))
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """The forked process ends with its worker: without one nobody would hear of what it does."""
@@ -178,8 +196,7 @@ class Worker(ForkingWorker):
         with self._redis_may_be_away("the worker continues"):
             super().heartbeat(*args, **kwargs)
         if not self.horse_pid:
-            with suppress(ServiceUnavailable), _database() as database, database.writing() as session:
-                workers.beat(session, worker_row(), ())
+            _record(lambda session: workers.beat(session, worker_row(), ()))
 
     def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
         with self._redis_may_be_away("the worker continues"):

@@ -9,6 +9,7 @@ from posixpath import basename, dirname
 from typing import Self
 
 from data_mover.backends.api import BLOCK_BYTES, Block, Entry, Files, FileStat, NewFile, Reader, Writer
+from data_mover.backends.local.root import LeadsOut, Root, named, rename_to_free
 from data_mover.backends.options import HostOptions
 from data_mover.domain.errors import (
     HostFailed,
@@ -39,9 +40,6 @@ _FAILURES: dict[int, type[MoveFailure]] = {
     errno.EDQUOT: NoSpace,
 }
 
-#: a file system that has no hard links, or does not let this user make one
-_NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
-
 
 class LocalFiles(Files):
     """The files below a directory of this machine. `sha256` is left to reading back: there is no other party to ask."""
@@ -52,7 +50,7 @@ class LocalFiles(Files):
     def __init__(self, host: str, options: HostOptions) -> None:
         self.host = host
         self.options = options
-        self._root = os.path.realpath(options.root)
+        self._root = Root(options.root)
 
     @classmethod
     def connect(cls, host: str, options: HostOptions) -> Self:
@@ -64,14 +62,14 @@ class LocalFiles(Files):
 
     def stat(self, path: str) -> FileStat | None:
         try:
-            with self._told(path):
-                return _stat(os.stat(self._inside(path)))
+            with self._mapping_errors(path), self._opened(path, os.O_PATH) as descriptor:
+                return _stat(os.fstat(descriptor))
         except NoSuchFile:
             return self._dangling(path)
 
     def open(self, path: str) -> Reader:
-        with self._told(path):
-            descriptor = os.open(self._inside(path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with self._mapping_errors(path):
+            descriptor = self._root.open(path, os.O_RDONLY | os.O_NONBLOCK)
             try:
                 return _LocalReader(self, path, descriptor)
             except BaseException:
@@ -79,22 +77,22 @@ class LocalFiles(Files):
                 raise
 
     def list(self, path: str) -> Generator[Entry, None, None]:
-        with self._told(path), os.scandir(self._directory(path)) as found:
+        with self._mapping_errors(path), self._opened_directory(path) as descriptor, os.scandir(descriptor) as found:
             yield from filter(None, map(_entry, found))
 
     def realpath(self, path: str) -> str:
-        with self._told(path):
-            return self._inside(path).removeprefix(self._root.rstrip("/")) or "/"
+        with self._mapping_errors(path):
+            return self._root.real(path).removeprefix(self._root.path.rstrip("/")) or "/"
 
     def create(self, path: str, new_file: NewFile) -> Writer:
-        with self._told(path):
+        with self._mapping_errors(path), self._root.above(path) as (directory, name):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            return _LocalWriter(self, path, new_file, os.open(self._beside(path), flags, 0o600))
+            return _LocalWriter(self, path, new_file, os.open(name, flags, 0o600, dir_fd=directory))
 
     def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
-        with self._told(path):
+        with self._mapping_errors(path), self._root.above(path) as (directory, name):
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(self._beside(path), flags)
+            descriptor = os.open(name, flags, dir_fd=directory)
             try:
                 _require_file(_stat(os.fstat(descriptor)), f"{self.host}:{path}")
                 os.lseek(descriptor, offset_bytes, os.SEEK_SET)
@@ -116,54 +114,51 @@ class LocalFiles(Files):
             self._make_directory(each)
 
     def set_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
-        with self._told(path):
-            real = self._directory(path)
+        with self._mapping_errors(path), self._opened(path, os.O_PATH | os.O_DIRECTORY) as descriptor:
             if mode is not None:
-                os.chmod(real, mode)
+                os.chmod(named(descriptor), mode)
             if modified_at is not None:
-                os.utime(real, (modified_at, modified_at))
+                os.utime(named(descriptor), (modified_at, modified_at))
 
     def remove_directory(self, path: str) -> None:
         if path == "/":
             raise PermissionRefused(f"{self.host}:{path}")
-        with self._told(path), suppress(FileNotFoundError):
-            os.rmdir(self._beside(path))
+        with self._mapping_errors(path), suppress(FileNotFoundError), self._root.above(path) as (directory, name):
+            os.rmdir(name, dir_fd=directory)
 
     def lock_name(self, path: str) -> str:
-        with self._told(path):
-            return f"local:{self._beside(path)}"
+        with self._mapping_errors(path):
+            return f"local:{self._root.real(dirname(path)).rstrip('/')}/{basename(path)}"
 
     def replace(self, path: str, final_path: str) -> None:
-        with self._told(final_path):
-            os.replace(self._beside(path), self._beside(final_path))
-            _sync_directory(dirname(self._beside(final_path)))
+        with (
+            self._mapping_errors(final_path),
+            self._root.above(path) as (source, name),
+            self._root.above(final_path) as (target, final_name),
+        ):
+            os.replace(name, final_name, src_dir_fd=source, dst_dir_fd=target)
+            _sync_directory(target)
 
     def rename(self, path: str, free_path: str) -> None:
-        """A hard link is refused where something stands, which a rename is not; there is none to a directory, and on
-        some file systems none at all."""
-        with self._told(free_path):
-            real, free = self._beside(path), self._beside(free_path)
-            try:
-                os.link(real, free, follow_symlinks=False)
-            except OSError as error:
-                if error.errno not in _NO_LINKS or os.path.lexists(free):
-                    raise
-                os.rename(real, free)
-            else:
-                os.unlink(real)
-            _sync_directory(dirname(free))
+        with (
+            self._mapping_errors(free_path),
+            self._root.above(path) as (source, name),
+            self._root.above(free_path) as (target, free_name),
+        ):
+            rename_to_free(source, name, target, free_name)
+            _sync_directory(target)
 
     def remove(self, path: str) -> None:
-        with self._told(path), suppress(FileNotFoundError):
-            os.unlink(self._beside(path))
+        with self._mapping_errors(path), suppress(FileNotFoundError), self._root.above(path) as (directory, name):
+            os.unlink(name, dir_fd=directory)
 
     def may_write(self, path: str) -> bool | None:
-        with self._told(path):
-            return os.access(self._inside(path), os.W_OK | os.X_OK, effective_ids=True)
+        with self._mapping_errors(path), self._opened(path, os.O_PATH) as descriptor:
+            return os.access(named(descriptor), os.W_OK | os.X_OK, effective_ids=True)
 
     def free_bytes(self, path: str) -> int | None:
-        with self._told(path):
-            status = os.statvfs(self._inside(path))
+        with self._mapping_errors(path), self._opened(path, os.O_PATH) as descriptor:
+            status = os.statvfs(named(descriptor))
         return status.f_bavail * status.f_frsize
 
     def abort(self) -> None:
@@ -173,46 +168,52 @@ class LocalFiles(Files):
         """Keeps nothing between calls."""
 
     def _make_directory(self, path: str) -> None:
-        with self._told(path):
-            real = self._inside(path)
-            with suppress(FileExistsError):
-                os.mkdir(real, self.options.directory_mode)
-                os.chmod(real, self.options.directory_mode)
-            if not os.path.isdir(real):
-                raise NoSuchFile(f"{self.host}:{path} is no directory")
+        with self._mapping_errors(path), self._root.above(path) as (directory, name), suppress(FileExistsError):
+            os.mkdir(name, self.options.directory_mode, dir_fd=directory)
+            made = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                os.chmod(named(made), self.options.directory_mode)
+            finally:
+                os.close(made)
+        if not self._is_directory(path):
+            raise NoSuchFile(f"{self.host}:{path} is no directory")
 
     def _is_directory(self, path: str) -> bool:
-        with self._told(path):
-            return os.path.isdir(self._inside(path))
+        with self._mapping_errors(path), suppress(FileNotFoundError, NotADirectoryError), self._root.directory(path):
+            return True
+        return False
 
-    def _directory(self, path: str) -> str:
-        """The real path of what must be a directory."""
-        real = self._inside(path)
-        if not stat.S_ISDIR(os.stat(real).st_mode):
-            raise NoSuchFile(f"{self.host}:{path} is no directory")
-        return real
+    @contextmanager
+    def _opened(self, path: str, flags: int) -> Iterator[int]:
+        descriptor = self._root.open(path, flags)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
-    def _inside(self, path: str) -> str:
-        """The real path, links followed. NotAllowed where it leads out of the root."""
-        real = os.path.realpath(f"{self._root}/{path}")
-        if real != self._root and not real.startswith(f"{self._root.rstrip('/')}/"):
-            raise NotAllowed(f"{self.host}:{path}")
-        return real
-
-    def _beside(self, path: str) -> str:
-        """The real path of the directory, and the name itself, not followed if it is a link."""
-        return f"{self._inside(dirname(path)).rstrip('/')}/{basename(path)}"
+    @contextmanager
+    def _opened_directory(self, path: str) -> Iterator[int]:
+        """NoSuchFile if there is no directory."""
+        try:
+            with self._opened(path, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
+                yield descriptor
+        except NotADirectoryError as error:
+            raise NoSuchFile(f"{self.host}:{path} is no directory") from error
 
     def _dangling(self, path: str) -> FileStat | None:
-        with self._told(path), suppress(FileNotFoundError, NotADirectoryError):
-            return _stat(os.lstat(self._beside(path)))
+        """Return the stat of a link that leads nowhere."""
+        gone = suppress(FileNotFoundError, NotADirectoryError)
+        with self._mapping_errors(path), gone, self._root.above(path) as (directory, name):
+            return _stat(os.stat(name, dir_fd=directory, follow_symlinks=False))
         return None
 
     @contextmanager
-    def _told(self, path: str) -> Iterator[None]:
-        """What the system says becomes a failure that names host and path."""
+    def _mapping_errors(self, path: str) -> Iterator[None]:
+        """Map OSError to a failure that names host and path."""
         try:
             yield
+        except LeadsOut as error:
+            raise NotAllowed(f"{self.host}:{path}") from error
         except OSError as error:
             failure = _FAILURES.get(error.errno or 0, HostFailed)
             raise failure(f"{self.host}:{path}") from error
@@ -230,7 +231,7 @@ class _LocalReader(Reader):
     def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
         offset = offset_bytes
         while offset < self._size_bytes:
-            with self._files._told(self._path):
+            with self._files._mapping_errors(self._path):
                 block = os.pread(self._descriptor, min(BLOCK_BYTES, self._size_bytes - offset), offset)
             if not block:
                 return
@@ -245,7 +246,7 @@ class _LocalReader(Reader):
 
     def _require_end(self) -> None:
         """Some files have more than the system tells: those in `/proc` say that they are empty."""
-        with self._files._told(self._path):
+        with self._files._mapping_errors(self._path):
             more = os.pread(self._descriptor, 1, self._size_bytes)
         if more:
             raise SourceChanged(f"{self._files.host}:{self._path}")
@@ -261,19 +262,19 @@ class _LocalWriter(Writer):
 
     def write(self, block: Block) -> None:
         rest = memoryview(block)
-        with self._files._told(self._path):
+        with self._files._mapping_errors(self._path):
             while rest:
                 count = os.write(self._descriptor, rest)
                 rest = rest[count:]
                 self.acknowledged_bytes += count
 
     def sync(self) -> None:
-        with self._files._told(self._path):
+        with self._files._mapping_errors(self._path):
             os.fsync(self._descriptor)
         self.synced_bytes = self.acknowledged_bytes
 
     def commit(self) -> None:
-        with self._files._told(self._path):
+        with self._files._mapping_errors(self._path):
             os.fchmod(self._descriptor, self._new_file.mode)
             os.utime(self._descriptor, (self._new_file.modified_at, self._new_file.modified_at))
             self._require_size(os.fstat(self._descriptor).st_size)
@@ -316,10 +317,10 @@ def _require_file(file_stat: FileStat, name: str) -> None:
         raise NotARegularFile(name)
 
 
-def _sync_directory(path: str) -> None:
+def _sync_directory(directory: int) -> None:
     """What cannot be synced is left to the system: the rename has happened, and must not look like a failure."""
     with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
         try:
             os.fsync(descriptor)
         finally:

@@ -116,7 +116,7 @@ def go_on(task, source, destination):
     diary = Diary()
     move_file(task, source, destination, diary)
     assert diary.on_record == []
-    assert os.listdir(destination._root) == ["b"]
+    assert os.listdir(destination.options.root) == ["b"]
     with destination.open("/b") as reader:
         assert b"".join(reader.blocks()) == CONTENT
     return diary
