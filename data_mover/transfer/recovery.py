@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from data_mover.backends.api import Files
 from data_mover.domain.errors import NoSuchFile, UnknownOutcome
+from data_mover.domain.locations import IfExists
 from data_mover.transfer.cleanup import discard
 from data_mover.transfer.names import temporary_path
 from data_mover.transfer.recorder import Recorder
@@ -27,6 +28,10 @@ async def recover(task: FileTask, destination: Files, recorder: Recorder) -> Rec
     An attempt that marked the file and left no temporary file has published it if the final file has the marked digest.
     Raises UnknownOutcome if it has another one.
     """
+    if await _is_published_by_link(task, destination, recorder):
+        for temporary_file in task.temporary_files:
+            await _discard_if_there(destination, temporary_file, recorder)
+        return Recovered(published=True)
     marked = task.publishing_sha256 is not None
     wanted = [each for each in task.temporary_files if each.restores is None and (marked or each.checkpoint)]
     taken = [own for each in wanted if (own := await _take(task, destination, each, recorder))]
@@ -44,6 +49,14 @@ async def recover(task: FileTask, destination: Files, recorder: Recorder) -> Rec
             raise UnknownOutcome(f"{destination.host}:{task.path}")
         return Recovered(published=True)
     return Recovered(begun=begun)
+
+
+async def _is_published_by_link(task: FileTask, destination: Files, recorder: Recorder) -> bool:
+    """Whether the marked file has its final name although a temporary one is left: hosts that refuse to replace make a
+    link, and then remove the old name."""
+    if task.publishing_sha256 is None or task.if_exists is IfExists.REPLACE or not task.temporary_files:
+        return False
+    return await has_digest(destination, task.path, task.publishing_sha256, recorder)
 
 
 async def _take(

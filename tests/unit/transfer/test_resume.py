@@ -389,6 +389,22 @@ def test_a_file_that_was_about_to_be_published_is_gone_on_with(source, destinati
     assert destination.sent[0][0] >= SIZE - 2 * ORDER.checkpoint_bytes
 
 
+def test_a_publication_that_died_between_its_link_and_the_removal_of_the_old_name_has_happened(
+    source, destination, root
+):
+    first = Diary(ServiceUnavailable(), at="publishing")
+    refusing = replace(ORDER, if_exists=IfExists.REFUSE)
+    with pytest.raises(ServiceUnavailable):
+        move_file(refusing, source, files(root), first)
+    os.link(temporary_file(root), root / "b")
+    marked = replace(refusing, attempt=2, publishing_sha256=first.proof.sha256)
+
+    diary = go_on(replace(marked, temporary_files=tuple(first.on_record)), source, destination)
+
+    assert diary.words[-1] == "published"
+    assert destination.sent == []
+
+
 def test_an_older_attempt_that_has_the_file_open_publishes_nothing(source, root):
     """Its successor takes the file, goes on with it and publishes it before the older one comes to its end."""
     first = Diary()
