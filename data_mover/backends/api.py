@@ -142,6 +142,10 @@ class Writer(AbstractContextManager["Writer"]):
         acknowledged; one that does not even tell what it has never counts anything.
         """
 
+    def wait_for_sync(self) -> None:
+        """Blocks until what `sync` was asked for is on disk, where the copy could run far ahead of that; not longer
+        than the host may take. A host that does not answer is not waited for again."""
+
     @abstractmethod
     def commit(self) -> None:
         """Returns once the host has acknowledged every byte, has them on disk where it offers fsync, tells the size

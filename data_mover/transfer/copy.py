@@ -13,6 +13,9 @@ from data_mover.transfer.tasks import Checkpoint
 
 LONGEST_SLEEP_SECONDS = 0.5
 
+#: no more than this, and what is in flight, is to be sent again after an interruption
+MOST_AGAIN_BYTES = 64 * 2**20
+
 #: on a slow connection a checkpoint is due after this time
 CHECKPOINT_SECONDS = 10
 
@@ -86,8 +89,14 @@ class Checkpoints:
     """Asks the writer to sync, and reports how much is on disk, while the copy runs."""
 
     def __init__(
-        self, writer: Writer, source: FileStat, every_bytes: int, report: Callable[[Checkpoint], None]
+        self,
+        writer: Writer,
+        source: FileStat,
+        every_bytes: int,
+        report: Callable[[Checkpoint], None],
+        waiting: Callable[[], None],
     ) -> None:
+        """`waiting` is called before the writer is waited for."""
         self._writer = writer
         self._source = source
         self._every_bytes = every_bytes
@@ -95,13 +104,19 @@ class Checkpoints:
         self._asked: Checkpoint | None = None
         self._last_bytes = writer.acknowledged_bytes
         self._last_at = time.monotonic()
+        self._waiting = waiting
+        self._on_disk_bytes = writer.acknowledged_bytes
 
     def look(self, read: Hashed) -> None:
         """Call between blocks, when all that was read has been written."""
         if self._asked is not None:
+            if read.size_bytes - self._on_disk_bytes >= MOST_AGAIN_BYTES:
+                self._waiting()
+                self._writer.wait_for_sync()
             if self._writer.synced_bytes < self._asked.offset_bytes:
                 return
             self._report(self._asked)
+            self._on_disk_bytes = self._asked.offset_bytes
             self._asked = None
         if read.size_bytes - self._last_bytes >= self._every_bytes or self._is_late():
             self._last_bytes, self._last_at = read.size_bytes, time.monotonic()

@@ -75,7 +75,10 @@ async def _copy(
             await reread(read, writer.acknowledged_bytes, Throttle(source.options.bandwidth, recorder), recorder)
             if read.sha256 != partial.checkpoint.sha256:
                 raise SourceChanged(source.named(task.source_path))
-        checkpoints = Checkpoints(writer, reader.stat, task.checkpoint_bytes, partial.reached)
+        patience_seconds = destination.options.patience_seconds(reader.stat.size_bytes or 0)
+        checkpoints = Checkpoints(
+            writer, reader.stat, task.checkpoint_bytes, partial.reached, lambda: recorder.busy(patience_seconds)
+        )
         await copy(read, writer, checkpoints, _throttle(source, destination, recorder), recorder)
         if new_file.size_bytes not in (None, read.size_bytes):
             raise SourceChanged(source.named(task.source_path))

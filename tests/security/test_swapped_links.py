@@ -4,10 +4,11 @@ import itertools
 import os
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
+from data_mover.backends import PROTOCOLS, connect, writable
 from data_mover.backends.api import NewFile
 from data_mover.backends.local import root as root_module
 from data_mover.backends.local.backend import LocalFiles
@@ -147,3 +148,69 @@ def test_a_rename_to_a_name_that_is_taken_is_refused(tmp_path, monkeypatch, flag
         rename_to_free(directory, "a", directory, "c")
 
     assert {name: (tmp_path / name).read_text() for name in os.listdir(tmp_path)} == {"b": "b", "c": "a"}
+
+
+@pytest.fixture
+def remote(openssh, tmp_path):
+    for name in ("root", "outside"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "outside" / "file").write_bytes(SECRET)
+    (tmp_path / "outside" / "file").chmod(0o600)
+    os.utime(tmp_path / "outside" / "file", (1, 1))
+    table = openssh.options(tmp_path / "root", protocol="scp")
+    with writable(connect("far", PROTOCOLS["scp"].options.model_validate(table))) as files:
+        yield files
+
+
+def victim(tmp_path):
+    path = tmp_path / "outside" / "file"
+    return path.read_bytes(), path.stat().st_mode & 0o777, path.stat().st_mtime
+
+
+def test_scp_writes_into_the_file_that_it_has_created_whatever_has_its_name_now(remote, tmp_path):
+    name = tmp_path / "root" / "new"
+    with remote.create("/new", NewFile(6, 0o644, 99.0)) as writer:
+        name.rename(tmp_path / "root" / "moved")
+        name.symlink_to(tmp_path / "outside" / "file")
+        writer.write(b"inside")
+        writer.commit()
+
+    assert victim(tmp_path) == (SECRET, 0o600, 1)
+    assert (tmp_path / "root" / "moved").read_bytes() == b"inside"
+
+
+def test_scp_creates_nothing_through_a_link(remote, tmp_path):
+    name, over = tmp_path / "root" / "new", threading.Event()
+
+    def link():
+        while not over.is_set():
+            with suppress(OSError):
+                name.symlink_to(tmp_path / "outside" / "file")
+            with suppress(OSError):
+                name.unlink()
+
+    def use():
+        with remote.create("/new", NewFile(6, 0o644, 99.0)) as writer:
+            writer.write(b"inside")
+            writer.commit()
+
+    thread = threading.Thread(target=link)
+    thread.start()
+    try:
+        again_and_again(use)
+    finally:
+        over.set()
+        thread.join()
+    assert victim(tmp_path) == (SECRET, 0o600, 1)
+
+
+def test_scp_resumes_no_file_that_has_become_a_link(remote, tmp_path):
+    def use():
+        with remote.resume("/begun", NewFile(12, 0o644, 99.0), 6) as writer:
+            writer.write(b"inside")
+            writer.commit()
+
+    (tmp_path / "root" / "begun").write_bytes(b"begun ")
+    with swapping(tmp_path / "root" / "begun", tmp_path / "outside" / "file"):
+        again_and_again(use)
+    assert victim(tmp_path) == (SECRET, 0o600, 1)

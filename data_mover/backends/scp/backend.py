@@ -8,13 +8,22 @@ from shlex import quote
 
 from data_mover.backends.api import Entry, FileStat, NewFile, Reader, Writer
 from data_mover.backends.scp.listing import listed
-from data_mover.backends.scp.resume import ScpContinuation
-from data_mover.backends.scp.streams import ScpReader, ScpWriter, refusal, touching
+from data_mover.backends.scp.shell import (
+    CANNOT_REPLACE,
+    DONE,
+    EXISTS,
+    IS_A_DIRECTORY,
+    MISSING,
+    NOT_A_FILE,
+    NOT_PERMITTED,
+    failure_of,
+)
+from data_mover.backends.scp.streams import ScpReader, refusal
+from data_mover.backends.scp.upload import ScpWriter, touching
 from data_mover.backends.ssh.connection import Output, SshConnection
 from data_mover.backends.ssh.files import SshFiles
 from data_mover.backends.ssh.options import SshOptions
 from data_mover.domain.errors import (
-    CannotReplace,
     ConnectionLost,
     HostFailed,
     IsADirectory,
@@ -34,18 +43,6 @@ _DF_COLUMNS = re.compile(rb"\s\d+\s+\d+\s+(\d+)\s+(?:\d+%|-)\s")
 #: mode in hexadecimal, size and modification time
 _STAT = re.compile(rb"([0-9a-f]+) (\d+) (-?\d+)")
 _NOT_UNDERSTOOD = "its shell does not answer what it is asked; a profile that prints something may be in the way"
-
-#: exit statuses of our own commands. A shell that runs nothing says 0, and so do some that are no shells
-_DONE = 80
-_IS_A_DIRECTORY, _NOT_PERMITTED, _MISSING, _EXISTS, _CANNOT_REPLACE, _NOT_A_FILE = 81, 82, 83, 84, 85, 86
-_FAILURES: dict[int, type[MoveFailure]] = {
-    _IS_A_DIRECTORY: IsADirectory,
-    _NOT_PERMITTED: PermissionRefused,
-    _MISSING: NoSuchFile,
-    _EXISTS: PermissionRefused,
-    _CANNOT_REPLACE: CannotReplace,
-    _NOT_A_FILE: NotARegularFile,
-}
 
 
 class ScpFiles(SshFiles):
@@ -80,36 +77,32 @@ class ScpFiles(SshFiles):
         return self._asked_real(path).removeprefix(self._root.rstrip("/")) or "/"
 
     def create(self, path: str, new_file: NewFile) -> Writer:
-        """The shell creates the file, exclusively; scp itself would write to whatever is there, through a link too.
-
-        SizeUnknown where the size is not: the protocol begins with it.
-        """
+        """The shell creates the file exclusively. Raises SizeUnknown: the size tells the shell that the file is
+        whole."""
         if new_file.size_bytes is None:
             raise SizeUnknown(f"scp needs it for {self.host}:{path}")
         real = self._beside(path)
         name, directory = quote(real), quote(dirname(real))
-        self._shell(
-            f"umask 077; if [ -e {name} ] || [ -L {name} ]; then exit {_EXISTS}; fi; "
-            f"[ -d {directory} ] || exit {_MISSING}; [ -w {directory} ] || exit {_NOT_PERMITTED}; "
-            f"set -C; : > {name}",
-            path,
+        opening = (
+            f"if [ -e {name} ] || [ -L {name} ]; then exit {EXISTS}; fi; [ -d {directory} ] || exit {MISSING}; "
+            f"[ -w {directory} ] || exit {NOT_PERMITTED}; set -C; exec 4>{name}"
         )
-        return ScpWriter(self, self._connection, path, real, new_file)
+        return self._writer(path, real, new_file, opening)
 
     def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
-        """scp writes from the first byte; a shell command resumes at any."""
+        """`dd` goes to the offset and cuts nothing off."""
         real = self._beside(path)
         name = quote(real)
-        self._shell(
-            f"[ -e {name} ] || exit {_MISSING}; [ -f {name} ] && [ ! -L {name} ] || exit {_NOT_A_FILE}; "
-            f"[ -w {name} ] || exit {_NOT_PERMITTED}",
-            path,
+        opening = (
+            f"[ -e {name} ] || exit {MISSING}; [ -f {name} ] && [ ! -L {name} ] || exit {NOT_A_FILE}; "
+            f"[ -w {name} ] || exit {NOT_PERMITTED}; exec 4<>{name}; "
+            f"dd if=/dev/null bs=1 count=0 seek={offset_bytes} conv=notrunc 2>/dev/null >&4"
         )
-        return ScpContinuation(self, self._connection, path, real, new_file, offset_bytes)
+        return self._writer(path, real, new_file, opening, offset_bytes)
 
     def set_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
         name = quote(self._real_directory(path))
-        commands = [f"[ -d {name} ] || exit {_MISSING}"]
+        commands = [f"[ -d {name} ] || exit {MISSING}"]
         if mode is not None:
             commands.append(f"chmod {mode:04o} -- {name} || exit")
         if modified_at is not None:
@@ -135,10 +128,10 @@ class ScpFiles(SshFiles):
         self._known.forget(final_path)
         real, final = quote(self._beside(path)), quote(self._beside(final_path))
         self._shell(
-            f"{self._require_movable(path, final_path)} [ -d {final} ] && [ ! -L {final} ] && exit {_IS_A_DIRECTORY}; "
+            f"{self._require_movable(path, final_path)} [ -d {final} ] && [ ! -L {final} ] && exit {IS_A_DIRECTORY}; "
             f"if mv --help 2>&1 | grep -q -e -T; then mv -fT -- {real} {final} && exit; "
             f"elif [ ! -d {final} ]; then mv -f -- {real} {final} && exit; fi; "
-            f"[ ! -d {final} ] || exit {_CANNOT_REPLACE}; exit 1",
+            f"[ ! -d {final} ] || exit {CANNOT_REPLACE}; exit 1",
             final_path,
         )
 
@@ -147,9 +140,9 @@ class ScpFiles(SshFiles):
         self._known.forget(path, free_path)
         real, free = quote(self._beside(path)), quote(self._beside(free_path))
         self._shell(
-            f"{self._require_movable(path, free_path)} if [ -e {free} ] || [ -L {free} ]; then exit {_EXISTS}; fi; "
-            f"if ln -- {real} {free} 2>/dev/null; then rm -- {real} || exit {_MISSING}; "
-            f"elif [ -e {free} ]; then exit {_EXISTS}; "
+            f"{self._require_movable(path, free_path)} if [ -e {free} ] || [ -L {free} ]; then exit {EXISTS}; fi; "
+            f"if ln -- {real} {free} 2>/dev/null; then rm -- {real} || exit {MISSING}; "
+            f"elif [ -e {free} ]; then exit {EXISTS}; "
             f"elif mv --help 2>&1 | grep -q -e -T; then mv -fT -- {real} {free}; else mv -f -- {real} {free}; fi",
             free_path,
         )
@@ -170,6 +163,13 @@ class ScpFiles(SshFiles):
         output = self._run(f"df -Pk -- {quote(self._beside(path))}")
         columns = _DF_COLUMNS.search(output.text)
         return int(columns[1]) * 1024 if columns else None
+
+    def _writer(self, path: str, real: str, new_file: NewFile, opening: str, offset_bytes: int = 0) -> ScpWriter:
+        try:
+            return ScpWriter(self, self._connection, path, real, new_file, opening, offset_bytes)
+        except MoveFailure:
+            self._known.forget_all()
+            raise
 
     def _found(self, path: str) -> tuple[FileStat, str] | None:
         """As `_look`. NotAllowed where the real path is outside of the root."""
@@ -194,8 +194,8 @@ class ScpFiles(SshFiles):
         return _stat(first, self.host), _real_path(rest, self.host)
 
     def _real_root(self) -> str:
-        output = self._run(f"cd -P -- {quote(self.options.root)} || exit {_MISSING}; pwd -P")
-        if output.status == _MISSING:
+        output = self._run(f"cd -P -- {quote(self.options.root)} || exit {MISSING}; pwd -P")
+        if output.status == MISSING:
             raise NoRoot(self.host)
         if output.status != 0:
             raise HostFailed(f"{self.host}: the root directory of the registry cannot be looked up")
@@ -220,18 +220,16 @@ class ScpFiles(SshFiles):
         """The start of a command that moves a file: what `mv` itself would say only in words."""
         directory = quote(dirname(self._beside(final_path)))
         return (
-            f"[ -e {quote(self._beside(path))} ] && [ -d {directory} ] || exit {_MISSING}; "
-            f"[ -w {directory} ] || exit {_NOT_PERMITTED};"
+            f"[ -e {quote(self._beside(path))} ] && [ -d {directory} ] || exit {MISSING}; "
+            f"[ -w {directory} ] || exit {NOT_PERMITTED};"
         )
 
     def _shell(self, command: str, path: str) -> None:
-        output = self._run(f"( {command}; ) 2>&1 && exit {_DONE}")
-        if output.status != _DONE:
+        output = self._run(f"( {command}; ) 2>&1 && exit {DONE}")
+        if output.status != DONE:
             self._known.forget_all()
-        if output.status in _FAILURES:
-            raise _FAILURES[output.status](self._name(path))
-        if output.status != _DONE:
-            raise refusal(output.text, self.host, path)
+        if output.status != DONE:
+            raise failure_of(output.status, self._name(path)) or refusal(output.text, self.host, path)
 
     def _run(self, command: str) -> Output:
         return self._connection.run(f"LC_ALL=C; export LC_ALL; {command}")

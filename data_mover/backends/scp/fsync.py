@@ -1,5 +1,6 @@
 """How much of a file that is being sent by scp is on the host's disk, which the protocol itself does not tell."""
 
+import time
 from contextlib import suppress
 from shlex import quote
 
@@ -18,8 +19,8 @@ done"""
 
 
 class ScpSyncs:
-    """A shell on the host, beside the command that takes the bytes. It is never waited for: where it does not start or
-    does not answer, nothing counts as being on disk."""
+    """A shell on the host, beside the command that takes the bytes. Where it does not start or does not answer, nothing
+    counts as being on disk."""
 
     def __init__(self, connection: SshConnection, real: str) -> None:
         self._connection = connection
@@ -28,14 +29,16 @@ class ScpSyncs:
         self._wanted_bytes = 0
         self._synced_bytes = 0
         self._heard = b""
+        self._given_up = False
 
     def begin(self, end_bytes: int) -> None:
         """From now on `look` says when so much is on disk."""
         self._wanted_bytes = end_bytes
         with suppress(ConnectionLost, Stalled):
-            if self._channel is None:
+            if self._channel is None and not self._given_up:
                 self._channel = self._connection.start(self._command)
-            self._ask(self._channel)
+            if self._channel is not None:
+                self._ask(self._channel)
 
     def look(self) -> int:
         """How much is on disk, without waiting."""
@@ -43,6 +46,18 @@ class ScpSyncs:
         if channel is not None and channel.recv_ready() and self._wanted_bytes > self._synced_bytes:
             with suppress(ConnectionLost, Stalled):
                 self._hear(channel)
+        return self._synced_bytes
+
+    def wait(self, timeout_seconds: float) -> int:
+        """Return how much is on disk, once that is what was asked for; a shell that does not answer is given up."""
+        deadline = time.monotonic() + timeout_seconds
+        with suppress(ConnectionLost, Stalled):
+            while self._channel is not None and self._synced_bytes < self._wanted_bytes:
+                self._channel.settimeout(max(0.01, deadline - time.monotonic()))
+                self._hear(self._channel)
+        if self._synced_bytes < self._wanted_bytes:
+            self.close()
+            self._channel, self._given_up = None, True
         return self._synced_bytes
 
     def close(self) -> None:

@@ -1,0 +1,30 @@
+"""The exit statuses of our own commands on a host, and what they mean.
+
+A shell that runs nothing says 0, and so do some that are no shells.
+"""
+
+from data_mover.domain.errors import (
+    CannotReplace,
+    IsADirectory,
+    MoveFailure,
+    NoSuchFile,
+    NotARegularFile,
+    PermissionRefused,
+)
+
+DONE, IS_A_DIRECTORY, NOT_PERMITTED, MISSING, EXISTS, CANNOT_REPLACE, NOT_A_FILE, NOT_DONE = range(80, 88)
+
+_FAILURES: dict[int, type[MoveFailure]] = {
+    IS_A_DIRECTORY: IsADirectory,
+    NOT_PERMITTED: PermissionRefused,
+    MISSING: NoSuchFile,
+    EXISTS: PermissionRefused,
+    CANNOT_REPLACE: CannotReplace,
+    NOT_A_FILE: NotARegularFile,
+}
+
+
+def failure_of(status: int, name: str) -> MoveFailure | None:
+    """Return the failure that an exit status stands for, of the file of that name; None if it is none of ours."""
+    failure = _FAILURES.get(status)
+    return failure(name) if failure else None
