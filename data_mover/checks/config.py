@@ -9,11 +9,13 @@ from functools import partial
 from getpass import getuser
 from pathlib import Path
 
+import plaster
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
 from data_mover.backends.options import HostOptions
 from data_mover.backends.ssh.options import SshOptions
+from data_mover.config.listening import who_may_call
 from data_mover.config.registry import Registry, load_registry
 from data_mover.config.settings import Settings, read_ini
 from data_mover.domain.errors import ConfigurationError, Refusal
@@ -34,6 +36,7 @@ def check_configuration(ini: str) -> Iterator[Finding]:
         return
     yield Finding("ini", True, f"{ini}: no problems")
     yield from _check_registry(settings.registry, settings)
+    yield find("listen", partial(_look_at_listening, ini))
     yield find("state_dir", partial(_look_at_state_dir, settings.state_dir))
     yield find("database", partial(_look_at_database, settings, ini))
     yield find("redis", partial(_look_at_redis, settings))
@@ -99,6 +102,13 @@ def _out_of_reach(options: HostOptions) -> Iterator[tuple[str, str]]:
             secret.read()
         except LookupError as error:
             yield key, str(error)
+
+
+def _look_at_listening(ini: str) -> str:
+    try:
+        return who_may_call(plaster.get_settings(ini, "server:main"), ini)
+    except ConfigurationError as error:
+        raise Lacking("\n".join(map(str, error.problems))) from error
 
 
 def _look_at_state_dir(path: Path) -> str:

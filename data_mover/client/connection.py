@@ -16,11 +16,17 @@ _BUSY = (429, 502, 503, 504)
 
 
 class Connection:
-    """Speaks JSON with the service at a URL like `https://host`; its XML-RPC URL does as well."""
+    """Speaks JSON with the service at a URL like `https://host`, or at a Unix socket, `unix:/run/data_mover/web.sock`;
+    the XML-RPC URL does as well."""
 
     def __init__(self, url: str, token: str | None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(base_url=_api(url), headers=headers, timeout=_TIMEOUT, trust_env=False)
+        socket, base_url = _socket(url), _api(url)
+        transport = httpx.HTTPTransport(uds=socket) if socket else None
+        self._name = url if socket else base_url
+        self._http = httpx.Client(
+            base_url=base_url, headers=headers, timeout=_TIMEOUT, trust_env=False, transport=transport
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -45,16 +51,24 @@ class Connection:
         try:
             response = self._http.request(method, path, **content)
         except httpx.HTTPError as error:
-            raise ServiceUnavailable(f"{self._http.base_url} does not answer: {error}") from error
+            raise ServiceUnavailable(f"{self._name} does not answer: {error}") from error
         if response.is_error:
             raise _error(response)
         return _struct(response)
 
 
+def _socket(url: str) -> str | None:
+    """Return the path of the Unix socket that the URL names, if it names one."""
+    path = url.removeprefix("unix:")
+    return None if path == url else f"/{path.lstrip('/')}"
+
+
 def _api(url: str) -> str:
+    if _socket(url) is not None:
+        return "http://localhost/api/v1"
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ValueError("the URL of the service must be like https://host")
+        raise ValueError("the URL of the service must be like https://host or unix:/run/data_mover/web.sock")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/data_mover')}/api/v1"
 
 

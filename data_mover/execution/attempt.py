@@ -11,12 +11,14 @@ from data_mover.config.settings import Settings
 from data_mover.domain.backoff import Backoff, RetryPolicy
 from data_mover.domain.errors import (
     Cancelled,
+    ConnectionLost,
     DataMoverError,
     FilesFailed,
     HostUnreachable,
     InternalError,
     MoveFailure,
     PathBusy,
+    Stalled,
     Stopped,
     UnknownOutcome,
 )
@@ -35,6 +37,10 @@ log = logging.getLogger(__name__)
 
 #: the lease detects a stall this much later than the time-outs of the connections do
 IDLE_MARGIN_SECONDS = 5
+
+
+#: these spend attempts only in a row without progress: what was copied before them is kept
+_OF_THE_LINE = (ConnectionLost, HostUnreachable, Stalled)
 
 
 class Attempt:
@@ -102,7 +108,7 @@ class Attempt:
         log.info("%s %s", "job-completed" if ended else "attempt-fenced after it had published", self._claim)
 
     def _failed(self, failure: MoveFailure) -> None:
-        if self._record.has_advanced:  # only failures in a row without progress spend attempts
+        if self._record.has_advanced and isinstance(failure, _OF_THE_LINE):
             self._record.claim = self._claim = replace(self._claim, failures=0)
         wait_ms = self._record.ask(self._wait_ms, failure)
         if wait_ms is None:

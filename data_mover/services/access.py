@@ -22,14 +22,17 @@ LOCAL = Caller("local")
 
 
 def is_from_this_machine(environ: Mapping[str, Any]) -> bool:
-    """Whether a WSGI request came over loopback, for a loopback name, and through no proxy.
+    """Whether a WSGI request came over a Unix socket or over loopback for a loopback name, and through no proxy.
 
     The Host header is checked since a web page may lead a browser on this machine to ask in its user's name. Browsers
     always send one; programs that speak HTTP/1.0 may not.
     """
-    forwarded = any(header in environ for header in FORWARDING_HEADERS)
+    if any(header in environ for header in FORWARDING_HEADERS):
+        return False
+    if environ.get("data_mover.unix_socket"):
+        return True
     named = environ.get("HTTP_HOST")
-    return not forwarded and _is_loopback(environ.get("REMOTE_ADDR")) and (named is None or _names_loopback(named))
+    return _is_loopback(environ.get("REMOTE_ADDR")) and (named is None or _names_loopback(named))
 
 
 def _names_loopback(host: str) -> bool:

@@ -1,12 +1,19 @@
 """`use = egg:data_mover#server`: waitress with limits that a public port needs."""
 
 import logging
+import os
 import resource
 from typing import Any
 
 import waitress
 
+from data_mover.config.listening import who_may_call
+from data_mover.domain.problems import ending_the_process
+
 log = logging.getLogger(__name__)
+
+#: what this process makes, the socket among it, is its user's alone
+PRIVATE_UMASK = 0o077
 
 #: XML-RPC calls are small; pages send nothing
 LIMITS = {
@@ -23,18 +30,22 @@ LIMITS = {
 
 
 def serve_forever(app: Any, global_config: dict[str, str], **settings: Any) -> None:
-    """PasteDeploy's server runner. Whatever waitress knows can be set beside `listen`, the limits included."""
+    """PasteDeploy's server runner. Whatever waitress knows can be set beside `listen` or `unix_socket`, the limits
+    included. Ends the process if others than this machine could connect."""
+    with ending_the_process():
+        log.info("serving %s", who_may_call(settings, global_config.get("__file__", "[server:main]")))
     _allow_open_files()
-    log.info("serving %s", settings.get("listen", "on waitress' default port"))
+    os.umask(PRIVATE_UMASK)
     limits = {**LIMITS, **settings}
-    waitress.serve(_knowing_its_threads(app, int(limits["threads"])), **limits)
+    described = {"data_mover.threads": int(limits["threads"]), "data_mover.unix_socket": "unix_socket" in settings}
+    waitress.serve(_describing_itself(app, described), **limits)
 
 
-def _knowing_its_threads(app: Any, threads: int) -> Any:
-    """The application; each request knows how many can be served at a time."""
+def _describing_itself(app: Any, described: dict[str, Any]) -> Any:
+    """Return the application, with what each request is to know of the server."""
 
     def serve(environ: dict[str, Any], start_response: Any) -> Any:
-        environ["data_mover.threads"] = threads
+        environ.update(described)
         return app(environ, start_response)
 
     return serve

@@ -39,7 +39,7 @@ def test_all_is_well(ini):
     findings = found(ini)
 
     assert problems(ini) == []
-    assert list(findings) == ["ini", "registry", "destination", "state_dir", "database", "redis"]
+    assert list(findings) == ["ini", "registry", "destination", "listen", "state_dir", "database", "redis"]
     assert "1 hosts (0 to move from, 1 to move to), 0 data types" in findings["registry"].sentence
 
 

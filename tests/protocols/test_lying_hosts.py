@@ -228,6 +228,7 @@ class World:
             (self._directory / name).mkdir(parents=True)
         self._content = random.Random(trial.size_bytes).randbytes(trial.size_bytes)
         (self._directory / "source" / "a").write_bytes(self._content)
+        os.utime(self._directory / "source" / "a", (1, 1))  # a young source is read twice
         (self._directory / "destination" / "b").write_bytes(OLD)
         self._task = FileTask(
             job_id=7,

@@ -9,6 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from data_mover.backends import PROTOCOLS
+from data_mover.config.listening import who_may_call
 from data_mover.config.registry import load_registry
 from data_mover.config.settings import Settings
 from data_mover.demo.deployment import SUPERVISOR
@@ -47,7 +48,14 @@ def test_the_classic_way_installs_what_each_protocol_needs():
 def test_only_this_machine_is_listened_to(name):
     server = plaster.get_settings(str(PROJECT / name), "server:main")
 
-    assert server["listen"].startswith("127.0.0.1:")
+    assert who_may_call(server, name)
+
+
+def test_in_production_only_programs_of_the_same_user_may_call():
+    server = plaster.get_settings(str(PROJECT / "production.ini"), "server:main")
+
+    assert "unix_socket" in server
+    assert "listen" not in server
 
 
 @pytest.mark.parametrize("name", ["development.ini", "production.ini"])

@@ -18,6 +18,13 @@ def test_this_machine_is_served(address, host):
     assert is_from_this_machine({"REMOTE_ADDR": address, "HTTP_HOST": host})
 
 
+def test_whoever_may_write_to_the_socket_is_served_but_no_proxy():
+    over_the_socket = {"REMOTE_ADDR": "localhost", "data_mover.unix_socket": True}
+
+    assert is_from_this_machine(over_the_socket)
+    assert not is_from_this_machine({**over_the_socket, "HTTP_X_FORWARDED_FOR": "192.0.2.7"})
+
+
 def test_a_program_that_sends_no_host_header_is_served():
     """Web pages cannot make a browser do so."""
     assert is_from_this_machine({"REMOTE_ADDR": "127.0.0.1"})
