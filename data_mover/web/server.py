@@ -3,6 +3,7 @@
 import logging
 import os
 import resource
+from collections.abc import Callable
 from typing import Any
 
 import waitress
@@ -29,16 +30,22 @@ LIMITS = {
 }
 
 
-def serve_forever(app: Any, global_config: dict[str, str], **settings: Any) -> None:
-    """PasteDeploy's server runner. Whatever waitress knows can be set beside `listen` or `unix_socket`, the limits
-    included. Ends the process if others than this machine could connect."""
+def server_factory(global_config: dict[str, str], **settings: Any) -> Callable[[Any], None]:
+    """PasteDeploy's server factory: return what serves an application, forever. Whatever waitress knows can be set
+    beside `listen` or `unix_socket`, the limits included. Ends the process if others than this machine could
+    connect."""
     with ending_the_process():
-        log.info("serving %s", who_may_call(settings, global_config.get("__file__", "[server:main]")))
-    _allow_open_files()
-    os.umask(PRIVATE_UMASK)
+        sentence = who_may_call(settings, global_config.get("__file__", "[server:main]"))
     limits = {**LIMITS, **settings}
     described = {"data_mover.threads": int(limits["threads"]), "data_mover.unix_socket": "unix_socket" in settings}
-    waitress.serve(_describing_itself(app, described), **limits)
+
+    def serve_forever(app: Any) -> None:
+        log.info("serving %s", sentence)
+        _allow_open_files()
+        os.umask(PRIVATE_UMASK)
+        waitress.serve(_describing_itself(app, described), **limits)
+
+    return serve_forever
 
 
 def _describing_itself(app: Any, described: dict[str, Any]) -> Any:
