@@ -52,9 +52,10 @@ async def recover(task: FileTask, destination: Files, recorder: Recorder) -> Rec
 
 
 async def _is_published_by_link(task: FileTask, destination: Files, recorder: Recorder) -> bool:
-    """Whether the marked file has its final name although a temporary one is left: hosts that refuse to replace make a
-    link, and then remove the old name."""
-    if task.publishing_sha256 is None or task.if_exists is IfExists.REPLACE or not task.temporary_files:
+    """Whether the marked file has its final name although a temporary one is left: hosts that refuse to replace, or
+    cannot, make a link, and then remove the old name."""
+    replaced = task.if_exists is IfExists.REPLACE and destination.replaces
+    if task.publishing_sha256 is None or replaced or not task.temporary_files:
         return False
     return await has_digest(destination, task.path, task.publishing_sha256, recorder)
 
