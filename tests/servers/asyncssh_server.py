@@ -5,6 +5,7 @@ Run as `python -m tests.servers.asyncssh_server PORT DIRECTORY [OPERATION NUMBER
 
 import asyncio
 import getpass
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,11 +55,35 @@ class FoldingSftpServer(asyncssh.SFTPServer):
         return above + folds + below.lower()
 
 
+class SwappingSftpServer(asyncssh.SFTPServer):
+    """Where `NAME.link` stands beside a name, puts it in the place of that name just before something is opened there
+    or below."""
+
+    def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
+        real = self.map_path(path)
+        for each in (real, os.path.dirname(real)):
+            if os.path.lexists(each + b".link"):
+                os.rename(each, each + b".aside")
+                os.rename(each + b".link", each)
+        return super().open(path, pflags, attrs)
+
+
+class SlowSyncSftpServer(asyncssh.SFTPServer):
+    """Takes half a second to bring a file to disk, and writes on meanwhile."""
+
+    async def fsync(self, file_obj: object) -> None:
+        await asyncio.sleep(0.5)
+
+
+#: what a server can be like that does not fail
+_HABITS = {"folds": FoldingSftpServer, "swaps": SwappingSftpServer, "syncs slowly": SlowSyncSftpServer}
+
+
 @contextmanager
 def asyncssh_server(directory: Path, *fault: object) -> Iterator[SshServer]:
     """A server that lets in who has the key in the directory or PASSWORD, and shows what this user may see.
 
-    `fault` is the name of an operation of `asyncssh.SFTPServer` and which call of it is to fail, or `folds`.
+    `fault` is the name of an operation of `asyncssh.SFTPServer` and which call of it is to fail, or a habit.
     """
     directory.mkdir(parents=True, exist_ok=True)
     host_key, _ = [_make_key(directory / name) for name in ("host_key", "user_key")]
@@ -91,8 +116,8 @@ async def _serve(port: int, directory: Path, *fault: str) -> None:
 
 
 def _sftp(channel: asyncssh.SSHServerChannel, operation: str = "", number: str = "0") -> asyncssh.SFTPServer:
-    if operation == "folds":
-        return FoldingSftpServer(channel)
+    if operation in _HABITS:
+        return _HABITS[operation](channel)
     return FaultySftpServer(channel, operation, int(number)) if operation else asyncssh.SFTPServer(channel)
 
 

@@ -114,6 +114,8 @@ class SftpWriter(Writer):
         self._in_flight: set[int] = set()
         #: the end of what is to be brought to disk, until the host is asked to
         self._to_sync_bytes: int | None = None
+        #: the end of what `sync` was last asked for
+        self._asked_bytes = 0
         self._refusal: Refused | None = None
         #: the flight that ends the file, once it has been sent
         self._ending: Flight | None = None
@@ -145,9 +147,17 @@ class SftpWriter(Writer):
 
     def sync(self) -> None:
         """Request a sync once all bytes so far are acknowledged. Does not wait."""
-        self._to_sync_bytes = self._sent_bytes
+        self._to_sync_bytes = self._asked_bytes = self._sent_bytes
         with self._mapping_errors():
             self._continue_sync()
+
+    def wait_for_sync(self) -> None:
+        requests, patience_seconds = self._session.requests, self._session.options.patience_seconds(self._sent_bytes)
+        with self._mapping_errors(), requests.patient(patience_seconds):
+            while self.synced_bytes < self._asked_bytes and self._unanswered:
+                requests.receive()
+                self._continue_sync()
+            self._require_no_refusal()
 
     def commit(self) -> None:
         complete(self.acommit())
