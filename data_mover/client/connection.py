@@ -16,8 +16,8 @@ _BUSY = (429, 502, 503, 504)
 
 
 class Connection:
-    """Speaks JSON with the service at a URL like `https://host`, or at a Unix socket, `unix:/run/data_mover/web.sock`;
-    the XML-RPC URL does as well."""
+    """Speaks JSON with the service at a URL like `https://host`, or at a Unix socket like
+    `unix:/var/lib/data_mover/web.sock`; the XML-RPC URL does as well."""
 
     def __init__(self, url: str, token: str | None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -68,7 +68,7 @@ def _api(url: str) -> str:
         return "http://localhost/api/v1"
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ValueError("the URL of the service must be like https://host or unix:/run/data_mover/web.sock")
+        raise ValueError("the URL of the service must be like https://host or unix:/var/lib/data_mover/web.sock")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/data_mover')}/api/v1"
 
 

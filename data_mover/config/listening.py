@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from data_mover.domain.errors import ConfigProblem, ConfigurationError
 
-_WAY_OUT = "write listen = 127.0.0.1:PORT or unix_socket = /run/data_mover/web.sock"
+_WAY_OUT = "write listen = 127.0.0.1:PORT or unix_socket = /var/lib/data_mover/web.sock"
 
 
 def who_may_call(server: Mapping[str, str], ini: str) -> str:

@@ -6,8 +6,14 @@ import pytest
 
 from data_mover.domain.locations import Endpoint
 from data_mover.domain.states import FileKind, Priority
+from data_mover.store import host_health, queue
 from data_mover.store.file_lists import ListedFile
 from data_mover.store.submissions import Submission
+from data_mover.store.workers import WorkerProcess
+
+LEASE_MS = 30_000
+SLOTS = {"disk": 1000, "vis": 1000}
+WORKER = WorkerProcess(7, "here", 7, "1.0")
 
 
 def a_submission(**changes):
@@ -40,3 +46,16 @@ def written(database):
             return function(session, *arguments, **values)
 
     return run
+
+
+@pytest.fixture
+def claim(written):
+    """Claims the best job, of hosts that have been reached; None if there is none."""
+
+    def take():
+        for name in SLOTS:
+            written(host_health.record_reached, name)
+        candidates = written(queue.candidates, WORKER, SLOTS)
+        return written(queue.take, candidates[0], WORKER, SLOTS, LEASE_MS) if candidates else None
+
+    return take

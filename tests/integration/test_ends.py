@@ -10,7 +10,7 @@ from data_mover.config.settings import Settings
 from data_mover.domain.errors import NoSuchFile
 from data_mover.domain.states import FileKind, FileState, Phase, Status
 from data_mover.doorbell import Doorbell, doorbell_queue, redis_connection
-from data_mover.store import events, file_lists, files, host_health, queue, reports, submissions, transitions
+from data_mover.store import events, file_lists, files, queue, reports, submissions, transitions
 from data_mover.store.claims import Beat, change, renew, renew_all
 from data_mover.store.database import Database
 from data_mover.store.file_lists import ListedFile
@@ -18,11 +18,8 @@ from data_mover.store.models import Job, JobFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
 from data_mover.store.workers import WorkerProcess
 from data_mover.worker.sweeper import Sweeper
-from tests.integration.conftest import a_submission
+from tests.integration.conftest import LEASE_MS, a_submission
 
-LEASE_MS = 30_000
-SLOTS = {"disk": 100, "vis": 100}
-WORKER = WorkerProcess(7, "here", 7, "1.0")
 COUNT = 10
 
 
@@ -31,19 +28,6 @@ def few_at_once(monkeypatch):
     for module in "ends", "files":
         monkeypatch.setattr(f"data_mover.store.transitions.{module}.FILES_AT_ONCE", 3)
     monkeypatch.setattr("data_mover.store.file_lists.FILES_AT_ONCE", 3)
-
-
-@pytest.fixture
-def claim(written):
-    """Claims the best job."""
-
-    def take():
-        for name in SLOTS:
-            written(host_health.record_reached, name)
-        candidates = written(queue.candidates, WORKER, SLOTS)
-        return written(queue.take, candidates[0], WORKER, SLOTS, LEASE_MS) if candidates else None
-
-    return take
 
 
 @pytest.fixture

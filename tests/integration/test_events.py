@@ -7,29 +7,11 @@ from sqlalchemy import func, select, update
 
 from data_mover.domain.errors import Fenced, HostUnreachable, NameConflict, NoSuchFile
 from data_mover.domain.states import EventKind, FileKind, FileState, Phase, Status
-from data_mover.store import events, file_lists, host_health, queue, submissions, transitions
+from data_mover.store import events, file_lists, submissions, transitions
 from data_mover.store.file_lists import ListedFile
 from data_mover.store.models import Event, Job, JobFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
-from data_mover.store.workers import WorkerProcess
-from tests.integration.conftest import a_file, a_submission
-
-LEASE_MS = 30_000
-SLOTS = {"disk": 100, "vis": 100}
-WORKER = WorkerProcess(7, "here", 7, "1.0")
-
-
-@pytest.fixture
-def claim(database, written):
-    """Claims the best job."""
-
-    def take():
-        for name in SLOTS:
-            written(host_health.record_reached, name)
-        [candidate] = written(queue.candidates, WORKER, SLOTS)
-        return written(queue.take, candidate, WORKER, SLOTS, LEASE_MS)
-
-    return take
+from tests.integration.conftest import LEASE_MS, a_file, a_submission
 
 
 @pytest.fixture

@@ -9,15 +9,11 @@ from sqlalchemy import text
 
 from data_mover.domain.errors import NoSuchFile
 from data_mover.domain.states import FileState
-from data_mover.store import file_lists, host_health, queue, submissions, transitions
+from data_mover.store import file_lists, submissions, transitions
 from data_mover.store.transitions import ArrivedFile, ProvenFile
-from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_file, a_submission
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
-WORKER = WorkerProcess(1, "here", 1, "1.0")
-SLOTS = {"disk": 10, "vis": 10}
-LEASE_MS = 30_000
 BLOCKS = [block.group(1) for block in re.finditer(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)]
 
 
@@ -38,17 +34,6 @@ def run(database):
         return rows
 
     return run_
-
-
-@pytest.fixture
-def claim(written):
-    def take():
-        for name in SLOTS:
-            written(host_health.record_reached, name)
-        [candidate] = written(queue.candidates, WORKER, SLOTS)
-        return written(queue.take, candidate, WORKER, SLOTS, LEASE_MS)
-
-    return take
 
 
 def test_the_page_has_statements():

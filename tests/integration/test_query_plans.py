@@ -25,26 +25,11 @@ from data_mover.store import (
 from data_mover.store.models import Job
 from data_mover.store.temporary_files import NewTemporaryFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
-from data_mover.store.workers import WorkerProcess
-from tests.integration.conftest import a_file, a_submission
+from tests.integration.conftest import LEASE_MS, a_file, a_submission
 
-LEASE_MS = 30_000
-SLOTS = {"disk": 1000, "vis": 1000}
-WORKER = WorkerProcess(7, "here", 7, "1.0")
 #: the tables that grow without end, and the indexes of them that are small and may be read as a whole
 LARGE = {"jobs", "job_files", "events"}
 SMALL_INDEXES = {"ix_jobs_ending", "uq_job_files_locked"}
-
-
-@pytest.fixture
-def claim(written):
-    def take():
-        for name in SLOTS:
-            written(host_health.record_reached, name)
-        candidate = written(queue.candidates, WORKER, SLOTS)[0]
-        return written(queue.take, candidate, WORKER, SLOTS, LEASE_MS)
-
-    return take
 
 
 @pytest.fixture
