@@ -14,7 +14,8 @@ from data_mover.backends.local import root as root_module
 from data_mover.backends.local.backend import LocalFiles
 from data_mover.backends.local.options import LocalOptions
 from data_mover.backends.local.root import Root, rename_to_free
-from data_mover.domain.errors import MoveFailure, NotAllowed
+from data_mover.backends.sftp.session import SftpSession
+from data_mover.domain.errors import MoveFailure, NotAllowed, SourceChanged
 
 SECONDS = 2.0
 SECRET = b"outside"
@@ -151,14 +152,37 @@ def test_a_rename_to_a_name_that_is_taken_is_refused(tmp_path, monkeypatch, flag
 
 
 @pytest.fixture
-def remote(openssh, tmp_path):
-    for name in ("root", "outside"):
+def roots(tmp_path):
+    for name in ("root", "outside", "root/directory"):
         (tmp_path / name).mkdir()
     (tmp_path / "outside" / "file").write_bytes(SECRET)
     (tmp_path / "outside" / "file").chmod(0o600)
     os.utime(tmp_path / "outside" / "file", (1, 1))
-    table = openssh.options(tmp_path / "root", protocol="scp")
-    with writable(connect("far", PROTOCOLS["scp"].options.model_validate(table))) as files:
+    os.utime(tmp_path / "outside", (1, 1))
+
+
+@contextmanager
+def host(protocol, openssh, tmp_path):
+    table = openssh.options(tmp_path / "root", protocol=protocol)
+    with writable(connect("far", PROTOCOLS[protocol].options.model_validate(table))) as files:
+        yield files
+
+
+@pytest.fixture(params=["sftp", "scp"])
+def remote(request, openssh, tmp_path, roots):
+    with host(request.param, openssh, tmp_path) as files:
+        yield files
+
+
+@pytest.fixture
+def sftp(openssh, tmp_path, roots):
+    with host("sftp", openssh, tmp_path) as files:
+        yield files
+
+
+@pytest.fixture
+def scp(openssh, tmp_path, roots):
+    with host("scp", openssh, tmp_path) as files:
         yield files
 
 
@@ -167,7 +191,7 @@ def victim(tmp_path):
     return path.read_bytes(), path.stat().st_mode & 0o777, path.stat().st_mtime
 
 
-def test_scp_writes_into_the_file_that_it_has_created_whatever_has_its_name_now(remote, tmp_path):
+def test_a_host_writes_into_the_file_that_it_has_created_whatever_has_its_name_now(remote, tmp_path):
     name = tmp_path / "root" / "new"
     with remote.create("/new", NewFile(6, 0o644, 99.0)) as writer:
         name.rename(tmp_path / "root" / "moved")
@@ -179,7 +203,7 @@ def test_scp_writes_into_the_file_that_it_has_created_whatever_has_its_name_now(
     assert (tmp_path / "root" / "moved").read_bytes() == b"inside"
 
 
-def test_scp_creates_nothing_through_a_link(remote, tmp_path):
+def test_a_host_creates_nothing_through_a_link(remote, tmp_path):
     name, over = tmp_path / "root" / "new", threading.Event()
 
     def link():
@@ -204,7 +228,7 @@ def test_scp_creates_nothing_through_a_link(remote, tmp_path):
     assert victim(tmp_path) == (SECRET, 0o600, 1)
 
 
-def test_scp_resumes_no_file_that_has_become_a_link(remote, tmp_path):
+def test_a_host_resumes_no_file_that_has_become_a_link(remote, tmp_path):
     def use():
         with remote.resume("/begun", NewFile(12, 0o644, 99.0), 6) as writer:
             writer.write(b"inside")
@@ -214,3 +238,84 @@ def test_scp_resumes_no_file_that_has_become_a_link(remote, tmp_path):
     with swapping(tmp_path / "root" / "begun", tmp_path / "outside" / "file"):
         again_and_again(use)
     assert victim(tmp_path) == (SECRET, 0o600, 1)
+
+
+def swap(tmp_path):
+    """Somebody puts a link in the place of a directory that this connection knows."""
+    (tmp_path / "root" / "directory").rename(tmp_path / "root" / "aside")
+    (tmp_path / "root" / "directory").symlink_to(tmp_path / "outside")
+
+
+def outside(tmp_path):
+    return sorted(os.listdir(tmp_path / "outside")), (tmp_path / "outside").stat().st_mode & 0o777
+
+
+CHANGES = {
+    "create": lambda files: files.create("/directory/new", NewFile(0, 0o644, 99.0)),
+    "make_directories": lambda files: files.make_directories("/directory/new/deep"),
+    "set_attributes": lambda files: files.set_attributes("/directory", 0o711, 99.0),
+    "set_attributes below": lambda files: files.set_attributes("/directory/below", 0o711, 99.0),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_host_changes_nothing_in_a_directory_that_has_become_a_link(remote, tmp_path, change):
+    (tmp_path / "root" / "directory" / "below").mkdir()
+    (tmp_path / "outside" / "below").mkdir()
+    os.utime(tmp_path / "outside" / "below", (1, 1))
+    remote.make_directories("/directory/below")
+    for path in ("/directory/known", "/directory/below/known"):
+        remote.create(path, NewFile(0, 0o644, 99.0)).close()
+    before = outside(tmp_path)
+    swap(tmp_path)
+
+    with pytest.raises(NotAllowed):
+        CHANGES[change](remote)
+
+    assert outside(tmp_path) == before
+    assert (tmp_path / "outside" / "below").stat().st_mtime == 1
+    assert (tmp_path / "outside" / "below").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.fixture
+def swapped_before_opening(monkeypatch, tmp_path):
+    """Somebody puts the link there between the look at a path and its opening."""
+
+    async def aopen(session, *arguments):
+        swap(tmp_path)
+        return await opening(session, *arguments)
+
+    opening = SftpSession.aopen
+    monkeypatch.setattr(SftpSession, "aopen", aopen)
+
+
+@pytest.mark.parametrize("size_bytes", [6, 7])
+def test_sftp_reads_nothing_that_was_put_there_since_the_look(sftp, tmp_path, swapped_before_opening, size_bytes):
+    (tmp_path / "root" / "directory" / "file").write_bytes(b"x" * size_bytes)
+
+    with sftp.open("/directory/file") as reader, pytest.raises(SourceChanged):
+        list(reader.blocks())
+
+
+def test_sftp_resumes_nothing_that_was_put_there_since_the_look(sftp, tmp_path, swapped_before_opening):
+    (tmp_path / "root" / "directory" / "file").write_bytes(b"begun  ")
+
+    with pytest.raises(NotAllowed):
+        sftp.resume("/directory/file", NewFile(12, 0o644, 99.0), 6)
+
+    assert victim(tmp_path) == (SECRET, 0o600, 1)
+
+
+@pytest.mark.parametrize("name", ["directory", "directory/file"])
+def test_scp_reads_nothing_outside(scp, tmp_path, name):
+    """Over SFTP this race can be won: `docs/security.md`."""
+    (tmp_path / "root" / "directory" / "file").write_bytes(b"inside")
+    read = set[bytes]()
+
+    def use():
+        with scp.open("/directory/file") as reader:
+            read.update(map(bytes, reader.blocks()))
+
+    with swapping(tmp_path / "root" / name, tmp_path / "outside" / name.removeprefix("directory").removeprefix("/")):
+        again_and_again(use)
+    assert read <= {b"inside"}

@@ -3,7 +3,7 @@
 import re
 import stat
 from collections.abc import Generator
-from posixpath import dirname
+from posixpath import basename, dirname
 from shlex import quote
 
 from data_mover.backends.api import Entry, FileStat, NewFile, Reader, Writer
@@ -16,6 +16,7 @@ from data_mover.backends.scp.shell import (
     MISSING,
     NOT_A_FILE,
     NOT_PERMITTED,
+    NOT_WHERE_IT_WAS,
     failure_of,
 )
 from data_mover.backends.scp.streams import ScpReader, refusal
@@ -82,40 +83,41 @@ class ScpFiles(SshFiles):
         if new_file.size_bytes is None:
             raise SizeUnknown(f"scp needs it for {self.host}:{path}")
         real = self._beside(path)
-        name, directory = quote(real), quote(dirname(real))
+        name = _in_its_directory(real)
         opening = (
-            f"if [ -e {name} ] || [ -L {name} ]; then exit {EXISTS}; fi; [ -d {directory} ] || exit {MISSING}; "
-            f"[ -w {directory} ] || exit {NOT_PERMITTED}; set -C; exec 4>{name}"
+            f"{_entering(dirname(real))} if [ -e {name} ] || [ -L {name} ]; then exit {EXISTS}; fi; "
+            f"[ -w . ] || exit {NOT_PERMITTED}; set -C; exec 4>{name}"
         )
         return self._writer(path, real, new_file, opening)
 
     def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
         """`dd` goes to the offset and cuts nothing off."""
         real = self._beside(path)
-        name = quote(real)
+        name = _in_its_directory(real)
         opening = (
-            f"[ -e {name} ] || exit {MISSING}; [ -f {name} ] && [ ! -L {name} ] || exit {NOT_A_FILE}; "
+            f"{_entering(dirname(real))} [ -e {name} ] || exit {MISSING}; "
+            f"[ -f {name} ] && [ ! -L {name} ] || exit {NOT_A_FILE}; "
             f"[ -w {name} ] || exit {NOT_PERMITTED}; exec 4<>{name}; "
             f"dd if=/dev/null bs=1 count=0 seek={offset_bytes} conv=notrunc 2>/dev/null >&4"
         )
         return self._writer(path, real, new_file, opening, offset_bytes)
 
     def set_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
-        name = quote(self._real_directory(path))
-        commands = [f"[ -d {name} ] || exit {MISSING}"]
+        commands = []
         if mode is not None:
-            commands.append(f"chmod {mode:04o} -- {name} || exit")
+            commands.append(f"chmod {mode:04o} -- . || exit")
         if modified_at is not None:
-            commands.append(touching(name, modified_at))
-        self._shell("; ".join(commands), path)
+            commands.append(touching(".", modified_at))
+        self._shell(f"{_entering(self._beside(path))} {'; '.join(commands or ['true'])}", path)
 
     def remove_directory(self, path: str) -> None:
         if path == "/":
             raise PermissionRefused(self._name(path))
         self._known.forget(path)
         if self._look(dirname(path)) is not None:
-            name = quote(self._beside(path))
-            self._shell(f"if [ -e {name} ] || [ -L {name} ]; then rmdir -- {name}; fi", path)
+            real = self._beside(path)
+            name = _in_its_directory(real)
+            self._shell(f"{_entering(dirname(real))} if [ -e {name} ] || [ -L {name} ]; then rmdir -- {name}; fi", path)
 
     def lock_name(self, path: str) -> str:
         return self._lock_name(self._beside(path))
@@ -126,9 +128,9 @@ class ScpFiles(SshFiles):
         The one of BusyBox does not replace a link that leads to a directory.
         """
         self._known.forget(final_path)
-        real, final = quote(self._beside(path)), quote(self._beside(final_path))
+        entering, real, final = self._names_of_a_move(path, final_path)
         self._shell(
-            f"{self._require_movable(path, final_path)} [ -d {final} ] && [ ! -L {final} ] && exit {IS_A_DIRECTORY}; "
+            f"{entering} [ -d {final} ] && [ ! -L {final} ] && exit {IS_A_DIRECTORY}; "
             f"if mv --help 2>&1 | grep -q -e -T; then mv -fT -- {real} {final} && exit; "
             f"elif [ ! -d {final} ]; then mv -f -- {real} {final} && exit; fi; "
             f"[ ! -d {final} ] || exit {CANNOT_REPLACE}; exit 1",
@@ -138,9 +140,9 @@ class ScpFiles(SshFiles):
     def rename(self, path: str, free_path: str) -> None:
         """A hard link is refused where something stands; a directory gets a rename, and a file system without links."""
         self._known.forget(path, free_path)
-        real, free = quote(self._beside(path)), quote(self._beside(free_path))
+        entering, real, free = self._names_of_a_move(path, free_path)
         self._shell(
-            f"{self._require_movable(path, free_path)} if [ -e {free} ] || [ -L {free} ]; then exit {EXISTS}; fi; "
+            f"{entering} if [ -e {free} ] || [ -L {free} ]; then exit {EXISTS}; fi; "
             f"if ln -- {real} {free} 2>/dev/null; then rm -- {real} || exit {MISSING}; "
             f"elif [ -e {free} ]; then exit {EXISTS}; "
             f"elif mv --help 2>&1 | grep -q -e -T; then mv -fT -- {real} {free}; else mv -f -- {real} {free}; fi",
@@ -150,7 +152,8 @@ class ScpFiles(SshFiles):
     def remove(self, path: str) -> None:
         self._known.forget(path)
         if self._look(dirname(path)) is not None:
-            self._shell(f"rm -f -- {quote(self._beside(path))}", path)
+            real = self._beside(path)
+            self._shell(f"{_entering(dirname(real))} rm -f -- {_in_its_directory(real)}", path)
 
     def sha256(self, path: str, first_bytes: int | None = None) -> str | None:
         found = self._found(path)
@@ -202,9 +205,9 @@ class ScpFiles(SshFiles):
         return _real_path(output.text, self.host).rstrip("/") or "/"
 
     def _make_directory(self, path: str) -> None:
-        name = quote(self._beside(path))
-        mode = f"{self.options.directory_mode:04o}"
-        self._shell(f"mkdir -m {mode} -- {name} || [ -d {name} ]", path)
+        real = self._beside(path)
+        name, mode = _in_its_directory(real), f"{self.options.directory_mode:04o}"
+        self._shell(f"{_entering(dirname(real))} mkdir -m {mode} -- {name} || [ -d {name} ]", path)
 
     def _asked_real(self, path: str) -> str:
         found = self._found(path)
@@ -216,13 +219,14 @@ class ScpFiles(SshFiles):
         if self._root != "/" and real != self._root and not real.startswith(f"{self._root}/"):
             raise NotAllowed(self._name(path))
 
-    def _require_movable(self, path: str, final_path: str) -> str:
-        """The start of a command that moves a file: what `mv` itself would say only in words."""
-        directory = quote(dirname(self._beside(final_path)))
-        return (
-            f"[ -e {quote(self._beside(path))} ] && [ -d {directory} ] || exit {MISSING}; "
-            f"[ -w {directory} ] || exit {NOT_PERMITTED};"
-        )
+    def _names_of_a_move(self, path: str, final_path: str) -> tuple[str, str, str]:
+        """The start of a command that moves a file, which finds what `mv` itself would say only in words; and the
+        quoted names for the rest of it."""
+        real, final = self._beside(path), self._beside(final_path)
+        same = dirname(real) == dirname(final)
+        name = _in_its_directory(real) if same else quote(real)
+        entering = f"{_entering(dirname(final))} [ -e {name} ] || exit {MISSING}; [ -w . ] || exit {NOT_PERMITTED};"
+        return entering, name, _in_its_directory(final)
 
     def _shell(self, command: str, path: str) -> None:
         output = self._run(f"( {command}; ) 2>&1 && exit {DONE}")
@@ -233,6 +237,21 @@ class ScpFiles(SshFiles):
 
     def _run(self, command: str) -> Output:
         return self._connection.run(f"LC_ALL=C; export LC_ALL; {command}")
+
+
+def _entering(directory: str) -> str:
+    """The start of a command that acts in a directory, whose real path is remembered. Somebody may have put a link in
+    its place since; from here on the command holds the directory itself, whatever has its name."""
+    name = quote(directory)
+    return (
+        f"[ -d {name} ] || exit {MISSING}; cd -P -- {name} || exit {NOT_PERMITTED}; "
+        f'[ "$(pwd -P && echo /)" = {quote(f"{directory}{chr(10)}/")} ] || exit {NOT_WHERE_IT_WAS};'
+    )
+
+
+def _in_its_directory(real: str) -> str:
+    """The quoted name of what is in the directory that a command has entered."""
+    return quote(f"./{basename(real)}")
 
 
 def _stat(line: bytes, host: str) -> FileStat:

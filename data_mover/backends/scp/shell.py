@@ -8,11 +8,14 @@ from data_mover.domain.errors import (
     IsADirectory,
     MoveFailure,
     NoSuchFile,
+    NotAllowed,
     NotARegularFile,
     PermissionRefused,
 )
 
 DONE, IS_A_DIRECTORY, NOT_PERMITTED, MISSING, EXISTS, CANNOT_REPLACE, NOT_A_FILE, NOT_DONE = range(80, 88)
+#: the directory has been exchanged for a link, or renamed, since its real path was looked up
+NOT_WHERE_IT_WAS = 88
 
 _FAILURES: dict[int, type[MoveFailure]] = {
     IS_A_DIRECTORY: IsADirectory,
@@ -21,6 +24,7 @@ _FAILURES: dict[int, type[MoveFailure]] = {
     EXISTS: PermissionRefused,
     CANNOT_REPLACE: CannotReplace,
     NOT_A_FILE: NotARegularFile,
+    NOT_WHERE_IT_WAS: NotAllowed,
 }
 
 

@@ -23,6 +23,18 @@ from data_mover.domain.errors import (
 
 _MAX_LINE_BYTES = 8192
 
+#: Opens the file and sends what it has opened, if that is what has the name: not what a link led to that somebody has
+#: put there since the path was looked up. Where the system has no name for an open file, `scp` opens it by its own.
+_COMMAND = """LC_ALL=C; export LC_ALL
+[ -e /proc/self/fd/0 ] || exec scp -f {name}
+refuse() {{ printf '\\001%s\\n' "$1"; exit 1; }}
+[ -e {name} ] || refuse 'No such file'
+[ -r {name} ] || refuse 'Permission denied'
+exec 3<{name}
+[ "$(readlink /proc/self/fd/3)" = "$(printf %s {name})" ] || refuse '{elsewhere}'
+exec scp -f /proc/self/fd/3"""
+_ELSEWHERE = "its name leads elsewhere now"
+
 
 class ScpReader(Reader):
     """`scp -f`: the host sends one file, from its first byte to its last."""
@@ -32,7 +44,7 @@ class ScpReader(Reader):
         self._files = files
         self._connection = connection
         self._path = path
-        self._channel = connection.start(f"LC_ALL=C scp -f {quote(real)}")
+        self._channel = connection.start(_COMMAND.format(name=quote(real), elsewhere=_ELSEWHERE))
         with connection.ending_refused(self._channel), connection.mapping_errors(path):
             self._channel.sendall(b"\0")
             announced = self._announced_bytes()
@@ -78,6 +90,8 @@ class ScpReader(Reader):
         words = line.split(b" ", 2)
         if line.startswith(b"C") and len(words) == 3 and words[1].isdigit():
             return int(words[1])
+        if _ELSEWHERE.encode() in line:
+            raise SourceChanged(f"{self._files.host}:{self._path}")
         raise refusal(line, self._files.host, self._path)
 
 

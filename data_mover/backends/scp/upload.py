@@ -4,6 +4,7 @@ name once more, and follow a link that somebody has put there meanwhile (decisio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from posixpath import basename
 from shlex import quote
 from typing import cast
 
@@ -24,7 +25,7 @@ _COMMAND = """LC_ALL=C; export LC_ALL; umask 077
 {opening} || exit {not_done}
 file=/proc/self/fd/4
 if [ -e "$file" ]; then
-    [ "$(readlink "$file")" = "$(printf %s {name})" ] || exit {not_a_file}
+    [ "$(readlink "$file")" = "$(printf %s {real})" ] || exit {not_a_file}
 else
     file={name}; [ ! -L "$file" ] || exit {not_a_file}
 fi
@@ -50,7 +51,7 @@ class ScpWriter(Writer):
         opening: str,
         offset_bytes: int = 0,
     ) -> None:
-        """`opening` is a shell command that opens the file as descriptor 4."""
+        """`opening` is a shell command that enters the directory and opens the file as descriptor 4."""
         self.acknowledged_bytes = offset_bytes
         self._files = files
         self._connection = connection
@@ -59,7 +60,8 @@ class ScpWriter(Writer):
         self._syncs = ScpSyncs(connection, real)
         command = _COMMAND.format(
             opening=opening,
-            name=quote(real),
+            real=quote(real),
+            name=quote(f"./{basename(real)}"),
             size=self._size_bytes,
             mode=new_file.mode,
             touch=touching('"$file"', new_file.modified_at),

@@ -4,12 +4,13 @@ import stat
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from posixpath import dirname
+from typing import NamedTuple
 
 from data_mover.backends.api import Entry, FileStat, NewFile, Reader, Writer
 from data_mover.backends.futures import Line, complete
 from data_mover.backends.sftp.listing import listed
 from data_mover.backends.sftp.messages import Answer, Attributes, OpenFlags, Refused, Request, Status, text
-from data_mover.backends.sftp.session import SftpSession
+from data_mover.backends.sftp.session import Moved, SftpSession
 from data_mover.backends.sftp.streams import SftpReader, SftpWriter
 from data_mover.backends.ssh.connection import SshConnection
 from data_mover.backends.ssh.files import SshFiles
@@ -52,21 +53,21 @@ class SftpFiles(SshFiles):
         return complete(self.astat(path))
 
     async def astat(self, path: str) -> FileStat | None:
-        _, file_stat = await self._found(path)
-        return file_stat
+        found = await self._found(path)
+        return found.stat if found else None
 
     def open(self, path: str) -> Reader:
         return complete(self.aopen(path))
 
     async def aopen(self, path: str) -> Reader:
-        real, file_stat = await self._found(path)
-        if file_stat is None:
+        found = await self._found(path)
+        if found is None:
             raise NoSuchFile(self._name(path))
-        if file_stat.kind is not FileKind.FILE:
-            raise (IsADirectory if file_stat.kind is FileKind.DIRECTORY else NotARegularFile)(self._name(path))
+        if found.stat.kind is not FileKind.FILE:
+            raise (IsADirectory if found.stat.kind is FileKind.DIRECTORY else NotARegularFile)(self._name(path))
         with self._session.mapping_errors(path):
-            handle = await self._session.aopen(real, OpenFlags.READ)
-        return SftpReader(self._session, path, handle, file_stat)
+            handle = await self._session.aopen(found.real, OpenFlags.READ)
+        return SftpReader(self._session, path, handle, found.stat, found.attributes)
 
     def list(self, path: str) -> Generator[Entry, None, None]:
         with self._session.mapping_errors(path):
@@ -85,8 +86,7 @@ class SftpFiles(SshFiles):
     async def acreate(self, path: str, new_file: NewFile) -> Writer:
         """Nobody else may read the file before it is committed."""
         with self._making(path) as real:
-            flags = OpenFlags.WRITE | OpenFlags.CREATE | OpenFlags.EXCLUSIVE
-            handle = await self._session.aopen(real, flags, Attributes(mode=0o600))
+            handle = await self._session.acreate(real, Attributes(mode=0o600))
         return SftpWriter(self._session, path, real, handle, new_file)
 
     async def areopen(self, path: str, size_bytes: int) -> Reader:
@@ -98,15 +98,16 @@ class SftpFiles(SshFiles):
     def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
         with self._session.mapping_errors(path):
             real = self._beside(path)
-            if not self._is(FileKind.FILE, path, real):
+            attributes = self._itself(path, real)
+            if attributes is None or _stat(attributes).kind is not FileKind.FILE:
                 raise NotARegularFile(self._name(path))
-            handle = self._session.open(real, OpenFlags.WRITE)
+            handle = self._session.reopen(real, attributes)
         return SftpWriter(self._session, path, real, handle, new_file, offset_bytes)
 
     def set_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
         attributes = Attributes(mode=mode, modified_at=None if modified_at is None else int(modified_at))
         with self._session.mapping_errors(path):
-            self._session.set_attributes(self._real_directory(path), attributes)
+            self._session.set_attributes(self._beside(path), attributes)
 
     def remove_directory(self, path: str) -> None:
         """Looks first: some hosts remove a file, or what a link leads to."""
@@ -188,7 +189,7 @@ class SftpFiles(SshFiles):
             try:
                 with self._session.explaining(path, dirname(real)):
                     yield real
-            except (Refused, MoveFailure):
+            except (Refused, Moved, MoveFailure):
                 self._known.forget_all()
                 raise
 
@@ -207,13 +208,15 @@ class SftpFiles(SshFiles):
         raise CannotReplace(self.host)
 
     def _remove_directory(self, path: str, real: str) -> None:
-        if not self._is(FileKind.DIRECTORY, path, real):
+        attributes = self._itself(path, real)
+        if attributes is None or _stat(attributes).kind is not FileKind.DIRECTORY:
             raise NoSuchFile(f"{self._name(path)} is no directory")
         self._session.remove_directory(real)
 
-    def _is(self, kind: FileKind, path: str, real: str) -> bool:
-        """Whether this is what stands there, and not a link: some hosts tell of what it leads to all the same."""
-        return _stat(self._session.link_attributes(real)).kind is kind and self._inside(path) == real
+    def _itself(self, path: str, real: str) -> Attributes | None:
+        """The attributes of what stands there, None for a link: some hosts tell of what it leads to all the same."""
+        attributes = self._session.link_attributes(real)
+        return attributes if self._inside(path) == real else None
 
     def _stands(self, real: str) -> bool:
         return complete(self._astands(real))
@@ -240,15 +243,16 @@ class SftpFiles(SshFiles):
                 if file_stat is None or file_stat.kind is not FileKind.DIRECTORY:
                     raise
 
-    async def _found(self, path: str) -> tuple[str, FileStat | None]:
-        """The real path of what stands at the path, and what it is; None where there is nothing."""
+    async def _found(self, path: str) -> "_Found | None":
+        """What stands at the path, links followed."""
         try:
             with self._session.mapping_errors(path):
                 real, reply = await self._session.located(f"{self._root.rstrip('/')}{path}")
                 self._require_inside(path, real)
-                return real, _stat(Attributes.read(reply.answer(Answer.ATTRS)))
+                attributes = Attributes.read(reply.answer(Answer.ATTRS))
+                return _Found(real, attributes, _stat(attributes))
         except NoSuchFile:
-            return "", self._dangling(path)
+            return self._dangling(path)
 
     def _inside(self, path: str) -> str:
         """The real path, links followed. NotAllowed where it leads out of the root."""
@@ -263,11 +267,13 @@ class SftpFiles(SshFiles):
     def _asked_real(self, path: str) -> str:
         return self._inside(path)
 
-    def _dangling(self, path: str) -> FileStat | None:
+    def _dangling(self, path: str) -> "_Found | None":
         """A link that leads nowhere is something; where the directory is missing too, there is nothing."""
         try:
             with self._session.mapping_errors(path):
-                return _stat(self._session.link_attributes(self._beside(path)))
+                real = self._beside(path)
+                attributes = self._session.link_attributes(real)
+                return _Found(real, attributes, _stat(attributes))
         except NoSuchFile:
             return None
         except HostFailed:  # all that some hosts say of what is below a file
@@ -275,6 +281,14 @@ class SftpFiles(SshFiles):
             if above is None or above.kind is FileKind.DIRECTORY:
                 raise
             return None
+
+
+class _Found(NamedTuple):
+    """What stands at a path: its real path, what the host reports of it, and what that means."""
+
+    real: str
+    attributes: Attributes
+    stat: FileStat
 
 
 def _stat(attributes: Attributes) -> FileStat:

@@ -1,7 +1,7 @@
 """The messages of SFTP version 3: numbers, and the layout of what is in them."""
 
 import struct
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -109,17 +109,22 @@ class Attributes:
     size_bytes: int | None = None
     mode: int | None = None
     modified_at: int | None = None
+    owner: tuple[int, int] | None = None
 
     @classmethod
     def read(cls, content: memoryview) -> "Attributes":
         (flags,) = struct.unpack_from(">I", content)
         fields = iter(struct.unpack_from(">" + "".join(_layout(flags)), content, 4))
         size = next(fields) if flags & _SIZE else None
-        if flags & _OWNER:
-            next(fields), next(fields)
+        owner = (next(fields), next(fields)) if flags & _OWNER else None
         mode = next(fields) if flags & _MODE else None
         modified = (next(fields), next(fields))[1] if flags & _TIMES else None
-        return cls(size, mode, modified)
+        return cls(size, mode, modified, owner)
+
+    def may_be(self, other: "Attributes") -> bool:
+        """Whether both can be of one file: what only one of them tells is no difference."""
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return all(None in (one, another) or one == another for one, another in pairs)
 
     def packed(self) -> bytes:
         """Mode and time; the access time becomes the modification time, for SFTP cannot set one alone."""

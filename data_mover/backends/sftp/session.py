@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from posixpath import dirname
 from types import TracebackType
 
 from paramiko.ssh_exception import SSHException
@@ -15,6 +16,7 @@ from data_mover.backends.sftp.messages import (
     Answer,
     Attributes,
     Named,
+    OpenFlags,
     Refused,
     Reply,
     Request,
@@ -26,7 +28,15 @@ from data_mover.backends.sftp.messages import (
 )
 from data_mover.backends.sftp.requests import SendWindow, SftpRequests
 from data_mover.backends.ssh.connection import SshConnection
-from data_mover.domain.errors import ConnectionLost, HostFailed, MoveFailure, NoSpace, NoSuchFile, PermissionRefused
+from data_mover.domain.errors import (
+    ConnectionLost,
+    HostFailed,
+    MoveFailure,
+    NoSpace,
+    NoSuchFile,
+    NotAllowed,
+    PermissionRefused,
+)
 
 #: how many requests are in flight on the channel, so that the host always has work
 IN_FLIGHT = 64
@@ -60,6 +70,10 @@ class FileSystem:
     #: whether it can take one more file
     takes_files: bool
     read_only: bool
+
+
+class Moved(Exception):
+    """A path that was real leads elsewhere now: somebody has exchanged a directory, or the file, for a link."""
 
 
 class SftpSession:
@@ -103,11 +117,14 @@ class SftpSession:
         return Attributes.read(self._answer(Request.LSTAT, text(path), Answer.ATTRS))
 
     async def located(self, path: str) -> tuple[str, Reply]:
-        """The path with its links followed, and the answer to STAT."""
+        """The path with its links followed, and the answer to STAT. Raises Moved if the links change meanwhile."""
         flight = self.requests.flight()
         real = flight.ask(Request.REALPATH, text(path))
         found = flight.ask(Request.STAT, text(path))
+        still = flight.ask(Request.REALPATH, text(path))
         await flight
+        if still.answer.kind == Answer.NAME and _real(still.answer) != _real(real.answer):
+            raise Moved(path)
         return _real(real.answer), found.answer
 
     async def aopen(self, path: str, flags: int, attributes: Attributes | None = None) -> bytes:
@@ -116,9 +133,28 @@ class SftpSession:
         reply = await self.acall(Request.OPEN, head)
         return string(bytes(first_string(reply.answer(Answer.HANDLE))))
 
-    def open(self, path: str, flags: int, attributes: Attributes | None = None) -> bytes:
-        """The handle."""
-        return complete(self.aopen(path, flags, attributes))
+    async def acreate(self, path: str, attributes: Attributes) -> bytes:
+        """Create a file in a directory whose real path is known; return the handle. Raises Moved."""
+        flight = self.requests.flight()
+        flags = OpenFlags.WRITE | OpenFlags.CREATE | OpenFlags.EXCLUSIVE
+        opened = flight.ask(Request.OPEN, text(path) + struct.pack(">I", flags) + attributes.packed())
+        real = flight.ask(Request.REALPATH, text(dirname(path)))
+        await flight
+        handle = string(bytes(first_string(opened.answer.answer(Answer.HANDLE))))
+        if _real(real.answer) != dirname(path):
+            self.let_go(handle)
+            await self.remove(path)
+            raise Moved(path)
+        return handle
+
+    def reopen(self, path: str, looked_up: Attributes) -> bytes:
+        """Open an existing file for writing; return the handle. Raises Moved if what was opened is something else."""
+        handle = complete(self.aopen(path, OpenFlags.WRITE))
+        reply = self.requests.call(Request.FSTAT, handle)
+        if not reply.is_unsupported and not Attributes.read(reply.answer(Answer.ATTRS)).may_be(looked_up):
+            self.let_go(handle)
+            raise Moved(path)
+        return handle
 
     async def acall(self, kind: Request, head: bytes) -> Reply:
         """Sends a request and returns its reply."""
@@ -146,12 +182,19 @@ class SftpSession:
         self._done(Request.CLOSE, handle)
 
     def make_directory(self, path: str, mode: int) -> None:
-        """Make a directory with exactly this mode, whatever the host's umask is, if the host can set one."""
+        """Make a directory with exactly this mode, whatever the host's umask is, if the host can set one. Raises Moved
+        if what is above it has been exchanged for a link."""
         self._done(Request.MKDIR, text(path) + Attributes(mode=mode).packed())
-        self.set_attributes(path, Attributes(mode=mode))
+        try:
+            self.set_attributes(path, Attributes(mode=mode))
+        except Moved:
+            self.remove_directory(path)
+            raise
 
     def set_attributes(self, path: str, attributes: Attributes) -> None:
-        """Set attributes, unless the host supports none."""
+        """Set attributes of what has this real path, unless the host supports none. Raises Moved."""
+        if self.real_path(path) != path:
+            raise Moved(path)
         try:
             self.setstat(path, attributes)
         except Refused as refused:
@@ -263,6 +306,8 @@ class ErrorMapping:
             case Refused():
                 name = f"{self._connection.host}:{self._path}"
                 raise _FAILURES.get(error.status, PermissionRefused)(name) from error
+            case Moved():
+                raise NotAllowed(f"{self._connection.host}:{self._path}") from error
             case struct.error():
                 raise ConnectionLost(f"{self._connection.host} does not speak SFTP") from error
             case OSError() | EOFError() | SSHException():

@@ -11,7 +11,7 @@ from data_mover.backends.api import Block, FileStat, NewFile, Reader, Writer
 from data_mover.backends.futures import complete
 from data_mover.backends.sftp.messages import Answer, Attributes, Refused, Reply, Request, Status, first_string
 from data_mover.backends.sftp.requests import Flight, Pending
-from data_mover.backends.sftp.session import IN_FLIGHT, SftpSession
+from data_mover.backends.sftp.session import IN_FLIGHT, Moved, SftpSession
 from data_mover.domain.errors import InternalError, MoveFailure, SourceChanged, VerifyFailed
 
 #: how much of a file is requested ahead, and in memory at most
@@ -31,8 +31,13 @@ class _Range:
 
 
 class SftpReader(Reader):
-    def __init__(self, session: SftpSession, path: str, handle: bytes, file_stat: FileStat) -> None:
+    def __init__(
+        self, session: SftpSession, path: str, handle: bytes, file_stat: FileStat, looked_up: Attributes | None = None
+    ) -> None:
+        """`looked_up` is what the name had before it was opened; what was opened has to have the same."""
         self.stat = file_stat
+        self._looked_up = looked_up
+        self._opened: Pending | None = None
         self._size_bytes = file_stat.size_bytes or 0
         self._session = session
         self._path = path
@@ -53,6 +58,7 @@ class SftpReader(Reader):
                 offset = self._ask_ahead(asked, offset)
                 first = asked.popleft()
                 await first.flight
+                self._require_what_was_looked_up()
                 if first.offset == self._size_bytes:
                     self._require_end(first)
                     return
@@ -82,7 +88,18 @@ class SftpReader(Reader):
             raise InternalError("a closed file was read")
         flight = self._session.requests.flight()
         head = self._handle + struct.pack(">QI", offset, count)
+        if self._looked_up is not None and self._opened is None:
+            self._opened = flight.ask(Request.FSTAT, self._handle)
         return _Range(offset, count, flight, flight.ask(Request.READ, head))
+
+    def _require_what_was_looked_up(self) -> None:
+        """Raise SourceChanged if something else was opened. The first range has brought the answer."""
+        if self._looked_up is None or self._opened is None:
+            return
+        reply = self._opened.answer
+        if not reply.is_unsupported and not Attributes.read(reply.answer(Answer.ATTRS)).may_be(self._looked_up):
+            raise SourceChanged(f"{self._session.host}:{self._path}")
+        self._looked_up = None
 
     def _received(self, wanted: _Range) -> memoryview:
         """Nothing at the end of the file."""
@@ -267,6 +284,8 @@ class SftpWriter(Writer):
 
     def _set_attributes_by_name(self) -> None:
         """Set the attributes by path. A host that supports none must at least give the mode's permissions."""
+        if self._session.real_path(self._real) != self._real:
+            raise Moved(self._real)
         try:
             self._session.setstat(self._real, self._attributes())
         except Refused as refused:
