@@ -69,6 +69,13 @@ class Doorbell:
         self._queue = doorbell_queue(connection)
         self._quiet_until = 0.0
 
+    def answers(self) -> bool:
+        """Whether Redis answers."""
+        try:
+            return bool(self._queue.connection.ping())
+        except RedisError:
+            return False
+
     def notify_workers(self) -> None:
         """Wakes a worker. To be called after the commit. Never raises: where Redis is away, the sweeper wakes
         workers later."""

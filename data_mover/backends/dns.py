@@ -1,5 +1,6 @@
 """Where a host is on the network."""
 
+import errno
 import socket
 import threading
 from queue import Empty, SimpleQueue
@@ -23,8 +24,21 @@ def resolved(host: str, options: NetworkAddress) -> list[Address]:
     except Empty as error:
         raise HostUnreachable(f"{host}: its address is not found in time") from error
     if isinstance(answer, Exception):
-        raise HostUnreachable(f"{host}: its address is not known") from answer
+        raise HostUnreachable(f"{host}: its name is not known to this machine's resolver") from answer
     return answer
+
+
+def why_unreachable(error: BaseException | None) -> str:
+    """In words, what the system says of an address that could not be connected to."""
+    match error:
+        case ConnectionRefusedError():
+            return "it refuses the connection; nothing listens at this address and port"
+        case TimeoutError():
+            return "it does not answer in time; a firewall may be in the way"
+        case OSError(errno=errno.ENETUNREACH | errno.EHOSTUNREACH):
+            return "there is no way through the network to its address"
+        case _:
+            return "the connection fails"
 
 
 def _resolve(options: NetworkAddress, answers: SimpleQueue[list[Address] | Exception]) -> None:

@@ -16,7 +16,8 @@ from sqlalchemy.exc import DBAPIError
 from data_mover.backends.options import HostOptions
 from data_mover.backends.ssh.options import SshOptions
 from data_mover.config.listening import who_may_call
-from data_mover.config.registry import Registry, load_registry
+from data_mover.config.registry import Registry
+from data_mover.config.registry_file import load_registry
 from data_mover.config.settings import Settings, read_ini
 from data_mover.domain.errors import ConfigurationError, Refusal
 from data_mover.domain.findings import Finding, Lacking, find
@@ -62,7 +63,10 @@ def _check_registry(path: Path, settings: Settings | None) -> Iterator[Finding]:
     except ConfigurationError as error:
         yield from _problems("registry", error)
         return
-    yield Finding("registry", True, f"{path}: no problems; {_counted(registry)}")
+    for problem in registry.problems:
+        yield Finding("registry", False, f"{path}: {problem}")
+    if not registry.problems:
+        yield Finding("registry", True, f"{path}: no problems; {_counted(registry)}")
     if settings is not None and settings.default_destination is not None:
         yield find("destination", partial(_look_at_default_destination, settings.default_destination, registry))
     for name, options in registry.hosts.items():

@@ -14,7 +14,7 @@ from data_mover.backends import check_of, connect, writable
 from data_mover.backends.api import Files, NewFile, Source
 from data_mover.backends.check import HostCheck
 from data_mover.backends.options import HostOptions
-from data_mover.config.registry import HostEntry
+from data_mover.config.registry_file import HostEntry
 from data_mover.domain.errors import CannotReplace, MoveFailure, PermissionRefused
 from data_mover.domain.findings import Finding, Lacking, Step, advised, find, in_turn
 from data_mover.domain.states import FileKind

@@ -9,7 +9,7 @@ from data_mover.checks.report import show
 from data_mover.cli.moves import chosen_service, pairs, table
 from data_mover.cli.operators import checked, read_settings
 from data_mover.cli.options import GlobalOptions
-from data_mover.config.registry import HostEntry, host_entries
+from data_mover.config.registry_file import HostEntry, host_entries
 from data_mover.config.settings import Settings
 from data_mover.domain.signals import signals_as_interrupts
 from data_mover.doorbell import Doorbell, redis_connection
@@ -98,6 +98,7 @@ def _list() -> None:
         "roles": lambda each: ", ".join(each["roles"]),
         "health": "health",
         "code": "code",
+        "reason": "reason",
         "description": "description",
     }
     service.show(found, table(found, columns))

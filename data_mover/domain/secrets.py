@@ -4,7 +4,9 @@
 `credential:NAME` a file in systemd's `$CREDENTIALS_DIRECTORY`.
 """
 
+import grp
 import os
+import pwd
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,14 +60,48 @@ class SecretReference:
 
 
 def privacy_problem(path: Path) -> str | None:
-    """A sentence if others can read the file at `path`, else None."""
+    """A sentence if others can read the file at `path`, or change what stands there, else None.
+
+    systemd gives a unit its credentials by an ACL, whose mask shows as rights of a group.
+    """
     try:
-        mode = path.stat().st_mode
+        mode = stat.S_IMODE(path.stat().st_mode)
     except OSError:
         return None
-    if stat.S_IMODE(mode) & 0o077:
+    if mode & (0o027 if _is_credential(path) else 0o077):
         return f"{path} can be read by others; run: chmod 600 {path}"
+    return writing_problem(path)
+
+
+def writing_problem(path: Path) -> str | None:
+    """A sentence if others can change what stands at `path`, by the file or by its directory, else None."""
+    for each in (path, path.absolute().parent):
+        try:
+            if _others_may_write(each.stat()):
+                return f"{each} can be written by others; run: chmod go-w {each}"
+        except OSError:
+            return None
     return None
+
+
+def _is_credential(path: Path) -> bool:
+    homes = {"/run/credentials", os.environ.get("CREDENTIALS_DIRECTORY", "/run/credentials")}
+    return any(path.is_relative_to(home) for home in homes)
+
+
+def _others_may_write(status: os.stat_result) -> bool:
+    """A sticky directory keeps others from exchanging a file; a group of nobody but the owner is no other."""
+    if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
+        return False
+    return bool(status.st_mode & 0o002 or (status.st_mode & 0o020 and not _is_own_group(status)))
+
+
+def _is_own_group(status: os.stat_result) -> bool:
+    try:
+        owner, group = pwd.getpwuid(status.st_uid), grp.getgrgid(status.st_gid)
+    except KeyError:
+        return False
+    return owner.pw_gid == group.gr_gid and not set(group.gr_mem) - {owner.pw_name}
 
 
 def private_text(path: Path) -> str:

@@ -120,3 +120,31 @@ class Priority(StrEnum):
     @classmethod
     def of_rank(cls, rank: int) -> "Priority":
         return list(cls)[rank]
+
+
+class Cause(StrEnum):
+    """What keeps a job where it is; stable words, as the codes of failures are."""
+
+    ENDED = "ended"
+    RUNNING = "running"
+    #: its worker gave no sign of life in time, and the sweeper has not taken it back yet
+    WORKER_LOST = "worker-lost"
+    #: its end is decided, and its many files are being settled
+    SETTLING = "settling"
+    HOST_PAUSED = "host-paused"
+    HOST_UNREACHABLE = "host-unreachable"
+    #: another job writes to the same final path
+    PATH_LOCKED = "path-locked"
+    WAITING_RETRY = "waiting-retry"
+    NO_WORKER = "no-worker"
+    #: as many jobs run with a host as may
+    HOST_LIMIT = "host-limit"
+    #: nothing but the jobs before it
+    QUEUED = "queued"
+
+
+#: what a job is told that waits for a worker, by the cause
+REASONS = {
+    Cause.WORKER_LOST: "Its worker gave no sign of life; another one takes the move.",
+    Cause.NO_WORKER: "No worker is alive to run it; whoever runs the service starts one with `data_mover worker`.",
+}

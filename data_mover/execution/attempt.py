@@ -1,7 +1,9 @@
 """One attempt at a job: run it, and record its outcome."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Concatenate, ParamSpec
 
 from sqlalchemy.orm import Session
 
@@ -28,7 +30,7 @@ from data_mover.execution.connector import Connector
 from data_mover.execution.executor import Execution
 from data_mover.execution.heartbeat import Heartbeat
 from data_mover.execution.record import Record
-from data_mover.store import claims, transitions
+from data_mover.store import claims, host_health, transitions
 from data_mover.store.claims import Claim
 from data_mover.store.database import Database
 from data_mover.store.queue import PATH_WAIT_MS
@@ -41,6 +43,9 @@ IDLE_MARGIN_SECONDS = 5
 
 #: these spend attempts only in a row without progress: what was copied before them is kept
 _OF_THE_LINE = (ConnectionLost, HostUnreachable, Stalled)
+
+
+P = ParamSpec("P")
 
 
 class Attempt:
@@ -103,7 +108,7 @@ class Attempt:
         return None
 
     def _completed(self) -> None:
-        ended = self._record.finish(transitions.complete)
+        ended = self._record.finish(_judging(transitions.complete, None))
         reach("finished")
         log.info("%s %s", "job-completed" if ended else "attempt-fenced after it had published", self._claim)
 
@@ -112,13 +117,15 @@ class Attempt:
             self._record.claim = self._claim = replace(self._claim, failures=0)
         wait_ms = self._record.ask(self._wait_ms, failure)
         if wait_ms is None:
-            self._over(failure.code, failure.reason)
+            self._over(failure.code, failure.reason, failure)
             return
-        event = "attempt-failed" if self._record.finish(transitions.put_back, failure, wait_ms) else "attempt-fenced"
+        put_back = _judging(transitions.put_back, failure)
+        event = "attempt-failed" if self._record.finish(put_back, failure, wait_ms) else "attempt-fenced"
         log.warning("%s %s code=%s next_attempt_in_ms=%d %s", event, self._claim, failure.code, wait_ms, failure.reason)
 
-    def _over(self, code: str, reason: str) -> None:
-        event = "job-failed" if self._record.finish(transitions.fail, code, reason) else "attempt-fenced"
+    def _over(self, code: str, reason: str, failure: MoveFailure | None = None) -> None:
+        fail = _judging(transitions.fail, failure) if failure else transitions.fail
+        event = "job-failed" if self._record.finish(fail, code, reason) else "attempt-fenced"
         self._record.settle()
         log.warning("%s %s code=%s %s", event, self._claim, code, reason)
 
@@ -152,3 +159,17 @@ class Attempt:
 
     def _options(self) -> list[HostOptions]:
         return [options for name in self._claim.host_names if (options := self._registry.every_host.get(name))]
+
+
+def _judging(
+    change: Callable[Concatenate[Session, Claim, P], bool], failure: MoveFailure | None
+) -> Callable[Concatenate[Session, Claim, P], bool]:
+    """The change of the job, with what its end says of the hosts in the same transaction."""
+
+    def judged(session: Session, claim: Claim, /, *values: P.args, **named: P.kwargs) -> bool:
+        is_mine = change(session, claim, *values, **named)
+        if is_mine:
+            host_health.record_move(session, claim.host_names, failure)
+        return is_mine
+
+    return judged

@@ -51,10 +51,10 @@ class Connections:
         raises."""
         if (host, role) not in self._made:
             options = self._registry.every_host.get(host)
-            if options is None or role not in options.roles:
+            if options is not None and role not in options.roles:
                 raise UnknownHost(f"{host} as a {role}")
             try:
-                self._made[host, role] = self._stack.enter_context(self._connector.connect(host, options))
+                self._made[host, role] = self._stack.enter_context(self._connector.connect(host, self._registry))
             except HostUnreachable as failure:
                 self.unreachable = failure
                 raise

@@ -6,8 +6,9 @@ from contextlib import suppress
 from data_mover.backends import connect
 from data_mover.backends.api import Source
 from data_mover.backends.options import HostOptions
+from data_mover.config.registry import PROBLEM_IN_REGISTRY, Registry
 from data_mover.domain.backoff import Backoff
-from data_mover.domain.errors import HostUnreachable, MoveFailure, ServiceUnavailable
+from data_mover.domain.errors import HostUnreachable, MoveFailure, ServiceUnavailable, UnknownHost
 from data_mover.doorbell import Doorbell
 from data_mover.store import host_health
 from data_mover.store.database import Database
@@ -23,11 +24,13 @@ class Connector:
         self._backoff = backoff
         self._doorbell = doorbell
 
-    def connect(self, host: str, options: HostOptions) -> Source:
-        """Return a connection to the host. Raises HostUnreachable, which opens its circuit, HostKeyMismatch or
-        LoginRefused."""
+    def connect(self, host: str, registry: Registry) -> Source:
+        """Return a connection to the host. Raises UnknownHost, HostUnreachable, which opens its circuit,
+        HostKeyMismatch or LoginRefused."""
         try:
-            connected = connect(host, options)
+            connected = connect(host, _options(host, registry))
+        except UnknownHost:
+            raise
         except MoveFailure as failure:
             log.warning("host-failed host=%s code=%s %s", host, failure.code, failure.reason)
             with suppress(ServiceUnavailable):
@@ -40,9 +43,9 @@ class Connector:
     def _record_failure(self, host: str, failure: MoveFailure) -> None:
         with self._database.writing() as session:
             if isinstance(failure, HostUnreachable):
-                host_health.record_unreachable(session, host, self._backoff)
+                host_health.record_unreachable(session, host, failure, self._backoff)
             else:
-                host_health.record_refused(session, host, failure.code)
+                host_health.record_refused(session, host, failure)
 
     def _record_reached(self, host: str) -> None:
         """Wake the workers if jobs waited for the host."""
@@ -51,3 +54,13 @@ class Connector:
         if news:
             log.info("host-reached host=%s", host)
             self._doorbell.notify_all_workers()
+
+
+def _options(host: str, registry: Registry) -> HostOptions:
+    """Raises UnknownHost for what the registry does not have, and HostUnreachable for what has a problem."""
+    if host in registry.refused_hosts:
+        raise HostUnreachable(f"{host}: {PROBLEM_IN_REGISTRY}")
+    options = registry.every_host.get(host)
+    if options is None:
+        raise UnknownHost(host)
+    return options

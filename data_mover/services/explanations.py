@@ -3,18 +3,15 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from data_mover.config.registry import RegistryFile
+from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
-from data_mover.domain.states import Phase, Status
+from data_mover.domain.states import REASONS, Cause, Phase, Status
 from data_mover.services.access import Caller
 from data_mover.services.queries import no_such_job
-from data_mover.store import explanations, reports
+from data_mover.store import explanations, reports, workers
 from data_mover.store.database import Database
-from data_mover.store.explanations import Cause, Hold
+from data_mover.store.explanations import Hold
 from data_mover.store.reports import JobReport
-
-#: a worker that has given no sign of life for so long counts for nothing
-_WORKER_SILENCE_MS = 60_000
 
 _SENTENCES = {
     Cause.RUNNING: "A worker runs it: it is {phase}.",
@@ -24,7 +21,7 @@ _SENTENCES = {
     Cause.HOST_UNREACHABLE: "The host {host} cannot be reached; it is tried again by itself.",
     Cause.PATH_LOCKED: "Another move writes to the same final path; this one follows.",
     Cause.WAITING_RETRY: "The last attempt failed: {reason} It is tried again by itself.",
-    Cause.NO_WORKER: "No worker is alive to run it.",
+    Cause.NO_WORKER: REASONS[Cause.NO_WORKER],
     Cause.HOST_LIMIT: "As many moves as may run with the host {host} at a time; this one follows.",
     Cause.QUEUED: "It waits for a worker; {ahead} of your moves come before it.",
 }
@@ -59,7 +56,7 @@ class Explanations:
     """Explains a caller's own moves; names no move of another caller."""
 
     def __init__(self, settings: Settings, database: Database, registry: RegistryFile) -> None:
-        self._silence_ms = max(_WORKER_SILENCE_MS, int(settings.lease_seconds * 1000))
+        self._silence_ms = max(workers.SILENT_AFTER_MS, int(settings.lease_seconds * 1000))
         self._database = database
         self._registry = registry
 

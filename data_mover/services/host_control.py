@@ -1,6 +1,6 @@
 """The use cases of operators: to pause a host and to resume it."""
 
-from data_mover.config.registry import RegistryFile
+from data_mover.config.registry_file import RegistryFile
 from data_mover.domain.errors import Refusal
 from data_mover.doorbell import Doorbell
 from data_mover.store import host_health

@@ -4,8 +4,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data_mover.config.registry import RegistryFile
-from data_mover.domain.errors import Refusal
+from data_mover.config.registry import PROBLEM_IN_REGISTRY
+from data_mover.config.registry_file import RegistryFile
+from data_mover.domain.errors import HostUnreachable, Refusal
 from data_mover.domain.states import FileState
 from data_mover.services.access import Caller
 from data_mover.store import events, host_health, listing, reports
@@ -92,13 +93,18 @@ class Queries:
             return reports.newest(session, caller.name, limit)
 
     def hosts(self) -> Sequence[HostDescription]:
-        """Return the registered hosts, in the order of the registry, without addresses and logins."""
+        """Return the registered hosts, in the order of the registry, without addresses and logins; then those whose
+        entries have problems."""
         with self._database.reading() as session:
             health = host_health.health(session)
-        return [
+        registry = self._registry.current()
+        served = [
             HostDescription(name, host.description, host.protocol, host.roles, health.get(name, HostHealth("unknown")))
-            for name, host in self._registry.current().hosts.items()
+            for name, host in registry.hosts.items()
         ]
+        failing = HostHealth("failing", HostUnreachable.code, PROBLEM_IN_REGISTRY)
+        refused = [HostDescription(name, "", "", (), failing) for name in sorted(registry.refused_hosts)]
+        return served + refused
 
     def datasets(self) -> Sequence[DatasetDescription]:
         """Return the data types of the catalogue, in the order of the registry."""

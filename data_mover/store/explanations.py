@@ -3,37 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from data_mover.domain.states import Phase, Status
+from data_mover.domain.states import Cause, Phase, Status
 from data_mover.store import host_health, workers
 from data_mover.store.database import now_ms
 from data_mover.store.host_health import HostState
 from data_mover.store.models import HostRecord, Job, JobFile, Lane
-
-
-class Cause(StrEnum):
-    """What keeps a job where it is; stable words, as the codes of failures are."""
-
-    ENDED = "ended"
-    RUNNING = "running"
-    #: its worker gave no sign of life in time, and the sweeper has not taken it back yet
-    WORKER_LOST = "worker-lost"
-    #: its end is decided, and its many files are being settled
-    SETTLING = "settling"
-    HOST_PAUSED = "host-paused"
-    HOST_UNREACHABLE = "host-unreachable"
-    #: another job writes to the same final path
-    PATH_LOCKED = "path-locked"
-    WAITING_RETRY = "waiting-retry"
-    NO_WORKER = "no-worker"
-    #: as many jobs run with a host as may
-    HOST_LIMIT = "host-limit"
-    #: nothing but the jobs before it
-    QUEUED = "queued"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from data_mover.domain.backoff import Backoff
-from data_mover.domain.errors import HostUnreachable
+from data_mover.domain.errors import HostUnreachable, MoveFailure
 from data_mover.domain.states import TERMINAL, Phase, Status
 from data_mover.store.database import insert_if_absent, now_ms
 from data_mover.store.models import HostRecord, Job, Lane, TemporaryFile
@@ -26,10 +26,12 @@ LONGEST_PROBE_WAIT_MS = 3_600_000
 
 @dataclass(frozen=True)
 class HostHealth:
-    """How a host stands: `unknown`, `ok`, `failing` with the code of the failure, or `paused` by an operator."""
+    """How a host stands: `unknown`, `ok`, `failing` with the code and the reason of the failure, or `paused` by an
+    operator."""
 
     state: str
     code: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,24 +97,35 @@ def record_reached(session: Session, name: str) -> bool:
     """The host has let a worker in, which closes its circuit. True if that was not known."""
     fresh = (HostRecord.reached_ms > now_ms() - PROVEN_MS // 2) & (HostRecord.reached_ms <= now_ms())
     known = fresh & HostRecord.code.is_(None)
-    changes = {"reached_ms": now_ms(), "code": None, "unreachable": 0, "probe_at_ms": None}
+    changes = {"reached_ms": now_ms(), "code": None, "reason": None, "unreachable": 0, "probe_at_ms": None}
     statement = update(HostRecord).where(HostRecord.name == name, or_(~known, HostRecord.reached_ms.is_(None)))
     return session.scalars(statement.values(changes).returning(HostRecord.name)).one_or_none() is not None
 
 
-def record_refused(session: Session, name: str, code: str) -> None:
+def record_refused(session: Session, name: str, failure: MoveFailure) -> None:
     """The host answers, and did not let the worker in: its jobs shall hear so themselves."""
-    changes = {"code": code, "unreachable": 0, "probe_at_ms": None}
+    changes = {"code": failure.code, "reason": failure.reason, "unreachable": 0, "probe_at_ms": None}
     session.execute(update(HostRecord).where(HostRecord.name == name).values(changes))
 
 
-def record_unreachable(session: Session, name: str, backoff: Backoff) -> None:
+def record_unreachable(session: Session, name: str, failure: HostUnreachable, backoff: Backoff) -> None:
     """Opens the circuit of the host, or keeps it open: it is probed after a wait that grows."""
     record = session.get_one(HostRecord, name, with_for_update=True)
     record.unreachable += 1
-    record.code = HostUnreachable.code
+    record.code, record.reason = failure.code, failure.reason
     record.reached_ms = None
     record.probe_at_ms = session.scalars(select(now_ms())).one() + backoff.wait_ms(record.unreachable)
+
+
+def record_move(session: Session, names: Iterable[str], failure: MoveFailure | None) -> None:
+    """How a move ended with the hosts. A failure counts against the host that its reason names, if it is the host's."""
+    if failure is None:
+        settled = update(HostRecord).where(HostRecord.name.in_(set(names)), HostRecord.move_code.is_not(None))
+        session.execute(settled.values(move_code=None, move_reason=None))
+    elif failure.who_can_fix == "host owner":
+        blamed = [name for name in names if (failure.detail or "").partition(":")[0] == name]
+        values = {"move_code": failure.code, "move_reason": failure.reason}
+        session.execute(update(HostRecord).where(HostRecord.name.in_(blamed)).values(values))
 
 
 def take_probe(session: Session, lease_ms: int) -> Probe | None:
@@ -210,12 +223,15 @@ def _has_temporary_files() -> ColumnElement[bool]:
 def _block(record: HostRecord) -> Block:
     if record.paused:
         return Block(f"An operator has paused {record.name}; the move continues when the host is resumed.", None, None)
-    return Block(HostUnreachable(record.name).reason, HostUnreachable.code, record.probe_at_ms)
+    reason = record.reason or HostUnreachable(record.name).reason
+    return Block(f"{reason}. `data_mover hosts check {record.name}` says more.", record.code, record.probe_at_ms)
 
 
 def _health(record: HostRecord) -> HostHealth:
     if record.paused:
         return HostHealth("paused")
     if record.code is not None:
-        return HostHealth("failing", record.code)
+        return HostHealth("failing", record.code, record.reason)
+    if record.move_code is not None:
+        return HostHealth("failing", record.move_code, record.move_reason)
     return HostHealth("ok" if record.reached_ms is not None else "unknown")

@@ -308,13 +308,26 @@ class HostRecord(Base):
     name: Mapped[str] = mapped_column(Text, primary_key=True)
     #: when a worker was let in last
     reached_ms: Mapped[int | None] = mapped_column(BigInteger)
-    #: the code of the failure to be let in, if that was the last that was tried
+    #: the failure to be let in, if that was the last that was tried
     code: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+    #: the last failure of a move for which the host is to blame, until a move has ended well with it
+    move_code: Mapped[str | None] = mapped_column(Text)
+    move_reason: Mapped[str | None] = mapped_column(Text)
     #: how often in a row the host could not be reached, and when that is tried again; until it is, its jobs wait
     unreachable: Mapped[int] = mapped_column(Integer, default=0)
     probe_at_ms: Mapped[int | None] = mapped_column(BigInteger)
     #: an operator wants its jobs to wait
     paused: Mapped[bool] = mapped_column(default=False)
+
+
+class SweepRecord(Base):
+    """When the last sweep was made: one row."""
+
+    __tablename__ = "sweeps"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    swept_ms: Mapped[int] = mapped_column(BigInteger)
 
 
 # Now, and not with the first statement: a signal that interrupts that would leave the mappers broken for good.

@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import failure_of
 from data_mover.domain.locations import shown
-from data_mover.domain.states import ARRIVED, TERMINAL, FileKind, FileState, Phase, Status
-from data_mover.store import host_health
+from data_mover.domain.states import ARRIVED, REASONS, TERMINAL, Cause, FileKind, FileState, Phase, Status
+from data_mover.store import host_health, workers
+from data_mover.store.database import now_ms
 from data_mover.store.host_health import Block
 from data_mover.store.models import Job, JobFile, Lane
 
@@ -79,14 +80,14 @@ def find(session: Session, caller: str, job_id: int) -> Job | None:
 def report(session: Session, caller: str, job_id: int) -> JobReport | None:
     """What there is to tell of one of the caller's jobs, or None if the caller has no such job."""
     row = session.execute(_reported().where(Job.caller == caller, Job.id == job_id)).one_or_none()
-    return _report(*row, host_health.blocks(session)) if row else None
+    return _report(*row, _waits(session)) if row else None
 
 
 def newest(session: Session, caller: str, limit: int, *which: ColumnElement[bool]) -> Sequence[JobReport]:
     """The caller's newest jobs that meet the conditions, the newest first."""
     statement = _reported().where(Job.caller == caller, *which).order_by(Job.id.desc()).limit(limit)
-    blocks = host_health.blocks(session)
-    return [_report(*row, blocks) for row in session.execute(statement)]
+    waits = _waits(session)
+    return [_report(*row, waits) for row in session.execute(statement)]
 
 
 def files(session: Session, job_id: int, state: FileState | None, after: int, limit: int) -> Sequence[FileReport]:
@@ -106,16 +107,29 @@ def files(session: Session, job_id: int, state: FileState | None, after: int, li
     return [_file_report(row, unseen) for row in rows]
 
 
+@dataclass(frozen=True)
+class _Waits:
+    """What jobs may wait for."""
+
+    hosts: Mapping[str, Block]
+    has_workers: bool
+    now_ms: int
+
+
+def _waits(session: Session) -> _Waits:
+    now = session.scalars(select(now_ms())).one()
+    return _Waits(host_health.blocks(session), bool(workers.alive(session, workers.SILENT_AFTER_MS)), now)
+
+
 def _reported() -> Select[Job, Lane, JobFile | None]:
     """Jobs with their lanes, and with their file where they are of one."""
     alone = (JobFile.job_id == Job.id) & (JobFile.number == 0) & (Job.files_total == 1)
     return select(Job, Lane, JobFile).join(Lane, Lane.id == Job.lane_id).outerjoin(JobFile, alone)
 
 
-def _report(job: Job, lane: Lane, file: JobFile | None, blocks: Mapping[str, Block]) -> JobReport:
+def _report(job: Job, lane: Lane, file: JobFile | None, waits: _Waits) -> JobReport:
     status = Status(job.status)
-    block = _block(lane, blocks) if status is Status.PENDING and job.ending is None else None
-    phase, reason, code, next_ms = _waiting(job, block)
+    phase, reason, code, next_ms = _waiting(job, lane, waits)
     failure = failure_of(code) if code else None
     proven = file if status is Status.COMPLETED else None
     return JobReport(
@@ -170,18 +184,34 @@ def _file_report(file: JobFile, unseen: bool) -> FileReport:
     )
 
 
-def _block(lane: Lane, blocks: Mapping[str, Block]) -> Block | None:
+def _waiting(job: Job, lane: Lane, waits: _Waits) -> tuple[Phase | None, str | None, str | None, int | None]:
+    """The phase of the job, why that is so, and when it may be tried next."""
+    phase = Phase(job.phase) if job.phase else None
+    next_ms = job.not_before_ms if job.status == Status.PENDING else None
+    if job.ending is not None:
+        return phase, job.reason, job.code, next_ms
+    if block := _block(job, lane, waits.hosts):
+        next_ms = max(job.not_before_ms, block.until_ms) if block.until_ms is not None else None
+        return Phase.BLOCKED, block.reason, block.code, next_ms
+    if cause := _missed(job, waits):
+        return phase, REASONS[cause], cause, next_ms
+    return phase, job.reason, job.code, next_ms
+
+
+def _block(job: Job, lane: Lane, blocks: Mapping[str, Block]) -> Block | None:
     """Why one of its hosts keeps the job waiting, if one does."""
+    if job.status != Status.PENDING:
+        return None
     return next((blocks[name] for name in lane.hosts.split() if name in blocks), None)
 
 
-def _waiting(job: Job, block: Block | None) -> tuple[Phase | None, str | None, str | None, int | None]:
-    """The phase of the job, why that is so, and when it may be tried next."""
-    if block is None:
-        phase = Phase(job.phase) if job.phase else None
-        return phase, job.reason, job.code, job.not_before_ms if job.status == Status.PENDING else None
-    next_ms = max(job.not_before_ms, block.until_ms) if block.until_ms is not None else None
-    return Phase.BLOCKED, block.reason, block.code, next_ms
+def _missed(job: Job, waits: _Waits) -> Cause | None:
+    """Whether the job lacks a worker."""
+    if job.status == Status.IN_PROGRESS and (job.lease_until_ms or 0) < waits.now_ms:
+        return Cause.WORKER_LOST
+    if job.phase == Phase.QUEUED and not waits.has_workers:
+        return Cause.NO_WORKER
+    return None
 
 
 def _seconds_left(job: Job) -> float | None:

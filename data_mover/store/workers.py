@@ -13,6 +13,8 @@ from data_mover.store.models import Job, WorkerRecord
 
 #: a process that has not given a sign of life for so long is dead, and its row goes
 DEAD_AFTER_MS = 600_000
+#: a worker that has given no sign of life for so long counts for nothing
+SILENT_AFTER_MS = 60_000
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from posixpath import join
 
 from data_mover.backends.api import Files
 from data_mover.backends.futures import complete
-from data_mover.domain.errors import ConnectionLost, MoveFailure, PermissionRefused, Stalled
+from data_mover.domain.errors import BadName, ConnectionLost, MoveFailure, PermissionRefused, Stalled
 from data_mover.domain.states import FileKind
 from data_mover.transfer.recorder import Recorder
 from data_mover.transfer.tasks import TemporaryFile
@@ -49,11 +49,14 @@ async def discard(destination: Files, temporary_file: TemporaryFile, recorder: R
 
 
 async def _remove(files: Files, path: str) -> None:
-    """Remove the file. A read-only disk refuses that even of a file that does not exist, which is no failure here."""
+    """Remove the file. A read-only disk refuses that even of a file that does not exist, which is no failure here.
+    Under a name that the host does not take, nothing of ours can be."""
     try:
         await files.aremove(path)
     except (ConnectionLost, Stalled):
         raise
+    except BadName:
+        return
     except MoveFailure:
         if files.stat(path) is not None:
             raise

@@ -6,7 +6,7 @@ from typing import Any
 from pyramid.config import Configurator
 from pyramid.request import Request
 
-from data_mover.config.registry import RegistryFile
+from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.domain.fault_points import open_to_orders
 from data_mover.doorbell import Doorbell, redis_connection
@@ -16,6 +16,7 @@ from data_mover.services.host_control import HostControl
 from data_mover.services.moves import Moves
 from data_mover.services.plans import Plans
 from data_mover.services.queries import Queries
+from data_mover.services.readiness import Readiness
 from data_mover.store import migrations
 from data_mover.store.database import Database
 
@@ -36,6 +37,7 @@ def includeme(config: Configurator) -> None:
         "plans": Plans(database, doorbell, moves),
         "queries": queries,
         "explanations": Explanations(settings, database, registry),
+        "readiness": Readiness(settings, database, doorbell),
         "host_control": HostControl(database, registry, doorbell),
     }
     for name, use_case in use_cases.items():

@@ -30,4 +30,5 @@ def host_struct(host: HostDescription) -> dict[str, Any]:
         "roles": host.roles,
         "health": host.health.state,
         "code": host.health.code,
+        "reason": host.health.reason,
     }

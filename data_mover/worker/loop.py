@@ -3,7 +3,7 @@
 import logging
 import time
 
-from data_mover.config.registry import RegistryFile
+from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.domain.backoff import Backoff
 from data_mover.domain.errors import ServiceUnavailable
@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: how often the queue is looked at again where others were faster with everything that was seen
 ROUNDS = 10
+#: of the time of a busy worker, what probes and clearing may take; and how long they are not looked for at least
+SHARE, SHARE_SECONDS = 0.1, 1.0
 
 
 class WorkerLoop:
@@ -36,6 +38,7 @@ class WorkerLoop:
         self._doorbell = doorbell
         self._heartbeat = heartbeat
         backoff = Backoff(settings.retry_first_seconds, settings.probe_longest_seconds)
+        self._share_from = 0.0
         self._connector = Connector(database, backoff, doorbell)
 
     def work(self) -> None:
@@ -61,9 +64,22 @@ class WorkerLoop:
             if claim is None:
                 return True
             self._attempt(claim).run()
+            self._give_a_share()
             if time.monotonic() > until:
                 break
         return False
+
+    def _give_a_share(self) -> None:
+        """Between two jobs, some time goes to hosts that cannot be reached and to what is to be cleared: there may
+        always be a next job."""
+        began = time.monotonic()
+        if began < self._share_from:
+            return
+        registry = self._registry.current()
+        if not probe(self._database, registry, self._connector, self._heartbeat):
+            clear_temporary_files(self._database, registry, self._connector)
+        ended = time.monotonic()
+        self._share_from = ended + max(SHARE_SECONDS, (ended - began) / SHARE)
 
     def _attempt(self, claim: Claim) -> Attempt:
         registry = self._registry.current()

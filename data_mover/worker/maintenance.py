@@ -3,7 +3,6 @@ have ended left on the hosts."""
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 
 from sqlalchemy.orm import Session
 
@@ -72,30 +71,26 @@ class _RenewedProbe:
 
 def _probe(database: Database, registry: Registry, connector: Connector, name: str) -> None:
     """A host that has left the registry is not waited for: its jobs shall hear so."""
-    options = registry.every_host.get(name)
-    if options is None:
-        with database.writing() as session:
-            host_health.record_refused(session, name, UnknownHost.code)
-        return
     reach("probing")
-    with suppress(MoveFailure):  # the connector has put it on record
-        connector.connect(name, options).close()
+    try:
+        connector.connect(name, registry).close()
+    except UnknownHost as failure:
+        with database.writing() as session:
+            host_health.record_refused(session, name, failure)
+    except MoveFailure:
+        pass  # the connector has put it on record
 
 
 def _clear_host(
     database: Database, registry: Registry, connector: Connector, host: str, left: Sequence[RecordedTemporaryFile]
 ) -> None:
-    options = registry.every_host.get(host)
-    if options is None:
-        log.warning("temporary-files-stay host=%s is no longer in the registry; %d files", host, len(left))
-        return
     try:
-        with connector.connect(host, options) as connected:
+        with connector.connect(host, registry) as connected:
             files_there = writable(connected)
             for temporary_file in left:
                 _clear(database, files_there, temporary_file)
     except MoveFailure as failure:
-        log.warning("temporary-files-stay host=%s %s", host, failure.reason)
+        log.warning("temporary-files-stay host=%s files=%d %s", host, len(left), failure.reason)
 
 
 def _clear(database: Database, connected: Files, temporary_file: RecordedTemporaryFile) -> None:

@@ -24,7 +24,7 @@ from rq.worker import Worker as ForkingWorker
 from sqlalchemy.orm import Session
 
 from data_mover.backends import load_backends
-from data_mover.config.registry import RegistryFile
+from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import ServiceUnavailable
 from data_mover.domain.fault_points import open_to_orders, reach

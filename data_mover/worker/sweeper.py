@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import ServiceUnavailable
 from data_mover.doorbell import Doorbell
-from data_mover.store import host_health, plan_requests, queue, temporary_files, transitions, workers
+from data_mover.store import host_health, plan_requests, queue, sweeps, temporary_files, transitions, workers
 from data_mover.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ class Sweeper:
         self._settings = settings
         self._database = database
         self._doorbell = doorbell
+        self._had_workers = True
 
     def run(self, stop: threading.Event) -> None:
         """Sweeps every `sweep_seconds` until the event is set, whatever is away meanwhile."""
@@ -35,7 +36,14 @@ class Sweeper:
         """Takes back jobs whose lease has run out, ends those past their deadline, settles the files of what is ending,
         forgets plans that nobody asks for any more, wakes workers if there is work. What fails stops nothing else: the
         next sweep tries it again."""
-        for part in (self._take_back_lost, self._end_overdue, self._settle, self._forget_abandoned, self._wake):
+        for part in (
+            self._record,
+            self._take_back_lost,
+            self._end_overdue,
+            self._settle,
+            self._forget_abandoned,
+            self._wake,
+        ):
             try:
                 part()
             except ServiceUnavailable as error:
@@ -43,9 +51,22 @@ class Sweeper:
             except SQLAlchemyError:
                 log.exception("sweep-broke %s", part.__name__.strip("_"))
 
+    def _record(self) -> None:
+        with self._database.writing() as session:
+            sweeps.record(session)
+
     def _wake(self) -> None:
         if self._is_work():
+            self._require_workers()
             self._doorbell.notify_workers()
+
+    def _require_workers(self) -> None:
+        """Logs it once, until there is a worker again."""
+        with self._database.reading() as session:
+            has_workers = bool(workers.alive(session, workers.SILENT_AFTER_MS))
+        if not has_workers and self._had_workers:
+            log.error("no-worker there is work, and no worker is alive; start one with `data_mover worker`")
+        self._had_workers = has_workers
 
     def _forget_abandoned(self) -> None:
         with self._database.writing() as session:

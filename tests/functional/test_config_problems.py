@@ -3,6 +3,7 @@
 import pytest
 
 from tests.servers.deployment import deployment, host_table
+from tests.servers.processes import eventually
 
 DISK = {"protocol": "local", "root": "/srv", "roles": ["source"]}
 PROCESSES = {
@@ -21,15 +22,44 @@ def said_at_its_end(service, name):
 
 
 @pytest.mark.parametrize("name", PROCESSES)
-def test_a_registry_with_mistakes(tmp_path, redis_url, name):
-    registry = host_table("disk", {**DISK, "colour": "red", "verify": "hope"})
-    with deployment(tmp_path, redis_url, registry) as service:
+def test_a_registry_that_cannot_be_read(tmp_path, redis_url, name):
+    with deployment(tmp_path, redis_url, "[hosts.disk\n") as service:
         said = said_at_its_end(service, name)
 
     assert "registry.toml cannot be used:" in said
-    assert "  hosts.disk.colour: unknown key" in said
-    assert "  hosts.disk.verify: " in said
+    assert "  file: is not TOML: " in said
     assert "Traceback" not in said
+
+
+def test_a_host_with_problems_is_refused_and_every_other_is_served(tmp_path, redis_url):
+    for name in ("disk", "archive"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "disk" / "a").write_text("a")
+    disk = host_table("disk", {**DISK, "root": tmp_path / "disk"})
+    archive = host_table("archive", {**DISK, "root": tmp_path / "archive", "roles": ["destination"]})
+    broken = host_table("broken", {**DISK, "roles": ["destination"], "colour": "red"})
+    with deployment(tmp_path / "service", redis_url, disk + archive + broken) as service:
+        service.start_web()
+        with service.proxy as proxy:
+            answer = proxy.move("local://disk/a", "local://broken/a")
+            assert answer["status"] == "REJECTED"
+            assert "The host 'broken' cannot be used: what the registry says of it has a problem" in answer["reason"]
+            told = {host["name"]: (host["health"], host.get("code")) for host in proxy.hosts()}
+            assert told["broken"] == ("failing", "host-unreachable")
+            waiting = proxy.move("local://disk/a", "local://archive/a")["id"]
+
+            registry = service.directory / "registry.toml"
+            registry.write_text(disk + archive.replace("protocol", "colour = 1\nprotocol") + broken)
+            service.start_worker()
+            service.start_sweeper()
+            eventually(lambda: proxy.check(waiting).get("code") == "host-unreachable", "the move waits for its host")
+            assert "what the registry says of it has a problem" in proxy.check(waiting)["reason"]
+            assert proxy.check(waiting)["status"] == "PENDING"
+
+            registry.write_text(disk + archive + broken)
+            assert service.ended(waiting)["status"] == "COMPLETED"
+        assert "registry-entry-refused" in service.log("web")
+        assert "hosts.broken.colour: unknown key" in service.log("web")
 
 
 @pytest.mark.parametrize("name", PROCESSES)

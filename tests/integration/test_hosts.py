@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import update
 
 from data_mover.domain.backoff import Backoff
-from data_mover.domain.errors import Cancelled, HostUnreachable, PathBusy, Superseded
+from data_mover.domain.errors import Cancelled, HostUnreachable, LoginRefused, NoSpace, NoSuchFile, PathBusy, Superseded
 from data_mover.domain.locations import Endpoint
 from data_mover.domain.states import FileKind, FileState, Phase, Priority, Status
 from data_mover.store import (
@@ -85,7 +85,7 @@ def lose(database, written):
 
 def unreachable(written, held, backoff=SLOW):
     """What an attempt does that could not reach the host."""
-    written(host_health.record_unreachable, "vis", backoff)
+    written(host_health.record_unreachable, "vis", HostUnreachable("vis"), backoff)
     written(transitions.hand_back, held, HostUnreachable("vis"))
 
 
@@ -123,7 +123,8 @@ def test_jobs_of_a_host_that_cannot_be_reached_wait_and_spend_no_attempt(submit,
     assert (report(job_id).attempt, report(other).attempt) == (1, 0)
     with database.reading() as session:
         assert session.get_one(Job, job_id).failures == 0
-        assert host_health.health(session)["vis"] == HostHealth("failing", "host-unreachable")
+        reason = HostUnreachable("vis").reason
+        assert host_health.health(session)["vis"] == HostHealth("failing", "host-unreachable", reason)
 
 
 def test_one_probe_at_a_time_lets_the_jobs_go_on(submit, claim, written, report):
@@ -143,7 +144,7 @@ def test_one_probe_at_a_time_lets_the_jobs_go_on(submit, claim, written, report)
 def test_a_host_for_which_no_job_waits_is_not_probed(submit, claim, written):
     submit()
     held = claim()
-    written(host_health.record_unreachable, "vis", AT_ONCE)
+    written(host_health.record_unreachable, "vis", HostUnreachable("vis"), AT_ONCE)
     written(transitions.fail, held, HostUnreachable.code, "vis")
 
     assert not written(host_health.probe_due)
@@ -153,7 +154,7 @@ def test_a_host_on_which_an_ended_job_has_left_something_is_probed(submit, claim
     submit()
     held = claim()
     written(temporary_files.record_temporary_files, held, [NewTemporaryFile(0, FileKind.FILE, "/x")], LEASE_MS)
-    written(host_health.record_unreachable, "vis", AT_ONCE)
+    written(host_health.record_unreachable, "vis", HostUnreachable("vis"), AT_ONCE)
     assert not written(host_health.probe_due)
 
     written(transitions.fail, held, HostUnreachable.code, "vis")
@@ -200,7 +201,7 @@ def test_a_host_that_answers_with_a_refusal_lets_its_jobs_hear_so(submit, claim,
     submit()
     unreachable(written, claim())
 
-    written(host_health.record_refused, "vis", "login-refused")
+    written(host_health.record_refused, "vis", LoginRefused("vis"))
 
     assert claim() is not None
 
@@ -395,3 +396,23 @@ def test_a_job_that_may_have_published_is_not_cancelled(submit, claim, written, 
     claim()
     written(transitions.cancel, job_id)
     assert report(job_id).phase is Phase.RESOLVING
+
+
+def test_a_host_whose_moves_fail_for_its_own_fault_is_failing_until_one_ends_well(database, written):
+    def health(name):
+        with database.reading() as session:
+            return host_health.health(session)[name]
+
+    for name in ("disk", "vis"):
+        written(host_health.know, [name])
+        written(host_health.record_reached, name)
+    both = ("disk", "vis")
+
+    written(host_health.record_move, both, NoSuchFile("disk:/a"))
+    assert (health("disk").state, health("vis").state) == ("ok", "ok")
+    written(host_health.record_move, both, NoSpace("vis:/a"))
+    assert (health("disk").state, health("vis").state, health("vis").code) == ("ok", "failing", "no-space")
+    written(host_health.record_reached, "vis")
+    assert health("vis").reason == NoSpace("vis:/a").reason
+    written(host_health.record_move, both, None)
+    assert health("vis").state == "ok"

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import event, select, update
 
 from data_mover.backends.futures import complete
-from data_mover.config.registry import RegistryFile
+from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.domain import fault_points
 from data_mover.domain.backoff import Backoff

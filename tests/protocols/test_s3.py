@@ -27,6 +27,8 @@ from data_mover.domain.errors import (
 from data_mover.domain.selection import Selection
 from data_mover.domain.states import FileKind
 from data_mover.transfer import list_source
+from data_mover.transfer.cleanup import clear
+from data_mover.transfer.tasks import TemporaryFile
 from tests.protocols.test_conformance import MODIFIED, content, get, put
 from tests.servers.processes import LOOPBACK, free_port
 from tests.servers.proxy import Fault, proxy
@@ -244,6 +246,10 @@ def test_a_new_name_that_a_store_cannot_tell_is_refused_as_soon_as_it_is_met(fil
 
     assert bucket.names() == [".tmp"]
     assert bucket.uploads() == []
+
+
+def test_nothing_has_to_be_cleared_under_a_name_that_a_store_cannot_tell(files):
+    clear(files, TemporaryFile("/.data_mover-a\x01b"))
 
 
 def test_an_object_of_another_s_whose_name_the_store_cannot_tell_is_read(files, bucket):

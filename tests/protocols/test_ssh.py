@@ -127,8 +127,13 @@ def test_a_login_that_the_host_does_not_know_is_refused(ssh_host, tmp_path, monk
 def test_a_key_or_secret_that_this_worker_lacks_is_told(ssh_host, tmp_path, monkeypatch):
     monkeypatch.delenv("SECRET", raising=False)
 
-    with pytest.raises(LoginRefused, match="key_file cannot be used"):
-        ssh_host.changed(key_file=str(tmp_path / "nothing")).connect()
+    key = tmp_path / "key"
+    key.touch(mode=0o600)
+    host = ssh_host.changed(key_file=str(key))
+    for change in (lambda: key.write_text("no key"), lambda: key.chmod(0o640), key.unlink):
+        change()
+        with pytest.raises(LoginRefused, match="key_file cannot be used"):
+            host.connect()
     with pytest.raises(LoginRefused, match="password cannot be read"):
         ssh_host.changed(key_file=None, password="env:SECRET").connect()
 

@@ -13,7 +13,8 @@ import pytest
 
 from data_mover.backends import connect
 from data_mover.backends.http import client as connections
-from data_mover.config.registry import OPEN_WEB, load_registry
+from data_mover.config.registry import OPEN_WEB
+from data_mover.config.registry_file import load_registry
 from data_mover.domain.errors import ConnectionLost, HostUnreachable, MoveFailure, NotAllowed, Refusal
 from data_mover.domain.locations import parse_source
 from tests.servers.web import web_server

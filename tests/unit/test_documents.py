@@ -10,7 +10,8 @@ from data_mover.backends.local.options import LocalOptions
 from data_mover.backends.s3.options import S3Options
 from data_mover.backends.ssh.options import SshOptions
 from data_mover.backends.webdav.options import WebdavOptions
-from data_mover.config.registry import OPEN_WEB, Dataset, load_registry
+from data_mover.config.registry import OPEN_WEB, Dataset
+from data_mover.config.registry_file import load_registry
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import FAILURES
 from data_mover.web.parsing import Options
@@ -60,7 +61,7 @@ def test_every_setting_is_documented_with_its_default(field):
 
 
 def test_how_many_transfers_may_run_with_the_open_web_is_documented(tmp_path):
-    (tmp_path / "registry.toml").touch()
+    (tmp_path / "registry.toml").write_text("[hosts]\n")
     web = load_registry(tmp_path / "registry.toml", open_web=True).every_host[OPEN_WEB]
 
     assert f"no more than {web.max_transfers} transfers" in row_of("configuration.md", "data_mover.open_web")

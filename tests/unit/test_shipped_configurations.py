@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 
 from data_mover.backends import PROTOCOLS
 from data_mover.config.listening import who_may_call
-from data_mover.config.registry import load_registry
+from data_mover.config.registry_file import load_registry
 from data_mover.config.settings import Settings
 from data_mover.demo.deployment import SUPERVISOR
 
@@ -29,10 +29,19 @@ def test_development_ini_has_a_registry_in_which_its_example_can_be_moved():
     assert Path(registry.hosts[destination.host].root).is_dir()
 
 
-def test_the_production_ini_and_the_example_of_a_registry_have_no_mistakes():
+def test_the_production_ini_and_the_example_of_a_registry_lack_only_the_keys_of_their_machine(tmp_path):
     settings = Settings.from_ini(str(PROJECT / "production.ini"))
-    registry = load_registry(PROJECT / "registry.example.toml", open_web=False)
+    text = (PROJECT / "registry.example.toml").read_text()
+    problems = load_registry(PROJECT / "registry.example.toml", open_web=False).problems
+    assert all(problem.key.endswith("key_file") and "is not there" in problem.sentence for problem in problems)
 
+    (tmp_path / "registry.toml").write_text(text.replace("/etc/data_mover/keys", str(tmp_path)))
+    for problem in problems:
+        name = Path(problem.sentence.split()[0]).name
+        (tmp_path / name).touch(mode=0o600)
+    registry = load_registry(tmp_path / "registry.toml", open_web=False)
+
+    assert registry.problems == ()
     assert settings.default_destination.host in registry.hosts
 
 

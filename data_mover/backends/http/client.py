@@ -19,7 +19,7 @@ import h11
 from urllib3 import HTTPHeaderDict
 
 from data_mover.backends.api import Block
-from data_mover.backends.dns import resolved
+from data_mover.backends.dns import resolved, why_unreachable
 from data_mover.backends.http.allowed_sites import Network, is_denied, is_public
 from data_mover.backends.options import NetworkAddress
 from data_mover.domain.errors import (
@@ -105,7 +105,7 @@ class HttpConnection:
             else:
                 connected.settimeout(terms.idle_timeout_seconds)
                 return cls(connected, name)
-        raise HostUnreachable(f"{name}: {url.authority}") from refused
+        raise HostUnreachable(f"{name}: {url.authority}: {why_unreachable(refused.__cause__)}") from refused
 
     def ask(self, url: Url, headers: dict[str, str], method: str = "GET", body: bytes | None = None) -> Response:
         """The beginning of the answer. ConnectionLost, Stalled, HostFailed."""

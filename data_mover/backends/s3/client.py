@@ -101,7 +101,7 @@ class S3Client:
             return opened
         except (ConnectionLost, Stalled) as failure:
             opened.close()
-            raise HostUnreachable(host) from failure
+            raise HostUnreachable(f"{host}: the connection breaks before there is an answer") from failure
         except BaseException:
             opened.close()
             raise

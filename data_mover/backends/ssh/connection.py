@@ -14,7 +14,7 @@ import paramiko
 from paramiko.pkey import UnknownKeyType
 from paramiko.ssh_exception import AuthenticationException, IncompatiblePeer, SSHException
 
-from data_mover.backends.dns import resolved
+from data_mover.backends.dns import resolved, why_unreachable
 from data_mover.backends.ssh.host_keys import PinnedKeys
 from data_mover.backends.ssh.options import SshAddress, SshOptions
 from data_mover.domain.errors import (
@@ -25,6 +25,7 @@ from data_mover.domain.errors import (
     MoveFailure,
     Stalled,
 )
+from data_mover.domain.secrets import privacy_problem
 
 #: AES-GCM first: it moves about half as much again as the default, and needs no MAC
 CIPHERS = (
@@ -282,7 +283,7 @@ def _socket(host: str, wanted: SshAddress) -> socket.socket:
         else:
             eager.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return eager
-    raise HostUnreachable(host) from refused
+    raise HostUnreachable(f"{host}: {why_unreachable(refused)}") from refused
 
 
 def _raise_incompatible(host: str, error: IncompatiblePeer) -> NoReturn:
@@ -339,7 +340,10 @@ def _agent(options: SshOptions) -> Iterator[tuple[paramiko.PKey, ...]]:
 
 
 def _private_key(host: str, options: SshOptions) -> paramiko.PKey:
+    """Others may have got access to it since the registry was read. LoginRefused where it cannot be used."""
     try:
+        if options.key_file and (problem := privacy_problem(options.key_file)):
+            raise PermissionError(problem)
         passphrase = options.key_passphrase.read() if options.key_passphrase else None
         return paramiko.PKey.from_path(str(options.key_file), passphrase)
     except (OSError, LookupError, ValueError, TypeError, SSHException, UnknownKeyType) as error:

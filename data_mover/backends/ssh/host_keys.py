@@ -1,9 +1,11 @@
 """The keys by which a host is known, as the registry or a known_hosts file pins them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import paramiko
+from paramiko.hostkeys import HostKeyEntry
 from paramiko.ssh_exception import SSHException
 
 from data_mover.backends.ssh.options import SshOptions
@@ -47,9 +49,31 @@ def public_line(key: paramiko.PKey) -> str:
 
 
 def _known_hosts(host: str, options: SshOptions) -> tuple[str, ...]:
+    """Every key that the file has for the host, several of one type included, without those that it calls revoked."""
     name = options.address if options.port == 22 else f"[{options.address}]:{options.port}"
     try:
-        entries: Mapping[str, paramiko.PKey] = paramiko.HostKeys(str(options.known_hosts)).lookup(name) or {}
-    except (OSError, UnicodeDecodeError, SSHException) as error:
+        text = Path(str(options.known_hosts)).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise HostKeyMismatch(f"{host}: its known_hosts file cannot be read") from error
-    return tuple(map(public_line, entries.values()))
+    known, revoked = [], set()
+    for line in text.splitlines():
+        marker, _, rest = line.strip().partition(" ")
+        if marker == "@revoked":
+            revoked.update(_keys_for(name, rest))
+        elif not line.strip().startswith(("@", "#")):  # what a certificate authority signs is not taken
+            known += _keys_for(name, line)
+    return tuple(key for key in known if key not in revoked)
+
+
+def _keys_for(name: str, line: str) -> list[str]:
+    """The key of the line, if it is one of the host; a line that cannot be understood concerns nobody."""
+    try:
+        entry = HostKeyEntry.from_line(line)
+    except SSHException:
+        return []
+    if entry is None:
+        return []
+    keys = paramiko.HostKeys()
+    for each in entry.hostnames:
+        keys.add(each, entry.key.get_name(), entry.key)
+    return [public_line(key) for key in (keys.lookup(name) or {}).values()]

@@ -22,6 +22,8 @@ HOST_KEY_TYPES = ("ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-n
 
 
 def _private_key_file(value: Path) -> Path:
+    if _is_missing(value):
+        raise ValueError(f"{value} is not there")
     if _is_public_key(value):
         raise ValueError(
             f"{value} is a public key; name the file of the private one, which ssh-keygen leaves beside it"
@@ -30,6 +32,14 @@ def _private_key_file(value: Path) -> Path:
     if problem:
         raise ValueError(problem)
     return value
+
+
+def _is_missing(path: Path) -> bool:
+    """A directory that this process may not look into is left to who has to read the file."""
+    try:
+        return not path.exists()
+    except OSError:
+        return False
 
 
 def _is_public_key(path: Path) -> bool:

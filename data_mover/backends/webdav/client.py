@@ -48,7 +48,7 @@ class WebdavClient:
             client.resource("/")
         except (ConnectionLost, Stalled) as failure:
             client.close()
-            raise HostUnreachable(host) from failure
+            raise HostUnreachable(f"{host}: the connection breaks before there is an answer") from failure
         except BaseException:
             client.close()
             raise

@@ -8,7 +8,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import DeadlinePassed, HostUnreachable, MoveFailure, Poison, UnknownOutcome
-from data_mover.domain.states import EventKind, FileKind, Phase, Status
+from data_mover.domain.states import REASONS, Cause, EventKind, FileKind, Phase, Status
 from data_mover.store import host_health
 from data_mover.store.claims import SUSPECT_LOSSES
 from data_mover.store.database import now_ms
@@ -88,6 +88,7 @@ def _fail_all(session: Session, ids: Sequence[int], failure: MoveFailure) -> dic
 
 def _take_back(session: Session, ids: Sequence[int]) -> None:
     values = {"status": Status.PENDING, "phase": Phase.QUEUED, **UNATTENDED}
-    changes = {**values, "not_before_ms": now_ms(), "bytes_per_second": None, "losses": Job.losses + 1}
+    told = {"code": Cause.WORKER_LOST, "reason": REASONS[Cause.WORKER_LOST]}
+    changes = {**values, **told, "not_before_ms": now_ms(), "bytes_per_second": None, "losses": Job.losses + 1}
     change(session, EventKind.LEASE_LOST, (Job.id.in_(ids),), **changes)
     unlock_paths(session, ids)

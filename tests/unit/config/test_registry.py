@@ -8,7 +8,8 @@ import pytest
 from data_mover.backends.http.options import HttpOptions
 from data_mover.backends.s3.options import S3Options
 from data_mover.backends.webdav.options import WebdavOptions
-from data_mover.config.registry import RegistryFile, load_registry
+from data_mover.config import registry_file
+from data_mover.config.registry_file import RegistryFile, load_registry
 from data_mover.domain.errors import ConfigurationError, Refusal
 from data_mover.domain.locations import CatalogueItem, Endpoint, parse_source
 
@@ -52,9 +53,11 @@ def problems(registry_path):
 
     def find(text):
         registry_path.write_text(textwrap.dedent(text))
-        with pytest.raises(ConfigurationError) as refused:
-            load_registry(registry_path, open_web=False)
-        return {problem.key: problem.sentence for problem in refused.value.problems}
+        try:
+            found = load_registry(registry_path, open_web=False).problems
+        except ConfigurationError as refused:
+            found = refused.problems
+        return {problem.key: problem.sentence for problem in found}
 
     return find
 
@@ -247,16 +250,105 @@ def test_a_registry_says_of_an_empty_list_that_it_is_empty(problems):
     assert found["hosts.disk.roles"] == "must not be empty"
 
 
-def test_a_changed_registry_is_read_again_and_one_with_mistakes_is_not(registry_path, caplog):
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[hosts", "is not TOML"),
+        ("", "is empty"),
+        ("\n", "is empty"),
+        (GOOD.rstrip(), "ends in the middle of a line"),
+    ],
+)
+def test_a_changed_registry_is_read_again_and_one_that_is_broken_is_not(registry_path, caplog, text, sentence):
     registry_path.write_text(GOOD)
     file = RegistryFile(registry_path, open_web=False)
 
     registry_path.write_text(GOOD + '\n[datasets.more]\nsource = "local://disk/{id}"\n')
     assert "more" in file.current().datasets
 
-    registry_path.write_text("[hosts")
+    registry_path.write_text(text)
     assert "more" in file.current().datasets
-    assert "the old one stays in force" in caplog.text
+    assert f"the old one stays in force: {registry_path}: file: {sentence}" in " ".join(caplog.text.split())
+
+
+@pytest.mark.parametrize("of_the_directory", [False, True])
+def test_a_registry_that_others_may_write_is_refused_whenever_that_comes(registry_path, caplog, of_the_directory):
+    registry_path.write_text(GOOD)
+    file = RegistryFile(registry_path, open_web=False)
+    registry = file.current()
+
+    (registry_path.parent if of_the_directory else registry_path).chmod(0o777)
+
+    assert file.current() is registry
+    assert "can be written by others; run: chmod go-w" in caplog.text
+    with pytest.raises(ConfigurationError, match="chmod go-w"):
+        load_registry(registry_path, open_web=False)
+
+
+WITH_A_KEY = """
+[hosts.hpc]
+protocol = "sftp"
+address = "hpc.example.org"
+username = "mover"
+key_file = "id_hpc"
+host_key = "{key}"
+root = "/scratch"
+roles = ["source", "destination"]
+
+[datasets.runs]
+source = "sftp://hpc/{{id}}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("mistake", "mended", "sentence"),
+    [
+        (lambda key: key.unlink(), lambda key: (key.touch(), key.chmod(0o600)), "is not there"),
+        (lambda key: key.chmod(0o644), lambda key: key.chmod(0o600), "chmod 600"),
+        (lambda key: key.write_text(KEY), lambda key: key.write_text("private"), "is a public key"),
+    ],
+)
+def test_a_host_with_a_mistake_is_refused_alone_until_that_is_put_right(
+    registry_path, monkeypatch, caplog, mistake, mended, sentence
+):
+    """The text of the registry does not change: what it names does."""
+    key = registry_path.with_name("id_hpc")
+    key.write_text("private")
+    key.chmod(0o600)
+    mistake(key)
+    registry_path.write_text(GOOD + WITH_A_KEY.format(key=KEY))
+    file = RegistryFile(registry_path, open_web=False)
+
+    assert list(file.current().hosts) == ["disk", "visualizer"]
+    assert sentence in caplog.text
+    for role, resolve in (
+        ("source", lambda: file.current().resolve_sources((Endpoint("hpc", "/a"),))),
+        ("destination", lambda: file.current().resolve_destination(Endpoint("hpc", "/a"))),
+    ):
+        with pytest.raises(
+            Refusal, match="The host 'hpc' cannot be used: what the registry says of it has a problem"
+        ) as refused:
+            resolve()
+        assert (refused.value.code, refused.value.field) == (f"unknown-{role}", f"{role}.host")
+        assert str(key) not in refused.value.reason
+    assert file.current().resolve_destination(Endpoint("visualizer", "/a")) == Endpoint("visualizer", "/a")
+    assert "runs" in file.current().datasets
+
+    mended(key)
+    monkeypatch.setattr(registry_file, "LOOK_AGAIN_SECONDS", 0)
+    assert list(file.current().hosts) == ["disk", "visualizer", "hpc"]
+    assert file.current().problems == ()
+
+
+def test_a_data_type_with_a_mistake_is_refused_alone(registry_path):
+    registry_path.write_text(GOOD + '\n[datasets.broken]\nsource = "local://nowhere/{id}"\n')
+    registry = load_registry(registry_path, open_web=False)
+
+    assert list(registry.datasets) == ["species", "layers"]
+    with pytest.raises(
+        Refusal, match="The data type 'broken' cannot be used: what the registry says of it has a problem"
+    ):
+        registry.resolve_sources((parse_source({"type": "broken", "id": "1"}),))
 
 
 @pytest.mark.parametrize(
@@ -329,8 +421,9 @@ def test_a_protocol_whose_extra_is_not_installed_is_a_mistake_that_says_what_to_
 
     monkeypatch.setitem(sys.modules, "botocore", None)
 
-    with pytest.raises(ConfigurationError, match=r"hosts.store.protocol: .*pip install 'data_mover\[s3\]'"):
-        load_registry(tmp_path / "registry.toml", open_web=False)
+    (problem,) = load_registry(tmp_path / "registry.toml", open_web=False).problems
+    assert problem.key == "hosts.store.protocol"
+    assert "pip install 'data_mover[s3]'" in problem.sentence
 
 
 @pytest.mark.parametrize(
@@ -351,11 +444,11 @@ def test_a_mistake_in_a_store_names_its_key_and_no_secret(tmp_path, key, value):
     lines = [line for line in STORE.splitlines() if not line.startswith(f"{key} =")]
     (tmp_path / "registry.toml").write_text("\n".join([*lines, f'{key} = "{value}"']))
 
-    with pytest.raises(ConfigurationError, match=f"hosts.store.{key}: ") as refused:
-        load_registry(tmp_path / "registry.toml", open_web=False)
+    (problem,) = load_registry(tmp_path / "registry.toml", open_web=False).problems
 
+    assert problem.key == f"hosts.store.{key}"
     if key.endswith("_key"):
-        assert value not in str(refused.value)
+        assert value not in problem.sentence
 
 
 CLOUD = """
@@ -393,7 +486,7 @@ def test_a_mistake_in_a_webdav_server_is_told(tmp_path, key, value, sentence):
     lines = [line for line in CLOUD.splitlines() if not line.startswith(f"{key} =")]
     (tmp_path / "registry.toml").write_text("\n".join([*lines, f'{key} = "{value}"']))
 
-    with pytest.raises(ConfigurationError, match=sentence) as refused:
-        load_registry(tmp_path / "registry.toml", open_web=False)
+    (problem,) = load_registry(tmp_path / "registry.toml", open_web=False).problems
 
-    assert "correct-horse" not in str(refused.value)
+    assert sentence in problem.sentence
+    assert "correct-horse" not in problem.sentence

@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from data_mover.config.registry import load_registry
+from data_mover.config.registry_file import load_registry
 from data_mover.config.settings import Settings
 from data_mover.demo.deployment import DirectoryInUse, demo_directory
 

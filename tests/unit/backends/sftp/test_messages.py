@@ -26,12 +26,12 @@ def attributes(flags, *fields):
     return memoryview(struct.pack(">I", flags) + b"".join(fields))
 
 
-def test_all_attributes_are_read_and_the_owner_is_left_out():
+def test_all_attributes_are_read_but_for_the_access_time():
     content = attributes(
         0x0F, struct.pack(">Q", 2**40), struct.pack(">II", 1, 2), struct.pack(">I", 0o644), struct.pack(">II", 3, 4)
     )
 
-    assert Attributes.read(content) == Attributes(size_bytes=2**40, mode=0o644, modified_at=4)
+    assert Attributes.read(content) == Attributes(size_bytes=2**40, mode=0o644, modified_at=4, owner=(1, 2))
 
 
 def test_attributes_that_a_host_does_not_tell_are_none():
