@@ -7,9 +7,11 @@ def main(global_config: dict[str, str], **settings: str) -> Any:
     """The WSGI application of an ini's `[app:main]`. Ends the process with every problem that is in it."""
     from pyramid.config import Configurator
 
+    from data_mover.config.logs import escape_records
     from data_mover.config.settings import Settings
     from data_mover.domain.problems import ending_the_process
 
+    escape_records()
     with ending_the_process(), Configurator(settings=settings) as config:
         config.registry.data_mover_settings = Settings.from_mapping(
             settings, global_config.get("__file__", "[app:main]")

@@ -8,8 +8,7 @@ import os
 import sys
 from urllib.parse import quote, urlsplit, urlunsplit
 
-import plaster
-
+from data_mover.config.logs import set_up_logging
 from data_mover.config.settings import Settings
 from data_mover.domain.problems import ending_the_process
 from data_mover.doorbell import QUEUE, WORKER_CLASS
@@ -20,7 +19,7 @@ def _read_settings() -> Settings:
     if not ini:
         sys.exit("DATA_MOVER_INI is not set; run: DATA_MOVER_INI=production.ini rq worker -c data_mover.rq_settings")
     settings = Settings.from_ini(ini)
-    plaster.setup_logging(ini)
+    set_up_logging(ini)
     return settings
 
 

@@ -5,17 +5,19 @@ from collections.abc import Iterable
 import click
 
 from data_mover.domain.findings import Finding
+from data_mover.domain.printable import printable
 
 _STEP_WIDTH = 12
-_INDENT = " " * (_STEP_WIDTH + 8)
+_NEXT_LINE = "\n" + " " * (_STEP_WIDTH + 8)
 
 
 def show(title: str, findings: Iterable[Finding]) -> bool:
     """Shows each finding as soon as it is made; whether all of them hold."""
-    click.secho(title, bold=True)
+    click.secho(printable(title), bold=True)
     all_hold = True
     for finding in findings:
         word = click.style("ok  ", fg="green") if finding.holds else click.style("FAIL", fg="red", bold=True)
-        click.echo(f"  {word}  {finding.step:{_STEP_WIDTH}}{finding.sentence.replace(chr(10), chr(10) + _INDENT)}")
+        lines = map(printable, finding.sentence.split("\n"))
+        click.echo(f"  {word}  {finding.step:{_STEP_WIDTH}}{_NEXT_LINE.join(lines)}")
         all_hold &= finding.holds
     return all_hold

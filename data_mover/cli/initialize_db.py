@@ -1,9 +1,9 @@
 """`initialize_data_mover_db INI`: creates or upgrades the schema. It may be run again at any time."""
 
 import click
-import plaster
 from sqlalchemy.exc import OperationalError
 
+from data_mover.config.logs import set_up_logging
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import ConfigurationError
 from data_mover.store import migrations
@@ -14,7 +14,7 @@ from data_mover.store.database import Database
 @click.argument("ini", type=click.Path(exists=True, dir_okay=False))
 def main(ini: str) -> None:
     """Creates or upgrades the database schema that INI names."""
-    plaster.setup_logging(ini)
+    set_up_logging(ini)
     try:
         settings = Settings.from_ini(ini)
         settings.make_state_dir()

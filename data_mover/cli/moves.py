@@ -19,6 +19,7 @@ from rich.table import Table
 
 from data_mover.cli.options import GlobalOptions
 from data_mover.client import Client, ClientError, Move, MoveFailed, NotAllowed, NotAuthenticated, Rejected
+from data_mover.domain.printable import printable
 
 FAILED, REFUSED, TIMED_OUT, NOT_ALLOWED, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 5, 130
 
@@ -305,7 +306,7 @@ def pairs(struct: dict[str, Any]) -> Table:
 
 def _text(value: Any) -> str:
     plain = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
-    return "" if value is None else escape(plain)
+    return "" if value is None else escape(printable(plain))
 
 
 def _status_of(error: ClientError) -> int:
@@ -317,5 +318,5 @@ def _status_of(error: ClientError) -> int:
 
 
 def _end(sentence: str, status: int) -> NoReturn:
-    click.echo(sentence, err=True)
+    click.echo(printable(sentence), err=True)
     sys.exit(status)

@@ -10,11 +10,11 @@ from getpass import getuser
 from typing import TypeVar
 
 import click
-import plaster
 
 from data_mover.checks.config import check_configuration
 from data_mover.checks.report import show
 from data_mover.cli.options import GlobalOptions
+from data_mover.config.logs import set_up_logging
 from data_mover.config.settings import Settings
 from data_mover.domain.child_environment import environment
 from data_mover.domain.errors import ConfigurationError
@@ -64,7 +64,7 @@ def check_config(options: GlobalOptions) -> None:
 def read_settings(ini: str) -> Settings:
     """Return the settings, and set logging up as the ini says. Ends the command with every problem."""
     settings = checked(Settings.from_ini, ini)
-    plaster.setup_logging(ini)
+    set_up_logging(ini)
     return settings
 
 

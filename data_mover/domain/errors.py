@@ -22,6 +22,8 @@ A `MoveFailure` is the whole truth about one kind of failure: the class docstrin
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
+from data_mover.domain.printable import printable
+
 
 class DataMoverError(Exception):
     """Something Data Mover can name."""
@@ -34,7 +36,7 @@ class ConfigProblem(NamedTuple):
     sentence: str
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.sentence}"
+        return printable(f"{self.key}: {self.sentence}")
 
 
 class ConfigurationError(DataMoverError):

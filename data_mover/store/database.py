@@ -1,7 +1,8 @@
 """The database: the engine, sessions that read or write, and the one clock that all processes share."""
 
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, MetaData, create_engine, event, inspect
@@ -151,7 +152,8 @@ def _told_apart() -> Iterator[None]:
 
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+        engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, hide_parameters=True)
+        event.listen(engine, "do_connect", lambda *_: _keep_private(url))
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -164,9 +166,27 @@ def _engine(url: URL) -> Engine:
         "tcp_user_timeout": milliseconds,
         "options": " ".join(f"-c {timeout}={milliseconds}" for timeout in _SERVER_TIMEOUTS),
     }
-    engine = create_engine(url, connect_args=connect_args, pool_pre_ping=True, pool_timeout=BUSY_TIMEOUT_SECONDS)
+    engine = create_engine(
+        url, connect_args=connect_args, pool_pre_ping=True, pool_timeout=BUSY_TIMEOUT_SECONDS, hide_parameters=True
+    )
     event.listen(engine, "do_connect", Connector().connect)
     return engine
+
+
+def _keep_private(url: URL) -> None:
+    """Makes the file of SQLite, or closes it, to all but its owner; what SQLite makes beside it has the same rights. A
+    file of somebody else is left to SQLite, which says what it cannot do."""
+    if url.database in (None, "", ":memory:"):
+        return
+    path = str(url.database)
+    with suppress(OSError):
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:  # closing it would let go of every lock that this process has on it
+            if os.stat(path).st_mode & 0o077:
+                for name in (path, f"{path}-wal", f"{path}-shm"):
+                    with suppress(FileNotFoundError):
+                        os.chmod(name, 0o600)
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:

@@ -44,6 +44,7 @@ def includeme(config: Configurator) -> None:
         config.add_request_method(partial(_use_case, use_case), name, property=True)
     config.add_request_method(_caller, "caller", reify=True)
     config.add_tween("data_mover.web.access.access_tween")
+    config.add_settings({"jinja2.finalize": "data_mover.web.ui.pages.shown"})
     config.include("pyramid_jinja2")
     config.add_jinja2_renderer(".html")
     config.include("data_mover.web.ui.pages")

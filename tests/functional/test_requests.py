@@ -115,9 +115,12 @@ def test_the_page_and_the_health_check_answer(request_, proxy, roots):
     proxy.move("local://disk/<b>", "local://archive/x", {"label": "<script>"})
     proxy.move(["local://disk/first", "local://disk/b", "local://disk/c"], "local://archive/")
 
+    proxy.move("local://disk/two%0alines", "local://archive/x")
+
     status, page = request_(method="GET", path="/", body=None, headers={})
     assert status == 200
     assert b"&lt;script&gt;" in page
     assert b"<script>" not in page
+    assert b"two\\nlines" in page
     assert b"/first and 2 more</td>" in page
     assert request_(method="GET", path="/health", body=None, headers={})[0] == 200

@@ -114,6 +114,33 @@ def test_a_key_from_known_hosts_is_as_good(ssh_host, tmp_path):
         ssh_host.changed(host_key=(), known_hosts=str(known_hosts)).connect()
 
 
+@pytest.fixture
+def known(ssh_host, tmp_path):
+    """Whether a host is connected to whose known_hosts file has these lines; `{name}` and `{key}` are the host's."""
+
+    def connects(*lines):
+        options = ssh_host.changed().options
+        key = options.host_key[0]
+        name = f"[{options.address}]:{options.port}"
+        text = "\n".join(line.format(name=name, key=key, other=OTHER_KEY) for line in lines)
+        (tmp_path / "known_hosts").write_text(text + "\n")
+        try:
+            ssh_host.changed(host_key=(), known_hosts=str(tmp_path / "known_hosts")).connect().close()
+        except HostKeyMismatch:
+            return False
+        return True
+
+    return connects
+
+
+def test_each_line_of_known_hosts_concerns_its_own_host(known):
+    assert known("{name} {key}")
+    assert known("@cert-authority *.example.org {other}", "@revoked elsewhere {key}", "nonsense", "{name} {key}")
+    assert known("{name} {other}", "{name} {key}")
+    assert not known("{name} {key}", "@revoked {name} {key}")
+    assert not known("@cert-authority {name} {key}")
+
+
 def test_a_login_that_the_host_does_not_know_is_refused(ssh_host, tmp_path, monkeypatch):
     with pytest.raises(LoginRefused):
         ssh_host.changed(username="nobody-at-all").connect()

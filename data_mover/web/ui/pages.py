@@ -9,6 +9,7 @@ from pyramid.httpexceptions import HTTPServiceUnavailable
 from pyramid.request import Request
 
 from data_mover.domain.errors import ServiceUnavailable
+from data_mover.domain.printable import printable
 
 NEWEST = 50
 
@@ -21,6 +22,11 @@ def includeme(config: Configurator) -> None:
     config.add_view(health, route_name="health", renderer="json", request_method="GET")
     config.add_view(ready, route_name="ready", renderer="json", request_method="GET")
     config.add_exception_view(unavailable, context=ServiceUnavailable)
+
+
+def shown(value: Any) -> Any:
+    """What an expression of a template shows; Jinja escapes it for HTML."""
+    return printable(value) if type(value) is str else value
 
 
 def home(request: Request) -> dict[str, Any]:
