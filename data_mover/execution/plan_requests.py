@@ -27,12 +27,15 @@ from data_mover.store.plan_requests import PlanClaim, PlanReport
 log = logging.getLogger(__name__)
 
 
+def is_plan_requested(database: Database) -> bool:
+    """Whether somebody waits for a plan. Raises ServiceUnavailable if the database does not answer."""
+    with database.reading() as session:
+        return plan_requests.waiting(session)
+
+
 def answer_plan_request(database: Database, registry: Registry, connector: Connector, heartbeat: Heartbeat) -> None:
     """Answer the plan request that has waited longest, if there is one. Raises ServiceUnavailable if the database does
     not answer."""
-    with database.reading() as session:
-        if not plan_requests.waiting(session):
-            return
     with database.writing() as session:
         claim = plan_requests.take(session, heartbeat.terms.lease_ms)
     if claim is not None:

@@ -22,6 +22,8 @@ from data_mover.store.models import Job, JobFile
 
 #: a job that has lost its lease so often runs alone on its machine, to show whether it was to blame
 SUSPECT_LOSSES = 2
+#: for so long after its last loss; from then on it takes its turn like any other, for it must not stop the machine
+SUSPECT_MS = 600_000
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, or_, select, union_all, update
+from sqlalchemy import ColumnElement, ScalarSelect, and_, or_, select, union_all, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from data_mover.domain.states import Phase, Priority, Status
 from data_mover.store import host_health, transitions
-from data_mover.store.claims import SUSPECT_LOSSES, Claim, claim_of
+from data_mover.store.claims import SUSPECT_LOSSES, SUSPECT_MS, Claim, claim_of
 from data_mover.store.database import now_ms
 from data_mover.store.host_health import HostState
 from data_mover.store.models import Job, JobFile, Lane, WorkerRecord
@@ -20,6 +20,8 @@ from data_mover.store.workers import WorkerProcess
 LONGEST_WAIT_MS = 86_400_000
 #: delay before a job retries a locked path
 PATH_WAIT_MS = 1_000
+#: how many jobs of a lane are put off at once because their paths are locked
+PATHS_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Candidate:
     """The job that is next in its lane."""
 
     job_id: int
+    lane_id: int
     priority: int
     caller: str
     host_names: frozenset[str]
@@ -63,7 +66,8 @@ def candidates(
 def take(
     session: Session, candidate: Candidate, worker: WorkerProcess, slots: Mapping[str, int], lease_ms: int
 ) -> Claim | None:
-    """Claims the job, or returns None where it has to wait or somebody else was faster.
+    """Claims the job that is next in the lane of the candidate by now: others may have taken that one. Returns None
+    where none is left, or it has to wait.
 
     One in a transaction: it keeps the rows of both hosts locked, in order of name, so that no two wait for each other.
     A suspect keeps all hosts locked, so that nothing else begins beside it.
@@ -72,15 +76,12 @@ def take(
         host_health.lock_all(session)
     else:
         host_health.lock(session, candidate.host_names)
-    may = _admit(candidate, host_health.states(session), slots) and _leaving_suspects_alone(
-        session, worker, [candidate]
-    )
-    if (
-        may
-        and not _waits_for_its_path(session, candidate.job_id)
-        and transitions.begin(session, [candidate.job_id], worker, lease_ms)
-    ):
-        return claim_of(session, candidate.job_id)
+    head = next(iter(_candidates(session, Lane.id == candidate.lane_id)), None)
+    if head is None or (head.suspect and not candidate.suspect):
+        return None
+    may = _admit(head, host_health.states(session), slots) and _leaving_suspects_alone(session, worker, [head])
+    if may and not _wait_for_paths(session, head) and transitions.begin(session, [head.job_id], worker, lease_ms):
+        return claim_of(session, head.job_id)
     return None
 
 
@@ -92,15 +93,22 @@ def runnable(session: Session) -> bool:
     return session.scalars(due.limit(1)).one_or_none() is not None
 
 
-def _candidates(session: Session) -> list[Candidate]:
+def _candidates(session: Session, *lanes: ColumnElement[bool]) -> list[Candidate]:
     """The next job of each lane: of those that are due the one of the best priority, and then the oldest."""
-    heads = union_all(*(select(head.label("job_id")).select_from(Lane) for head in _heads(_now(session)))).subquery()
-    statement = select(Job.id, Job.priority, Job.losses, Lane).join(heads, heads.c.job_id == Job.id)
+    now = _now(session)
+    heads = union_all(
+        *(select(head.label("job_id")).select_from(Lane).where(*lanes) for head in _heads(now))
+    ).subquery()
+    statement = select(Job.id, Job.priority, _is_suspect(now), Lane).join(heads, heads.c.job_id == Job.id)
     best = dict[int, Candidate]()
-    for job_id, priority, losses, lane in session.execute(statement.join(Lane, Lane.id == Job.lane_id)):
-        head = Candidate(job_id, priority, lane.caller, lane.host_names, suspect=losses >= SUSPECT_LOSSES)
+    for job_id, priority, suspect, lane in session.execute(statement.join(Lane, Lane.id == Job.lane_id)):
+        head = Candidate(job_id, lane.id, priority, lane.caller, lane.host_names, suspect)
         best[lane.id] = min(best.get(lane.id, head), head, key=lambda each: (each.priority, each.job_id))
     return list(best.values())
+
+
+def _is_suspect(now: int) -> ColumnElement[bool]:
+    return and_(Job.losses >= SUSPECT_LOSSES, Job.not_before_ms > now - SUSPECT_MS)
 
 
 def _heads(now: int) -> Iterator[ScalarSelect[int]]:
@@ -132,24 +140,32 @@ def _leaving_suspects_alone(session: Session, worker: WorkerProcess, found: Sequ
     """Those of the jobs that may begin beside what runs on the machine: nothing beside a suspect, no suspect beside
     anything. While a suspect waits, nothing new begins, so that its turn comes."""
     here = (Job.status == Status.IN_PROGRESS, WorkerRecord.machine == worker.machine)
-    beside = session.scalars(select(Job.losses).join(WorkerRecord, WorkerRecord.id == Job.worker_id).where(*here)).all()
+    running = select(_is_suspect(_now(session))).join(WorkerRecord, WorkerRecord.id == Job.worker_id).where(*here)
+    beside = session.scalars(running).all()
     suspects = [candidate for candidate in found if candidate.suspect]
-    if any(losses >= SUSPECT_LOSSES for losses in beside) or (suspects and beside):
+    if any(beside) or (suspects and beside):
         return []
     return suspects[:1] or list(found)
 
 
-def _waits_for_its_path(session: Session, job_id: int) -> bool:
-    """Whether another job locks the final path of its only file, as far as that is known; it then waits a little."""
-    other = aliased(JobFile)
-    mine = (JobFile.job_id == job_id, Job.files_total == 1)
-    claim = (
-        select(other.job_id).where(other.lock_name == JobFile.lock_name, other.locked, other.job_id != job_id).exists()
+def _wait_for_paths(session: Session, head: Candidate) -> bool:
+    """Whether another job locks the final path of this one's only file, as far as that is known. It then waits a
+    little, and so does whatever else in its lane waits for a path: none of them keeps others waiting."""
+    other, mine = aliased(JobFile), aliased(JobFile)
+    is_locked = (other.lock_name == mine.lock_name, other.locked, other.job_id != mine.job_id)
+    waiting = (
+        select(mine.job_id)
+        .join(Job, Job.id == mine.job_id)
+        .where(Job.files_total == 1, Job.status == Status.PENDING, select(other.job_id).where(*is_locked).exists())
     )
-    if session.scalars(select(JobFile.job_id).join(Job).where(*mine, claim).limit(1)).one_or_none() is None:
+    if session.scalars(waiting.where(Job.id == head.job_id).limit(1)).one_or_none() is None:
         return False
-    waiting = update(Job).where(Job.id == job_id, Job.status == Status.PENDING)
-    session.execute(waiting.values(not_before_ms=now_ms() + PATH_WAIT_MS))
+    in_lane = waiting.where(Job.lane_id == head.lane_id).limit(PATHS_AT_ONCE)
+    ids = {head.job_id, *session.scalars(in_lane)}
+    postponed = update(Job).where(Job.id.in_(ids), Job.status == Status.PENDING)
+    session.execute(
+        postponed.values(not_before_ms=now_ms() + PATH_WAIT_MS).execution_options(synchronize_session=False)
+    )
     return True
 
 

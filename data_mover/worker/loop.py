@@ -1,4 +1,4 @@
-"""What a worker does when the doorbell rings: it answers plan requests and runs jobs until none is left."""
+"""What a worker does when the doorbell rings: it runs jobs until none is left, and answers plan requests meanwhile."""
 
 import logging
 import time
@@ -12,11 +12,12 @@ from data_mover.doorbell import Doorbell
 from data_mover.execution.attempt import Attempt
 from data_mover.execution.connector import Connector
 from data_mover.execution.heartbeat import Heartbeat
-from data_mover.execution.plan_requests import answer_plan_request
+from data_mover.execution.plan_requests import answer_plan_request, is_plan_requested
 from data_mover.store import queue
 from data_mover.store.claims import Claim
 from data_mover.store.database import Database
 from data_mover.worker.maintenance import clear_temporary_files, probe
+from data_mover.worker.plan_thread import PlanThread
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 ROUNDS = 10
 #: of the time of a busy worker, what probes and clearing may take; and how long they are not looked for at least
 SHARE, SHARE_SECONDS = 0.1, 1.0
+#: how often a worker that has nothing but a plan to answer looks for jobs
+PLAN_SECONDS = 0.5
 
 
 class WorkerLoop:
@@ -40,6 +43,7 @@ class WorkerLoop:
         backoff = Backoff(settings.retry_first_seconds, settings.probe_longest_seconds)
         self._share_from = 0.0
         self._connector = Connector(database, backoff, doorbell)
+        self._plans = PlanThread(lambda: is_plan_requested(database), self._answer_plan)
 
     def work(self) -> None:
         """Returns when nothing can be claimed, or `claim_on_seconds` have passed or a stop is asked for and the job in
@@ -55,19 +59,23 @@ class WorkerLoop:
             log.error("loop-ended %s; the sweeper wakes workers when it does", error)
 
     def _claim_on(self, until: float) -> bool:
-        """Returns whether nothing was left; else the time was up, or a stop was asked for. A plan request comes before
-        the next job, since its caller waits for the answer."""
+        """Returns whether nothing was left; else the time was up, or a stop was asked for."""
         claim = None
         while not self._heartbeat.stop.is_asked():
-            answer_plan_request(self._database, self._registry.current(), self._connector, self._heartbeat)
+            self._plans.look()
             claim = self._claim(last=claim)
             if claim is None:
-                return True
+                if self._plans.wait(PLAN_SECONDS):
+                    return True
+                continue
             self._attempt(claim).run()
             self._give_a_share()
             if time.monotonic() > until:
                 break
         return False
+
+    def _answer_plan(self) -> None:
+        answer_plan_request(self._database, self._registry.current(), self._connector, self._heartbeat)
 
     def _give_a_share(self) -> None:
         """Between two jobs, some time goes to hosts that cannot be reached and to what is to be cleared: there may

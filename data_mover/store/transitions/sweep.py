@@ -2,17 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from data_mover.domain.errors import DeadlinePassed, HostUnreachable, MoveFailure, Poison, UnknownOutcome
 from data_mover.domain.states import REASONS, Cause, EventKind, FileKind, Phase, Status
 from data_mover.store import host_health
-from data_mover.store.claims import SUSPECT_LOSSES
+from data_mover.store.claims import SUSPECT_LOSSES, SUSPECT_MS
 from data_mover.store.database import now_ms
-from data_mover.store.models import Job, JobFile, Lane
+from data_mover.store.models import Job, JobFile, Lane, WorkerRecord
 from data_mover.store.transitions.change import UNATTENDED, change
 from data_mover.store.transitions.ends import end_all, has_arrived, marked_files, unlock_paths
 
@@ -33,15 +33,19 @@ def take_back_lost(session: Session, limit: int) -> list[Lost]:
     now = session.scalars(select(now_ms())).one()
     run_out = or_(Job.lease_until_ms <= now, Job.lease_until_ms > now + 2 * Job.lease_ms)
     running = (Job.status == Status.IN_PROGRESS, Job.ending.is_(None))
-    lost = select(Job.id, Job.phase, Job.losses).where(*running, run_out)
+    lost = select(Job.id, Job.phase, Job.losses, Job.not_before_ms, _fell_with_others(now).label("with_others"))
+    lost = lost.where(*running, run_out)
     rows = session.execute(lost.limit(limit).with_for_update(skip_locked=True, of=Job)).all()
     cancelled = [row.id for row in rows if row.phase == Phase.CANCELLING]
-    poison = [row.id for row in rows if row.losses >= SUSPECT_LOSSES and row.id not in cancelled]
-    again = [row.id for row in rows if row.id not in cancelled and row.id not in poison]
+    kept = [row for row in rows if row.id not in cancelled]
+    poison = [row.id for row in kept if _ran_alone(row.losses, row.not_before_ms, now) and not row.with_others]
+    again = [row.id for row in kept if row.id not in poison]
+    blameless = [row.id for row in kept if row.with_others]
     if cancelled:
         end_all(session, EventKind.CANCELLED, (Job.id.in_(cancelled),), Status.CANCELLED)
     if again:
-        _take_back(session, again)
+        _take_back(session, [id_ for id_ in again if id_ not in blameless], losses=Job.losses + 1)
+        _take_back(session, blameless, losses=Job.losses)
     outcomes = dict.fromkeys(cancelled, Status.CANCELLED) | _fail_all(session, poison, Poison())
     return [Lost(row.id, outcomes.get(row.id, Status.PENDING)) for row in rows]
 
@@ -86,9 +90,29 @@ def _fail_all(session: Session, ids: Sequence[int], failure: MoveFailure) -> dic
     return {id_: Status.COMPLETED if id_ in arrived else Status.FAILED for id_ in ids}
 
 
-def _take_back(session: Session, ids: Sequence[int]) -> None:
+def _ran_alone(losses: int, lost_ms: int, now: int) -> bool:
+    """Whether a job was a suspect when it was lost, so that nothing ran beside it."""
+    return losses >= SUSPECT_LOSSES and lost_ms > now - SUSPECT_MS
+
+
+def _fell_with_others(now: int) -> ColumnElement[bool]:
+    """Whether another worker of the machine fell silent with the one of the job: then it was the machine."""
+    other, mine = aliased(WorkerRecord), aliased(WorkerRecord)
+    together = (
+        other.machine == mine.machine,
+        other.id != mine.id,
+        other.beat_ms < now - Job.lease_ms / 2,
+        other.beat_ms.between(mine.beat_ms - Job.lease_ms / 2, mine.beat_ms + Job.lease_ms / 2),
+    )
+    return select(other.id).join(mine, mine.id == Job.worker_id).where(*together).correlate(Job).exists()
+
+
+def _take_back(session: Session, ids: Sequence[int], losses: Any) -> None:
+    """Nothing that could be to blame for a loss is counted without need: `losses` is the new count."""
+    if not ids:
+        return
     values = {"status": Status.PENDING, "phase": Phase.QUEUED, **UNATTENDED}
     told = {"code": Cause.WORKER_LOST, "reason": REASONS[Cause.WORKER_LOST]}
-    changes = {**values, **told, "not_before_ms": now_ms(), "bytes_per_second": None, "losses": Job.losses + 1}
+    changes = {**values, **told, "not_before_ms": now_ms(), "bytes_per_second": None, "losses": losses}
     change(session, EventKind.LEASE_LOST, (Job.id.in_(ids),), **changes)
     unlock_paths(session, ids)

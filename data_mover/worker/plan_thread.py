@@ -1,0 +1,41 @@
+"""Plans are answered beside the jobs of a worker: a plan of a large folder takes minutes, and keeps no move waiting."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from data_mover.domain.errors import ServiceUnavailable
+
+log = logging.getLogger(__name__)
+
+
+class PlanThread:
+    """One plan at a time, in a thread of its own."""
+
+    def __init__(self, is_asked: Callable[[], bool], answer: Callable[[], None]) -> None:
+        """`is_asked` returns whether a plan waits for an answer; `answer` gives one. Both may raise
+        ServiceUnavailable."""
+        self._is_asked = is_asked
+        self._answer = answer
+        self._thread: threading.Thread | None = None
+
+    def look(self) -> None:
+        """Begin with a plan that waits, unless one is being answered."""
+        if not self._is_busy() and self._is_asked():
+            self._thread = threading.Thread(target=self._run, name="plan", daemon=True)
+            self._thread.start()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the plan in hand, so long at most; return whether none is in hand."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+        return not self._is_busy()
+
+    def _is_busy(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self._answer()
+        except ServiceUnavailable as error:
+            log.error("plan-given-up %s; whoever asked asks again", error)
