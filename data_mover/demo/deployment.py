@@ -7,10 +7,12 @@ import shlex
 import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -26,7 +28,7 @@ INI = """\
 [app:main]
 use = egg:data_mover
 sqlalchemy.url = sqlite:///%(here)s/demo.db
-redis.url = redis://127.0.0.1:{redis_port}/0
+redis.url = {redis_url}
 data_mover.registry = %(here)s/registry.toml
 data_mover.callers = none
 data_mover.default_destination = visualizer:/
@@ -88,10 +90,12 @@ description = "What the demo moves"
 source = {{ host = "disk", path = "/maps/{{id}}.bin" }}
 """
 
-
+#: Whoever reaches a Redis without a password can write files as its user, so no other user does: it listens nowhere but
+#: on a socket in its own directory.
 REDIS = """\
-bind 127.0.0.1
-port {redis_port}
+port 0
+unixsocket redis.sock
+unixsocketperm 700
 appendonly yes
 save ""
 """
@@ -111,9 +115,10 @@ redirect_stderr = true
 stdout_logfile = %(here)s/logs/sftp-server.log
 """
 
-#: the longest path that a Unix socket can have; supervisord puts its process id behind it at first
+#: the longest path that a Unix socket can have, in bytes
 LONGEST_SOCKET_PATH = 107
-SOCKET = "supervisor.sock.4194304"
+#: the longest name of a socket in the directory: supervisord puts its process id behind it at first
+LONGEST_SOCKET = "supervisor.sock.4194304"
 
 
 class DirectoryInUse(DataMoverError):
@@ -132,8 +137,9 @@ class DemoDirectory:
     """Where everything of one run is."""
 
     path: Path
+    #: another path of it, or the same, that is short enough for the sockets in it
+    short: Path
     web_port: int = field(default_factory=free_port)
-    redis_port: int = field(default_factory=free_port)
     sftp_port: int = field(default_factory=free_port)
 
     @property
@@ -146,8 +152,17 @@ class DemoDirectory:
 
     @property
     def redis(self) -> Path:
-        """What Redis keeps."""
+        """What Redis keeps, and the socket on which it listens."""
         return self.path / "redis"
+
+    @property
+    def redis_url(self) -> str:
+        return f"unix://{quote(str(self.short / 'redis' / 'redis.sock'))}"
+
+    @property
+    def supervisor(self) -> Path:
+        """The configuration of supervisord, by the short path: its socket is beside it."""
+        return self.short / "supervisord.conf"
 
     @property
     def programs(self) -> Path:
@@ -190,32 +205,49 @@ class DemoDirectory:
             *(self.logs, self.redis, self.redis_link.parent),
             *(self.source, self.destination, self.host_key.parent),
         ):
-            directory.mkdir()
+            directory.mkdir(mode=0o700)
         _write_key_pair(self.login_key)
         host_key = _write_key_pair(self.host_key)
-        self.ini.write_text(INI.format(redis_port=self.redis_port, web_port=self.web_port), "utf-8")
+        self.ini.write_text(INI.format(redis_url=_for_ini(self.redis_url), web_port=self.web_port), "utf-8")
         registry = REGISTRY.format(source=_toml(self.source), sftp_port=self.sftp_port, host_key=_toml(host_key))
         (self.path / "registry.toml").write_text(registry, "utf-8")
-        (self.redis / "redis.conf").write_text(REDIS.format(redis_port=self.redis_port), "utf-8")
+        (self.redis / "redis.conf").write_text(REDIS, "utf-8")
         sftp_server = SFTP_SERVER.format(python=_for_supervisor(sys.executable), sftp_port=self.sftp_port)
-        (self.path / "supervisord.conf").write_text(SUPERVISOR.read_text("utf-8") + sftp_server, "utf-8")
+        self.supervisor.write_text(SUPERVISOR.read_text("utf-8") + sftp_server, "utf-8")
 
 
 @contextmanager
 def demo_directory(path: Path) -> Iterator[DemoDirectory]:
     """The directory, emptied and written anew. Raises DirectoryInUse for one that is not the demo's to empty."""
     path = path.absolute()
-    if len(os.fsencode(path / SOCKET)) > LONGEST_SOCKET_PATH:
-        raise DirectoryInUse(f"{path} is too long for the path of a socket; name another with --directory.")
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(path.iterdir()) and not (path / MARK).exists():
         raise DirectoryInUse(f"{path} holds files that the demo did not make; name another with --directory.")
     with _lock(path / MARK):
         path.chmod(0o700)
         _empty(path)
-        directory = DemoDirectory(path)
-        directory.write()
-        yield directory
+        with _short(path) as short:
+            directory = DemoDirectory(path, short)
+            directory.write()
+            yield directory
+
+
+@contextmanager
+def _short(path: Path) -> Iterator[Path]:
+    """The path, or that of a link to it in a private temporary directory, where sockets cannot have one that long."""
+    if _fits(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="demo-") as private:  # of mode 0700
+        link = Path(private, "d")
+        if not _fits(link):
+            raise DirectoryInUse(f"{path} and {link} are too long for the path of a socket; set TMPDIR to /tmp.")
+        link.symlink_to(path)
+        yield link
+
+
+def _fits(path: Path) -> bool:
+    return len(os.fsencode(path / LONGEST_SOCKET)) <= LONGEST_SOCKET_PATH
 
 
 @contextmanager
@@ -242,9 +274,13 @@ def _toml(value: object) -> str:
     return json.dumps(str(value), ensure_ascii=False)
 
 
+def _for_ini(value: str) -> str:
+    return value.replace("%", "%%")
+
+
 def _for_supervisor(word: str) -> str:
     """One word of a command line."""
-    return shlex.quote(word).replace("%", "%%")
+    return _for_ini(shlex.quote(word))
 
 
 def _write_key_pair(path: Path) -> str:

@@ -31,9 +31,11 @@ class ProcessDied(DataMoverError):
 class Processes:
     """supervisord, and what it starts and starts again; leaving the context ends them all."""
 
-    def __init__(self, directory: Path, variables: Mapping[str, str]) -> None:
-        """The directory has a `supervisord.conf`; its programs get the variables beside those of this process."""
+    def __init__(self, directory: Path, configuration: Path, variables: Mapping[str, str]) -> None:
+        """`configuration` is the `supervisord.conf` of the directory, by a path short enough for a socket beside it.
+        Its programs get the variables beside those of this process."""
         self._directory = directory
+        self._configuration = configuration
         self._variables = variables
         self._well_at: dict[str, float] = {}
         self._pids: list[int] = []
@@ -57,7 +59,7 @@ class Processes:
         """In a session of its own: a Ctrl-C at the terminal is for the parent alone."""
         with self.log("output").open("ab") as output:
             self._supervisord = subprocess.Popen(
-                [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._directory / "supervisord.conf")],
+                [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._configuration)],
                 cwd=self._directory,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -105,7 +107,7 @@ class Processes:
     def _connection(self) -> ServerProxy:
         from supervisor.xmlrpc import SupervisorTransport  # of an extra, which the other commands do without
 
-        socket = self._directory / "supervisor.sock"
+        socket = self._configuration.with_name("supervisor.sock")
         return ServerProxy("http://localhost", transport=SupervisorTransport(serverurl=f"unix://{socket}"))
 
     def _died(self, name: str) -> ProcessDied:

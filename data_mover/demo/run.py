@@ -19,7 +19,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from data_mover.demo.deployment import DemoDirectory, demo_directory
 from data_mover.demo.processes import Processes
-from data_mover.demo.redis_server import find_redis_server
+from data_mover.demo.redis_server import describe, find_redis_server
 from data_mover.domain.child_environment import environment
 from data_mover.domain.errors import DataMoverError
 from data_mover.domain.signals import signals_as_interrupts
@@ -79,8 +79,10 @@ def _show(once: bool, path: Path, mebibytes: int) -> None:
     _require_extra("asyncssh", "supervisor")
     with demo_directory(path) as directory:
         _make_schema(directory)
+        redis = find_redis_server(directory.programs)
+        click.echo(f"Taking {describe(redis)}")
         click.echo(f"Starting Redis, an SFTP server, web, workers and sweeper in {directory.path}")
-        with Processes(directory.path, _variables(directory)) as processes:
+        with Processes(directory.path, directory.supervisor, _variables(directory, redis)) as processes:
             digest = _make_file(directory.source / FILE.lstrip("/"), mebibytes)
             service = ServerProxy(directory.endpoint)
             _wait_for_web(service, processes)
@@ -105,9 +107,9 @@ def _make_schema(directory: DemoDirectory) -> None:
         raise DemoFailed(f"The database cannot be made:\n{made.stderr}")
 
 
-def _variables(directory: DemoDirectory) -> dict[str, str]:
+def _variables(directory: DemoDirectory, redis: Path) -> dict[str, str]:
     """Where supervisord finds what it is to start: our scripts are beside the one that runs, or beside the Python."""
-    directory.redis_link.symlink_to(find_redis_server(directory.programs))
+    directory.redis_link.symlink_to(redis)
     scripts = Path(sys.argv[0]).absolute().parent, Path(sys.executable).parent
     path = [directory.redis_link.parent, *scripts, os.environ.get("PATH", os.defpath)]
     return {"DATA_MOVER_INI": str(directory.ini), "PATH": os.pathsep.join(map(str, path))}

