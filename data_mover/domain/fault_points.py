@@ -1,13 +1,14 @@
 """Fault points: named points at which a test makes a process die, stop or fail. For tests alone.
 
 They are open only where the setting `data_mover.fault_points` is true and $DATA_MOVER_FAULTS names a directory. A file
-in it is an order: its name is the point, its text is `kill`, `stop` or `raise`. Whoever of all processes reaches the
-point first takes the order away and carries it out, once. The points: docs/reliability.md.
+in it is an order: its name is the point, its text is `kill`, `stop`, `hang` (the thread) or `raise`. Whoever of all
+processes reaches the point first takes the order away and carries it out, once. The points: docs/reliability.md.
 """
 
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -78,4 +79,6 @@ def _carry_out(point: str, action: str) -> None:
     log.warning("fault-point %s %s", point, action)
     if action == "raise":
         raise FaultOrdered(point)
+    if action == "hang":
+        threading.Event().wait()
     os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[action])

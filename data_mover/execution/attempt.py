@@ -1,12 +1,15 @@
 """One attempt at a job: run it, and record its outcome."""
 
 import logging
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Concatenate, ParamSpec
 
 from sqlalchemy.orm import Session
 
+from data_mover.backends.local.options import LocalOptions
 from data_mover.backends.options import HostOptions
 from data_mover.config.registry import Registry
 from data_mover.config.settings import Settings
@@ -20,6 +23,7 @@ from data_mover.domain.errors import (
     InternalError,
     MoveFailure,
     PathBusy,
+    ServiceUnavailable,
     Stalled,
     Stopped,
     UnknownOutcome,
@@ -65,13 +69,14 @@ class Attempt:
         self._registry = registry
         self._heartbeat = heartbeat
         self._claim = claim
+        self._connector = connector
         self._connections = Connections(registry, connector)
 
     def run(self) -> None:
         """Return once the job has a new state, or is another attempt's. Raises ServiceUnavailable if the database does
         not answer: the lease then expires, and the next attempt finds out what this one has done."""
         log.info("attempt-begun %s %s", self._claim, self._claim.route)
-        with self._heartbeat.lease(self._claim, self._idle_seconds(), self._connections.abort) as lease:
+        with self._heartbeat.lease(self._claim, self._idle_seconds(), self._connections.abort, self._leave) as lease:
             self._record = Record(self._database, self._claim, lease, self._settings.lease_seconds)
             outcome = self._move()
         match outcome:
@@ -91,6 +96,18 @@ class Attempt:
                 self._cancelled()
             case _:
                 log.warning("attempt-ended %s %r", self._claim, outcome)
+
+    def _leave(self) -> None:
+        """End this process, whose other thread hangs in the kernel: where a disk's server is gone, nothing else helps.
+        Called by the heartbeat. The disks of this machine that the job needs count as out of reach from now on."""
+        stuck = Stalled(f"{self._claim.route}: it hangs in the kernel; a mounted disk does not answer")
+        log.error("worker-stuck %s %s", self._claim, stuck.reason)
+        for name in self._claim.host_names:
+            if isinstance(self._registry.every_host.get(name), LocalOptions):
+                self._connector.failed(name, HostUnreachable(f"{name}: its file system does not answer"))
+        with suppress(ServiceUnavailable), self._database.writing() as session:
+            transitions.hand_back(session, self._claim, stuck)
+        os._exit(os.EX_TEMPFAIL)
 
     def _move(self) -> DataMoverError | None:
         """Return None once all files have their final names, else the reason why they have not."""

@@ -32,13 +32,17 @@ class Connector:
         except UnknownHost:
             raise
         except MoveFailure as failure:
-            log.warning("host-failed host=%s code=%s %s", host, failure.code, failure.reason)
-            with suppress(ServiceUnavailable):
-                self._record_failure(host, failure)
+            self.failed(host, failure)
             raise
         with suppress(ServiceUnavailable):
             self._record_reached(host)
         return connected
+
+    def failed(self, host: str, failure: MoveFailure) -> None:
+        """The host let nobody in."""
+        log.warning("host-failed host=%s code=%s %s", host, failure.code, failure.reason)
+        with suppress(ServiceUnavailable):
+            self._record_failure(host, failure)
 
     def _record_failure(self, host: str, failure: MoveFailure) -> None:
         with self._database.writing() as session:

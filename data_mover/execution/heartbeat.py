@@ -46,6 +46,10 @@ class LeaseTerms:
         return int(self.lease_seconds * 1000)
 
 
+#: a stalled transfer whose connections have been ended notices within this time, unless it hangs in the kernel
+STUCK_SECONDS = 5.0
+
+
 class Renewable(Protocol):
     """A claim other than a job: a plan request, a probe."""
 
@@ -81,10 +85,12 @@ class Heartbeat:
         self._thread.join()
 
     @contextmanager
-    def lease(self, claim: Claim, idle_seconds: float, on_lost: Callable[[], None]) -> Iterator["Lease"]:
+    def lease(
+        self, claim: Claim, idle_seconds: float, on_lost: Callable[[], None], on_stuck: Callable[[], None]
+    ) -> Iterator["Lease"]:
         """Renew the claim until the block ends. A transfer without progress for `idle_seconds` is stalled; `on_lost`
-        ends its connections."""
-        lease = Lease(claim, self.terms, idle_seconds, on_lost, self.stop)
+        ends its connections. One that does not notice even then hangs in the kernel: `on_stuck` is called once."""
+        lease = Lease(claim, self.terms, idle_seconds, on_lost, on_stuck, self.stop)
         self._leases.append(lease)
         try:
             yield lease
@@ -151,13 +157,21 @@ class Lease:
     """
 
     def __init__(
-        self, claim: Claim, terms: LeaseTerms, idle_seconds: float, on_lost: Callable[[], None], stop: Stop
+        self,
+        claim: Claim,
+        terms: LeaseTerms,
+        idle_seconds: float,
+        on_lost: Callable[[], None],
+        on_stuck: Callable[[], None],
+        stop: Stop,
     ) -> None:
         self.claim = claim
         self.lost: DataMoverError | None = None
         self._terms = terms
         self._idle_seconds = idle_seconds
         self._on_lost = on_lost
+        self._on_stuck = on_stuck
+        self._stuck_at: float | None = None
         self._stop = stop
         #: of the files that are done, and of those in flight
         self._settled_bytes = self._file_bytes = 0
@@ -226,12 +240,17 @@ class Lease:
         if self.is_ending and self._ends_at is not None and now >= self._ends_at:
             self._ends_at = None
             self._on_lost()
+        if self._stuck_at is not None and now >= self._stuck_at:
+            self._stuck_at = None
+            if not self._noticed.is_set():
+                self._on_stuck()
         if self.lost is not None:
             return
         if self._stop.is_overdue():
             self.give_up(Stopped("its worker was asked to stop"))
         elif now - self._moved_at > self._idle_seconds:
             self.give_up(Stalled(f"nothing moved for {self._idle_seconds:g} s"))
+            self._stuck_at = now + STUCK_SECONDS
 
     def beat(self) -> Beat:
         bytes_done = self._settled_bytes + self._file_bytes

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, aliased
 from data_mover.domain.errors import NameConflict
 from data_mover.domain.locations import Endpoint
 from data_mover.domain.states import ARRIVED, FileKind, FileState
+from data_mover.store import host_health
 from data_mover.store.claims import Claim, change, is_mine
 from data_mover.store.figures import bytes_total
 from data_mover.store.models import Job, JobFile
@@ -43,6 +44,9 @@ def record_files(session: Session, claim: Claim, path: str, first_number: int, p
     final path.
     """
     mine = change(session, claim, path=path)
+    if mine:
+        for name in claim.host_names:
+            host_health.record_reached(session, name)  # it has answered: listing may take minutes
     if mine and planned:
         same = JobFile.number.between(first_number, first_number + len(planned) - 1)
         session.execute(delete(JobFile).where(JobFile.job_id == claim.job_id, same))

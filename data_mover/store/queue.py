@@ -76,11 +76,13 @@ def take(
         host_health.lock_all(session)
     else:
         host_health.lock(session, candidate.host_names)
-    head = next(iter(_candidates(session, Lane.id == candidate.lane_id)), None)
+    head = _head(session, candidate.lane_id)
+    if head is not None and _wait_for_paths(session, head):
+        head = _head(session, candidate.lane_id)
     if head is None or (head.suspect and not candidate.suspect):
         return None
     may = _admit(head, host_health.states(session), slots) and _leaving_suspects_alone(session, worker, [head])
-    if may and not _wait_for_paths(session, head) and transitions.begin(session, [head.job_id], worker, lease_ms):
+    if may and transitions.begin(session, [head.job_id], worker, lease_ms):
         return claim_of(session, head.job_id)
     return None
 
@@ -105,6 +107,10 @@ def _candidates(session: Session, *lanes: ColumnElement[bool]) -> list[Candidate
         head = Candidate(job_id, lane.id, priority, lane.caller, lane.host_names, suspect)
         best[lane.id] = min(best.get(lane.id, head), head, key=lambda each: (each.priority, each.job_id))
     return list(best.values())
+
+
+def _head(session: Session, lane_id: int) -> Candidate | None:
+    return next(iter(_candidates(session, Lane.id == lane_id)), None)
 
 
 def _is_suspect(now: int) -> ColumnElement[bool]:

@@ -8,8 +8,10 @@ from sqlalchemy.orm import Session
 
 from data_mover.backends import writable
 from data_mover.backends.api import Files
+from data_mover.backends.local.mount import answers
+from data_mover.backends.local.options import LocalOptions
 from data_mover.config.registry import Registry
-from data_mover.domain.errors import ConnectionLost, MoveFailure, Stalled, UnknownHost
+from data_mover.domain.errors import ConnectionLost, HostUnreachable, MoveFailure, Stalled, UnknownHost
 from data_mover.domain.fault_points import reach
 from data_mover.domain.states import FileKind
 from data_mover.execution.connector import Connector
@@ -72,6 +74,10 @@ class _RenewedProbe:
 def _probe(database: Database, registry: Registry, connector: Connector, name: str) -> None:
     """A host that has left the registry is not waited for: its jobs shall hear so."""
     reach("probing")
+    options = registry.every_host.get(name)
+    if isinstance(options, LocalOptions) and not answers(options.root, options.connect_timeout_seconds):
+        connector.failed(name, HostUnreachable(f"{name}: its file system does not answer"))
+        return
     try:
         connector.connect(name, registry).close()
     except UnknownHost as failure:

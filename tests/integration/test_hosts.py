@@ -18,8 +18,9 @@ from data_mover.store import (
     transitions,
     workers,
 )
+from data_mover.store.claims import SUSPECT_MS
 from data_mover.store.host_health import HostHealth
-from data_mover.store.models import HostRecord, Job
+from data_mover.store.models import HostRecord, Job, WorkerRecord
 from data_mover.store.temporary_files import NewTemporaryFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
 from data_mover.store.workers import WorkerProcess
@@ -416,3 +417,71 @@ def test_a_host_whose_moves_fail_for_its_own_fault_is_failing_until_one_ends_wel
     assert health("vis").reason == NoSpace("vis:/a").reason
     written(host_health.record_move, both, None)
     assert health("vis").state == "ok"
+
+
+def test_a_suspect_does_not_stop_its_machine_for_ever(submit, claim, written, lose):
+    written(host_health.know, ["vis"])
+    written(host_health.record_reached, "vis")
+    suspect, other = submit(), submit()
+    for _ in range(2):
+        assert claim().job_id == suspect
+        lose()
+    assert claim().job_id == suspect
+    assert claim() is None
+
+    def long_ago(session):
+        session.execute(update(Job).where(Job.id == suspect).values(not_before_ms=Job.not_before_ms - SUSPECT_MS))
+
+    written(long_ago)
+
+    assert claim().job_id == other
+    assert (suspect, Status.PENDING) in lose()
+
+
+def test_what_is_lost_with_its_machine_is_not_to_blame(submit, claim, written, database):
+    written(host_health.know, ["vis"])
+    written(host_health.record_reached, "vis")
+    first, second = submit(), submit()
+    workers_of_one_machine = WorkerProcess(1, "here", 1, "1.0"), WorkerProcess(2, "here", 2, "1.0")
+
+    def reboot(session):
+        session.execute(update(WorkerRecord).values(beat_ms=WorkerRecord.beat_ms - 2 * LEASE_MS))
+        session.execute(update(Job).where(Job.status == Status.IN_PROGRESS).values(lease_until_ms=1))
+
+    for _ in range(4):
+        held = [claim(worker) for worker in workers_of_one_machine]
+        assert {each.job_id for each in held} == {first, second}
+        written(reboot)
+        assert {status for _, status in written(transitions.take_back_lost, 10)} == {Status.PENDING}
+    with database.reading() as session:
+        assert session.get_one(Job, first).losses == 0
+
+
+def test_any_number_of_jobs_that_wait_for_a_path_keep_no_other_waiting(submit, claim, written):
+    written(host_health.know, ["vis"])
+    written(host_health.record_reached, "vis")
+    holder = submit()
+    hold(written, claim())
+    waiting = [submit() for _ in range(30)]
+    for _ in waiting:
+        held = claim()
+        with pytest.raises(PathBusy):
+            hold(written, held)
+        written(transitions.hand_back, held, PathBusy(), 0)
+    other = submit()
+
+    assert claim().job_id == other
+    assert holder not in waiting
+
+
+def test_whoever_comes_second_to_a_job_is_given_the_next(submit, database, written):
+    """All have seen the same job at the head of the lane."""
+    written(host_health.know, ["vis"])
+    written(host_health.record_reached, "vis")
+    jobs = [submit() for _ in range(4)]
+    with database.reading() as session:
+        (seen,) = queue.candidates(session, WORKER, PLACES)
+
+    taken = [written(queue.take, seen, WORKER, PLACES, LEASE_MS).job_id for _ in jobs]
+
+    assert taken == jobs

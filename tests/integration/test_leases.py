@@ -10,6 +10,7 @@ from sqlalchemy.engine import make_url
 
 from data_mover.domain.errors import Cancelled, Fenced, Stalled
 from data_mover.domain.states import FileKind, FileState
+from data_mover.execution import heartbeat as heartbeat_module
 from data_mover.execution.heartbeat import Heartbeat, LeaseTerms
 from data_mover.execution.stop import Stop
 from data_mover.store import figures, file_lists, migrations, queue, reports, submissions, transitions
@@ -28,11 +29,11 @@ IDLE_SECONDS = 0.5
 
 
 @contextmanager
-def lease_of(database, held, aborted):
+def lease_of(database, held, aborted, stuck=lambda: None):
     """The lease of a job on a heartbeat of its own."""
     with (
         Heartbeat(database, WORKER, TERMS, Stop(5)) as heartbeat,
-        heartbeat.lease(held, IDLE_SECONDS, aborted.set) as lease,
+        heartbeat.lease(held, IDLE_SECONDS, aborted.set, stuck) as lease,
     ):
         yield lease
 
@@ -168,3 +169,22 @@ def test_a_transfer_that_is_blocked_by_a_host_is_ended_when_it_is_cancelled(data
             transitions.cancel(session, held.job_id)
 
         eventually(aborted.is_set, "the connections are ended")
+
+
+def test_a_transfer_that_does_not_notice_that_it_is_stalled_is_told_apart(database, held, aborted, monkeypatch):
+    monkeypatch.setattr(heartbeat_module, "STUCK_SECONDS", 0.2)
+    stuck = threading.Event()
+    with lease_of(database, held, aborted, stuck.set) as lease:
+        eventually(stuck.is_set, "it counts as stuck")
+        assert aborted.is_set()
+        assert isinstance(lease.lost, Stalled)
+
+
+def test_a_transfer_that_notices_that_it_is_stalled_is_left_to_itself(database, held, aborted, monkeypatch):
+    monkeypatch.setattr(heartbeat_module, "STUCK_SECONDS", 0.2)
+    stuck = threading.Event()
+    with lease_of(database, held, aborted, stuck.set) as lease:
+        eventually(lambda: lease.lost, "it is stalled")
+        lease.noticed()
+        eventually(lambda: lease._stuck_at is None, "it has been looked at again")
+    assert not stuck.is_set()

@@ -200,7 +200,7 @@ def on_record(database):
     held = claim(database)
     with (
         Heartbeat(database, WORKER, LeaseTerms(30, 2), Stop(5)) as heartbeat,
-        heartbeat.lease(held, 60, lambda: None) as lease,
+        heartbeat.lease(held, 60, lambda: None, lambda: None) as lease,
     ):
         yield OnRecord(database, lease, held)
 

@@ -1,0 +1,52 @@
+"""A disk whose server is gone: whoever touches it hangs in the kernel, where no signal and no time-out reach."""
+
+import time
+
+import pytest
+
+from data_mover.backends.local.mount import answers
+from tests.servers.deployment import deployment, host_table
+from tests.servers.processes import eventually
+
+EXTRA = "data_mover.fault_points = true"
+
+
+@pytest.fixture
+def service(tmp_path, redis_url, monkeypatch):
+    for name in ("disk", "mounted", "orders"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "disk" / "a").write_text("a")
+    monkeypatch.setenv("DATA_MOVER_FAULTS", str(tmp_path / "orders"))
+    patience = {"protocol": "local", "idle_timeout_seconds": 1}
+    registry = host_table("disk", {**patience, "root": tmp_path / "disk", "roles": ["source"]})
+    registry += host_table("mounted", {**patience, "root": tmp_path / "mounted", "roles": ["destination"]})
+    with deployment(tmp_path / "service", redis_url, registry, extra=EXTRA) as service:
+        service.start_web()
+        service.start_worker()
+        service.start_sweeper()
+        yield service
+
+
+def test_a_worker_that_hangs_says_so_leaves_and_is_there_for_the_next_job(service, tmp_path):
+    (tmp_path / ".hang").write_text("hang")
+    (tmp_path / ".hang").rename(tmp_path / "orders" / "opened")
+    with service.proxy as proxy:
+        job_id = proxy.move("local://disk/a", "local://mounted/a")["id"]
+        eventually(lambda: "stalled" in [event.get("code") for event in proxy.events(job_id)], "it is told as stalled")
+        assert "worker-stuck" in service.log("worker")
+        job = service.ended(job_id)
+
+    assert (job["status"], job["attempt"]) == ("COMPLETED", 2)
+    assert service.workers[0].poll() is None
+
+
+def test_a_file_system_that_does_not_answer_is_not_waited_for(tmp_path, monkeypatch):
+    assert answers(str(tmp_path), 10)
+    assert answers(str(tmp_path / "nothing"), 10)
+
+    (tmp_path / "stat").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "stat").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    began = time.monotonic()
+    assert not answers(str(tmp_path), 0.2)
+    assert time.monotonic() - began < 30
