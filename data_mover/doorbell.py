@@ -1,17 +1,26 @@
-"""The doorbell: one RQ queue that wakes workers. It names no job; a woken worker claims what the database has."""
+"""The doorbell: one RQ queue that wakes workers. It names no job; a woken worker claims what the database has.
 
+Whoever can write to Redis can ring, and do nothing else: of what Redis holds, one string is read, and compared
+(docs/decisions/0023-nothing-in-redis-is-believed.md).
+"""
+
+import json
 import logging
 import time
+import zlib
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError as RedisAway
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 from rq import Queue
-from rq.job import Job
+from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
-from rq.worker import BaseWorker
+from rq.worker_registration import REDIS_WORKER_KEYS, WORKERS_BY_QUEUE_KEY
 
 from data_mover.domain.fault_points import reach
 
@@ -23,28 +32,107 @@ ANSWER = "data_mover.worker.answer_doorbell"
 #: who listens
 WORKER_CLASS = "data_mover.worker.Worker"
 
+#: what the job in Redis holds: the function, no object, no arguments
+PAYLOAD = json.dumps([ANSWER, None, [], {}]).encode()
+#: more than its compressed form ever needs
+PAYLOAD_BYTES = 2 * len(PAYLOAD)
+
+#: the keys that all workers share, and what Redis has to hold there
+SHARED_KEYS = {
+    Queue.redis_queue_namespace_prefix + QUEUE: b"list",
+    Queue.redis_queues_keys: b"set",
+    REDIS_WORKER_KEYS: b"set",
+    WORKERS_BY_QUEUE_KEY % QUEUE: b"set",
+}
+#: so many workers are believed to listen, at most
+LISTENERS = 256
+
 #: Redis answers within this time, or counts as away
 TIMEOUT_SECONDS = 0.3
 #: after a failure nobody is kept waiting for Redis again for so long
 QUIET_SECONDS = 5.0
-#: how long RQ keeps a doorbell job whose worker died, in seconds
-FAILURE_TTL_SECONDS = 60
+#: how long Redis keeps a doorbell job that nobody hears, in seconds
+TTL_SECONDS = 86_400
 
 
 class DoorbellJob(Job):
-    """The only job that workers run, whatever Redis holds: who can write to Redis cannot run code."""
+    """What RQ's worker is handed when the doorbell has rung: made here, and never read from Redis."""
 
-    success_callback = None
-    failure_callback = None
-    stopped_callback = None
+    def get_status(self, refresh: bool = True) -> JobStatus:
+        """It runs for as long as its work-horse does, whatever Redis says."""
+        return JobStatus.STARTED
 
-    def _execute(self) -> Any:
-        if self.func_name != ANSWER or self.instance or self.args or self.kwargs:
-            raise ValueError("a job in Redis is not the doorbell's and was refused")
-        return super()._execute()
 
-    def send_webhooks(self, *args: Any, **kwargs: Any) -> None:
-        """Sends nothing."""
+class DoorbellQueue(Queue):
+    """The queue, and the set of those who listen to it."""
+
+    job_class = DoorbellJob
+
+    @classmethod
+    def dequeue_any(
+        cls, queues: Iterable[Queue], timeout: int | None, connection: Redis, *_: Any, **__: Any
+    ) -> tuple[Job, Queue] | None:
+        """Waits until the doorbell rings, or returns at once without a time-out, which is in seconds. Something forged
+        counts as a ring, since the queue is emptied of it and of all that waits behind it: nobody fills the queue
+        faster than workers empty it.
+
+        Raises rq.exceptions.DequeueTimeout, and RedisAway where Redis is of no use.
+        """
+        queue = doorbell_queue(connection)
+        try:
+            popped = cls.lpop([queue.key], timeout, connection=connection)
+            if popped is None:
+                return None
+            if not queue._is_doorbell(popped[1]):
+                log.warning("doorbell-forged %.80r in Redis is not the doorbell's: dropped, with the queue", popped[1])
+                connection.delete(queue.key)
+        except ResponseError as error:
+            drop_misshapen_keys(connection, SHARED_KEYS)
+            raise RedisAway(str(error)) from error
+        return queue.create_job(ANSWER, timeout=-1), queue
+
+    def count_listeners(self) -> int:
+        return min(int(self._redis.scard(WORKERS_BY_QUEUE_KEY % self.name)), LISTENERS)
+
+    def forget_dead_listeners(self) -> None:
+        """Forgets workers whose own key has run out."""
+        listeners = self._redis.srandmember(WORKERS_BY_QUEUE_KEY % self.name, LISTENERS)
+        if dead := [key for key in listeners if not self._redis.exists(key)]:
+            self._redis.srem(WORKERS_BY_QUEUE_KEY % self.name, *dead)
+            self._redis.srem(REDIS_WORKER_KEYS, *dead)
+
+    def _is_doorbell(self, job_id: bytes) -> bool:
+        """Whether the job of that id is the doorbell's. It is removed in any case."""
+        key = Job.redis_job_namespace_prefix.encode() + job_id
+        try:
+            if self._redis.hstrlen(key, "data") > PAYLOAD_BYTES:
+                return False
+            return _inflated(self._redis.hget(key, "data") or b"") == PAYLOAD
+        except ResponseError:
+            return False
+        finally:
+            self._redis.delete(key)
+
+    @property
+    def _redis(self) -> Any:
+        """The connection; its types allow for asyncio, which this is not."""
+        return self.connection
+
+
+def _inflated(data: bytes) -> bytes:
+    try:
+        return zlib.decompressobj().decompress(data, PAYLOAD_BYTES)
+    except zlib.error:
+        return b""
+
+
+def drop_misshapen_keys(connection: Redis, shapes: Mapping[str, bytes]) -> None:
+    """Removes what Redis cannot use as what it has to be: everybody who needs it writes it again. Never raises."""
+    with suppress(RedisError):
+        for key, shape in shapes.items():
+            if (found := connection.type(key)) not in (shape, b"none"):
+                log.warning("redis-forged %s was a %r instead of a %r: dropped", key, found, shape)
+                connection.delete(key)
 
 
 def redis_connection(url: str, password: str | None) -> Redis:
@@ -58,8 +146,8 @@ def redis_connection(url: str, password: str | None) -> Redis:
     )
 
 
-def doorbell_queue(connection: Redis) -> Queue:
-    return Queue(QUEUE, connection=connection, job_class=DoorbellJob, serializer=JSONSerializer)
+def doorbell_queue(connection: Redis) -> DoorbellQueue:
+    return DoorbellQueue(QUEUE, connection=connection, job_class=DoorbellJob, serializer=JSONSerializer)
 
 
 class Doorbell:
@@ -91,9 +179,11 @@ class Doorbell:
             return
         try:
             reach("notifying")
-            wanted = 2 * max(1, BaseWorker.count(queue=self._queue)) - self._queue.count
+            wanted = 2 * max(1, self._queue.count_listeners()) - self._queue.count
             for _ in range(wanted if times is None else min(times, wanted)):
-                self._queue.enqueue(ANSWER, job_timeout=-1, result_ttl=0, failure_ttl=FAILURE_TTL_SECONDS)
+                self._queue.enqueue(ANSWER, ttl=TTL_SECONDS)
         except RedisError as error:
+            if isinstance(error, ResponseError):
+                drop_misshapen_keys(self._queue.connection, SHARED_KEYS)
             self._quiet_until = time.monotonic() + QUIET_SECONDS
             log.warning("doorbell-failed Redis does not answer (%s); the jobs are safe and run when it is back", error)

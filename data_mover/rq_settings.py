@@ -6,12 +6,16 @@ worker class in the environment.
 
 import os
 import sys
+from contextlib import suppress
 from urllib.parse import quote, urlsplit, urlunsplit
+
+from redis.exceptions import RedisError
+from rq.suspension import WORKERS_SUSPENDED
 
 from data_mover.config.logs import set_up_logging
 from data_mover.config.settings import Settings
 from data_mover.domain.problems import ending_the_process
-from data_mover.doorbell import QUEUE, WORKER_CLASS
+from data_mover.doorbell import QUEUE, WORKER_CLASS, redis_connection
 
 
 def _read_settings() -> Settings:
@@ -33,12 +37,22 @@ def _url_with_password(settings: Settings) -> str:
 
 
 def _choose_worker_class() -> None:
-    if "worker" in sys.argv[1:2] and os.environ.get("RQ_WORKER_CLASS") != WORKER_CLASS:
+    if sys.argv[1:2] != ["worker"]:
+        sys.exit("data_mover.rq_settings is for `rq worker` alone: other commands of RQ run what Redis holds")
+    if os.environ.get("RQ_WORKER_CLASS") != WORKER_CLASS:
         os.environ["RQ_WORKER_CLASS"] = WORKER_CLASS
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
 
 
+def _lift_suspension(settings: Settings) -> None:
+    """Before RQ looks for it: nobody keeps a worker from starting through Redis."""
+    with suppress(RedisError), redis_connection(settings.redis_url, settings.redis_secret()) as connection:
+        connection.delete(WORKERS_SUSPENDED)
+
+
 _choose_worker_class()
 with ending_the_process():
-    REDIS_URL = _url_with_password(_read_settings())
+    _settings = _read_settings()
+    REDIS_URL = _url_with_password(_settings)
+_lift_suspension(_settings)
 QUEUES = [QUEUE]

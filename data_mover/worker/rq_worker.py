@@ -1,4 +1,8 @@
-"""The RQ worker: it listens for the doorbell on one queue, runs nothing else, and outlives an absence of Redis."""
+"""The RQ worker: it listens for the doorbell on one queue, runs nothing else, and outlives an absence of Redis.
+
+It obeys nobody through Redis, and believes nothing that is there: RQ's commands, suspension, scheduler and registers of
+jobs are out of use (docs/decisions/0023-nothing-in-redis-is-believed.md).
+"""
 
 import ctypes
 import gc
@@ -15,12 +19,15 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 from redis.client import Pipeline
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from rq import Queue
 from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.utils import now
 from rq.worker import Worker as ForkingWorker
+from rq.worker import WorkerStatus
+from rq.worker_registration import register
 from sqlalchemy.orm import Session
 
 from data_mover.backends import load_backends
@@ -29,7 +36,15 @@ from data_mover.config.settings import Settings
 from data_mover.domain.errors import ServiceUnavailable
 from data_mover.domain.fault_points import open_to_orders, reach
 from data_mover.domain.problems import ending_the_process
-from data_mover.doorbell import Doorbell, DoorbellJob, doorbell_queue, redis_connection
+from data_mover.doorbell import (
+    SHARED_KEYS,
+    Doorbell,
+    DoorbellJob,
+    DoorbellQueue,
+    doorbell_queue,
+    drop_misshapen_keys,
+    redis_connection,
+)
 from data_mover.execution.heartbeat import Heartbeat, LeaseTerms
 from data_mover.execution.stop import Stop
 from data_mover.store import migrations, workers
@@ -134,11 +149,12 @@ class Worker(ForkingWorker):
 
     job_class = DoorbellJob
     max_connection_wait_time = 2.0
+    last_cleaned_at: Any
 
     def __init__(self, queues: Any, name: str | None = None, *, connection: Redis, **options: Any) -> None:
         options |= {
             "job_class": DoorbellJob,
-            "queue_class": Queue,
+            "queue_class": DoorbellQueue,
             "serializer": JSONSerializer,
             "worker_ttl": WORKER_TTL_SECONDS,
             "default_worker_ttl": None,
@@ -146,13 +162,31 @@ class Worker(ForkingWorker):
         load_backends()
         with ending_the_process():
             _require_deployment()
-        super().__init__([doorbell_queue(connection)], name, connection=connection, **options)
+        self._queue = doorbell_queue(connection)
+        super().__init__([self._queue], name, connection=connection, **options)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         reach("popped")
         deployment().registry.current()
-        with self._redis_may_be_away("a wake-up was lost; the sweeper sends another"):
-            super().execute_job(job, queue)
+        super().execute_job(job, queue)
+
+    def prepare_execution(self, job: Job) -> Execution:
+        """Known to this process alone."""
+        self.execution = Execution(job.id, job.id, self.connection, self.name)
+        self.set_state(WorkerStatus.BUSY)
+        return self.execution
+
+    def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
+        """Answers the doorbell, and does nothing else, whatever the job says."""
+        try:
+            answer_doorbell()
+        except Exception:
+            log.exception("doorbell-unanswered")
+            return False
+        return True
+
+    def handle_job_failure(self, *args: Any, **kwargs: Any) -> None:
+        """What a work-horse leaves behind when it dies is a lease in the database, and nothing in Redis."""
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
         """A stop that is asked for meanwhile waits until the worker knows its work-horse, and that one can hear it."""
@@ -170,12 +204,17 @@ class Worker(ForkingWorker):
     def set_shutdown_requested_date(self) -> None:
         """Nobody reads that date in Redis, and a Redis that is away must not come between a stop and its end."""
 
+    def register_birth(self) -> None:
+        """Whatever stands under its name: that is no proof that anybody else lives."""
+        self.birth_date = now()
+        self.heartbeat()
+
     def register_death(self) -> None:
         """On a connection of its own: a signal may have come between a request and its answer on the old one."""
-        register: Callable[[], None] = super().register_death
-        self.connection.connection_pool.disconnect(inuse_connections=False)  # the others are of threads
+        register_death: Callable[[], None] = super().register_death
+        self.connection.connection_pool.disconnect()
         with self._redis_may_be_away("its registration runs out by itself"):
-            register()
+            register_death()
         _record(lambda session: workers.forget(session, worker_row()))
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
@@ -188,13 +227,17 @@ class Worker(ForkingWorker):
         super().main_work_horse(job, queue)
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
-        with self._redis_may_be_away("the job continues"):
-            super().maintain_heartbeats(job, execution)
+        self.heartbeat()
 
     def heartbeat(self, *args: Any, **kwargs: Any) -> None:
-        """While a work-horse runs, it beats for the row in the database."""
-        with self._redis_may_be_away("the worker continues"):
-            super().heartbeat(*args, **kwargs)
+        """Registers again what a Redis that was emptied has forgotten. While a work-horse runs, it beats for the row in
+        the database."""
+        with self._redis_may_be_away("the worker continues"), self.connection.pipeline() as pipeline:
+            self.last_heartbeat = now()
+            pipeline.hset(self.key, mapping=self.serialize())
+            pipeline.expire(self.key, self.worker_ttl + 60)
+            register(self, pipeline)
+            pipeline.execute()
         if not self.horse_pid:
             _record(lambda session: workers.beat(session, worker_row(), ()))
 
@@ -202,13 +245,20 @@ class Worker(ForkingWorker):
         with self._redis_may_be_away("the worker continues"):
             super().set_state(state, pipeline)
 
-    def check_for_suspension(self, burst: bool) -> None:
-        with self._redis_may_be_away("the worker continues"):
-            super().check_for_suspension(burst)
-
     def run_maintenance_tasks(self) -> None:
+        """Jobs leave nothing in Redis that would have to be looked after."""
+        self.last_cleaned_at = now()
         with self._redis_may_be_away("the worker continues"):
-            super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
+            self._queue.forget_dead_listeners()
+
+    def subscribe(self) -> None:
+        """To nothing: a command through Redis is nobody's."""
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """Nobody suspends a worker through Redis."""
+
+    def _start_scheduler(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing is scheduled in Redis."""
 
     @contextmanager
     def _redis_may_be_away(self, meanwhile: str) -> Iterator[None]:
@@ -216,3 +266,5 @@ class Worker(ForkingWorker):
             yield
         except RedisError as error:
             log.warning("redis-away %s (%s)", meanwhile, error)
+            if isinstance(error, ResponseError):
+                drop_misshapen_keys(self.connection, SHARED_KEYS | {self.key: b"hash"})
