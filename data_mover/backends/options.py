@@ -133,6 +133,8 @@ class HostOptions(BaseModel):
     connect_timeout_seconds: Seconds = 10
     #: a transfer in which nothing moves for so long is stalled
     idle_timeout_seconds: Seconds = 60
+    #: a transfer that is slower for as long as the idle time-out is stalled, too
+    min_rate: Bandwidth = 1000
     #: how files are proven: by SHA-256 in the cheapest way, by reading back whatever it costs, or only by size
     verify: Literal["sha256", "sha256-readback", "size"] = "sha256"
     #: the most channels that one file may use; this release uses one

@@ -105,6 +105,8 @@ class Settings(BaseModel):
     state_dir: Path = Field(alias="data_mover.state_dir")
     #: a job that has not ended so long after its submission fails, unless the caller asked for another deadline
     deadline_seconds: int = Field(86_400, alias="data_mover.deadline_seconds", ge=1, le=LONGEST_DEADLINE_SECONDS)
+    #: how many files one move may have
+    max_files: int = Field(1_000_000, alias="data_mover.max_files", ge=1)
     #: how often a job is tried before it fails
     max_attempts: int = Field(5, alias="data_mover.max_attempts", ge=1, le=1000)
     #: the wait before the second attempt; it doubles with each further one, up to the longest

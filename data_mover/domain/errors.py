@@ -268,7 +268,7 @@ class CertificateRefused(MoveFailure, code="certificate-refused", retryable=Fals
 
 
 class TooLarge(MoveFailure, code="too-large", retryable=False, who_can_fix="operator"):
-    """The file is larger than the registry allows."""
+    """The file is larger than the registry allows, or the move has more files than the ini allows."""
 
 
 class TooSlow(MoveFailure, code="too-slow", retryable=True, who_can_fix="host owner"):

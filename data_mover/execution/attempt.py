@@ -32,7 +32,7 @@ from data_mover.domain.fault_points import reach
 from data_mover.execution.connections import Connections
 from data_mover.execution.connector import Connector
 from data_mover.execution.executor import Execution
-from data_mover.execution.heartbeat import Heartbeat
+from data_mover.execution.heartbeat import Heartbeat, Patience
 from data_mover.execution.record import Record
 from data_mover.store import claims, host_health, transitions
 from data_mover.store.claims import Claim
@@ -76,7 +76,7 @@ class Attempt:
         """Return once the job has a new state, or is another attempt's. Raises ServiceUnavailable if the database does
         not answer: the lease then expires, and the next attempt finds out what this one has done."""
         log.info("attempt-begun %s %s", self._claim, self._claim.route)
-        with self._heartbeat.lease(self._claim, self._idle_seconds(), self._connections.abort, self._leave) as lease:
+        with self._heartbeat.lease(self._claim, self._patience(), self._connections.abort, self._leave) as lease:
             self._record = Record(self._database, self._claim, lease, self._settings.lease_seconds)
             outcome = self._move()
         match outcome:
@@ -171,8 +171,12 @@ class Attempt:
         backoff = Backoff(settings.retry_first_seconds, settings.retry_longest_seconds)
         return RetryPolicy(settings.max_attempts, backoff)
 
-    def _idle_seconds(self) -> float:
-        return max((options.idle_timeout_seconds for options in self._options()), default=0) + IDLE_MARGIN_SECONDS
+    def _patience(self) -> Patience:
+        """That of the most patient host."""
+        options = self._options()
+        idle_seconds = max((each.idle_timeout_seconds for each in options), default=0) + IDLE_MARGIN_SECONDS
+        slowest = min((min(each.min_rate, (each.bandwidth or each.min_rate) // 2) for each in options), default=1)
+        return Patience(idle_seconds, slowest)
 
     def _options(self) -> list[HostOptions]:
         return [options for name in self._claim.host_names if (options := self._registry.every_host.get(name))]

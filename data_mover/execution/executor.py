@@ -85,7 +85,7 @@ class Execution:
         staging.publish()
 
     def _staging(self, path: str | None) -> Direct:
-        planned = path or record_file_list(self._record, self._connections)
+        planned = path or record_file_list(self._record, self._connections, self._settings.max_files)
         if self._claim.selection.atomic and self._record.ask(files.is_folder, self._claim):
             return Atomic(self._record, self._destination, planned)
         return Direct(self._record)

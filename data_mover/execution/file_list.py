@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from posixpath import join
 
 from data_mover.backends.api import Source
-from data_mover.domain.errors import Exists, HostUnreachable, IsADirectory, MoveFailure, NoSuchFile, NotAtomic
+from data_mover.domain.errors import Exists, HostUnreachable, IsADirectory, MoveFailure, NoSuchFile, NotAtomic, TooLarge
 from data_mover.domain.fault_points import reach
 from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.states import FileKind
@@ -110,8 +110,8 @@ class FileList:
             raise IsADirectory(f"{directory}; options.checksums is of files")
 
 
-def record_file_list(record: Record, connections: Connections) -> str:
-    """Record all files of the job; return their final path."""
+def record_file_list(record: Record, connections: Connections, most_files: int) -> str:
+    """Record all files of the job; return their final path. Raises TooLarge beyond `most_files`."""
     claim = record.claim
     listing = FileList(claim, connections, record.lease.alive)
     path = claim.path or _path_before(record) or listing.target()
@@ -119,6 +119,8 @@ def record_file_list(record: Record, connections: Connections) -> str:
         record.write(file_lists.forget_listed)
     number, batch = 0, list[ListedFile]()
     for planned in listing.files(path):
+        if number + len(batch) == most_files:
+            raise TooLarge(f"{claim.sources[0]}: a move has {most_files} files and directories at most")
         if len(batch) == AT_A_TIME:
             record.write(file_lists.record_files, path, number, batch)
             number, batch = number + len(batch), []

@@ -46,6 +46,21 @@ class LeaseTerms:
         return int(self.lease_seconds * 1000)
 
 
+@dataclass(frozen=True)
+class Patience:
+    """When a transfer counts as stalled."""
+
+    #: nothing moved for so long
+    idle_seconds: float
+    #: or, for as long, less than this
+    bytes_per_second: int = 1
+
+    def sentence(self, has_moved: bool) -> str:
+        if has_moved:
+            return f"less than {self.bytes_per_second} bytes/s moved for {self.idle_seconds:g} s"
+        return f"nothing moved for {self.idle_seconds:g} s"
+
+
 #: a stalled transfer whose connections have been ended notices within this time, unless it hangs in the kernel
 STUCK_SECONDS = 5.0
 
@@ -86,11 +101,11 @@ class Heartbeat:
 
     @contextmanager
     def lease(
-        self, claim: Claim, idle_seconds: float, on_lost: Callable[[], None], on_stuck: Callable[[], None]
+        self, claim: Claim, patience: Patience, on_lost: Callable[[], None], on_stuck: Callable[[], None]
     ) -> Iterator["Lease"]:
-        """Renew the claim until the block ends. A transfer without progress for `idle_seconds` is stalled; `on_lost`
-        ends its connections. One that does not notice even then hangs in the kernel: `on_stuck` is called once."""
-        lease = Lease(claim, self.terms, idle_seconds, on_lost, on_stuck, self.stop)
+        """Renew the claim until the block ends. A transfer without progress for `patience` is stalled; `on_lost` ends
+        its connections. One that does not notice even then hangs in the kernel: `on_stuck` is called once."""
+        lease = Lease(claim, self.terms, patience, on_lost, on_stuck, self.stop)
         self._leases.append(lease)
         try:
             yield lease
@@ -160,7 +175,7 @@ class Lease:
         self,
         claim: Claim,
         terms: LeaseTerms,
-        idle_seconds: float,
+        patience: Patience,
         on_lost: Callable[[], None],
         on_stuck: Callable[[], None],
         stop: Stop,
@@ -168,13 +183,13 @@ class Lease:
         self.claim = claim
         self.lost: DataMoverError | None = None
         self._terms = terms
-        self._idle_seconds = idle_seconds
+        self._patience = patience
         self._on_lost = on_lost
         self._on_stuck = on_stuck
         self._stuck_at: float | None = None
         self._stop = stop
         #: of the files that are done, and of those in flight
-        self._settled_bytes = self._file_bytes = 0
+        self._settled_bytes = self._file_bytes = self._credited_bytes = 0
         #: reported by an earlier attempt: progress does not go back if a copy is resumed
         self._reported_bytes = claim.bytes_done
         self._rate = _Rate()
@@ -184,20 +199,21 @@ class Lease:
 
     def settled(self, bytes_done: int) -> None:
         """Another file is done; `bytes_done` of all files are."""
-        self._settled_bytes, self._file_bytes = bytes_done, 0
+        self._settled_bytes, self._file_bytes, self._credited_bytes = bytes_done, 0, 0
         self.alive()
 
     def moved(self, file_bytes: int) -> None:
-        """So many bytes of the files in flight are done; the same number again is no progress. Raises `lost` once it is
-        set."""
-        if file_bytes != self._file_bytes:
-            self._file_bytes = file_bytes
-            self._moved_at = time.monotonic()
+        """So many bytes of the files in flight are done; the same number again is no progress, and fewer than the
+        slowest rate brings are none yet. Raises `lost` once it is set."""
+        self._file_bytes = file_bytes
+        now = time.monotonic()
+        if abs(file_bytes - self._credited_bytes) > self._patience.bytes_per_second * max(0.0, now - self._moved_at):
+            self._credited_bytes, self._moved_at = file_bytes, max(self._moved_at, now)
         self._require_valid()
 
     def copying_from(self, offset_bytes: int) -> None:
         """The copy of a file begins at this byte; if that is byte 0, what an earlier attempt copied of it is lost."""
-        self._file_bytes = offset_bytes
+        self._file_bytes = self._credited_bytes = offset_bytes
         self._rate.skip(offset_bytes)
         if offset_bytes == 0:
             self._reported_bytes = min(self._reported_bytes, self._settled_bytes)
@@ -248,8 +264,8 @@ class Lease:
             return
         if self._stop.is_overdue():
             self.give_up(Stopped("its worker was asked to stop"))
-        elif now - self._moved_at > self._idle_seconds:
-            self.give_up(Stalled(f"nothing moved for {self._idle_seconds:g} s"))
+        elif now - self._moved_at > self._patience.idle_seconds:
+            self.give_up(Stalled(self._patience.sentence(has_moved=self._file_bytes != self._credited_bytes)))
             self._stuck_at = now + STUCK_SECONDS
 
     def beat(self) -> Beat:

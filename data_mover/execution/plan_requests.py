@@ -1,6 +1,7 @@
 """Answer `plan`: a worker does the dry run of a move, since only workers talk to hosts."""
 
 import logging
+import time
 
 from sqlalchemy.orm import Session
 
@@ -12,6 +13,7 @@ from data_mover.domain.errors import (
     HostUnreachable,
     InternalError,
     MoveFailure,
+    Stalled,
     Stopped,
 )
 from data_mover.domain.fault_points import reach
@@ -25,6 +27,9 @@ from data_mover.store.database import Database
 from data_mover.store.plan_requests import PlanClaim, PlanReport
 
 log = logging.getLogger(__name__)
+
+#: a plan that takes longer is given up, and the answer says so
+LONGEST_SECONDS = 600.0
 
 
 def is_plan_requested(database: Database) -> bool:
@@ -55,8 +60,10 @@ class _Answer:
         self._heartbeat = heartbeat
         self._connections = connections
         self._report = PlanReport(phase=Phase.RESOLVING)
+        self._is_overdue = False
         #: why this worker must not answer it
         self._lost: AttemptEnded | None = None
+        self._ends_at = time.monotonic() + LONGEST_SECONDS
 
     def give(self) -> None:
         reach("answering")
@@ -73,6 +80,9 @@ class _Answer:
 
     def renew(self, session: Session, lease_ms: int) -> None:
         """Report progress with each heartbeat. Ends the connections once the answer is no longer wanted."""
+        if time.monotonic() > self._ends_at:
+            self._is_overdue = True
+            self._connections.abort()
         if self._heartbeat.stop.is_asked():
             self._lost = Stopped()
         elif not plan_requests.report_progress(session, self._claim, self._report, lease_ms):
@@ -84,8 +94,11 @@ class _Answer:
         """Do the dry run. Raises Stopped, or Fenced if the answer is no longer wanted."""
         try:
             DryRun(self._spec, self._connections, self._report, self._alive).look()
-        except MoveFailure as failure:
-            self._alive()
+        except MoveFailure:
+            if self._is_overdue:
+                failure = Stalled(f"{self._spec.route}, for the plan took {LONGEST_SECONDS:g} s")
+            if self._lost is not None:
+                raise self._lost from failure
             self._report.expect(failure.code, failure.reason)
             if isinstance(failure, HostUnreachable):
                 self._report.phase = Phase.BLOCKED
@@ -118,3 +131,5 @@ class _Answer:
     def _alive(self) -> None:
         if self._lost is not None:
             raise self._lost
+        if self._is_overdue:
+            raise Stalled

@@ -2,6 +2,7 @@
 
 import time
 
+from data_mover.domain.errors import Refusal
 from data_mover.domain.locations import Endpoint, Locations
 from data_mover.domain.move_spec import MoveSpec
 from data_mover.doorbell import Doorbell
@@ -14,6 +15,8 @@ from data_mover.store.submissions import Submission
 
 #: interval of the queries that wait for an answer
 LOOK_SECONDS = 0.1
+#: how many plans may wait for a caller at a time: they are answered one after the other
+MOST_PLANS = 20
 
 
 class Plans:
@@ -59,6 +62,12 @@ class Plans:
             if_exists=submission.if_exists,
         )
         with self._database.writing() as session:
+            if plan_requests.asked_by(session, submission.caller, spec) >= MOST_PLANS:
+                raise Refusal(
+                    f"{MOST_PLANS} plans of this caller wait for their answers already; ask again later",
+                    code="too-many-plans",
+                    field="",
+                )
             request_id = plan_requests.ask(session, submission.caller, spec)
         self._doorbell.notify_workers()
         return request_id

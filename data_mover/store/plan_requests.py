@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import failure_of
@@ -88,10 +88,22 @@ _REPORT = TypeAdapter(PlanReport)
 def ask(session: Session, caller: str, spec: MoveSpec) -> int:
     """Puts the request on record, or renews the one that the caller made before. Returns its id."""
     host_health.know(session, spec.host_names)
-    struct = spec.as_struct()
-    digest = hashlib.sha256(json.dumps(struct, sort_keys=True).encode()).hexdigest()
-    row = {"caller": caller, "digest": digest, "spec": struct, "asked_ms": now_ms(), "claims": 0, "answered": False}
+    row = {
+        "caller": caller,
+        "digest": _digest(spec),
+        "spec": spec.as_struct(),
+        "asked_ms": now_ms(),
+        "claims": 0,
+        "answered": False,
+    }
     return insert_or_update(session, PlanRequest, row, ["caller", "digest"], {"asked_ms": now_ms()})
+
+
+def asked_by(session: Session, caller: str, spec: MoveSpec) -> int:
+    """How many other plans the caller waits for."""
+    digest = _digest(spec)
+    mine = (PlanRequest.caller == caller, PlanRequest.digest != digest, ~PlanRequest.answered, _is_asked())
+    return session.scalars(select(func.count()).select_from(PlanRequest).where(*mine)).one()
 
 
 def report(session: Session, request_id: int) -> PlanReport | None:
@@ -159,3 +171,7 @@ def _open() -> tuple[ColumnElement[bool], ...]:
 def _is_asked() -> ColumnElement[bool]:
     """Clocks jump: what was asked later than now was not asked of late."""
     return PlanRequest.asked_ms.between(now_ms() - KEPT_MS, now_ms() + KEPT_MS)
+
+
+def _digest(spec: MoveSpec) -> str:
+    return hashlib.sha256(json.dumps(spec.as_struct(), sort_keys=True).encode()).hexdigest()

@@ -1,5 +1,6 @@
 """The lease of a running job, on real databases."""
 
+import itertools
 import threading
 import time
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from sqlalchemy.engine import make_url
 from data_mover.domain.errors import Cancelled, Fenced, Stalled
 from data_mover.domain.states import FileKind, FileState
 from data_mover.execution import heartbeat as heartbeat_module
-from data_mover.execution.heartbeat import Heartbeat, LeaseTerms
+from data_mover.execution.heartbeat import Heartbeat, LeaseTerms, Patience
 from data_mover.execution.stop import Stop
 from data_mover.store import figures, file_lists, migrations, queue, reports, submissions, transitions
 from data_mover.store.database import Database
@@ -26,6 +27,7 @@ from tests.servers.processes import eventually
 WORKER = WorkerProcess(1, "here", 1, "1.0")
 TERMS = LeaseTerms(lease_seconds=1, beat_seconds=0.05)
 IDLE_SECONDS = 0.5
+PATIENCE = Patience(IDLE_SECONDS, 1000)
 
 
 @contextmanager
@@ -33,7 +35,7 @@ def lease_of(database, held, aborted, stuck=lambda: None):
     """The lease of a job on a heartbeat of its own."""
     with (
         Heartbeat(database, WORKER, TERMS, Stop(5)) as heartbeat,
-        heartbeat.lease(held, IDLE_SECONDS, aborted.set, stuck) as lease,
+        heartbeat.lease(held, PATIENCE, aborted.set, stuck) as lease,
     ):
         yield lease
 
@@ -61,7 +63,7 @@ def aborted():
 def test_a_transfer_that_moves_keeps_its_lease_and_its_progress_is_on_record(database, held, aborted):
     with lease_of(database, held, aborted) as lease:
         for count in range(60):
-            lease.moved(count)
+            lease.moved(100 * count)
             time.sleep(0.025)
 
     assert lease.lost is None
@@ -188,3 +190,22 @@ def test_a_transfer_that_notices_that_it_is_stalled_is_left_to_itself(database, 
         lease.noticed()
         eventually(lambda: lease._stuck_at is None, "it has been looked at again")
     assert not stuck.is_set()
+
+
+def test_a_transfer_that_drips_is_stalled(database, held, aborted):
+    count = itertools.count()
+    with lease_of(database, held, aborted) as lease:
+
+        def drip():
+            lease.moved(next(count))
+            return lease.lost
+
+        eventually(lambda: _raised(drip), "it is stalled")
+        assert "less than 1000 bytes/s moved" in lease.lost.reason
+
+
+def _raised(step):
+    try:
+        return step()
+    except Stalled:
+        return True

@@ -17,7 +17,7 @@ from data_mover.domain.states import FileKind, FileState, Phase
 from data_mover.doorbell import Doorbell, redis_connection
 from data_mover.execution.attempt import Attempt
 from data_mover.execution.connector import Connector
-from data_mover.execution.heartbeat import Heartbeat, LeaseTerms
+from data_mover.execution.heartbeat import Heartbeat, LeaseTerms, Patience
 from data_mover.execution.journal import Arrived, Journal, Locking, Publishing, Removed
 from data_mover.execution.record import Record
 from data_mover.execution.stop import Stop
@@ -200,7 +200,7 @@ def on_record(database):
     held = claim(database)
     with (
         Heartbeat(database, WORKER, LeaseTerms(30, 2), Stop(5)) as heartbeat,
-        heartbeat.lease(held, 60, lambda: None, lambda: None) as lease,
+        heartbeat.lease(held, Patience(60), lambda: None, lambda: None) as lease,
     ):
         yield OnRecord(database, lease, held)
 
