@@ -94,19 +94,20 @@ class _Answer:
         """Do the dry run. Raises Stopped, or Fenced if the answer is no longer wanted."""
         try:
             DryRun(self._spec, self._connections, self._report, self._alive).look()
-        except MoveFailure:
-            if self._is_overdue:
-                failure = Stalled(f"{self._spec.route}, for the plan took {LONGEST_SECONDS:g} s")
+        except MoveFailure as failure:
             if self._lost is not None:
                 raise self._lost from failure
-            self._report.expect(failure.code, failure.reason)
-            if isinstance(failure, HostUnreachable):
-                self._report.phase = Phase.BLOCKED
+            self._expect(Stalled(f"the plan took {LONGEST_SECONDS:g} s") if self._is_overdue else failure)
         except DataMoverError:
             raise
         except Exception:
             log.exception("plan-broke plan=%d", self._claim.id)
             self._report.expect(InternalError.code, InternalError.sentence())
+
+    def _expect(self, failure: MoveFailure) -> None:
+        self._report.expect(failure.code, failure.reason)
+        if isinstance(failure, HostUnreachable):
+            self._report.phase = Phase.BLOCKED
 
     def _complete(self) -> None:
         self._report.complete = True

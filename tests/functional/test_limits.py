@@ -1,0 +1,41 @@
+"""What one caller and one move may take."""
+
+from xmlrpc.client import MultiCall
+
+import pytest
+
+from data_mover.services.plans import MOST_PLANS
+from tests.servers.deployment import deployment, host_table
+
+
+@pytest.fixture
+def service(tmp_path, redis_url):
+    for name in ("disk", "archive"):
+        (tmp_path / name).mkdir()
+    registry = host_table("disk", {"protocol": "local", "root": tmp_path / "disk", "roles": ["source"]})
+    registry += host_table("archive", {"protocol": "local", "root": tmp_path / "archive", "roles": ["destination"]})
+    with deployment(tmp_path / "service", redis_url, registry, extra="data_mover.max_files = 3") as service:
+        service.start_web()
+        yield service
+
+
+def test_a_caller_waits_for_so_many_plans_and_a_move_has_so_many_files(service, tmp_path):
+    for name, count in (("few", 2), ("many", 3)):
+        (tmp_path / "disk" / name).mkdir()
+        for number in range(count):
+            (tmp_path / "disk" / name / str(number)).touch()
+    with service.proxy as proxy:
+        plans = MultiCall(proxy)
+        for number in range(MOST_PLANS + 2):
+            plans.plan(f"local://disk/{number}", "local://archive/a")
+        answers = list(plans())
+        assert [answer.get("code") for answer in answers[MOST_PLANS:]] == ["too-many-plans"] * 2
+        assert "too-many-plans" not in [answer.get("code") for answer in answers[:MOST_PLANS]]
+
+        service.start_worker()
+        moves = {name: proxy.move(f"local://disk/{name}", "local://archive/")["id"] for name in ("few", "many")}
+        ended = {name: service.ended(job_id) for name, job_id in moves.items()}
+
+    assert ended["few"]["status"] == "COMPLETED"
+    assert (ended["many"]["status"], ended["many"]["code"]) == ("FAILED", "too-large")
+    assert not (tmp_path / "archive" / "many").exists()
