@@ -1,5 +1,6 @@
 """What one caller and one move may take."""
 
+from typing import Any
 from xmlrpc.client import MultiCall
 
 import pytest
@@ -28,7 +29,8 @@ def test_a_caller_waits_for_so_many_plans_and_a_move_has_so_many_files(service, 
         plans = MultiCall(proxy)
         for number in range(MOST_PLANS + 2):
             plans.plan(f"local://disk/{number}", "local://archive/a")
-        answers = list(plans())
+        results: Any = plans()
+        answers = list(results)
         assert [answer.get("code") for answer in answers[MOST_PLANS:]] == ["too-many-plans"] * 2
         assert "too-many-plans" not in [answer.get("code") for answer in answers[:MOST_PLANS]]
 
