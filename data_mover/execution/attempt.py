@@ -175,8 +175,8 @@ class Attempt:
         """That of the most patient host."""
         options = self._options()
         idle_seconds = max((each.idle_timeout_seconds for each in options), default=0) + IDLE_MARGIN_SECONDS
-        slowest = min((min(each.min_rate, (each.bandwidth or each.min_rate) // 2) for each in options), default=1)
-        return Patience(idle_seconds, slowest)
+        rates = [each.min_rate for each in options] + [each.bandwidth // 2 for each in options if each.bandwidth]
+        return Patience(idle_seconds, min(rates, default=1))
 
     def _options(self) -> list[HostOptions]:
         return [options for name in self._claim.host_names if (options := self._registry.every_host.get(name))]

@@ -27,6 +27,8 @@ ROUNDS = 10
 SHARE, SHARE_SECONDS = 0.1, 1.0
 #: how often a worker that has nothing but a plan to answer looks for jobs
 PLAN_SECONDS = 0.5
+#: within this time a plan is handed back once a stop was asked for
+STOP_PLAN_SECONDS = 10.0
 
 
 class WorkerLoop:
@@ -62,16 +64,18 @@ class WorkerLoop:
         """Returns whether nothing was left; else the time was up, or a stop was asked for."""
         claim = None
         while not self._heartbeat.stop.is_asked():
-            self._plans.look()
+            has_plan = self._plans.look()
             claim = self._claim(last=claim)
-            if claim is None:
-                if self._plans.wait(PLAN_SECONDS):
-                    return True
-                continue
-            self._attempt(claim).run()
-            self._give_a_share()
-            if time.monotonic() > until:
+            if claim is not None:
+                self._attempt(claim).run()
+                self._give_a_share()
+            elif has_plan:
+                self._plans.wait(PLAN_SECONDS)
+            else:
+                return True
+            if time.monotonic() > until and not has_plan:
                 break
+        self._plans.wait(STOP_PLAN_SECONDS)
         return False
 
     def _answer_plan(self) -> None:

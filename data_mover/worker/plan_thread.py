@@ -19,17 +19,17 @@ class PlanThread:
         self._answer = answer
         self._thread: threading.Thread | None = None
 
-    def look(self) -> None:
-        """Begin with a plan that waits, unless one is being answered."""
+    def look(self) -> bool:
+        """Begin with a plan that waits, unless one is being answered; return whether one is now."""
         if not self._is_busy() and self._is_asked():
             self._thread = threading.Thread(target=self._run, name="plan", daemon=True)
             self._thread.start()
+        return self._is_busy()
 
-    def wait(self, seconds: float) -> bool:
-        """Wait for the plan in hand, so long at most; return whether none is in hand."""
+    def wait(self, seconds: float) -> None:
+        """Wait for the plan in hand, so long at most."""
         if self._thread is not None:
             self._thread.join(seconds)
-        return not self._is_busy()
 
     def _is_busy(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
