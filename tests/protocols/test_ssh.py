@@ -6,7 +6,7 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -65,6 +65,33 @@ def test_a_silent_host_is_unreachable_within_the_time_out(ssh_host):
             ssh_host.changed(port=port, connect_timeout_seconds=1).connect()
 
     assert time.monotonic() - began < 5
+
+
+@contextmanager
+def endless_server(greeting):
+    """Says the greeting, and then zeros for as long as somebody takes them; the port, and how many were taken."""
+    taken = [0]
+
+    def serve():
+        with suppress(OSError), listener.accept()[0] as client:
+            client.sendall(greeting)
+            while taken[0] < 2**27:
+                taken[0] += client.send(bytes(2**16))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1], taken
+        thread.join()
+
+
+@pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-endless\r\n", b"SSH-2.0-endless\r\n" + b"\xff" * 4], ids=repr)
+def test_a_host_that_greets_without_an_end_is_not_heard_out(ssh_host, greeting):
+    with endless_server(greeting) as (port, taken), pytest.raises(HostUnreachable):
+        ssh_host.changed(address="127.0.0.1", port=port, connect_timeout_seconds=5).connect()
+
+    assert 0 < taken[0] < 2**25
 
 
 def test_a_name_that_does_not_resolve_is_unreachable(ssh_host):

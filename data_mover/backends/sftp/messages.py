@@ -57,7 +57,7 @@ class OpenFlags(IntEnum):
 
 VERSION = 3
 #: a longer one is not SFTP: `Welcome` as a length is 1.5 GB
-MAX_PACKET_BYTES = 2**24
+MAX_PACKET_BYTES = 2**20
 
 _SIZE, _OWNER, _MODE, _TIMES, _EXTENDED = 0x01, 0x02, 0x04, 0x08, 0x80000000
 _LATEST_TIME = 2**32 - 1

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NoReturn, Self
 
 import paramiko
+from paramiko.packet import Packetizer
 from paramiko.pkey import UnknownKeyType
 from paramiko.ssh_exception import AuthenticationException, IncompatiblePeer, SSHException
 
@@ -43,6 +44,10 @@ MACS = (
 )
 #: how much a host may send before it must wait for us
 WINDOW_BYTES = 2**24
+#: all that a host may send before it has let us in
+GREETING_BYTES = 2**20
+#: of one SSH packet; hosts are asked for 32 KiB
+MOST_PACKET_BYTES = 2**20
 #: a command that says more is not one of ours
 MAX_OUTPUT_BYTES = 64 * 1024
 #: how long a command may take to end once there is nothing more to do for it
@@ -79,11 +84,14 @@ class SshConnection:
         pinned = PinnedKeys.of(host, options)
         with ExitStack() as undo:
             connected = undo.enter_context(closing(_socket(host, options)))
-            transport = paramiko.Transport(connected, default_window_size=WINDOW_BYTES)
+            transport = paramiko.Transport(
+                connected, default_window_size=WINDOW_BYTES, packetizer_class=_BoundedPacketizer
+            )
             undo.callback(transport.close)
             if _exchange_keys(host, options, transport, pinned.algorithms) not in pinned:
                 raise HostKeyMismatch(host)
             login = _log_in(host, options, transport)
+            connected.left_bytes = None
             undo.pop_all()
         return cls(host, options, transport, login)
 
@@ -245,10 +253,26 @@ def shown_key(host: str, address: SshAddress, algorithms: Sequence[str]) -> para
 class _EagerSocket(socket.socket):
     """Acknowledges at once: a delayed acknowledgement costs each connection 40 ms. Linux forgets the wish each time."""
 
+    #: how much may still come in; unbounded once the host has been recognised and has let us in
+    left_bytes: int | None = GREETING_BYTES
+
     def recv(self, size: int, flags: int = 0) -> bytes:
         data = super().recv(size, flags)
         self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        if self.left_bytes is not None:
+            self.left_bytes -= len(data)
+            if self.left_bytes < 0:
+                raise ConnectionAbortedError("more came than a greeting and a login can have")
         return data
+
+
+class _BoundedPacketizer(Packetizer):
+    """Reads no packet that is larger than any that was asked for: paramiko itself would wait for 4 GB."""
+
+    def read_all(self, n: int, check_rekey: bool = False) -> bytes:
+        if n > MOST_PACKET_BYTES:
+            raise SSHException("a packet is larger than any that was asked for")
+        return super().read_all(n, check_rekey)
 
 
 def _exchange_keys(
@@ -268,7 +292,7 @@ def _exchange_keys(
         raise HostUnreachable(f"{host} does not speak SSH") from error
 
 
-def _socket(host: str, wanted: SshAddress) -> socket.socket:
+def _socket(host: str, wanted: SshAddress) -> _EagerSocket:
     """Tries the addresses in turn, each for its share of the time that is left."""
     deadline = time.monotonic() + wanted.connect_timeout_seconds
     addresses = resolved(host, wanted)
