@@ -112,6 +112,8 @@ def parse_registry(text: str, path: Path, open_web: bool, denied: Sequence[Netwo
     """The registry with every problem of its text. `path` is where it stands, for the files that it names. An open web
     may be read without being named, but for the networks that are denied. Raises ConfigurationError if it is not TOML.
     """
+    if not text.strip() and not open_web:
+        raise _file_problem(path, "is empty: it is being written, or was cut off")
     document = _document(text, path)
     problems = [
         ConfigProblem(key, f"unknown key; known: {', '.join(_SECTIONS)}") for key in document.keys() - set(_SECTIONS)
@@ -167,8 +169,6 @@ def _text_of(path: Path) -> str:
 
 
 def _document(text: str, path: Path) -> dict[str, Any]:
-    if not text.strip():
-        raise _file_problem(path, "is empty: it is being written, or was cut off")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from posixpath import dirname
 from types import TracebackType
+from unicodedata import normalize
 
 from paramiko.ssh_exception import SSHException
 
@@ -141,7 +142,7 @@ class SftpSession:
         real = flight.ask(Request.REALPATH, text(dirname(path)))
         await flight
         handle = string(bytes(first_string(opened.answer.answer(Answer.HANDLE))))
-        if _real(real.answer) != dirname(path):
+        if not is_same(_real(real.answer), dirname(path)):
             self.let_go(handle)
             await self.remove(path)
             raise Moved(path)
@@ -193,7 +194,7 @@ class SftpSession:
 
     def set_attributes(self, path: str, attributes: Attributes) -> None:
         """Set attributes of what has this real path, unless the host supports none. Raises Moved."""
-        if self.real_path(path) != path:
+        if not is_same(self.real_path(path), path):
             raise Moved(path)
         try:
             self.setstat(path, attributes)
@@ -312,6 +313,11 @@ class ErrorMapping:
                 raise ConnectionLost(f"{self._connection.host} does not speak SFTP") from error
             case OSError() | EOFError() | SSHException():
                 raise self._connection.failure(error, self._path) from error
+
+
+def is_same(real: str, path: str) -> bool:
+    """Whether a real path is the path that was asked for: hosts that fold case spell it as the name that is there."""
+    return normalize("NFC", real).casefold() == normalize("NFC", path).casefold()
 
 
 def _real(reply: Reply) -> str:

@@ -11,7 +11,7 @@ from data_mover.backends.api import Block, FileStat, NewFile, Reader, Writer
 from data_mover.backends.futures import complete
 from data_mover.backends.sftp.messages import Answer, Attributes, Refused, Reply, Request, Status, first_string
 from data_mover.backends.sftp.requests import Flight, Pending
-from data_mover.backends.sftp.session import IN_FLIGHT, Moved, SftpSession
+from data_mover.backends.sftp.session import IN_FLIGHT, Moved, SftpSession, is_same
 from data_mover.domain.errors import InternalError, MoveFailure, SourceChanged, VerifyFailed
 
 #: how much of a file is requested ahead, and in memory at most
@@ -284,7 +284,7 @@ class SftpWriter(Writer):
 
     def _set_attributes_by_name(self) -> None:
         """Set the attributes by path. A host that supports none must at least give the mode's permissions."""
-        if self._session.real_path(self._real) != self._real:
+        if not is_same(self._session.real_path(self._real), self._real):
             raise Moved(self._real)
         try:
             self._session.setstat(self._real, self._attributes())
