@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from data_mover.backends.options import HostOptions
 from data_mover.backends.ssh.options import SshOptions
-from data_mover.config.listening import who_may_call
+from data_mover.config.listening import Bounds, who_may_call
 from data_mover.config.registry import Registry
 from data_mover.config.registry_file import load_registry
 from data_mover.config.settings import Settings, read_ini
@@ -110,7 +110,9 @@ def _out_of_reach(options: HostOptions) -> Iterator[tuple[str, str]]:
 
 def _look_at_listening(ini: str) -> str:
     try:
-        return who_may_call(plaster.get_settings(ini, "server:main"), ini)
+        server = plaster.get_settings(ini, "server:main")
+        Bounds.of(server, ini)
+        return who_may_call(server, ini)
     except ConfigurationError as error:
         raise Lacking("\n".join(map(str, error.problems))) from error
 

@@ -2,10 +2,39 @@
 
 import ipaddress
 from collections.abc import Mapping
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_mover.domain.errors import ConfigProblem, ConfigurationError
+from data_mover.domain.problems import problems_of
 
 _WAY_OUT = "write listen = 127.0.0.1:PORT or unix_socket = /var/lib/data_mover/web.sock"
+
+
+class Bounds(BaseModel):
+    """What one client, and all of them, may take of the web process."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    #: connections at a time; the one that has waited longest for a request gives way to a newcomer
+    connection_limit: int = Field(1000, ge=2)
+    #: of them from one address, half if nothing is said; over a Unix socket there is none
+    connections_per_address: int | None = Field(None, ge=1)
+    #: how long a request may take to arrive
+    request_seconds: float = Field(60, gt=0)
+
+    @classmethod
+    def of(cls, server: Mapping[str, str], ini: str) -> Self:
+        """Those of `[server:main]`. Raises ConfigurationError."""
+        try:
+            return cls.model_validate({key: server[key] for key in cls.model_fields.keys() & server.keys()})
+        except ValidationError as error:
+            raise ConfigurationError(ini, problems_of(error)) from None
+
+    @property
+    def most_of_an_address(self) -> int:
+        return self.connections_per_address or self.connection_limit // 2
 
 
 def who_may_call(server: Mapping[str, str], ini: str) -> str:

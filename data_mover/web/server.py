@@ -6,20 +6,22 @@ import resource
 from collections.abc import Callable
 from typing import Any
 
-import waitress
+from waitress.server import BaseWSGIServer, create_server
 
-from data_mover.config.listening import who_may_call
+from data_mover.config.listening import Bounds, who_may_call
 from data_mover.domain.problems import ending_the_process
+from data_mover.web.crowd import Crowd, TimedChannel
 
 log = logging.getLogger(__name__)
 
 #: what this process makes, the socket among it, is its user's alone
 PRIVATE_UMASK = 0o077
 
+#: waitress accepts nobody at its own limit, which is therefore never reached
+SPARE_CONNECTIONS = 100
 #: XML-RPC calls are small; pages send nothing
 LIMITS = {
     "max_request_body_size": 256 * 1024,
-    "connection_limit": 1000,
     "channel_timeout": 20,
     "threads": 8,
     "max_request_header_size": 16 * 1024,
@@ -34,16 +36,25 @@ def server_factory(global_config: dict[str, str], **settings: Any) -> Callable[[
     """PasteDeploy's server factory: return what serves an application, forever. Whatever waitress knows can be set
     beside `listen` or `unix_socket`, the limits included. Ends the process if others than this machine could
     connect."""
+    ini = global_config.get("__file__", "[server:main]")
     with ending_the_process():
-        sentence = who_may_call(settings, global_config.get("__file__", "[server:main]"))
-    limits = {**LIMITS, **settings}
+        sentence = who_may_call(settings, ini)
+        bounds = Bounds.of(settings, ini)
+    crowd = Crowd(bounds.connection_limit, bounds.most_of_an_address, bounds.request_seconds)
+    others = {key: value for key, value in settings.items() if key not in Bounds.model_fields}
+    limits = {**LIMITS, **others, "connection_limit": bounds.connection_limit + SPARE_CONNECTIONS}
     described = {"data_mover.threads": int(limits["threads"]), "data_mover.unix_socket": "unix_socket" in settings}
 
     def serve_forever(app: Any) -> None:
         log.info("serving %s", sentence)
         _allow_open_files()
         os.umask(PRIVATE_UMASK)
-        waitress.serve(_describing_itself(app, described), **limits)
+        present: dict[int, Any] = {}
+        server = create_server(_describing_itself(app, described), map=present, **limits)
+        for each in present.values():
+            if isinstance(each, BaseWSGIServer):
+                each.channel_class = type("Channel", (TimedChannel,), {"crowd": crowd})
+        server.run()
 
     return serve_forever
 

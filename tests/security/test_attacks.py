@@ -3,7 +3,6 @@
 `pytest -s` shows what each one took.
 """
 
-import resource
 import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -14,7 +13,6 @@ from xmlrpc.client import Fault, dumps, loads
 import pytest
 
 from tests.servers.http import CHECK, answered, call_request, connected
-from tests.servers.processes import eventually
 
 MEGABYTE = 2**20
 #: what one attack may leave in memory for good; most leave nothing
@@ -276,21 +274,3 @@ def test_half_a_request_keeps_nobody_waiting(service, attacked, request, half):
         for _ in range(500):
             connections.enter_context(connected(service.port)).sendall(half)
         assert_awake(service)
-
-
-def test_connections_beyond_the_limit_wait_and_end_nothing(service, attacked):
-    """The limit is 1000; a process may often open 1024 files, and select() knows no more."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    try:
-        with attacked("1100 connections"), ExitStack() as connections:
-            for _ in range(1_100):
-                connections.enter_context(connected(service.port))
-            eventually(lambda: open_files(service) > 1_000, "a thousand are connected")
-            assert service.web.poll() is None
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def open_files(service):
-    return len(list(Path(f"/proc/{service.web.pid}/fd").iterdir()))

@@ -7,6 +7,8 @@ from http.client import parse_headers
 from typing import BinaryIO
 from xmlrpc.client import dumps
 
+from tests.servers.processes import LOOPBACK
+
 CHECK = dumps((999_999_999,), "check").encode()
 
 
@@ -25,17 +27,18 @@ def call_request(body: bytes = CHECK, *headers: str, line: str = "POST /data_mov
     return "\r\n".join(head).encode() + b"\r\n\r\n" + body
 
 
-def answered(port: int, *pieces: bytes, timeout_seconds: float = 30) -> Answer | None:
+def answered(port: int, *pieces: bytes, timeout_seconds: float = 30, source: str = LOOPBACK) -> Answer | None:
     """The answer to the pieces, sent one after the other; None if the server closes without one."""
-    with connected(port, timeout_seconds) as connection, connection.makefile("rb") as answers:
+    with connected(port, timeout_seconds, source) as connection, connection.makefile("rb") as answers:
         with suppress(ConnectionError):  # refused while it was still being sent: the answer may be there already
             for piece in pieces:
                 connection.sendall(piece)
         return next_answer(answers)
 
 
-def connected(port: int, timeout_seconds: float = 30) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=timeout_seconds)
+def connected(port: int, timeout_seconds: float = 30, source: str = LOOPBACK) -> socket.socket:
+    """A connection that comes from this loopback address, like 127.0.0.2."""
+    return socket.create_connection((LOOPBACK, port), timeout=timeout_seconds, source_address=(source, 0))
 
 
 def next_answer(answers: BinaryIO) -> Answer | None:
