@@ -122,7 +122,7 @@ def service(start):
 
 @pytest.fixture(scope="module")
 def small_service(start):
-    return start(request_seconds=REQUEST_SECONDS, connection_limit=20, connections_per_address=10)
+    return start(request_seconds=CROWD_SECONDS, connection_limit=20, connections_per_address=10)
 
 
 def assert_answers(port, source=NEWCOMER):
@@ -136,7 +136,7 @@ def test_a_thousand_trickling_connections_keep_nobody_waiting_and_end_in_time(st
 
 def test_trickling_connections_from_many_addresses_keep_nobody_waiting_and_end_in_time(small_service):
     addresses = [f"127.0.0.{i}" for i in range(1, 7)]
-    assert_a_crowd_keeps_nobody_waiting(small_service.port, addresses, 60, most=20, seconds=REQUEST_SECONDS)
+    assert_a_crowd_keeps_nobody_waiting(small_service.port, addresses, 60, most=20, seconds=CROWD_SECONDS)
 
 
 def assert_a_crowd_keeps_nobody_waiting(port, addresses, count, most, seconds):
