@@ -101,6 +101,11 @@ class Registry:
         """Whatever endpoints are resolved to: the named hosts, and the web if it is open."""
         return {**self.hosts, OPEN_WEB: self.open_web} if self.open_web else self.hosts
 
+    @property
+    def slots(self) -> Mapping[str, int]:
+        """How many jobs may run with each host."""
+        return {name: options.max_transfers for name, options in self.every_host.items()}
+
     def resolve_sources(self, sources: Locations) -> tuple[Endpoint, ...]:
         """The hosts and paths that the sources stand for. Raises Refusal, naming the field."""
         if len(sources) == 1:

@@ -124,6 +124,8 @@ class Settings(BaseModel):
     sweep_seconds: float = Field(5, alias="data_mover.sweep_seconds", gt=0, le=600)
     #: how long a woken worker claims further jobs before it listens for a stop again
     claim_on_seconds: float = Field(60, alias="data_mover.claim_on_seconds", ge=0, le=3600)
+    #: how long a job waits at most while one host or one caller has all workers; then one of theirs gives way
+    give_way_seconds: float = Field(60, alias="data_mover.give_way_seconds", gt=0, le=86_400)
     #: how long a worker that has to stop runs its job before it hands the job back
     stop_seconds: float = Field(5, alias="data_mover.stop_seconds", ge=0, le=86_400)
     #: whether URLs of web servers may be read that the registry does not name, as long as their addresses are public

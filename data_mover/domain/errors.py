@@ -11,6 +11,7 @@
     │   ├── Cancelled           the caller no longer wants the file
     │   ├── PathBusy            another job is writing to the same path; this one waits
     │   └── Stopped             the worker has to end; another one continues
+    │       └── GaveWay         the worker is needed by somebody else's job
     ├── FilesFailed             of many files some have failed for good, and nothing more can be done
     └── MoveFailure             an attempt failed, one class per code (see `FAILURES`)
 
@@ -81,6 +82,13 @@ class PathBusy(AttemptEnded):
 
 class Stopped(AttemptEnded):
     """The worker was asked to stop."""
+
+
+class GaveWay(Stopped):
+    """The worker is needed by another job, which waited because one host or one caller had all workers."""
+
+    def __init__(self, job_id: int) -> None:
+        super().__init__(f"gave way to job {job_id}, which waited because one host or one caller had all workers")
 
 
 class FilesFailed(DataMoverError):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +20,7 @@ from data_mover.domain.errors import (
     ConnectionLost,
     DataMoverError,
     FilesFailed,
+    GaveWay,
     HostUnreachable,
     InternalError,
     MoveFailure,
@@ -34,16 +36,16 @@ from data_mover.execution.connector import Connector
 from data_mover.execution.executor import Execution
 from data_mover.execution.heartbeat import Heartbeat, Patience
 from data_mover.execution.record import Record
-from data_mover.store import claims, host_health, transitions
+from data_mover.store import claims, host_health, queue, transitions
 from data_mover.store.claims import Claim
 from data_mover.store.database import Database
-from data_mover.store.queue import PATH_WAIT_MS
 
 log = logging.getLogger(__name__)
 
 #: the lease detects a stall this much later than the time-outs of the connections do
 IDLE_MARGIN_SECONDS = 5
-
+#: of the time that others wait for a worker, what passes between two looks for them
+LOOK_SHARE = 0.1
 
 #: these spend attempts only in a row without progress: what was copied before them is kept
 _OF_THE_LINE = (ConnectionLost, HostUnreachable, Stalled)
@@ -71,6 +73,7 @@ class Attempt:
         self._claim = claim
         self._connector = connector
         self._connections = Connections(registry, connector)
+        self._look_from = 0.0
 
     def run(self) -> None:
         """Return once the job has a new state, or is another attempt's. Raises ServiceUnavailable if the database does
@@ -78,16 +81,19 @@ class Attempt:
         log.info("attempt-begun %s %s", self._claim, self._claim.route)
         with self._heartbeat.lease(self._claim, self._patience(), self._connections.abort, self._leave) as lease:
             self._record = Record(self._database, self._claim, lease, self._settings.lease_seconds)
-            outcome = self._move()
+            with self._heartbeat.watching(self._look_for_others):
+                outcome = self._move()
         match outcome:
             case None:
                 self._completed()
+            case GaveWay():
+                self._handed_back(outcome, queue.GIVE_WAY_MS)
             case Stopped():
                 self._handed_back(outcome, wait_ms=0)
             case HostUnreachable() if outcome is self._connections.unreachable:  # its jobs wait for it now
                 self._handed_back(outcome, wait_ms=0)
             case PathBusy():
-                self._handed_back(outcome, PATH_WAIT_MS)
+                self._handed_back(outcome, queue.PATH_WAIT_MS)
             case MoveFailure():
                 self._failed(outcome)
             case FilesFailed():
@@ -96,6 +102,18 @@ class Attempt:
                 self._cancelled()
             case _:
                 log.warning("attempt-ended %s %r", self._claim, outcome)
+
+    def _look_for_others(self) -> None:
+        """Give way to another host's or caller's job that has waited too long for a worker. Called by the heartbeat."""
+        wait_seconds, now = self._settings.give_way_seconds, time.monotonic()
+        if now < self._look_from:
+            return
+        self._look_from = now + wait_seconds * LOOK_SHARE
+        with self._database.reading() as session:
+            waiting = queue.kept_waiting(session, self._claim, self._registry.slots, int(wait_seconds * 1000))
+        lease = self._record.lease
+        if waiting is not None and lease.lost is None:
+            lease.give_up(GaveWay(waiting))
 
     def _leave(self) -> None:
         """End this process, whose other thread hangs in the kernel: where a disk's server is gone, nothing else helps.

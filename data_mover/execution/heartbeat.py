@@ -86,6 +86,7 @@ class Heartbeat:
         self._database = database
         self._leases: list[Lease] = []
         self._others: list[Renewable] = []
+        self._watches: list[Callable[[], None]] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat_until_the_end, name="heartbeat", daemon=True)
 
@@ -122,9 +123,28 @@ class Heartbeat:
         finally:
             self._others.remove(other)
 
+    @contextmanager
+    def watching(self, look: Callable[[], None]) -> Iterator[None]:
+        """Call `look` after each beat until the block ends. It may raise ServiceUnavailable."""
+        self._watches.append(look)
+        try:
+            yield
+        finally:
+            self._watches.remove(look)
+
     def _beat_until_the_end(self) -> None:
         while not self._ended.wait(self._pause_seconds()):
             self._beat()
+            self._watch()
+
+    def _watch(self) -> None:
+        try:
+            for look in tuple(self._watches):
+                look()
+        except ServiceUnavailable as error:
+            log.warning("watch-failed %s", error)
+        except SQLAlchemyError:
+            log.exception("watch-broke")
 
     def _pause_seconds(self) -> float:
         is_ending = any(lease.is_ending for lease in tuple(self._leases))

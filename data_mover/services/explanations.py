@@ -62,7 +62,7 @@ class Explanations:
 
     def explain(self, caller: Caller, job_id: int) -> Explanation:
         """What keeps the move where it is. Raises Refusal if there is no such move."""
-        slots = {name: host.max_transfers for name, host in self._registry.current().every_host.items()}
+        slots = self._registry.current().slots
         with self._database.reading() as session:
             job = reports.find(session, caller.name, job_id)
             report = reports.report(session, caller.name, job_id)

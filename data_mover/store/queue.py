@@ -1,6 +1,5 @@
 """The queue: which jobs may be claimed now, the best first, and who gets them."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +13,15 @@ from data_mover.store.claims import SUSPECT_LOSSES, SUSPECT_MS, Claim, claim_of
 from data_mover.store.database import now_ms
 from data_mover.store.host_health import HostState
 from data_mover.store.models import Job, JobFile, Lane, WorkerRecord
+from data_mover.store.shares import Shares
 from data_mover.store.workers import WorkerProcess
 
 #: Clocks jump: whatever is due later than it can have been set counts as due now. Nobody waits longer than this.
 LONGEST_WAIT_MS = 86_400_000
 #: delay before a job retries a locked path
 PATH_WAIT_MS = 1_000
+#: delay before a job that gave way is claimed again
+GIVE_WAY_MS = 10_000
 #: how many jobs of a lane are put off at once because their paths are locked
 PATHS_AT_ONCE = 500
 
@@ -42,10 +44,12 @@ def candidates(
     """The jobs that the worker may claim now, the best first: one of each lane whose hosts admit one more.
 
     `slots` says how many jobs may run with each host; a host that is not named has one, for a job that then
-    fails because its host is unknown. Order: priority, the caller with the least running, the hosts of the `last`
-    claim, age; but while one worker finds out whether a host lets it in, the others turn to hosts that are proven.
+    fails because its host is unknown. Order: priority, the caller with the least running, hosts that would not have all
+    workers then, the hosts of the `last` claim, age; but while one worker finds out whether a host lets it in, the
+    others turn to hosts that are proven.
     """
-    states, callers = host_health.states(session), _running_by_caller(session)
+    states, shares = host_health.states(session), Shares.read(session)
+    callers = shares.by_caller()
     warm = last.host_names if last else frozenset()
     finding_out = any(state.connecting and not state.proven for state in states.values())
     admitted = [candidate for candidate in _candidates(session) if _admit(candidate, states, slots)]
@@ -56,6 +60,7 @@ def candidates(
             finding_out and unproven,
             candidate.priority,
             callers[candidate.caller],
+            shares.would_have_all(candidate.host_names),
             candidate.host_names != warm,
             candidate.job_id,
         )
@@ -85,6 +90,26 @@ def take(
     if may and transitions.begin(session, [head.job_id], worker, lease_ms):
         return claim_of(session, head.job_id)
     return None
+
+
+def kept_waiting(session: Session, claim: Claim, slots: Mapping[str, int], wait_ms: int) -> int | None:
+    """The job for which this one is to give way: it has waited for so long, since one host or one caller has all
+    workers, of whose jobs this one is the slowest. None where there is no such job."""
+    shares = Shares.read(session)
+    mine = shares.gives_way(claim.job_id)
+    if mine is None:
+        return None
+    states = host_health.states(session)
+    ids = [
+        each.job_id
+        for each in _candidates(session)
+        if each.priority <= mine.priority
+        and shares.is_kept_out(each.caller, each.host_names)
+        and _admit(each, states, slots)
+    ]
+    since = _now(session) - wait_ms
+    waited = (Job.id.in_(ids), Job.submitted_ms <= since, Job.not_before_ms <= since)
+    return session.scalars(select(Job.id).where(*waited).order_by(Job.id).limit(1)).one_or_none()
 
 
 def runnable(session: Session) -> bool:
@@ -131,11 +156,6 @@ def _heads(now: int) -> Iterator[ScalarSelect[int]]:
 def _first(order: Sequence[InstrumentedAttribute[int]], *which: ColumnElement[bool]) -> ScalarSelect[int]:
     head = select(Job.id).where(Job.lane_id == Lane.id, *which).order_by(*order).limit(1)
     return head.correlate(Lane).scalar_subquery()
-
-
-def _running_by_caller(session: Session) -> Counter[str]:
-    """Counted here: SQLite would go through all jobs in the order of their callers."""
-    return Counter(session.scalars(select(Job.caller).where(Job.status == Status.IN_PROGRESS)))
 
 
 def _admit(candidate: Candidate, states: Mapping[str, HostState], slots: Mapping[str, int]) -> bool:

@@ -98,7 +98,7 @@ class WorkerLoop:
         return Attempt(self._settings, self._database, registry, self._connector, self._heartbeat, claim)
 
     def _claim(self, last: Claim | None) -> Claim | None:
-        slots = {name: options.max_transfers for name, options in self._registry.current().every_host.items()}
+        slots = self._registry.current().slots
         for _ in range(ROUNDS):
             with self._database.reading() as session:
                 candidates = queue.candidates(session, self._heartbeat.worker, slots, last)
