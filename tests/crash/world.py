@@ -192,7 +192,7 @@ class World:
     def broken_threads(self) -> list[str]:
         """What keeps a lease may end with it, and not otherwise."""
         logs = [path.read_text(errors="replace") for path in self.service.directory.glob("*.log")]
-        broken = re.compile("^Exception in thread (?:lease|probe).*", re.MULTILINE)
+        broken = re.compile("^Exception in thread .*", re.MULTILINE)
         return [found for log in logs for found in broken.findall(log)]
 
     def left_behind(self) -> list[str]:

@@ -445,7 +445,7 @@ def test_what_is_lost_with_its_machine_is_not_to_blame(submit, claim, written, d
     workers_of_one_machine = WorkerProcess(1, "here", 1, "1.0"), WorkerProcess(2, "here", 2, "1.0")
 
     def reboot(session):
-        session.execute(update(WorkerRecord).values(beat_ms=WorkerRecord.beat_ms - 2 * LEASE_MS))
+        session.execute(update(WorkerRecord).values(beat_ms=WorkerRecord.beat_ms - 2 * LEASE_MS, runs=["job"]))
         session.execute(update(Job).where(Job.status == Status.IN_PROGRESS).values(lease_until_ms=1))
 
     for _ in range(4):
@@ -455,6 +455,30 @@ def test_what_is_lost_with_its_machine_is_not_to_blame(submit, claim, written, d
         assert {status for _, status in written(transitions.take_back_lost, 10)} == {Status.PENDING}
     with database.reading() as session:
         assert session.get_one(Job, first).losses == 0
+
+
+@pytest.mark.parametrize(
+    "runs", [{1: ["job"], 2: []}, {1: [], 2: ["job"]}], ids=["the other is idle", "only a work-horse died"]
+)
+def test_what_is_lost_beside_a_worker_that_lives_on_is_to_blame(submit, claim, written, database, runs):
+    written(host_health.know, ["vis"])
+    written(host_health.record_reached, "vis")
+    job_id = submit()
+    for id_ in (1, 2):
+        written(workers.beat, WorkerProcess(id_, "here", id_, "1.0"), ())
+    assert claim(WorkerProcess(1, "here", 1, "1.0")).job_id == job_id
+
+    def lose(session):
+        for id_, running in runs.items():
+            silent = {"beat_ms": WorkerRecord.beat_ms - 2 * LEASE_MS, "runs": running}
+            session.execute(update(WorkerRecord).where(WorkerRecord.id == id_).values(silent))
+        session.execute(update(Job).values(lease_until_ms=1))
+
+    written(lose)
+    written(transitions.take_back_lost, 10)
+
+    with database.reading() as session:
+        assert session.get_one(Job, job_id).losses == 1
 
 
 def test_any_number_of_jobs_that_wait_for_a_path_keep_no_other_waiting(submit, claim, written):

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, Text, cast, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from data_mover.domain.errors import DeadlinePassed, HostUnreachable, MoveFailure, Poison, UnknownOutcome
@@ -96,11 +96,16 @@ def _ran_alone(losses: int, lost_ms: int, now: int) -> bool:
 
 
 def _fell_with_others(now: int) -> ColumnElement[bool]:
-    """Whether another worker of the machine fell silent with the one of the job: then it was the machine."""
+    """Whether another worker of the machine fell silent with the one of the job: then it was the machine.
+
+    Both in the middle of something: a worker that has outlived its work-horse, or has nothing to do, runs nothing and
+    is silent for long.
+    """
     other, mine = aliased(WorkerRecord), aliased(WorkerRecord)
     together = (
         other.machine == mine.machine,
         other.id != mine.id,
+        *(cast(each.runs, Text) != "[]" for each in (other, mine)),
         other.beat_ms < now - Job.lease_ms / 2,
         other.beat_ms.between(mine.beat_ms - Job.lease_ms / 2, mine.beat_ms + Job.lease_ms / 2),
     )

@@ -15,7 +15,7 @@ DOUBLES = (
     "bytes_done",
     "bytes_free",
     "bytes_per_second",
-    "bytes_promised",
+    "bytes_reserved",
     "bytes_total",
     "seconds_left",
     "size_bytes",

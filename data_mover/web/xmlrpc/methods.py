@@ -40,7 +40,7 @@ def plan(request: Request, source: Any = None, destination: Any = None, options:
 
     It takes what move takes, and answers {'status': 'REJECTED', ...} where move would.
     path is where everything would go; files_total and bytes_total say how much there is, files_existing at how many of
-    the final paths something stands already; bytes_free and bytes_promised what the destination has room for and what
+    the final paths something stands already; bytes_free and bytes_reserved what the destination has room for and what
     running moves will still take of it; writable whether it lets this service write. code and reason say why the move
     would fail, or would have to wait with phase blocked; failures tells of its files, 100 at most, files_failed how
     many there are.
