@@ -236,10 +236,10 @@ class _Strikes:
 
     def database_is_locked(self) -> None:
         path = self._world.service.directory / "jobs.db"
-        with closing(sqlite3.connect(path, timeout=20, isolation_level=None)) as stranger:
-            with suppress(sqlite3.OperationalError):  # somebody who is frozen has it
-                stranger.execute("BEGIN IMMEDIATE")
-                time.sleep(self._chance.uniform(0, 6))
+        stranger = sqlite3.connect(path, timeout=20, isolation_level=None)
+        with closing(stranger), suppress(sqlite3.OperationalError):  # somebody who is frozen has it
+            stranger.execute("BEGIN IMMEDIATE")
+            time.sleep(self._chance.uniform(0, 6))
 
     def _victim(self) -> int:
         supervisor = self._world.supervisor

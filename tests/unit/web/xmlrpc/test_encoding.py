@@ -1,13 +1,15 @@
 """What goes over the wire can be read by every client."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from xmlrpc.client import Fault, loads
 
 import pytest
 
 from data_mover.domain.states import Status
-from data_mover.web.xmlrpc.encoding import as_xml
+from data_mover.store.plan_requests import PlanReport
+from data_mover.store.reports import FileReport, JobReport
+from data_mover.web.xmlrpc.encoding import DOUBLES, as_xml
 
 
 @dataclass
@@ -50,3 +52,10 @@ def test_a_fault_with_odd_text_can_be_read():
         loads(as_xml(Fault(-32010, "bad \0 text")))
 
     assert fault.value.faultString == "bad \N{REPLACEMENT CHARACTER} text"
+
+
+def test_counts_of_bytes_and_seconds_are_doubles_wherever_they_are_reported():
+    reported = {field.name for report in (JobReport, FileReport, PlanReport) for field in fields(report)}
+    counts = {name for name in reported if name.startswith(("bytes_", "seconds_")) or name == "size_bytes"}
+
+    assert counts == set(DOUBLES)
