@@ -4,7 +4,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Concatenate, ParamSpec
 
@@ -25,7 +24,6 @@ from data_mover.domain.errors import (
     InternalError,
     MoveFailure,
     PathBusy,
-    ServiceUnavailable,
     Stalled,
     Stopped,
     UnknownOutcome,
@@ -120,12 +118,14 @@ class Attempt:
         Called by the heartbeat. The disks of this machine that the job needs count as out of reach from now on."""
         stuck = Stalled(f"{self._claim.route}: it hangs in the kernel; a mounted disk does not answer")
         log.error("worker-stuck %s %s", self._claim, stuck.reason)
-        for name in self._claim.host_names:
-            if isinstance(self._registry.every_host.get(name), LocalOptions):
-                self._connector.failed(name, HostUnreachable(f"{name}: its file system does not answer"))
-        with suppress(ServiceUnavailable), self._database.writing() as session:
-            transitions.hand_back(session, self._claim, stuck)
-        os._exit(os.EX_TEMPFAIL)
+        try:
+            for name in self._claim.host_names:
+                if isinstance(self._registry.every_host.get(name), LocalOptions):
+                    self._connector.failed(name, HostUnreachable(f"{name}: its file system does not answer"))
+            with self._database.writing() as session:
+                transitions.hand_back(session, self._claim, stuck)
+        finally:
+            os._exit(os.EX_TEMPFAIL)
 
     def _move(self) -> DataMoverError | None:
         """Return None once all files have their final names, else the reason why they have not."""

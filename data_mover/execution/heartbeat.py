@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import (
@@ -72,8 +71,11 @@ class Renewable(Protocol):
     def name(self) -> str:
         """What the worker's row calls it."""
 
-    def renew(self, session: Session, lease_ms: int) -> None:
-        """Extend the lease, in the transaction of the heartbeat."""
+    def renew(self, session: Session, lease_ms: int) -> bool:
+        """Extend the lease, in the transaction of the heartbeat. Return whether it is still this process's."""
+
+    def answered(self, is_mine: bool) -> None:
+        """The heartbeat was committed."""
 
 
 class Heartbeat:
@@ -134,8 +136,13 @@ class Heartbeat:
 
     def _beat_until_the_end(self) -> None:
         while not self._ended.wait(self._pause_seconds()):
-            self._beat()
-            self._watch()
+            try:
+                self._beat()
+                self._watch()
+            except Exception:  # whatever is wrong, no attempt continues unwatched
+                log.exception("heartbeat-broke")
+                for lease in tuple(self._leases):
+                    lease.give_up(Fenced())
 
     def _watch(self) -> None:
         try:
@@ -143,8 +150,6 @@ class Heartbeat:
                 look()
         except ServiceUnavailable as error:
             log.warning("watch-failed %s", error)
-        except SQLAlchemyError:
-            log.exception("watch-broke")
 
     def _pause_seconds(self) -> float:
         is_ending = any(lease.is_ending for lease in tuple(self._leases))
@@ -157,30 +162,28 @@ class Heartbeat:
         renewing = [lease for lease in leases if lease.is_renewed]
         asked_at = time.monotonic()
         try:
-            phases = self._renew(renewing, others)
+            phases, are_mine = self._renew(renewing, others)
         except ServiceUnavailable as error:
             log.warning("lease-not-renewed %s", error)
             for lease in renewing:
                 lease.unanswered()
-        except SQLAlchemyError:
-            log.exception("heartbeat-broke")
-            for lease in renewing:
-                lease.give_up(Fenced())
         else:
             for lease in renewing:
                 if lease in self._leases:  # else its attempt has ended meanwhile
                     lease.answered(phases.get(lease.claim.job_id), asked_at)
+            for other, is_mine in zip(others, are_mine, strict=True):
+                other.answered(is_mine)
 
-    def _renew(self, leases: list["Lease"], others: tuple[Renewable, ...]) -> dict[int, Phase]:
-        """One transaction for the worker, and one UPDATE for all its jobs."""
+    def _renew(self, leases: list["Lease"], others: tuple[Renewable, ...]) -> tuple[dict[int, Phase], list[bool]]:
+        """One transaction for the worker, and one UPDATE for all its jobs. Return the phases of the jobs that are still
+        this worker's, and of each other claim whether it is."""
         beats = [lease.beat() for lease in leases]
         runs = [f"job {lease.claim.job_id}" for lease in leases] + [other.name for other in others]
         with self._database.writing() as session:
             workers.beat(session, self.worker, runs)
             phases = claims.renew_all(session, beats, self.terms.lease_ms)
-            for other in others:
-                other.renew(session, self.terms.lease_ms)
-        return phases
+            are_mine = [other.renew(session, self.terms.lease_ms) for other in others]
+        return phases, are_mine
 
 
 class Lease:

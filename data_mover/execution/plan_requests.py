@@ -78,16 +78,18 @@ class _Answer:
         except Fenced:
             log.info("plan-dropped plan=%d", self._claim.id)
 
-    def renew(self, session: Session, lease_ms: int) -> None:
-        """Report progress with each heartbeat. Ends the connections once the answer is no longer wanted."""
-        if time.monotonic() > self._ends_at:
-            self._is_overdue = True
-            self._connections.abort()
+    def renew(self, session: Session, lease_ms: int) -> bool:
+        """Report progress."""
+        return plan_requests.report_progress(session, self._claim, self._report, lease_ms)
+
+    def answered(self, is_mine: bool) -> None:
+        """End the connections once the answer is no longer wanted."""
+        self._is_overdue = time.monotonic() > self._ends_at
         if self._heartbeat.stop.is_asked():
             self._lost = Stopped()
-        elif not plan_requests.report_progress(session, self._claim, self._report, lease_ms):
+        elif not is_mine:
             self._lost = Fenced()
-        if self._lost is not None:
+        if self._is_overdue or self._lost is not None:
             self._connections.abort()
 
     def _look(self) -> None:

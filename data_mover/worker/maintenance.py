@@ -60,15 +60,20 @@ def clear_temporary_files(database: Database, registry: Registry, connector: Con
 
 
 class _RenewedProbe:
-    """Nobody else tries to reach the host until the probe ends, or a lease after this process has."""
+    """Nobody else tries to reach the host until the probe ends, or a lease after this process has. Two that do so
+    nevertheless do no harm: each records what it has found."""
 
     def __init__(self, probe: Probe) -> None:
         self._probe: Probe | None = probe
         self.name = f"probe of {probe.host}"
 
-    def renew(self, session: Session, lease_ms: int) -> None:
+    def renew(self, session: Session, lease_ms: int) -> bool:
         if self._probe is not None:
             self._probe = host_health.renew_probe(session, self._probe, lease_ms)
+        return self._probe is not None
+
+    def answered(self, is_mine: bool) -> None:
+        pass
 
 
 def _probe(database: Database, registry: Registry, connector: Connector, name: str) -> None:

@@ -23,7 +23,7 @@ from tests.servers.faulty_sftp import Fault, faulty_server
 from tests.servers.openssh import make_keys
 from tests.servers.processes import descendants, eventually
 
-WARM_UP, MOVES = 20, 100
+WARM_UP, MOVES = 20, 200
 SETTINGS = """
 data_mover.max_attempts = 1
 data_mover.claim_on_seconds = 600
