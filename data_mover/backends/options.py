@@ -151,6 +151,10 @@ class HostOptions(BaseModel):
                 if isinstance(secret, SecretReference):
                     yield f"{key}.{name}".rstrip("."), secret
 
+    def login_files(self) -> Iterator[tuple[str, Path]]:
+        """Yield the files that a login reads, each with its key in the registry."""
+        yield from ()
+
     def patience_seconds(self, size_bytes: int) -> float:
         """How long the host may be silent while it brings so many bytes to disk, or computes their digest."""
         return self.idle_timeout_seconds + size_bytes / SLOWEST_BYTES_PER_SECOND

@@ -14,7 +14,6 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
 from data_mover.backends.options import HostOptions
-from data_mover.backends.ssh.options import SshOptions
 from data_mover.config.listening import Bounds, who_may_call
 from data_mover.config.registry import Registry
 from data_mover.config.registry_file import load_registry
@@ -70,7 +69,7 @@ def _check_registry(path: Path, settings: Settings | None) -> Iterator[Finding]:
     if settings is not None and settings.default_destination is not None:
         yield find("destination", partial(_look_at_default_destination, settings.default_destination, registry))
     for name, options in registry.hosts.items():
-        if isinstance(options, SshOptions) or any(options.secrets()):
+        if any(options.login_files()) or any(options.secrets()):
             yield find("login", partial(_look_at_login, name, options))
 
 
@@ -99,8 +98,9 @@ def _look_at_login(host: str, options: HostOptions) -> str:
 
 
 def _out_of_reach(options: HostOptions) -> Iterator[tuple[str, str]]:
-    if isinstance(options, SshOptions) and options.key_file and not os.access(options.key_file, os.R_OK):
-        yield "key_file", f"the user {getuser()} cannot read {options.key_file}"
+    for key, path in options.login_files():
+        if not os.access(path, os.R_OK):
+            yield key, f"the user {getuser()} cannot read {path}"
     for key, secret in options.secrets():
         try:
             secret.read()

@@ -4,12 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from data_mover.backends.http.options import HttpOptions
-from data_mover.backends.local.options import LocalOptions
-from data_mover.backends.s3.options import S3Options
-from data_mover.backends.ssh.options import SshOptions
-from data_mover.backends.webdav.options import WebdavOptions
+from data_mover.backends import PROTOCOLS
 from data_mover.config.registry import OPEN_WEB, Dataset
 from data_mover.config.registry_file import load_registry
 from data_mover.config.settings import Settings
@@ -18,7 +15,7 @@ from data_mover.web.parsing import Options
 from data_mover.web.xmlrpc.methods import METHODS
 from tests.crash.matrix import ERRAND_POINTS, FOLDER_POINTS, LISTING_POINTS, WEB_POINTS, WORKER_POINTS
 
-MODELS = (LocalOptions, SshOptions, HttpOptions, S3Options, WebdavOptions, Dataset)
+MODELS: set[type[BaseModel]] = {*(protocol.options for protocol in PROTOCOLS.values()), Dataset}
 DOCS = Path(__file__).parents[2] / "docs"
 POINTS = {**WORKER_POINTS, **FOLDER_POINTS, **LISTING_POINTS, **ERRAND_POINTS, **WEB_POINTS}
 

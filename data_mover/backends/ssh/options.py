@@ -1,6 +1,6 @@
 """What the registry says of a host that is reached over SSH."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -90,6 +90,10 @@ class SshOptions(SshAddress, HostOptions):
     allow_agent: bool = False
     host_key: HostKeys = ()
     known_hosts: SiblingPath | None = None
+
+    def login_files(self) -> Iterator[tuple[str, Path]]:
+        if self.key_file:
+            yield "key_file", self.key_file
 
     @model_validator(mode="after")
     def _can_log_in(self) -> "SshOptions":
