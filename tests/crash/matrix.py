@@ -55,7 +55,7 @@ LIST_POINTS = ("resolving", "planned", "opened", "recorded", "sent-1048576", "ma
 LISTING_POINTS = {"listed": "500 of more files on record"}
 
 #: the point of a worker that no job is in the hands of
-ERRAND_POINTS = {"probing": "host about to be tried again", "answering": "plan request claimed"}
+MAINTENANCE_POINTS = {"probing": "host about to be tried again", "answering": "plan request claimed"}
 
 ACTIONS = {
     "kill": "killed with SIGKILL",

@@ -42,7 +42,7 @@ FILES_IN_A_DIRECTORY = 100
 BRANCHES = 3
 #: every so many files there is one that takes longer
 LARGE_EVERY, LARGE_BYTES = 500, 1_000_000
-#: times of files, which SFTP tells in whole seconds
+#: times of files, which SFTP reports in whole seconds
 OLDEST, NEWEST = 500_000_000, 2_000_000_000
 
 

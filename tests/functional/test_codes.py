@@ -1,4 +1,4 @@
-"""Every code that a failed move can have: forced through the whole service, told in bounded time, nothing left behind.
+"""Every code of a failed move: forced through the whole service, reported in bounded time, nothing left behind.
 
 The table that the run prints has one row per cause.
 """
@@ -212,7 +212,7 @@ def forces(code: str, how: str) -> Callable[[Callable[[Stage], int]], Callable[[
 
 @pytest.fixture(scope="module")
 def table(request) -> Iterator[list[str]]:
-    """What was seen, told at the end."""
+    """What was seen, printed at the end."""
     rows: list[str] = []
     yield rows
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
@@ -531,7 +531,7 @@ def too_slow(stage: Stage) -> int:
     return from_the_web(stage, drip)
 
 
-@forces("size-unknown", "the web server does not tell where the file ends")
+@forces("size-unknown", "the web server does not report where the file ends")
 def size_unknown(stage: Stage) -> int:
     return from_the_web(stage, lambda answer: answer.answer(200, b"x", Content_Length=None, Connection="close"))
 

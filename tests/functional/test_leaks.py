@@ -37,7 +37,7 @@ FAULTS = {
     "unopened": Fault("open", "is done and cuts"),
     "babbles": Fault("close", "is answered with garbage"),
 }
-#: what each move of a round is told
+#: source and destination of each move of a round
 MOVES_OF_A_ROUND = [
     ("local://disk/a", "sftp://impostor/b"),
     ("local://disk/a", "sftp://stranger/b"),
@@ -52,7 +52,7 @@ MOVES_OF_A_ROUND = [
 
 @pytest.fixture
 def world(tmp_path, openssh, redis_url):
-    """A web process, and a worker's shift in the process of the test, which can look at itself."""
+    """A web process, and a worker loop in the process of the test, which can inspect itself."""
     for name in ("disk", "vis", "other"):
         (tmp_path / name).mkdir()
     (tmp_path / "disk" / "a").write_bytes(os.urandom(100_000))

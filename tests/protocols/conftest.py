@@ -63,7 +63,7 @@ class Host:
             os.utime(self.root / name, (modified_at, modified_at))
 
     def fill(self, files: dict[str, bytes]) -> None:
-        """Puts files below its root, in the directories that their names tell of."""
+        """Puts files below its root, in the directories that their names contain."""
         for name, content in files.items():
             if isinstance(self.root, Path):
                 (self.root / name).parent.mkdir(parents=True, exist_ok=True)

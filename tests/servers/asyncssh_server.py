@@ -1,4 +1,4 @@
-"""Another SFTP server than OpenSSH's, in a process of its own; it fails at one point when it is told to.
+"""Another SFTP server than OpenSSH's, in a process of its own; it fails at one point when it is asked to.
 
 Run as `python -m tests.servers.asyncssh_server PORT DIRECTORY [OPERATION NUMBER]`.
 """
@@ -56,7 +56,7 @@ class FoldingSftpServer(asyncssh.SFTPServer):
 
 
 class SwappingSftpServer(asyncssh.SFTPServer):
-    """Where `NAME.link` stands beside a name, puts it in the place of that name just before something is opened there
+    """Where `NAME.link` stands beside a name, puts it under that name just before something is opened there
     or below."""
 
     def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:

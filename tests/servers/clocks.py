@@ -7,7 +7,7 @@ from tests.servers.processes import absent
 
 
 class Clock:
-    """The wall clock of the processes that run in its environment; what they measure durations with goes on evenly."""
+    """The wall clock of the processes that run in its environment; durations are not affected."""
 
     def __init__(self, file: Path) -> None:
         libraries = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")

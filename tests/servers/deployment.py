@@ -112,14 +112,14 @@ class Deployment:
 
     def ended(self, job_id: Any, timeout_seconds: float = 60) -> dict[str, Any]:
         """The job, once it has ended; fails with what `check` says if it does not."""
-        proxy, told = self.proxy, {}
+        proxy, reported = self.proxy, {}
 
         def look() -> bool:
-            told.update(proxy.check(job_id))
-            return told["status"] in TERMINAL
+            reported.update(proxy.check(job_id))
+            return reported["status"] in TERMINAL
 
         with proxy:
-            eventually(look, f"job {job_id} has ended, {told}", timeout_seconds)
+            eventually(look, f"job {job_id} has ended, {reported}", timeout_seconds)
             return proxy.check(job_id)
 
     def log(self, name: str) -> str:

@@ -29,7 +29,7 @@ _FOR_EVER_SECONDS = 60
 
 @dataclass
 class FaultyShell:
-    """Where the server is, and what befalls its commands."""
+    """Where the server is, and what happens to its commands."""
 
     server: "SshServer"
     directory: Path
@@ -119,7 +119,7 @@ def _greet(command: str) -> None:
 
 
 def _with_input(bend: Callable[[bytes, int], bytes]) -> Callable[[str], None]:
-    """A deed that passes the input on, each piece of it bent; the offset of the piece is told."""
+    """A deed that passes the input on, each piece of it bent; the offset of the piece is reported."""
 
     def deed(command: str) -> None:
         child = subprocess.Popen(["/bin/sh", "-c", command], stdin=subprocess.PIPE)
@@ -190,8 +190,8 @@ DEEDS: dict[str, Callable[[str], None]] = {
 
 def main(directory: Path, command: str) -> None:
     deed, number = json.loads((directory / "order").read_text())
-    befalls = _counted(directory) == number or number == 0
-    DEEDS[deed if befalls else ""](command)
+    strikes = _counted(directory) == number or number == 0
+    DEEDS[deed if strikes else ""](command)
 
 
 if __name__ == "__main__":

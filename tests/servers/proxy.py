@@ -25,13 +25,13 @@ _LINGER_NOT_AT_ALL = struct.pack("ii", 1, 0)
 
 
 class Fault(Enum):
-    """What befalls the bytes that go to the server, once so many have passed."""
+    """What happens to the bytes that go to the server, once so many have passed."""
 
     #: every connection is closed; new ones work
     CUT = auto()
     #: every connection is reset; new ones work
     RESET = auto()
-    #: nothing passes any more, in either direction, and nobody is told
+    #: nothing passes any more, in either direction, and nobody is notified
     SWALLOW = auto()
     #: 1 kB passes a second, in either direction
     SLOW = auto()
@@ -129,7 +129,7 @@ class Proxy:
                 piece = await self._struck(piece, sink)
 
     async def _struck(self, piece: bytes, sink: asyncio.StreamWriter) -> bytes:
-        """What is left of the piece that the fault befalls."""
+        """What is left of the piece that the fault happens to."""
         fault = self._fault
         if fault is Fault.SWALLOW:
             await self._healed.wait()

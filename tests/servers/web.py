@@ -1,4 +1,4 @@
-"""A web server that shows files as nginx does, and fails at some paths as it is told to."""
+"""A web server that shows files as nginx does, and fails at some paths as it is asked to."""
 
 import datetime
 import ipaddress

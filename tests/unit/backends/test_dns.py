@@ -1,4 +1,4 @@
-"""Where a host is, told in bounded time whatever the system's resolver does."""
+"""Where a host is, reported in bounded time whatever the system's resolver does."""
 
 import socket
 import threading
