@@ -54,7 +54,7 @@ LIST_POINTS = ("resolving", "planned", "opened", "recorded", "sent-1048576", "ma
 #: the point of a work-horse at which a part of many files is on record
 LISTING_POINTS = {"listed": "500 of more files on record"}
 
-#: the point of a worker that no job is in the hands of
+#: points of a worker that runs no job
 MAINTENANCE_POINTS = {"probing": "host about to be tried again", "answering": "plan request claimed"}
 
 ACTIONS = {

@@ -248,7 +248,7 @@ class _Strikes:
 
 
 def _calm(rough: RoughWorld) -> None:
-    """Everything is fixed, and the service comes to rest or does not."""
+    """Repair everything, and wait for the service to come to rest."""
     world = rough.world
     for way in rough.ways.values():
         way.heal()
@@ -272,7 +272,7 @@ def _rests(rough: RoughWorld) -> bool:
 
 
 def _look(rough: RoughWorld, report: Report, asked: Mapping[str, Cargo]) -> None:
-    """Jobs whose id never reached a client are held to the same."""
+    """Record the violations of every job, also of those whose id never reached a client."""
     world = rough.world
     with world.database.reading() as session:
         jobs = list(session.scalars(select(Job)))

@@ -38,7 +38,7 @@ SEGMENT_BYTES = 255
 FILE_MODES = (0o644, 0o600, 0o755, 0o444, 0o664)
 DIRECTORY_MODES = (0o755, 0o700, 0o775, 0o555)
 FILES_IN_A_DIRECTORY = 100
-#: so many directories stand in one
+#: the number of directories in a directory
 BRANCHES = 3
 #: every so many files there is one that takes longer
 LARGE_EVERY, LARGE_BYTES = 500, 1_000_000

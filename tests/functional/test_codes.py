@@ -51,7 +51,7 @@ PATIENCE = {"idle_timeout_seconds": 1, "connect_timeout_seconds": 1}
 
 @dataclass
 class Stage:
-    """A whole service, its hosts, and what may be done to them."""
+    """A whole service, its hosts, and ways to break them."""
 
     directory: Path
     service: Deployment
@@ -62,7 +62,7 @@ class Stage:
     #: where a registered web server is not
     nobody_port: int
     redis_url: str
-    #: what a cause has done and has to be undone
+    #: how to undo what a cause has done
     undo: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -115,7 +115,7 @@ class Stage:
         self.undo.callback(path.write_text, text)
 
     def horse(self) -> int:
-        """The process that is at a job."""
+        """The process that runs a job."""
         [worker] = self.service.workers
         return eventually(lambda: descendants(worker.pid), "a worker is at it")[0]
 

@@ -1,4 +1,4 @@
-"""What an operator wrote wrong ends each process with all of it, and without a traceback."""
+"""Problems in ini and registry end each process with a list of all of them, and without a traceback."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What callers and operators do to moves that are under way, and what moves do to each other."""
+"""Callers and operators control moves that run, and moves affect each other."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor

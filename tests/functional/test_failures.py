@@ -1,4 +1,4 @@
-"""What fails, and what is reported of it and left behind."""
+"""Failures: what the service reports, and what stays behind."""
 
 import os
 import shutil

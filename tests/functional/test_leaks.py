@@ -101,8 +101,8 @@ def fail(world, count):
 
 
 def held(world):
-    """What this process and the web process hold, and what the servers hold for them; connections that the pool keeps
-    for later are none of it."""
+    """What this process and the web process have open, and what the servers have open for them, without the idle
+    connections of the pool."""
     world.database.engine.dispose()
     with world.database.reading() as session:
         rows = session.scalars(select(func.count()).select_from(TemporaryFile)).one()
@@ -143,7 +143,7 @@ def test_a_hundred_moves_that_fail_leave_everything_as_it_was(world):
 
 
 def more(world, before):
-    """What there is more of than before; a connection that has just been closed takes its server a moment."""
+    """What has grown; a server needs a moment to close a connection that has just ended."""
     return {name: count for name, count in held(world).items() if count > before[name]}
 
 

@@ -84,7 +84,7 @@ def move(move_all):
 
 
 def unclear(world):
-    """The keys that nobody asked for, with unfinished uploads; and how many files are on record."""
+    """Return the keys that are left over, unfinished uploads included, and the number of temporary files on record."""
     temporary = [key for key in world.bucket.names() if ".data_mover-" in key]
     database = Database(make_url(f"sqlite:///{world.service.directory}/jobs.db"))
     with database.reading() as session:

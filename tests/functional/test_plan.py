@@ -40,7 +40,7 @@ class Stage:
     web: WebServer
     #: the host `faulty`, another way to the disk
     faulty: FaultyServer
-    #: what a case has done and has to be undone
+    #: how to undo what a case has done
     undo: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -113,7 +113,7 @@ def host(request) -> str:
 
 
 def seen(folder: Path) -> dict[str, Any]:
-    """What there is below a folder, with all that a change would leave a trace in."""
+    """Everything below a folder, with every attribute that a change would alter."""
     found = {}
     for path in [folder, *folder.rglob("*")]:
         status = path.lstat()
@@ -128,7 +128,7 @@ def planned(proxy: XmlRpc, *arguments: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Case:
-    """A move, and what stands in its way."""
+    """A move, and its obstacle."""
 
     #: the source, below the folder
     source: Any = ""
@@ -151,7 +151,7 @@ def written(path: str, text: str = "other") -> Callable[[Stage, str], None]:
 
 
 def made(path: str) -> Callable[[Stage, str], None]:
-    """A directory stands at the destination."""
+    """A directory exists at the destination."""
     return lambda stage, name: (stage.vis / name / path).mkdir(parents=True)
 
 

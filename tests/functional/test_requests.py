@@ -1,4 +1,4 @@
-"""What is let in, what is refused, and what is answered to calls that are wrong."""
+"""Which requests are served, which are refused, and how wrong calls are answered."""
 
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection

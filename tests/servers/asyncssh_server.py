@@ -48,7 +48,7 @@ class FaultySftpServer(asyncssh.SFTPServer):
 
 
 class FoldingSftpServer(asyncssh.SFTPServer):
-    """Knows no capital letters below a directory `folds`, like file systems that fold case."""
+    """Folds case below a directory `folds`, as some file systems do."""
 
     def map_path(self, path: bytes) -> bytes:
         above, folds, below = super().map_path(path).partition(b"/folds/")
@@ -69,13 +69,13 @@ class SwappingSftpServer(asyncssh.SFTPServer):
 
 
 class SlowSyncSftpServer(asyncssh.SFTPServer):
-    """Takes half a second to bring a file to disk, and writes on meanwhile."""
+    """Takes half a second to sync a file, and continues to write meanwhile."""
 
     async def fsync(self, file_obj: object) -> None:
         await asyncio.sleep(0.5)
 
 
-#: what a server can be like that does not fail
+#: kinds of servers that do not fail
 _HABITS = {"folds": FoldingSftpServer, "swaps": SwappingSftpServer, "syncs slowly": SlowSyncSftpServer}
 
 

@@ -23,7 +23,7 @@ class Clock:
         }
 
     def set_forth(self, seconds: int) -> None:
-        """So many seconds before the real time, or behind it."""
+        """Set the clock so many seconds ahead of the real time, or behind it."""
         unfinished = self._file.with_suffix(".unfinished")
         unfinished.write_text(f"{seconds:+d}\n")
         unfinished.chmod(0o644)

@@ -14,7 +14,7 @@ from tests.servers.processes import end, eventually, free_port, running, started
 
 
 class XmlRpc(ServerProxy):
-    """XML-RPC as programs without types call it: an answer is what its caller takes it for."""
+    """An XML-RPC client without types."""
 
     def __getattr__(self, name: str) -> Any:
         return super().__getattr__(name)
@@ -72,7 +72,7 @@ class Deployment:
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     #: its web process, once it was started
     web: Any = None
-    #: what its processes find in their environment besides
+    #: further environment variables of its processes
     environment: dict[str, str] = field(default_factory=dict)
 
     @property

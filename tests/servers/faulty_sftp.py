@@ -76,7 +76,7 @@ class FaultyServer:
     #: a path, and the other one that commands see instead
     view: tuple[str, str] = ("", "")
     connections: set[asyncssh.SSHServerConnection] = field(default_factory=set)
-    #: what works on the channels: the loop itself would let it be collected
+    #: the tasks of the channels: the event loop keeps no reference to them
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
 
@@ -235,7 +235,7 @@ def _name(kind: int, packet: bytes) -> str:
 
 
 def _status(packet: bytes, code: int) -> bytes:
-    """The answer of that code to the request, or instead of the answer, that is given."""
+    """A status answer of that code, to the given request or instead of the given answer."""
     return struct.pack(">B4sIII", _STATUS, packet[1:5], code, 0, 0)
 
 
@@ -275,7 +275,7 @@ def _garble(session: _Session, packet: bytes) -> None:
 
 
 def _hold(session: _Session, packet: bytes) -> None:
-    """It comes after the next one."""
+    """The answer comes after the next one."""
     session.held.append(packet)
 
 
