@@ -8,7 +8,7 @@ from data_mover.store.models import Job, JobFile
 from tests.crash.publications import Publications, seen_in, sha256
 from tests.servers.deployment import TERMINAL
 
-#: what is said of a source that was taken away
+#: the codes of a source that was removed
 NOT_THERE = ("no-such-file", "http-404")
 
 

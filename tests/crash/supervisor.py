@@ -89,7 +89,7 @@ def run_a_little(pid: int) -> None:
 
 
 def _turns(pid: int) -> int:
-    """How often its threads have been taken off a processor; 0 if it is no longer there."""
+    """The number of context switches of its threads; 0 if the process is gone."""
     with suppress(FileNotFoundError, ProcessLookupError):
         reported = [(task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
         return sum(int(count) for each in reported for count in re.findall(r"ctxt_switches:\s+(\d+)", each))

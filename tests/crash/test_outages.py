@@ -1,4 +1,4 @@
-"""What a service stands on is killed, emptied, away or hard to reach: what was acknowledged is done all the same."""
+"""Redis, database, hosts and networks are killed, emptied, away or hard to reach: acknowledged moves still complete."""
 
 import itertools
 import shutil

@@ -126,7 +126,7 @@ def test_its_redis_listens_on_no_port(tmp_path):
 
 
 def test_no_other_user_reaches_its_redis(tmp_path, passable):
-    """Neither the directories alone nor the socket alone has to hold."""
+    """Directories and socket each keep other users out."""
     with demo(tmp_path) as (process, output):
         wait_until_up(process, output)
         redis = tmp_path / "demo/redis"

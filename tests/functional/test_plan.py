@@ -141,7 +141,7 @@ class Case:
 
 
 def written(path: str, text: str = "other") -> Callable[[Stage, str], None]:
-    """Something stands at the destination."""
+    """A file exists at the destination."""
 
     def write(stage: Stage, name: str) -> None:
         (stage.vis / name / path).parent.mkdir(parents=True, exist_ok=True)

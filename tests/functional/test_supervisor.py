@@ -23,7 +23,7 @@ PROGRAMS = ["redis", "web", "worker-1", "worker-2", "sweeper"]
 
 @pytest.fixture(scope="module")
 def silent_port():
-    """Where connections are taken and nothing is ever said."""
+    """A port that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 

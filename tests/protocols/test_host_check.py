@@ -46,7 +46,7 @@ def holding(findings):
 
 
 def lacking(findings):
-    """What the last finding says, which is the only one that does not hold."""
+    """Return the sentence of the last finding, which is the only failed one."""
     *before, last = findings.values()
     assert [finding.sentence for finding in before if not finding.holds] == []
     assert not last.holds

@@ -32,7 +32,7 @@ _TERMS = {"idle_timeout_seconds": IDLE_SECONDS, "connect_timeout_seconds": 5}
 BOUND_SECONDS = 20
 COMPLETES = ""
 
-#: what is reported where the faulty host is the destination and an old file stands there: a code, or COMPLETES
+#: the outcome where the faulty host is the destination and has an old file: a code, or COMPLETES
 AT_THE_DESTINATION = {
     ("write", "fails"): "host-failed",
     ("write", "is unsupported"): "permission",
@@ -97,7 +97,7 @@ AT_THE_DESTINATION = {
     ("init", "is answered with garbage"): "connection-lost",
     ("init", "is dropped"): "stalled",
 }
-#: what is reported where the faulty host is the source
+#: the outcome where the faulty host is the source
 AT_THE_SOURCE = {
     ("read", "fails"): "host-failed",
     ("read", "is unsupported"): "permission",
@@ -293,7 +293,7 @@ class World:
 
     @property
     def _final(self) -> bytes | None:
-        """What stands under the final name."""
+        """Return the content of the final path."""
         path = self._directory / "destination" / "b"
         return path.read_bytes() if path.exists() else None
 

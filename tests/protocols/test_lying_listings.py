@@ -1,4 +1,4 @@
-"""Listings of hosts that break or lie at one point: no part of a directory is taken for the whole of it."""
+"""Listings of hosts that break or lie at one point: no part of a directory passes for the whole of it."""
 
 import os
 import shutil

@@ -60,7 +60,7 @@ def files(connected):
 
 
 class Stopped(Exception):
-    """What stands for a process that goes no further."""
+    """Raised in place of a process that stops for good."""
 
 
 def stopping(files, operation):

@@ -69,7 +69,7 @@ def test_a_silent_host_is_unreachable_within_the_time_out(ssh_host):
 
 @contextmanager
 def endless_server(greeting):
-    """Says the greeting, and then zeros for as long as somebody takes them; the port, and how many were taken."""
+    """Send the greeting, and then zeros for as long as the client reads; yield the port and the number of zeros."""
     taken = [0]
 
     def serve():

@@ -35,7 +35,7 @@ def files(request, tmp_path, monkeypatch):
 
 @contextmanager
 def swapping(path, target):
-    """Somebody exchanges what stands at the path for a link, and back, as fast as that goes."""
+    """Somebody exchanges the file at the path for a link, and back, as fast as possible."""
     over = threading.Event()
     link, aside = path.with_name("link"), path.with_name("aside")
     link.symlink_to(target)

@@ -56,8 +56,7 @@ class FoldingSftpServer(asyncssh.SFTPServer):
 
 
 class SwappingSftpServer(asyncssh.SFTPServer):
-    """Where `NAME.link` stands beside a name, puts it under that name just before something is opened there
-    or below."""
+    """If `NAME.link` exists, rename it to `NAME` just before something is opened there or below."""
 
     def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
         real = self.map_path(path)

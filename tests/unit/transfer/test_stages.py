@@ -44,7 +44,7 @@ ORDER = FileTask(
 
 
 class CannotReplaceFiles(LocalFiles):
-    """A host that renames only to where nothing stands."""
+    """A host that renames only to a path that does not exist."""
 
     def replace(self, path, final_path):
         if self.stat(final_path) is not None:
