@@ -50,7 +50,7 @@ def main(
 
 
 def measure(base: Path, server: SshServer, milliseconds: int, rounds: int) -> Figures:
-    """Return the seconds of all who are measured, at one round trip."""
+    """Return the seconds of all movers, at one round trip."""
     with ExitStack() as stack:
         port = stack.enter_context(delayed(server.port, milliseconds / 1000)) if milliseconds else server.port
         course = Course(base, server, port)
@@ -78,7 +78,7 @@ def sizes(directory: Path) -> dict[str, int]:
 
 
 def write(documents: Path, title: str, every: list[Figures], name: str) -> None:
-    """Writes the picture, and puts the table in the place that `performance.md` has for it, or at its end."""
+    """Write the picture, and replace the table in `performance.md`, or append it."""
     (documents / f"performance-{name}.svg").write_text(picture(title, every), "utf-8")
     document = documents / "performance.md"
     text = document.read_text("utf-8") if document.exists() else "# How fast it is\n"

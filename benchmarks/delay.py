@@ -1,4 +1,4 @@
-"""A way to a server that takes its time: what goes in comes out after a delay, in both directions."""
+"""A proxy to a server that delays all bytes, in both directions."""
 
 import asyncio
 import threading
@@ -12,7 +12,7 @@ PIECE_BYTES = 2**18
 
 @contextmanager
 def delayed(target_port: int, round_trip_seconds: float) -> Iterator[int]:
-    """The port of a proxy through which a round trip to the target takes so long."""
+    """Yield the port of a proxy through which a round trip to the target takes so long."""
     loop, port = asyncio.new_event_loop(), free_port()
     server = loop.run_until_complete(
         asyncio.start_server(

@@ -44,7 +44,7 @@ def main(mebibytes: int, rounds: int, directory: str) -> None:
 
 
 def _movers(stack: ExitStack, base: Path, server: SshServer, source: Path) -> dict[str, Callable[[], None]]:
-    """What is measured, by name."""
+    """Return the movers that are measured, by name."""
     service = _service(stack, base, server)
     target = base / "root" / "file"
     movers: dict[str, Callable[[], None]] = {

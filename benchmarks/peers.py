@@ -1,4 +1,4 @@
-"""Those who are measured: Data Mover through its service, and the programs that people use today.
+"""The movers that are measured: Data Mover through its service, and the programs that people use today.
 
 Each copies the folder `source` to `target` on the same OpenSSH server, over the same port.
 """

@@ -8,7 +8,7 @@ from data_mover.store.models import Job, JobFile
 from tests.crash.publications import Publications, seen_in, sha256
 from tests.servers.deployment import TERMINAL
 
-#: what is said of a source that was taken away
+#: the codes of a source that was removed
 NOT_THERE = ("no-such-file", "http-404")
 
 
@@ -97,14 +97,14 @@ class Cargo:
                 yield f"{final.name}: something else was published"
 
     def _of_the_record(self, job: Job, rows: Sequence[JobFile], came: Mapping[Path, list[str]]) -> Iterator[str]:
-        """What callers are told of each file."""
+        """What callers see of each file."""
         files = [row for row in rows if row.kind == "file"]
         arrived = {row.path for row in files if row.state in ("published", "skipped")}
         unknown = {row.path for row in files if row.code == "unknown-outcome"}
         if job.status == "COMPLETED" and not (len(files) == len(self.files) == job.files_done == job.files_total):
-            yield f"{job.files_done} of {job.files_total} files are told of, {len(files)} are on record"
+            yield f"{job.files_done} of {job.files_total} files are reported, {len(files)} are on record"
         if job.planned and job.files_done != len(arrived):
-            yield f"{job.files_done} files are told of, and {len(arrived)} of them one by one"
+            yield f"{job.files_done} files are reported, and {len(arrived)} of them one by one"
         if self.is_atomic and job.status != "COMPLETED":
             return
         for final in self.files:
@@ -112,7 +112,7 @@ class Cargo:
             if came[final] and path not in arrived | unknown and job.code != "unknown-outcome":
                 yield f"{final.name} was published all the same"
             if path in arrived and not came[final]:
-                yield f"{final.name} has arrived, as is told, and was never seen"
+                yield f"{final.name} has arrived, as is reported, and was never seen"
 
     def _of_a_folder(self, job: Job, source: Path, final: Path) -> Iterator[str]:
         has_come = job.status == "COMPLETED" or (self.is_atomic and final.exists())

@@ -21,7 +21,7 @@ WORKER_POINTS = {
     "resolving": "phase `resolving` on record",
     "planned": "all files on record",
     "opened": "source opened",
-    "batch": "what files have to record is about to be written for all of them",
+    "batch": "a batch of records is about to be committed",
     "recorded": "temporary file on record, not opened",
     "transferring": "final path resolved",
     "sent-0": "temporary file opened",
@@ -41,11 +41,11 @@ WORKER_POINTS = {
 #: points of a work-horse while it builds a folder that is to appear at once
 FOLDER_POINTS = {
     "tree-recorded": "folder on record, not begun",
-    "tree-begun": "nothing taken over, not made",
-    "tree-taken": "what an earlier attempt has built taken over, not on record",
-    "tree-marked": "marked as about to appear",
-    "tree-renamed": "the folder has appeared",
-    "tree-forgotten": "that is on record too",
+    "tree-begun": "no folder of an earlier attempt taken over, its own not made",
+    "tree-taken": "folder of an earlier attempt taken over, not on record",
+    "tree-marked": "folder marked as about to be published",
+    "tree-renamed": "folder renamed",
+    "tree-forgotten": "the publication of the folder is on record",
 }
 
 #: points at which a list, of which no two sources come from the same host, is not moved as a folder is
@@ -54,8 +54,8 @@ LIST_POINTS = ("resolving", "planned", "opened", "recorded", "sent-1048576", "ma
 #: the point of a work-horse at which a part of many files is on record
 LISTING_POINTS = {"listed": "500 of more files on record"}
 
-#: the point of a worker that no job is in the hands of
-ERRAND_POINTS = {"probing": "host about to be tried again", "answering": "plan request claimed"}
+#: points of a worker that runs no job
+MAINTENANCE_POINTS = {"probing": "host about to be probed", "answering": "plan request claimed"}
 
 ACTIONS = {
     "kill": "killed with SIGKILL",

@@ -26,7 +26,7 @@ _HEAD = struct.Struct("iIII")
 
 
 class Publications:
-    """What has appeared under each final name since the beginning, and what else befell those names."""
+    """What has appeared under each final name since the beginning, and what else happened to those names."""
 
     def __init__(self, *directories: Path) -> None:
         self._came: dict[Path, list[str]] = defaultdict(list)
@@ -65,7 +65,7 @@ class Publications:
         return list(self._came[path])
 
     def harm(self) -> list[str]:
-        """What must never befall a final name: written to, taken away, removed."""
+        """What must never happen to a final name: written to, taken away, removed."""
         return list(self._harm)
 
     def _watch(self, directory: Path) -> int:

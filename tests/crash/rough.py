@@ -1,4 +1,4 @@
-"""A rough world: everything that a service stands on is its own, may be struck, and is reached through a proxy."""
+"""A rough world: the service has its own Redis, database and hosts, which may be struck, behind proxies."""
 
 import signal
 import time

@@ -63,9 +63,9 @@ class Report:
     violations: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        told = " ".join(f"{status}={count}" for status, count in sorted(self.statuses.items()))
+        reported = " ".join(f"{status}={count}" for status, count in sorted(self.statuses.items()))
         lines = [
-            f"seed {self.seed}: {told} ({_listed(self.kinds)}), failed with: {_listed(self.codes) or 'nothing'}, "
+            f"seed {self.seed}: {reported} ({_listed(self.kinds)}), failed with: {_listed(self.codes) or 'nothing'}, "
             f"{self.most_attempts} attempts at most, at rest after {self.calm_seconds:.0f} s; "
             f"struck: {_listed(self.struck)}",
             *(f"  VIOLATION {violation}" for violation in self.violations),
@@ -248,7 +248,7 @@ class _Strikes:
 
 
 def _calm(rough: RoughWorld) -> None:
-    """Everything is mended, and the service comes to rest or does not."""
+    """Repair everything, and wait for the service to come to rest."""
     world = rough.world
     for way in rough.ways.values():
         way.heal()
@@ -272,7 +272,7 @@ def _rests(rough: RoughWorld) -> bool:
 
 
 def _look(rough: RoughWorld, report: Report, asked: Mapping[str, Cargo]) -> None:
-    """Jobs whose id never reached a client are held to the same."""
+    """Record the violations of every job, also of those whose id never reached a client."""
     world = rough.world
     with world.database.reading() as session:
         jobs = list(session.scalars(select(Job)))

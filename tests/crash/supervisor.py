@@ -80,7 +80,7 @@ def strike(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def go_on_a_little(pid: int) -> None:
+def run_a_little(pid: int) -> None:
     """Lets a stopped process run until it has had its turn at least once, and stops it again."""
     before = _turns(pid)
     strike(pid, signal.SIGCONT)
@@ -89,10 +89,10 @@ def go_on_a_little(pid: int) -> None:
 
 
 def _turns(pid: int) -> int:
-    """How often its threads have been taken off a processor; 0 if it is no longer there."""
+    """The number of context switches of its threads; 0 if the process is gone."""
     with suppress(FileNotFoundError, ProcessLookupError):
-        told = [(task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
-        return sum(int(count) for each in told for count in re.findall(r"ctxt_switches:\s+(\d+)", each))
+        reported = [(task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+        return sum(int(count) for each in reported for count in re.findall(r"ctxt_switches:\s+(\d+)", each))
     return 0
 
 

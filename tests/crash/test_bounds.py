@@ -1,4 +1,4 @@
-"""What is promised in seconds, with the settings that a deployment has by default."""
+"""What is guaranteed in seconds, with the settings that a deployment has by default."""
 
 import signal
 import time as clock
@@ -53,7 +53,7 @@ def test_the_job_of_a_killed_worker_is_claimed_again_in_time(world, turn, time):
 
 @pytest.mark.soak
 @pytest.mark.parametrize("silent", [False, True], ids=["dead", "silent"])
-def test_without_redis_the_service_answers_in_time_and_running_copies_go_on(tmp_path, openssh, silent, time):
+def test_without_redis_the_service_answers_in_time_and_running_copies_continue(tmp_path, openssh, silent, time):
     with rough_world(tmp_path, openssh, "sqlite", extra="", pace="") as rough:
         world = rough.world
         world.ready()
@@ -86,7 +86,7 @@ def test_without_redis_the_service_answers_in_time_and_running_copies_go_on(tmp_
         assert world.violations() == []
 
 
-def test_a_cancelled_copy_sends_nothing_more_in_time_and_is_told_so_only_then(tmp_path, openssh, time):
+def test_a_cancelled_copy_sends_nothing_more_in_time_and_is_cancelled_only_then(tmp_path, openssh, time):
     with rough_world(tmp_path, openssh, "sqlite", extra="", pace="") as rough:
         world, way = rough.world, rough.ways["host"]
         world.ready()
@@ -94,17 +94,17 @@ def test_a_cancelled_copy_sends_nothing_more_in_time_and_is_told_so_only_then(tm
         world.in_mid_copy(job_id)
 
         world.cancel(job_id)
-        began, told, sent_bytes = clock.monotonic(), [], [way.sent_bytes]
+        began, reported, sent_bytes = clock.monotonic(), [], [way.sent_bytes]
         with world.service.proxy as proxy:
-            while "CANCELLED" not in told:
+            while "CANCELLED" not in reported:
                 job = proxy.check(job_id)
                 sent_bytes.append(way.sent_bytes)
-                told.append(job.get("phase", job["status"]))
+                reported.append(job.get("phase", job["status"]))
         took_seconds = clock.monotonic() - began
 
         print(f"cancelled in {took_seconds:.1f} s")
         assert took_seconds < CANCELLED_SECONDS
-        assert set(told[:-1]) == {"cancelling"}
+        assert set(reported[:-1]) == {"cancelling"}
         assert world.left_behind() == []
         eventually(lambda: way.connections == 0, "the connection has ended")
         assert sent_bytes[0] < way.sent_bytes == sent_bytes[-1]

@@ -27,7 +27,7 @@ from tests.servers.processes import eventually, free_port
 
 pytestmark = pytest.mark.soak
 
-#: one worker of the four may be held by a silent host for as long as connecting may take; the rest is chance
+#: one worker of the four may be occupied by a silent host for as long as connecting may take; the rest is chance
 SLOWER = 1.5
 
 #: what the tests' deployment sets to be quick

@@ -41,7 +41,7 @@ def marked(fault, *how):
 
 @pytest.fixture
 def struck(world):
-    """Orders what is to befall the next process that reaches a point; afterwards everybody is awake."""
+    """Sets what is to happen to the next process that reaches a point; afterwards everybody is awake."""
     yield world.order
     world.supervisor.wake()
     for order in world.orders.iterdir():
@@ -74,7 +74,7 @@ def test_many_files_arrive_whole_and_once_though_their_worker_is_struck(world, s
     world.ready()
     cargo = cargo_of(world, kind, f"{kind}-{fault.point}-{fault.action}-{next(_numbers)}", host)
 
-    if fault.point == "tree-taken":  # there must be a predecessor
+    if fault.point == "tree-taken":  # there must be an earlier attempt
         struck("tree-marked", "kill")
     struck(*fault)
     job = ended_though_struck(world, world.submit_cargo(cargo, host), fault)
@@ -195,7 +195,7 @@ def ended_though_struck(world, job_id, fault):
 def woken(world, asleep):
     """Returns once all have woken and are done."""
     wake(asleep)
-    eventually(lambda: all(is_over(world, pid) for pid in asleep), "the woken ones have ended their shifts")
+    eventually(lambda: all(is_over(world, pid) for pid in asleep), "the woken ones have ended their loops")
 
 
 def wake(asleep):

@@ -52,7 +52,7 @@ def require_done_at_the_first_attempt(world, job_id):
     assert world.violations() == []
 
 
-def test_while_redis_is_away_for_a_minute_copies_go_on_and_moves_are_accepted(rough, world, time):
+def test_while_redis_is_away_for_a_minute_copies_continue_and_moves_are_accepted(rough, world, time):
     slow = copying_for(world, 30)
     rough.stop_server("redis")
     back_at = clock.monotonic() + REDIS_AWAY_SECONDS
@@ -73,7 +73,7 @@ def test_while_redis_is_away_for_a_minute_copies_go_on_and_moves_are_accepted(ro
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGQUIT], ids=["stopped", "broken"])
-def test_while_the_database_is_away_for_twenty_seconds_a_copy_goes_on(rough, world, kind, time):
+def test_while_the_database_is_away_for_twenty_seconds_a_copy_continues(rough, world, kind, time):
     slow = copying_for(world, 30)
     way = rough.ways["host"]
     rough.stop_server("database", kind)

@@ -1,4 +1,4 @@
-"""What a service stands on is killed, emptied, away or hard to reach: what was acknowledged is done all the same."""
+"""Redis, database, hosts and networks are killed, emptied, away or hard to reach: acknowledged moves still complete."""
 
 import itertools
 import shutil
@@ -121,7 +121,7 @@ def test_the_database_is_away_during_a_copy(rough, world, copying, kind, time):
 
 @pytest.mark.parametrize("point", [pytest.param("marked", marks=pytest.mark.soak), "moved"])
 def test_the_database_is_away_exactly_at_the_finish(rough, world, point, time):
-    """The attempt is held where it has published, and its row does not say so."""
+    """The attempt is stopped when it has published, before its row says so."""
     number = next(_numbers)
     world.order(point, "stop")
     job_id = world.submit(world.source(f"finish-{number}", 50_000, number), "vis")

@@ -1,4 +1,4 @@
-"""Workers that are told to stop, or lose their work-horse or are lost to it."""
+"""Workers that are asked to stop, or lose their work-horse or are lost to it."""
 
 import os
 import signal
@@ -23,8 +23,8 @@ def copying(world):
 
 
 @pytest.fixture
-def told_to_stop(world):
-    """Tells a worker to stop, as a supervisor does, and returns its exit status."""
+def asked_to_stop(world):
+    """Asks a worker to stop, as a supervisor does, and returns its exit status."""
     paused = []
 
     def stop(name):
@@ -39,20 +39,20 @@ def told_to_stop(world):
         world.supervisor.resume(name)
 
 
-def test_a_worker_that_is_told_to_stop_ends_the_job_in_hand(world, copying, told_to_stop, time):
+def test_a_worker_that_is_asked_to_stop_ends_the_job_in_hand(world, copying, asked_to_stop, time):
     job_id, worker, _ = copying(f"short-{time}", 1_500_000)
 
-    status = told_to_stop(worker)
+    status = asked_to_stop(worker)
     job = world.service.ended(job_id)
 
     assert (status, job["status"], job["attempt"]) == (0, "COMPLETED", 1)
     assert world.violations() == []
 
 
-def test_a_job_that_takes_longer_is_handed_back_which_costs_it_no_attempt(world, copying, told_to_stop, time):
+def test_a_job_that_takes_longer_is_handed_back_which_costs_it_no_attempt(world, copying, asked_to_stop, time):
     job_id, worker, _ = copying(f"long-{time}", 6_000_000)
 
-    status = told_to_stop(worker)
+    status = asked_to_stop(worker)
     job = world.service.ended(job_id)
 
     assert (status, job["status"], job["attempt"]) == (0, "COMPLETED", 2)
@@ -61,7 +61,7 @@ def test_a_job_that_takes_longer_is_handed_back_which_costs_it_no_attempt(world,
 
 
 @pytest.mark.soak
-def test_a_worker_that_is_told_twice_ends_at_once_and_another_goes_on(world, copying, time):
+def test_a_worker_that_is_asked_twice_ends_at_once_and_another_continues(world, copying, time):
     job_id, worker, horse = copying(f"twice-{time}", 5_000_000)
     process = world.supervisor.process(worker)
 
@@ -77,7 +77,7 @@ def test_a_worker_that_is_told_twice_ends_at_once_and_another_goes_on(world, cop
     assert world.violations() == []
 
 
-def test_a_job_whose_worker_dies_a_third_time_is_poison_and_what_waited_goes_on(world, time):
+def test_a_job_whose_worker_dies_a_third_time_is_poison_and_what_waited_continues(world, time):
     world.ready()
     source = world.source(f"poison-{time}", 50_000, time)
     job_id = None
@@ -97,7 +97,7 @@ def test_a_job_whose_worker_dies_a_third_time_is_poison_and_what_waited_goes_on(
 
 
 @pytest.mark.parametrize("victim", [pytest.param("worker", marks=pytest.mark.soak), "horse"])
-def test_of_a_worker_and_its_horse_neither_goes_on_without_the_other(world, copying, victim, time):
+def test_of_a_worker_and_its_horse_neither_continues_without_the_other(world, copying, victim, time):
     job_id, worker, horse = copying(f"{victim}-{time}", 1_500_000)
     process = world.supervisor.process(worker)
 

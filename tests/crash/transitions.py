@@ -37,8 +37,8 @@ def record_transitions(database: Database) -> None:
 
 
 def backward_steps(session: Session) -> list[str]:
-    """The changes that no job may make: out of a terminal state, an attempt's number that does not grow by one, or what
-    its log does not tell as it was."""
+    """The changes that no job may make: out of a terminal state, an attempt's number that does not grow by one, or a
+    change that the job's log lacks."""
     rows = session.execute(text("SELECT job_id, old_status, new_status, attempts FROM test_transitions")).all()
     steps = [
         f"job {job_id} went from {old} to {new}, its attempt by {attempts}"
@@ -46,10 +46,10 @@ def backward_steps(session: Session) -> list[str]:
         if (old, new) not in ALLOWED or attempts != (new == "IN_PROGRESS")
     ]
     logged = session.execute(text(_LOGGED)).all()
-    told = Counter(tuple(row) for row in logged)
+    reported = Counter(tuple(row) for row in logged)
     seen = Counter((job_id, old, new) for job_id, old, new, _ in rows)
-    wrong = [f"job {job_id} went from {old} to {new}, and its log differs" for job_id, old, new in told - seen]
-    wrong += [f"job {job_id} went from {old} to {new} without an event" for job_id, old, new in seen - told]
+    wrong = [f"job {job_id} went from {old} to {new}, and its log differs" for job_id, old, new in reported - seen]
+    wrong += [f"job {job_id} went from {old} to {new} without an event" for job_id, old, new in seen - reported]
     gaps = session.execute(text(_GAPS)).all()
     return steps + wrong + [f"the log of job {job_id} has {rows} rows of {events}" for job_id, rows, events in gaps]
 

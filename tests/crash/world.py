@@ -17,7 +17,7 @@ from data_mover.store.models import Job, JobFile, TemporaryFile
 from data_mover.transfer.names import TEMPORARY_PREFIX
 from tests.crash.cargo import Cargo
 from tests.crash.publications import Publications
-from tests.crash.supervisor import Supervisor, go_on_a_little
+from tests.crash.supervisor import Supervisor, run_a_little
 from tests.crash.transitions import backward_steps, record_transitions
 from tests.servers.deployment import QUICK_PACE, TERMINAL, Deployment, XmlRpc, deployment, host_table
 from tests.servers.openssh import SshServer
@@ -57,8 +57,8 @@ class World:
     unwanted: set[int] = field(default_factory=set)
     #: final names under which something stood before
     replaced: set[Path] = field(default_factory=set)
-    #: violations that have been told of
-    told: set[str] = field(default_factory=set)
+    #: violations that have been reported
+    reported: set[str] = field(default_factory=set)
     #: where callers ask, if they do not reach the service itself
     port: int | None = None
 
@@ -80,12 +80,12 @@ class World:
         return not (self.orders / point).exists()
 
     def asleep(self) -> list[int]:
-        """The processes that an order has stopped. On SQLite one that was stopped in the middle of a transaction keeps
-        everybody from writing: it goes on a little."""
+        """The processes that a fault point has stopped. On SQLite, one that stopped in mid transaction keeps everybody
+        from writing, and is woken for a moment."""
         stopped = eventually(self.supervisor.stopped, "a process is stopped")
         while self._is_locked():
             for pid in stopped:
-                go_on_a_little(pid)
+                run_a_little(pid)
         return stopped
 
     def source(self, name: str, size_bytes: int, seed: object) -> Path:
@@ -170,7 +170,7 @@ class World:
             return session.scalars(statement).one()
 
     def violations(self, failures: Collection[str] = ()) -> list[str]:
-        """What is not as it must be once all is quiet, and was not told before: each case answers for itself alone.
+        """What is not as it must be once all is quiet, and was not reported before: each case answers for itself alone.
         `failures` are the codes that what happened explains."""
         self.publications.catch_up()
         found = self.publications.harm()
@@ -180,13 +180,13 @@ class World:
             rows = {id_: session.scalars(select(JobFile).where(JobFile.job_id == id_)).all() for id_ in jobs}
         found += [f"job {job_id} was acknowledged and is gone" for job_id in self.moves.keys() - jobs.keys()]
         for job_id in self.moves.keys() & jobs.keys():
-            told = jobs[job_id], rows[job_id]
-            found += self.moves[job_id].violations(*told, self.publications, self.replaced, failures)
+            reported = jobs[job_id], rows[job_id]
+            found += self.moves[job_id].violations(*reported, self.publications, self.replaced, failures)
         cancelled = {job_id for job_id, job in jobs.items() if job.status == "CANCELLED"}
         found += [f"job {job_id} was cancelled and nobody asked for that" for job_id in cancelled - self.unwanted]
         found += self.left_behind() + self.broken_threads()
-        fresh = [each for each in found if each not in self.told]
-        self.told.update(fresh)
+        fresh = [each for each in found if each not in self.reported]
+        self.reported.update(fresh)
         return fresh
 
     def broken_threads(self) -> list[str]:

@@ -38,11 +38,11 @@ SEGMENT_BYTES = 255
 FILE_MODES = (0o644, 0o600, 0o755, 0o444, 0o664)
 DIRECTORY_MODES = (0o755, 0o700, 0o775, 0o555)
 FILES_IN_A_DIRECTORY = 100
-#: so many directories stand in one
+#: the number of directories in a directory
 BRANCHES = 3
 #: every so many files there is one that takes longer
 LARGE_EVERY, LARGE_BYTES = 500, 1_000_000
-#: times of files, which SFTP tells in whole seconds
+#: times of files, which SFTP reports in whole seconds
 OLDEST, NEWEST = 500_000_000, 2_000_000_000
 
 

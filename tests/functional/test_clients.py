@@ -27,15 +27,15 @@ def test_a_client_of_another_language_moves_a_file_and_reads_every_answer(servic
         absent(f"{language} has no XML-RPC library")
 
     command = [interpreter, str(CLIENTS / script), service.url, "/é.txt", f"/é-{language}.txt"]
-    told = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
+    reported = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
 
-    assert told["job"]["status"] == "COMPLETED"
-    assert (told["job"]["path"], told["job"]["label"]) == (f"/é-{language}.txt", "é <&> ]]>")
-    assert float(told["job"]["bytes_done"]) == len("from elsewhere")
+    assert reported["job"]["status"] == "COMPLETED"
+    assert (reported["job"]["path"], reported["job"]["label"]) == (f"/é-{language}.txt", "é <&> ]]>")
+    assert float(reported["job"]["bytes_done"]) == len("from elsewhere")
     assert (roots.archive / f"é-{language}.txt").read_text() == "from elsewhere"
-    assert told["refusal"]["reason"].startswith("Unknown source type 'birds'")
-    assert told["fault"] == -32601
-    assert told["batch"] == ["Hash", "String"]
+    assert reported["refusal"]["reason"].startswith("Unknown source type 'birds'")
+    assert reported["fault"] == -32601
+    assert reported["batch"] == ["Hash", "String"]
 
 
 def test_a_multicall_describes_every_method(proxy):
@@ -156,7 +156,7 @@ ANSWERED = {
     "application/xml": call_request().replace(b"text/xml", b"application/xml;charset=utf-8"),
     "no content encoding, said": call_request(CHECK, "Content-Encoding: Identity"),
     "a wish for gzip": call_request(CHECK, "Accept-Encoding: gzip, deflate", "TE: deflate,gzip;q=0.3"),
-    "leave to go on asked for": call_request(CHECK, "Expect: 100-continue"),
+    "leave to continue asked for": call_request(CHECK, "Expect: 100-continue"),
 }
 
 
@@ -176,11 +176,11 @@ def test_calls_share_a_connection_one_after_the_other_and_all_at_once(service):
             assert text_of(next_answer(answers)) == "Job does not exist"
 
         connection.sendall(call_request() * 5 + call_request(b"<a/>") + call_request())
-        told = [next_answer(answers) for _ in range(7)]
+        reported = [next_answer(answers) for _ in range(7)]
 
-    assert [text_of(answer) for answer in told[:5] + told[6:]] == ["Job does not exist"] * 6
+    assert [text_of(answer) for answer in reported[:5] + reported[6:]] == ["Job does not exist"] * 6
     with pytest.raises(Fault):
-        loads(told[5].body)
+        loads(reported[5].body)
 
 
 def test_a_compressed_call_is_refused_in_words(service):

@@ -1,4 +1,4 @@
-"""Every code that a failed move can have: forced through the whole service, told in bounded time, nothing left behind.
+"""Every code of a failed move: forced through the whole service, reported in bounded time, nothing left behind.
 
 The table that the run prints has one row per cause.
 """
@@ -51,7 +51,7 @@ PATIENCE = {"idle_timeout_seconds": 1, "connect_timeout_seconds": 1}
 
 @dataclass
 class Stage:
-    """A whole service, its hosts, and what may be done to them."""
+    """A whole service, its hosts, and ways to break them."""
 
     directory: Path
     service: Deployment
@@ -62,7 +62,7 @@ class Stage:
     #: where a registered web server is not
     nobody_port: int
     redis_url: str
-    #: what a cause has done and has to be undone
+    #: how to undo what a cause has done
     undo: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -115,7 +115,7 @@ class Stage:
         self.undo.callback(path.write_text, text)
 
     def horse(self) -> int:
-        """The process that is at a job."""
+        """The process that runs a job."""
         [worker] = self.service.workers
         return eventually(lambda: descendants(worker.pid), "a worker is at it")[0]
 
@@ -212,7 +212,7 @@ def forces(code: str, how: str) -> Callable[[Callable[[Stage], int]], Callable[[
 
 @pytest.fixture(scope="module")
 def table(request) -> Iterator[list[str]]:
-    """What was seen, told at the end."""
+    """What was seen, printed at the end."""
     rows: list[str] = []
     yield rows
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
@@ -531,7 +531,7 @@ def too_slow(stage: Stage) -> int:
     return from_the_web(stage, drip)
 
 
-@forces("size-unknown", "the web server does not tell where the file ends")
+@forces("size-unknown", "the web server does not report where the file ends")
 def size_unknown(stage: Stage) -> int:
     return from_the_web(stage, lambda answer: answer.answer(200, b"x", Content_Length=None, Connection="close"))
 

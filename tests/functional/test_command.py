@@ -51,7 +51,7 @@ def test_what_is_refused_ends_with_status_2_and_no_data(run):
     assert misused.returncode == 2
 
 
-def test_a_time_out_ends_with_status_3_and_the_move_goes_on(run):
+def test_a_time_out_ends_with_status_3_and_the_move_continues(run):
     assert run("hosts", "pause", "archive").returncode == 0
     try:
         ran = run("move", "DATA_TYPE:12", "archive:/timeout.csv", "--timeout", "0.5", "--label", "slow")
@@ -113,7 +113,7 @@ def test_ctrl_c_leaves_the_move_running_and_says_how_to_come_back(run, service):
     assert run("wait", move_id).returncode == 0
 
 
-def test_without_a_service_callers_are_told_to_name_one(monkeypatch):
+def test_without_a_service_callers_are_asked_to_name_one(monkeypatch):
     monkeypatch.delenv("DATA_MOVER_URL", raising=False)
 
     ran = subprocess.run([PROGRAM, "list"], capture_output=True, text=True)

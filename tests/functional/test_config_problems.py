@@ -1,4 +1,4 @@
-"""What an operator wrote wrong ends each process with all of it, and without a traceback."""
+"""Problems in ini and registry end each process with a list of all of them, and without a traceback."""
 
 import pytest
 
@@ -44,8 +44,8 @@ def test_a_host_with_problems_is_refused_and_every_other_is_served(tmp_path, red
             answer = proxy.move("local://disk/a", "local://broken/a")
             assert answer["status"] == "REJECTED"
             assert "The host 'broken' cannot be used: what the registry says of it has a problem" in answer["reason"]
-            told = {host["name"]: (host["health"], host.get("code")) for host in proxy.hosts()}
-            assert told["broken"] == ("failing", "host-unreachable")
+            reported = {host["name"]: (host["health"], host.get("code")) for host in proxy.hosts()}
+            assert reported["broken"] == ("failing", "host-unreachable")
             waiting = proxy.move("local://disk/a", "local://archive/a")["id"]
 
             registry = service.directory / "registry.toml"
@@ -63,7 +63,7 @@ def test_a_host_with_problems_is_refused_and_every_other_is_served(tmp_path, red
 
 
 @pytest.mark.parametrize("name", PROCESSES)
-def test_an_ini_with_mistakes(tmp_path, redis_url, name):
+def test_an_ini_with_problems(tmp_path, redis_url, name):
     with deployment(tmp_path, redis_url, host_table("disk", DISK)) as service:
         service.ini.write_text(service.ini.read_text().replace("data_mover.callers = none", "data_mover.sweeps = 1"))
         said = said_at_its_end(service, name)

@@ -1,4 +1,4 @@
-"""What callers and operators do to moves that are under way, and what moves do to each other."""
+"""Callers and operators control moves that run, and moves affect each other."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -78,7 +78,7 @@ def test_what_is_complete_can_neither_be_cancelled_nor_done_again(world, proxy):
     assert proxy.check(job_id)["status"] == "COMPLETED"
 
 
-def test_the_log_of_a_job_tells_what_happened_to_it_and_of_no_job_there_is_one(world, proxy):
+def test_the_log_of_a_job_shows_what_happened_to_it_and_of_no_job_there_is_one(world, proxy):
     job_id = proxy.move("local://disk/a", "sftp://vis/logged")["id"]
     job = eventually(lambda: (job := proxy.check(job_id))["status"] == "COMPLETED" and job, "the file arrives")
 
@@ -160,9 +160,9 @@ def test_moves_to_a_host_that_is_away_wait_and_go_through_when_it_is_back(world,
     others = [proxy.move("local://disk/a", f"sftp://vis/other-{number}")["id"] for number in range(5)]
 
     assert {world.service.ended(job_id)["status"] for job_id in others} == {"COMPLETED"}
-    told = [eventually(lambda job_id=job_id: blocked(proxy.check(job_id)), "it is blocked") for job_id in ids]
-    assert {job["code"] for job in told} == {"host-unreachable"}
-    assert all(job["next_attempt_at"] for job in told)
+    reported = [eventually(lambda job_id=job_id: blocked(proxy.check(job_id)), "it is blocked") for job_id in ids]
+    assert {job["code"] for job in reported} == {"host-unreachable"}
+    assert all(job["next_attempt_at"] for job in reported)
 
     with openssh_server(openssh.key_file.parent, port=world.away):
         ended = [world.service.ended(job_id) for job_id in ids]

@@ -32,7 +32,9 @@ def test_a_worker_that_hangs_says_so_leaves_and_is_there_for_the_next_job(servic
     (tmp_path / ".hang").rename(tmp_path / "orders" / "opened")
     with service.proxy as proxy:
         job_id = proxy.move("local://disk/a", "local://mounted/a")["id"]
-        eventually(lambda: "stalled" in [event.get("code") for event in proxy.events(job_id)], "it is told as stalled")
+        eventually(
+            lambda: "stalled" in [event.get("code") for event in proxy.events(job_id)], "it is reported as stalled"
+        )
         assert "worker-stuck" in service.log("worker")
         job = service.ended(job_id)
 

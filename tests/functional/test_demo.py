@@ -54,7 +54,7 @@ def wait_until_up(process, output):
 
 
 def processes_of(directory):
-    """The process ids and command lines of what runs below the directory, or was told of it."""
+    """The process ids and command lines of what runs below the directory, or has it as an argument."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -88,7 +88,7 @@ def packaged(tmp_path):
     return str(tmp_path)
 
 
-def test_the_server_out_of_the_wheel_serves_too_and_is_told_as_old(tmp_path, packaged):
+def test_the_server_out_of_the_wheel_serves_too_and_is_reported_as_old(tmp_path, packaged):
     with demo(tmp_path, "--once", PATH=packaged) as (process, output):
         status = process.wait(120)
 
@@ -126,7 +126,7 @@ def test_its_redis_listens_on_no_port(tmp_path):
 
 
 def test_no_other_user_reaches_its_redis(tmp_path, passable):
-    """Neither the directories alone nor the socket alone has to hold."""
+    """Directories and socket each keep other users out."""
     with demo(tmp_path) as (process, output):
         wait_until_up(process, output)
         redis = tmp_path / "demo/redis"
@@ -192,7 +192,7 @@ def listening():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_stays_up_until_it_is_told_to_end(number, tmp_path):
+def test_it_stays_up_until_it_is_asked_to_stop(number, tmp_path):
     with demo(tmp_path) as (process, output):
         wait_until_up(process, output)
         assert len(processes_of(tmp_path)) > 5

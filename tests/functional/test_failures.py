@@ -1,4 +1,4 @@
-"""What fails, and what is told of it and left behind."""
+"""Failures: what the service reports, and what stays behind."""
 
 import os
 import shutil
@@ -180,7 +180,7 @@ def test_without_redis_moves_are_accepted_at_once_and_run_when_it_is_back(world)
         assert {world.service.ended(job_id)["status"] for job_id in ids} == {"COMPLETED"}
 
 
-def test_a_worker_outlives_an_absence_of_redis_and_the_copy_goes_on(world):
+def test_a_worker_outlives_an_absence_of_redis_and_the_copy_continues(world):
     world.service.start_web()
     world.service.start_sweeper()
     with world.redis():
@@ -198,7 +198,7 @@ def test_a_worker_outlives_an_absence_of_redis_and_the_copy_goes_on(world):
         assert worker.poll() is None
 
 
-def test_redis_holds_a_bell_that_names_nothing_and_runs_nothing_else(world):
+def test_redis_has_a_doorbell_job_that_names_nothing_and_runs_nothing_else(world):
     with world.redis() as url:
         world.service.start_web()
         connection = Redis.from_url(url)
@@ -223,8 +223,8 @@ def test_redis_holds_a_bell_that_names_nothing_and_runs_nothing_else(world):
         connection.close()
 
 
-def test_a_worker_that_finds_every_place_taken_goes_back_to_sleep(world):
-    """If it rang for what it could not claim, it would wake itself without end."""
+def test_a_worker_that_finds_every_slot_taken_goes_back_to_sleep(world):
+    """If it woke workers for what it could not claim, it would wake itself without end."""
     registry = world.service.directory / "registry.toml"
     registry.write_text(registry.read_text().replace("bandwidth", "max_transfers = 1\nbandwidth"))
     with world.redis():
@@ -248,7 +248,7 @@ def test_an_empty_queue_loses_no_job(running):
     assert {running.service.ended(each)["status"] for each in [job_id, *others]} == {"COMPLETED"}
 
 
-def test_a_database_that_is_away_is_told_apart_from_a_job_that_does_not_exist(tmp_path, redis_url):
+def test_a_database_that_is_away_is_distinguished_from_a_job_that_does_not_exist(tmp_path, redis_url):
     (tmp_path / "root").mkdir()
     registry = host_table("here", {"protocol": "local", "root": tmp_path / "root", "roles": ["source", "destination"]})
     port = free_port()

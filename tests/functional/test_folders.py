@@ -1,4 +1,4 @@
-"""Folders and lists, moved by a whole service: what arrives, what is told of each file, and what is left behind."""
+"""Folders and lists, moved by a whole service: what arrives, what is reported of each file, and what is left behind."""
 
 import hashlib
 import os
@@ -70,7 +70,7 @@ class Stage:
         (self.directory / ".order").rename(self.directory / "orders" / point)
 
     def left_behind(self) -> list[str]:
-        """What is being removed at this moment may be told or not."""
+        """What is being removed at this moment may be reported or not."""
         found = [Path(above, name) for above, below, names in os.walk(self.vis) for name in [*below, *names]]
         return [str(path) for path in found if path.name.startswith(TEMPORARY_PREFIX)]
 
@@ -415,7 +415,7 @@ def test_a_folder_that_cannot_appear_as_a_whole_does_not_appear(stage, tree):
 
 @pytest.mark.parametrize("point", ["recorded", "verified", "marked", "renamed", "moved", "verifying"])
 @pytest.mark.parametrize("atomic", [False, True], ids=["file by file", "at once"])
-def test_a_folder_goes_on_where_a_worker_died(stage, tree, point, atomic):
+def test_a_folder_resumes_where_a_worker_died(stage, tree, point, atomic):
     target = stage.vis / f"died-{point}-{atomic}"
 
     stage.order(point, "kill")

@@ -1,4 +1,4 @@
-"""The JSON face, called as programs call it; every answer is held to the document that the service serves."""
+"""The JSON API, called as programs call it; every answer is validated against the document that the service serves."""
 
 import json
 from pathlib import Path
@@ -55,7 +55,7 @@ def hold_to_the_document(response):
 
 
 def known(request):
-    """Whether the document has the operation; it says nothing of others."""
+    """Whether the document has the operation."""
     try:
         CONTRACT.validate_request(Asked(request))
     except Exception as error:

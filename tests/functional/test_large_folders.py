@@ -26,7 +26,7 @@ MANY = 10_000
 LONGEST_SECONDS = 1800
 #: of the move, when its worker is killed; once more than a job may be lost without having moved anything
 KILLED_AT = (0.1, 0.3, 0.5, 0.7)
-#: what a new connection may send before it goes on with the files
+#: what a new connection may send before it continues with the files
 CONNECTING_BYTES = 50_000
 
 

@@ -37,7 +37,7 @@ FAULTS = {
     "unopened": Fault("open", "is done and cuts"),
     "babbles": Fault("close", "is answered with garbage"),
 }
-#: what each move of a round is told
+#: source and destination of each move of a round
 MOVES_OF_A_ROUND = [
     ("local://disk/a", "sftp://impostor/b"),
     ("local://disk/a", "sftp://stranger/b"),
@@ -52,7 +52,7 @@ MOVES_OF_A_ROUND = [
 
 @pytest.fixture
 def world(tmp_path, openssh, redis_url):
-    """A web process, and a worker's shift in the process of the test, which can look at itself."""
+    """A web process, and a worker loop in the process of the test, which can inspect itself."""
     for name in ("disk", "vis", "other"):
         (tmp_path / name).mkdir()
     (tmp_path / "disk" / "a").write_bytes(os.urandom(100_000))
@@ -101,8 +101,8 @@ def fail(world, count):
 
 
 def held(world):
-    """What this process and the web process hold, and what the servers hold for them; connections that the pool keeps
-    for later are none of it."""
+    """What this process and the web process have open, and what the servers have open for them, without the idle
+    connections of the pool."""
     world.database.engine.dispose()
     with world.database.reading() as session:
         rows = session.scalars(select(func.count()).select_from(TemporaryFile)).one()
@@ -143,7 +143,7 @@ def test_a_hundred_moves_that_fail_leave_everything_as_it_was(world):
 
 
 def more(world, before):
-    """What there is more of than before; a connection that has just been closed takes its server a moment."""
+    """What has grown; a server needs a moment to close a connection that has just ended."""
     return {name: count for name, count in held(world).items() if count > before[name]}
 
 

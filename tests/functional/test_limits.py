@@ -1,4 +1,4 @@
-"""What one caller and one move may take."""
+"""The limits of one caller and of one move."""
 
 from typing import Any
 from xmlrpc.client import MultiCall

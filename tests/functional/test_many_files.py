@@ -1,4 +1,4 @@
-"""What a worker needs of memory and of the database for a folder, however many files it holds."""
+"""How much memory and how many row changes a folder costs a worker, whatever its number of files."""
 
 import time
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ CHANGES = 12
 
 @dataclass
 class Cost:
-    """What the move of so many files has cost."""
+    """The cost of moving so many files."""
 
     files: int
     peaks: Peaks = field(default_factory=Peaks)

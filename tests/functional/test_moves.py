@@ -147,22 +147,22 @@ def test_a_registered_ssh_host_is_a_source_too(service, proxy, roots):
     assert_arrived(service.ended(by_scp["id"]), roots.hpc / "map.tif", roots.visualizer / "by-scp")
 
 
-def test_fifty_moves_at_once_all_complete_and_are_told_of_truly_until_then(service, proxy, roots):
+def test_fifty_moves_at_once_all_complete_and_are_reported_truly_until_then(service, proxy, roots):
     (roots.disk / "one").write_bytes(os.urandom(3_000_000))
     ids = [proxy.move("local://disk/one", f"sftp://visualizer/fifty/{number}")["id"] for number in range(50)]
 
     seen: dict[int, list[tuple[str, Any]]] = {job_id: [] for job_id in ids}
 
     def all_completed():
-        for job_id, told in seen.items():
+        for job_id, reported in seen.items():
             job = proxy.check(job_id)
             assert job["status"] in ("PENDING", "IN_PROGRESS", "COMPLETED"), job
-            told.append((job["status"], job["bytes_done"]))
-        return all(told[-1][0] == "COMPLETED" for told in seen.values())
+            reported.append((job["status"], job["bytes_done"]))
+        return all(reported[-1][0] == "COMPLETED" for reported in seen.values())
 
     eventually(all_completed, "fifty moves have completed", timeout_seconds=120)
-    for told in seen.values():
-        assert [bytes_done for _, bytes_done in told] == sorted(bytes_done for _, bytes_done in told)
+    for reported in seen.values():
+        assert [bytes_done for _, bytes_done in reported] == sorted(bytes_done for _, bytes_done in reported)
     assert len(os.listdir(roots.visualizer / "fifty")) == 50
     assert {sha256(path) for path in (roots.visualizer / "fifty").iterdir()} == {sha256(roots.disk / "one")}
 
@@ -193,7 +193,7 @@ def test_a_sparse_file_of_five_gibibytes_arrives_with_a_small_worker(service, pr
     (roots.disk / "sparse").unlink()
 
 
-def test_hosts_and_datasets_tell_nothing_that_would_help_to_get_in(proxy, openssh):
+def test_hosts_and_datasets_show_nothing_that_would_help_to_get_in(proxy, openssh):
     hosts, datasets = proxy.hosts(), proxy.datasets()
 
     assert [(host["name"], host["protocol"]) for host in hosts] == [
@@ -205,7 +205,7 @@ def test_hosts_and_datasets_tell_nothing_that_would_help_to_get_in(proxy, openss
     assert hosts[0]["description"] == "What we have"
     assert hosts[0]["roles"] == ["source"]
     assert datasets == [{"name": "DATA_TYPE", "description": "An example"}]
-    told = repr(hosts)
-    assert openssh.host_key not in told
-    assert str(openssh.port) not in told
-    assert openssh.key_file.name not in told
+    reported = repr(hosts)
+    assert openssh.host_key not in reported
+    assert str(openssh.port) not in reported
+    assert openssh.key_file.name not in reported

@@ -66,7 +66,7 @@ def world(tmp_path_factory, openssh, ceph, redis_url):
 
 @pytest.fixture
 def move_all(world):
-    """Moves pairs of source and destination, and tells how the jobs ended."""
+    """Moves pairs of source and destination, and returns how the jobs ended."""
 
     def move_and_wait(pairs, **options):
         with world.service.proxy as proxy:
@@ -84,7 +84,7 @@ def move(move_all):
 
 
 def unclear(world):
-    """The keys that nobody asked for, with unfinished uploads; and how many files are on record."""
+    """Return the keys that are left over, unfinished uploads included, and the number of temporary files on record."""
     temporary = [key for key in world.bucket.names() if ".data_mover-" in key]
     database = Database(make_url(f"sqlite:///{world.service.directory}/jobs.db"))
     with database.reading() as session:
@@ -93,20 +93,20 @@ def unclear(world):
     return temporary + [each["Key"] for each in world.bucket.uploads()], count
 
 
-def test_files_whose_names_a_store_cannot_tell_fail_at_once_and_the_others_arrive(world, move):
+def test_files_whose_names_a_store_cannot_return_fail_at_once_and_the_others_arrive(world, move):
     names = ["good", "a\x01b", "\ufffe"]
-    (world.disk / "untold").mkdir()
+    (world.disk / "unreported").mkdir()
     for name in names:
-        (world.disk / "untold" / name).write_text(name)
+        (world.disk / "unreported" / name).write_text(name)
 
-    job = move("local://disk/untold", "s3://archive/untold")
+    job = move("local://disk/unreported", "s3://archive/unreported")
 
     with world.service.proxy as proxy:
         files = proxy.files(job["id"], {"state": "failed"})
     assert (job["status"], job["code"], job["attempt"], job["files_completed"]) == ("FAILED", "bad-name", 1, 1)
     assert [file["code"] for file in files] == ["bad-name"] * 2
-    assert all("archive:/untold/" in file["reason"] for file in files)
-    assert (world.bucket / "data/untold/good").read_bytes() == b"good"
+    assert all("archive:/unreported/" in file["reason"] for file in files)
+    assert (world.bucket / "data/unreported/good").read_bytes() == b"good"
 
 
 def begun(world, source, destination, **options):
@@ -229,7 +229,7 @@ def test_a_line_that_fails_in_mid_copy_costs_an_attempt(world, move, fault, code
 
 @pytest.mark.parametrize("point", ["marked", "renamed", "moved"])
 def test_a_worker_that_is_killed_while_it_publishes_has_published_once(world, move, point):
-    """A bucket that keeps versions tells how often the final key has changed."""
+    """A bucket that keeps versions reports how often the final key has changed."""
     (world.disk / "a").write_bytes(point.encode())
     (world.orders / point).write_text("kill")
 

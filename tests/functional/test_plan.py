@@ -1,4 +1,4 @@
-"""What `plan` tells of a move: what the move then comes to; and nothing is changed by asking."""
+"""`plan` returns what the move then does, and changes nothing."""
 
 import os
 import threading
@@ -40,7 +40,7 @@ class Stage:
     web: WebServer
     #: the host `faulty`, another way to the disk
     faulty: FaultyServer
-    #: what a case has done and has to be undone
+    #: how to undo what a case has done
     undo: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -113,7 +113,7 @@ def host(request) -> str:
 
 
 def seen(folder: Path) -> dict[str, Any]:
-    """What there is below a folder, with all that a change would leave a trace in."""
+    """Everything below a folder, with every attribute that a change would alter."""
     found = {}
     for path in [folder, *folder.rglob("*")]:
         status = path.lstat()
@@ -128,7 +128,7 @@ def planned(proxy: XmlRpc, *arguments: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Case:
-    """A move, and what stands in its way."""
+    """A move, and its obstacle."""
 
     #: the source, below the folder
     source: Any = ""
@@ -141,7 +141,7 @@ class Case:
 
 
 def written(path: str, text: str = "other") -> Callable[[Stage, str], None]:
-    """Something stands at the destination."""
+    """A file exists at the destination."""
 
     def write(stage: Stage, name: str) -> None:
         (stage.vis / name / path).parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def written(path: str, text: str = "other") -> Callable[[Stage, str], None]:
 
 
 def made(path: str) -> Callable[[Stage, str], None]:
-    """A directory stands at the destination."""
+    """A directory exists at the destination."""
     return lambda stage, name: (stage.vis / name / path).mkdir(parents=True)
 
 
@@ -174,7 +174,7 @@ CASES = {
     "a folder into what is there": Case("/sub", prepare=written("sub/b.csv")),
     "a file": Case("/a.tif", "/b.tif"),
     "a file into a directory": Case("/a.tif"),
-    "a file in the place of another": Case("/a.tif", prepare=written("a.tif")),
+    "a file at the path of another": Case("/a.tif", prepare=written("a.tif")),
     "a list": Case(["/a.tif", "/sub"]),
     "patterns": Case(options={"match": ["*.tif", "**/*.csv"]}),
     "the same bytes": Case("/sub/b.csv", "/b", {"if_exists": "verify"}),
@@ -248,7 +248,7 @@ def test_what_stands_at_the_final_paths_is_counted(stage, name, host):
     assert "phase" not in plan
 
 
-def test_files_that_would_fail_are_told_by_name_and_counted(stage, name):
+def test_files_that_would_fail_are_reported_by_name_and_counted(stage, name):
     for number in range(120):
         os.mkfifo(stage.disk / name / f"pipe {number}")
 
@@ -260,7 +260,7 @@ def test_files_that_would_fail_are_told_by_name_and_counted(stage, name):
 
 
 @pytest.mark.parametrize("options", [{}, {"match": "**/c"}], ids=["everything", "patterns"])
-def test_a_directory_that_cannot_be_read_is_told_as_the_move_tells_it(stage, name, options):
+def test_a_directory_that_cannot_be_read_is_reported_as_the_move_reports_it(stage, name, options):
     stage.faulty.fault = Fault("opendir", "is denied", number=2)
     arguments = [f"sftp://faulty/{name}/sub", f"local://shelf/{name}/new", options]
 
@@ -275,7 +275,7 @@ def test_a_directory_that_cannot_be_read_is_told_as_the_move_tells_it(stage, nam
 
 
 @pytest.mark.parametrize("rootless", ["rootless-sftp", "rootless-local"])
-def test_a_root_that_is_not_there_is_told_as_the_move_tells_it(stage, name, rootless):
+def test_a_root_that_is_not_there_is_reported_as_the_move_reports_it(stage, name, rootless):
     arguments = [f"local://disk/{name}/a.tif", f"sftp://{rootless}/new/"]
 
     plan = planned(stage.proxy, *arguments)
@@ -295,7 +295,7 @@ def test_a_file_on_the_web_is_sized_and_not_read(stage, name):
     assert (missing["code"], missing["complete"]) == ("http-404", True)
 
 
-def test_what_takes_longer_than_a_call_waits_is_told_as_far_as_it_came_and_gone_on_with(stage, name):
+def test_what_takes_longer_than_a_call_waits_is_answered_in_part_and_resumed(stage, name):
     urls = [f"{stage.web.url}/slow/{number}" for number in range(6)]
     stage.web.faults |= {f"/slow/{number}": slowly for number in range(6)}
     planned(stage.proxy, f"local://disk/{name}", f"sftp://vis/{name}/")  # a worker is awake
@@ -316,7 +316,7 @@ def slowly(handler: Handler) -> None:
     handler.answer(200, b"x")
 
 
-def test_a_large_folder_is_told_as_a_whole(stage, name):
+def test_a_large_folder_is_reported_as_a_whole(stage, name):
     for number in range(10_000):
         path = stage.disk / name / f"{number % 100}" / f"{number}"
         path.parent.mkdir(exist_ok=True)
@@ -341,7 +341,7 @@ def test_a_plan_is_refused_where_the_move_would_be(stage):
 
 
 @pytest.mark.parametrize("action", ["kill", "raise"])
-def test_a_worker_that_is_struck_leaves_the_question_to_another(stage, name, action):
+def test_a_worker_that_is_struck_leaves_the_plan_request_to_another(stage, name, action):
     stage.order("answering", action)
 
     plan = planned(stage.proxy, f"local://disk/{name}", f"sftp://vis/{name}/")
@@ -350,7 +350,7 @@ def test_a_worker_that_is_struck_leaves_the_question_to_another(stage, name, act
     assert not (stage.directory / "orders" / "answering").exists()
 
 
-def test_several_who_ask_the_same_are_all_told(stage, name):
+def test_several_who_ask_the_same_are_all_answered(stage, name):
     def ask(_: int) -> dict[str, Any]:
         with stage.service.proxy as proxy:
             return planned(proxy, f"local://disk/{name}", f"sftp://vis/{name}/")
@@ -359,7 +359,7 @@ def test_several_who_ask_the_same_are_all_told(stage, name):
         assert [plan["files_total"] for plan in pool.map(ask, range(4))] == [len(FILES)] * 4
 
 
-def test_a_worker_that_is_told_to_stop_leaves_the_question_to_another(stage, name):
+def test_a_worker_that_is_asked_to_stop_leaves_the_plan_request_to_another(stage, name):
     """The host that it waits for answers nobody else meanwhile."""
     asked = threading.Event()
 

@@ -1,4 +1,4 @@
-"""What moves need and what is not there: reported to callers, to probes, on the page and in the log."""
+"""Missing parts of the service are reported to callers, to probes, on the page and in the log."""
 
 import json
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""What is let in, what is refused, and what is answered to calls that are wrong."""
+"""Which requests are served, which are refused, and how wrong calls are answered."""
 
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
@@ -84,7 +84,7 @@ def test_calls_with_the_same_key_that_race_make_one_job(service, roots):
     assert len(ids) == 1
 
 
-def test_introspection_tells_every_method(proxy):
+def test_introspection_lists_every_method(proxy):
     names = proxy.system.listMethods()
 
     assert {"move", "check", "check_move_status", "hosts", "datasets", "system.multicall"} <= set(names)

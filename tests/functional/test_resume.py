@@ -77,35 +77,35 @@ def assert_arrived(world):
 
 @contextmanager
 def watched(world, job_id):
-    """What `check` tells of the bytes, in order, until the block ends."""
-    told, over = [], threading.Event()
+    """The values of `bytes_done` that `check` returns, in order, until the block ends."""
+    reported, over = [], threading.Event()
 
     def look():
         with world.service.proxy as service:
             while not over.wait(0.02):
-                told.append(service.check(job_id)["bytes_done"])
+                reported.append(service.check(job_id)["bytes_done"])
 
     thread = threading.Thread(target=look)
     thread.start()
     try:
-        yield told
+        yield reported
     finally:
         over.set()
         thread.join()
 
 
-def test_after_a_worker_was_killed_the_next_goes_on_and_progress_does_not_go_back(tmp_path, redis_url):
+def test_after_a_worker_was_killed_the_next_resumes_and_progress_does_not_go_back(tmp_path, redis_url):
     size = 8 * MEBIBYTE
     with world(tmp_path, redis_url, bandwidth="4MB/s") as running:
         job_id = submit(running, "scp", size)
-        with watched(running, job_id) as told:
+        with watched(running, job_id) as reported:
             eventually(lambda: max(recorded(running).values(), default=0) > size // 2, "half of it has a checkpoint")
             running.service.workers[0].send_signal(signal.SIGKILL)
             running.service.start_worker()
             job = running.service.ended(job_id)
 
         assert (job["status"], job["attempt"]) == ("COMPLETED", 2), job
-        assert told == sorted(told)
+        assert reported == sorted(reported)
         assert "copy-resumed" in running.service.log("worker")
         assert running.network.sent_bytes < 1.5 * size
         assert_arrived(running)

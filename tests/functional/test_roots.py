@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def outside(tmp_path):
-    """A directory that no host's root holds."""
+    """A directory outside of every host's root."""
     (tmp_path / "secret").write_text("not yours")
     return tmp_path
 

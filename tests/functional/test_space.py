@@ -1,4 +1,4 @@
-"""Moves to a disk that has no room for all of them: what cannot fit is told before it is copied."""
+"""Moves to a disk that has no room for all of them: what cannot fit is reported before it is copied."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ WORKERS = 3
 DISK_BYTES = 40 * 10**6
 #: two of them do not fit
 FILE_BYTES = 25 * 10**6
-#: what has been written counts twice until its job has told of it
+#: written bytes count twice until their job has reported them
 ROOM_BYTES = 10 * 10**6
 
 

@@ -1,4 +1,4 @@
-"""Files of the web whose size nobody tells, larger than what a worker may have of memory; each prints what it took."""
+"""Files of the web of unknown size, larger than the memory that a worker may use; each prints what it took."""
 
 import random
 import shutil

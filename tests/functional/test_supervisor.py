@@ -1,4 +1,4 @@
-"""A deployment under the supervisor configuration that is shipped: whatever is killed is back, and moves go on."""
+"""A deployment under the supervisor configuration that is shipped: whatever is killed restarts, and moves continue."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ PROGRAMS = ["redis", "web", "worker-1", "worker-2", "sweeper"]
 
 @pytest.fixture(scope="module")
 def silent_port():
-    """Where connections are taken and nothing is ever said."""
+    """A port that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
@@ -31,7 +31,7 @@ def silent_port():
 @pytest.fixture(scope="module")
 def supervised(tmp_path_factory, silent_port):
     """A deployment as docs/install.md has it, with the shipped redis.conf on another port and without a password, and
-    with less patience for workers that are told to stop."""
+    with less patience for workers that are asked to stop."""
     program("redis-server")
     directory, redis_port = tmp_path_factory.mktemp("super vised"), free_port()
     local = {"protocol": "local", "roles": ["source", "destination"]}
@@ -85,8 +85,8 @@ def supervisorctl(service: Deployment, *arguments: str) -> str:
 
 def pid_of(service: Deployment, name: str) -> int:
     """The process that runs, or 0."""
-    told = supervisorctl(service, "pid", full_name(name))
-    return int(told) if told.isdigit() else 0
+    reported = supervisorctl(service, "pid", full_name(name))
+    return int(reported) if reported.isdigit() else 0
 
 
 def full_name(name):
@@ -102,7 +102,7 @@ def move_a_file(service, name):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_what_is_killed_is_back_and_moves_go_on(supervised, name):
+def test_what_is_killed_is_back_and_moves_continue(supervised, name):
     service, _ = supervised
     pid = eventually(lambda: pid_of(service, name), f"{name} running")
 

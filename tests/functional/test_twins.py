@@ -12,14 +12,14 @@ from tests.servers.deployment import deployment, host_table
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory, openssh, redis_url):
     directory = tmp_path_factory.mktemp("twins")
-    for name in ("disk", "folds", "tells"):
+    for name in ("disk", "folds", "keeps"):
         (directory / name).mkdir()
     with ExitStack() as stack:
         folding = stack.enter_context(asyncssh_server(directory / "ssh", "folds"))
         registry = (
             host_table("disk", {"protocol": "local", "root": directory / "disk", "roles": ["source"]})
             + host_table("folds", folding.options(directory / "folds"))
-            + host_table("tells", openssh.options(directory / "tells"))
+            + host_table("keeps", openssh.options(directory / "keeps"))
         )
         service = stack.enter_context(deployment(directory / "service", redis_url, registry))
         service.start_web()
@@ -51,10 +51,10 @@ def test_where_case_counts_all_arrive_also_a_second_time(stage):
     service, directory = stage
     contents = make_twins(directory, "all")
 
-    jobs = [moved(service, "all", "tells")[0] for _ in range(2)]
+    jobs = [moved(service, "all", "keeps")[0] for _ in range(2)]
 
     assert [job["status"] for job in jobs] == ["COMPLETED"] * 2, jobs
-    arrived = directory / "tells" / "all"
+    arrived = directory / "keeps" / "all"
     assert {path.relative_to(arrived): path.read_text() for path in files(arrived)} == contents
 
 
@@ -62,10 +62,10 @@ def test_where_it_does_not_one_of_each_pair_fails_by_name(stage):
     service, directory = stage
     contents = make_twins(directory, "each")
 
-    job, told = moved(service, "each", "folds")
+    job, reported = moved(service, "each", "folds")
 
     assert (job["status"], job["code"]) == ("FAILED", "name-conflict"), job
-    codes = {name: file.get("code") for name, file in told.items() if str(name) in map(str, contents)}
+    codes = {name: file.get("code") for name, file in reported.items() if str(name) in map(str, contents)}
     assert codes["other"] is None
     for pair in [("Data.csv", "data.csv"), ("Maps/a", "maps/a")]:
         assert sorted(codes[name] or "" for name in pair) == ["", "name-conflict"]

@@ -67,7 +67,7 @@ def stage(tmp_path_factory, openssh, redis_url):
         yield Stage(service, web, directory / "disk", directory / "vis")
 
 
-def test_a_url_is_moved_under_its_own_name_and_its_query_is_told_to_the_server_alone(stage):
+def test_a_url_is_moved_under_its_own_name_and_its_query_is_sent_to_the_server_alone(stage):
     stage.web.faults["/x/été 12.csv"] = lambda handler: handler.answer(200, CONTENT)
     stage.web.requests.clear()
 
@@ -95,7 +95,7 @@ def test_a_retry_asks_for_the_same_url_with_its_query(stage):
 
 
 @pytest.mark.parametrize("if_exists", ["replace", "refuse", "verify"])
-def test_a_retry_moves_what_is_missing_alone_where_no_server_tells_a_time(stage, if_exists):
+def test_a_retry_moves_what_is_missing_alone_where_no_server_reports_a_time(stage, if_exists):
     paths = [f"/{if_exists}/{name}" for name in ("tagged", "plain", "missing")]
     stage.web.faults[paths[0]] = lambda handler: handler.answer(200, b"tagged", ETag='"1"')
     stage.web.faults[paths[1]] = lambda handler: handler.answer(200, b"plain")
@@ -115,7 +115,7 @@ def test_a_retry_moves_what_is_missing_alone_where_no_server_tells_a_time(stage,
     assert second["bytes_done"] == second["bytes_total"] == len("tagged" + "plain" + "missing")
 
 
-def test_a_file_that_cannot_be_had_keeps_nothing_else_from_its_place(stage):
+def test_a_file_that_cannot_be_had_keeps_nothing_else_from_its_path(stage):
     stage.web.faults["/never"] = lambda handler: handler.answer(503)
     empty = stage.disk / "folder" / "empty"
     empty.mkdir(parents=True)
@@ -186,7 +186,7 @@ def test_a_stream_of_ten_kilobytes_a_second_survives_for_longer_than_it_may_stan
     assert (stage.vis / "d" / "drip").read_bytes() == CONTENT[:40_000]
 
 
-def test_another_file_of_the_same_size_is_not_mixed_with_what_was_there_before_though_no_version_is_told(stage):
+def test_another_file_of_the_same_size_is_not_mixed_with_what_was_there_before_though_no_version_is_reported(stage):
     other = CONTENT[::-1]
     answers = iter([CONTENT] * 2)
 
@@ -204,7 +204,7 @@ def test_another_file_of_the_same_size_is_not_mixed_with_what_was_there_before_t
     assert (stage.vis / "d" / "unversioned").read_bytes() == other
 
 
-def test_a_copy_that_breaks_off_goes_on_with_the_same_version_and_not_with_another(stage):
+def test_a_copy_that_breaks_off_resumes_with_the_same_version_and_not_with_another(stage):
     versions = iter(['W/"one"'] * 2 + ['W/"two"'] * 10)
     cut = iter([True, False, False, False, False])
 

@@ -90,7 +90,7 @@ def test_a_file_that_is_there_is_replaced_only_where_the_registry_says_so(world,
     assert [name for name in os.listdir(world.swap) if name.startswith(".")] == []
 
 
-def test_a_plan_tells_that_a_file_cannot_be_replaced(world):
+def test_a_plan_reports_that_a_file_cannot_be_replaced(world):
     (world.disk / "planned").write_bytes(b"new")
     for directory in (world.cloud, world.swap):
         (directory / "planned").write_bytes(b"old")

@@ -1,4 +1,4 @@
-"""A source that is written while it is read, within the second that its host tells: no mixture arrives."""
+"""A source that is written while it is read, within one second of its host's time stamps: no mixture arrives."""
 
 import os
 import time

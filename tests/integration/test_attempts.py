@@ -19,7 +19,7 @@ from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_file, a_submission
 
 NO_HOSTS = Registry(hosts={}, datasets={})
-PLACES = {"disk": 1, "vis": 1}
+SLOTS = {"disk": 1, "vis": 1}
 LEASE_MS = 30_000
 WORKER = WorkerProcess(1, "here", 1, "1.0")
 
@@ -43,56 +43,56 @@ def connector(settings, database):
 
 
 @pytest.fixture
-def held(database):
+def claimed(database):
     """A job that has just been claimed."""
     with database.writing() as session:
         submissions.add(session, a_submission())
-        [candidate] = queue.candidates(session, WORKER, PLACES)
-        return queue.take(session, candidate, WORKER, PLACES, LEASE_MS)
+        [candidate] = queue.candidates(session, WORKER, SLOTS)
+        return queue.take(session, candidate, WORKER, SLOTS, LEASE_MS)
 
 
 @pytest.fixture
-def report(database, held):
+def report(database, claimed):
     def read():
         with database.reading() as session:
-            return reports.report(session, "ann", held.job_id)
+            return reports.report(session, "ann", claimed.job_id)
 
     return read
 
 
-def run_attempt(settings, database, connector, held):
+def run_attempt(settings, database, connector, claimed):
     terms = LeaseTerms(settings.lease_seconds, settings.beat_seconds)
     with Heartbeat(database, WORKER, terms, Stop(patience_seconds=5)) as heartbeat:
-        Attempt(settings, database, NO_HOSTS, connector, heartbeat, held).run()
+        Attempt(settings, database, NO_HOSTS, connector, heartbeat, claimed).run()
 
 
-def test_a_failure_that_a_retry_cannot_help_ends_the_job(settings, database, connector, held, report):
-    run_attempt(settings, database, connector, held)
+def test_a_failure_that_a_retry_cannot_help_ends_the_job(settings, database, connector, claimed, report):
+    run_attempt(settings, database, connector, claimed)
 
     assert (report().status, report().code) == (Status.FAILED, "unknown-host")
 
 
 def test_while_nobody_knows_whether_it_was_published_no_failure_ends_the_job(
-    settings, database, connector, held, report
+    settings, database, connector, claimed, report
 ):
     with database.writing() as session:
-        file_lists.complete_file_list(session, held, "/b", 0, [a_file("/b", 1)])
-        transitions.mark_publishing(session, held, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
+        file_lists.complete_file_list(session, claimed, "/b", 0, [a_file("/b", 1)])
+        transitions.mark_publishing(session, claimed, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
 
-    run_attempt(settings, database, connector, held)
+    run_attempt(settings, database, connector, claimed)
 
-    told = report()
-    assert (told.status, told.phase, told.code) == (Status.PENDING, Phase.WAITING_RETRY, "unknown-host")
-    assert told.next_attempt_at < told.deadline_at
+    reported = report()
+    assert (reported.status, reported.phase, reported.code) == (Status.PENDING, Phase.WAITING_RETRY, "unknown-host")
+    assert reported.next_attempt_at < reported.deadline_at
 
 
-def test_an_attempt_is_resolving_until_its_hosts_are_connected(settings, database, connector, held):
+def test_an_attempt_is_resolving_until_its_hosts_are_connected(settings, database, connector, claimed):
     """Only so many attempts may find out whether a host lets them in, and phase `resolving` counts them."""
     with database.writing() as session:
-        file_lists.complete_file_list(session, held, "/b", 0, [a_file("/b", 1)])
+        file_lists.complete_file_list(session, claimed, "/b", 0, [a_file("/b", 1)])
 
-    run_attempt(settings, database, connector, replace(held, planned=True, path="/b"))
+    run_attempt(settings, database, connector, replace(claimed, planned=True, path="/b"))
 
     with database.reading() as session:
-        phases = [event.to_phase for event in events.of_job(session, held.job_id)]
+        phases = [event.to_phase for event in events.of_job(session, claimed.job_id)]
     assert Phase.TRANSFERRING not in phases

@@ -17,7 +17,7 @@ from data_mover.store.transitions import ArrivedFile, ProvenFile
 from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_file, a_submission
 
-PLACES = {"disk": 100, "vis": 4, "hpc": 4}
+SLOTS = {"disk": 100, "vis": 4, "hpc": 4}
 LEASE_MS = 30_000
 CHECKPOINT = {"offset_bytes": 5, "sha256": "ab", "source_bytes": 9, "source_modified_at": 1700000000.1234567}
 MISSING = NoSuchFile.code, NoSuchFile("disk:/a").reason
@@ -40,20 +40,20 @@ def submit(database):
 
 @pytest.fixture
 def claim(database):
-    def take(slots=PLACES, last=None, worker=WORKER):
+    def take(slots=SLOTS, last=None, worker=WORKER):
         return claim_best(database, slots, last, worker)
 
     return take
 
 
-def claim_best(database, slots=PLACES, last=None, worker=WORKER):
+def claim_best(database, slots=SLOTS, last=None, worker=WORKER):
     with database.reading() as session:
         candidates = queue.candidates(session, worker, slots, last)
     for candidate in candidates:
         with database.writing() as session:
-            held = queue.take(session, candidate, worker, slots, LEASE_MS)
-        if held:
-            return held
+            claimed = queue.take(session, candidate, worker, slots, LEASE_MS)
+        if claimed:
+            return claimed
     return None
 
 
@@ -76,7 +76,7 @@ def report(database):
 
 
 def claimed_ids(claim, count):
-    return [held.job_id if held else None for held in (claim() for _ in range(count))]
+    return [claimed.job_id if claimed else None for claimed in (claim() for _ in range(count))]
 
 
 def test_jobs_are_claimed_by_priority_and_then_by_age(submit, claim):
@@ -115,26 +115,26 @@ def test_a_full_host_makes_only_its_own_jobs_wait(submit, claim):
 def test_a_claim_says_all_that_an_attempt_needs(submit, claim, report):
     job_id = submit(checksum="ab")
 
-    held = claim()
+    claimed = claim()
 
-    assert (held.job_id, held.attempt, held.checksum, held.path) == (job_id, 1, "ab", None)
-    assert (held.sources, held.destination) == ((Endpoint("disk", "/a"),), Endpoint("vis", "/b"))
-    told = report(job_id)
-    assert (told.status, told.phase, told.attempt) == (Status.IN_PROGRESS, Phase.RESOLVING, 1)
-    assert told.submitted_at <= told.started_at
+    assert (claimed.job_id, claimed.attempt, claimed.checksum, claimed.path) == (job_id, 1, "ab", None)
+    assert (claimed.sources, claimed.destination) == ((Endpoint("disk", "/a"),), Endpoint("vis", "/b"))
+    reported = report(job_id)
+    assert (reported.status, reported.phase, reported.attempt) == (Status.IN_PROGRESS, Phase.RESOLVING, 1)
+    assert reported.submitted_at <= reported.started_at
 
 
 def test_a_job_that_waits_for_its_next_attempt_is_not_runnable_before(submit, claim, written, report):
     job_id = submit()
-    held = claim()
+    claimed = claim()
 
-    assert written(transitions.put_back, held, HostUnreachable("vis"), 60_000)
+    assert written(transitions.put_back, claimed, HostUnreachable("vis"), 60_000)
 
     assert claim() is None
-    told = report(job_id)
-    assert (told.status, told.phase, told.code) == (Status.PENDING, Phase.WAITING_RETRY, "host-unreachable")
-    assert told.retryable
-    assert told.next_attempt_at > told.started_at
+    reported = report(job_id)
+    assert (reported.status, reported.phase, reported.code) == (Status.PENDING, Phase.WAITING_RETRY, "host-unreachable")
+    assert reported.retryable
+    assert reported.next_attempt_at > reported.started_at
 
 
 def test_a_wait_that_no_clock_can_mean_counts_as_over(submit, claim, set_job, database):
@@ -189,30 +189,34 @@ def test_a_lease_that_no_clock_can_mean_counts_as_run_out(submit, claim, set_job
 
 def test_the_length_of_a_lease_is_that_which_it_was_given(submit, claim, written, database):
     submit()
-    held = claim()
+    claimed = claim()
 
-    assert written(claims.renew, held, LEASE_MS)
+    assert written(claims.renew, claimed, LEASE_MS)
     with database.reading() as session:
-        job = session.get_one(Job, held.job_id)
+        job = session.get_one(Job, claimed.job_id)
         assert job.lease_ms == LEASE_MS
     assert written(transitions.take_back_lost, 10) == []
     written(lambda session: session.execute(update(Job).values(lease_ms=LEASE_MS // 4)) and None)
-    assert written(transitions.take_back_lost, 10) == [(held.job_id, Status.PENDING)]
+    assert written(transitions.take_back_lost, 10) == [(claimed.job_id, Status.PENDING)]
 
 
 def test_what_ended_stays_as_it_is(submit, claim, written, report):
     job_id = submit()
-    held = claim()
-    written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b", 10)])
-    written(transitions.mark_publishing, held, [ProvenFile(0, 10, "ab", "sha256-readback")], Phase.PUBLISHING, LEASE_MS)
+    claimed = claim()
+    written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b", 10)])
     written(
-        transitions.record_arrived, held, [ArrivedFile(ProvenFile(0, 10, "ab", "sha256-readback"), FileState.PUBLISHED)]
+        transitions.mark_publishing, claimed, [ProvenFile(0, 10, "ab", "sha256-readback")], Phase.PUBLISHING, LEASE_MS
+    )
+    written(
+        transitions.record_arrived,
+        claimed,
+        [ArrivedFile(ProvenFile(0, 10, "ab", "sha256-readback"), FileState.PUBLISHED)],
     )
 
-    assert written(transitions.complete, held)
+    assert written(transitions.complete, claimed)
     once = report(job_id)
 
-    assert not written(transitions.fail, held, "no-such-file", "disk:/a")
+    assert not written(transitions.fail, claimed, "no-such-file", "disk:/a")
     assert report(job_id) == once
     assert (once.status, once.phase, once.sha256, once.verified) == (Status.COMPLETED, None, "ab", "sha256-readback")
     assert (once.bytes_done, once.bytes_total, once.files_done, once.files_total) == (10, 10, 1, 1)
@@ -221,27 +225,27 @@ def test_what_ended_stays_as_it_is(submit, claim, written, report):
 
 def test_a_clock_that_jumps_back_makes_no_job_end_before_it_began(submit, claim, written, set_job, report):
     job_id = submit()
-    held = claim()
+    claimed = claim()
     set_job(job_id, started_ms=2**42)
 
-    written(transitions.fail, held, "no-such-file", "disk:/a")
+    written(transitions.fail, claimed, "no-such-file", "disk:/a")
 
     assert report(job_id).started_at == report(job_id).ended_at
 
 
-def test_a_failure_is_told_with_its_code_and_who_can_fix_it(submit, claim, written, report):
+def test_a_failure_is_reported_with_its_code_and_who_can_fix_it(submit, claim, written, report):
     job_id = submit()
 
     assert written(transitions.fail, claim(), *MISSING)
 
-    told = report(job_id)
-    assert (told.status, told.code, told.retryable, told.who_can_fix) == (
+    reported = report(job_id)
+    assert (reported.status, reported.code, reported.retryable, reported.who_can_fix) == (
         Status.FAILED,
         "no-such-file",
         False,
         "caller",
     )
-    assert told.reason == "There is no such file: disk:/a"
+    assert reported.reason == "There is no such file: disk:/a"
 
 
 def test_the_deadline_ends_what_waits_and_what_runs_but_not_what_is_being_published(
@@ -249,9 +253,9 @@ def test_the_deadline_ends_what_waits_and_what_runs_but_not_what_is_being_publis
 ):
     running, publishing = submit(), submit()
     claim()
-    held = claim()
-    written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b", 1)])
-    written(transitions.mark_publishing, held, [ProvenFile(0, 10, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
+    claimed = claim()
+    written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b", 1)])
+    written(transitions.mark_publishing, claimed, [ProvenFile(0, 10, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
     waiting = submit(destination="hpc")
     for job_id in (running, publishing, waiting):
         set_job(job_id, deadline_ms=1)
@@ -264,9 +268,9 @@ def test_the_deadline_ends_what_waits_and_what_runs_but_not_what_is_being_publis
 
 def test_past_the_deadline_nobody_claims_to_know_what_a_lost_publication_did(submit, claim, written, set_job, report):
     job_id = submit()
-    held = claim()
-    written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b", 1)])
-    written(transitions.mark_publishing, held, [ProvenFile(0, 10, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
+    claimed = claim()
+    written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b", 1)])
+    written(transitions.mark_publishing, claimed, [ProvenFile(0, 10, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
     set_job(job_id, lease_until_ms=1, deadline_ms=1)
     written(transitions.take_back_lost, 10)
 
@@ -277,12 +281,12 @@ def test_past_the_deadline_nobody_claims_to_know_what_a_lost_publication_did(sub
 
 @pytest.fixture
 def all_arrived(submit, claim, written, set_job):
-    """A job whose worker is lost before it can say that all is in its place; its id."""
+    """A job whose worker is lost before it can say that all is at its final path; its id."""
 
     def lose(path, **changes):
-        job_id, held = submit(), claim()
-        written(file_lists.complete_file_list, held, path, 0, [a_file(path, 7)])
-        written(transitions.record_arrived, held, [ArrivedFile(ProvenFile(0, 7, "ab", "size"), FileState.PUBLISHED)])
+        job_id, claimed = submit(), claim()
+        written(file_lists.complete_file_list, claimed, path, 0, [a_file(path, 7)])
+        written(transitions.record_arrived, claimed, [ArrivedFile(ProvenFile(0, 7, "ab", "size"), FileState.PUBLISHED)])
         set_job(job_id, lease_until_ms=1, **changes)
         return job_id
 
@@ -298,8 +302,13 @@ def test_a_job_of_which_everything_has_arrived_is_completed_though_its_worker_is
     written(transitions.end_overdue, 10)
 
     assert sorted(lost) == [(overdue, Status.PENDING), (poison, Status.COMPLETED)]
-    for told in report(overdue), report(poison):
-        assert (told.status, told.code, told.files_done, told.bytes_done) == (Status.COMPLETED, None, 1, 7)
+    for reported in report(overdue), report(poison):
+        assert (reported.status, reported.code, reported.files_done, reported.bytes_done) == (
+            Status.COMPLETED,
+            None,
+            1,
+            7,
+        )
 
 
 def test_it_is_too_late_to_cancel_a_job_of_which_everything_has_arrived(all_arrived, written, report):
@@ -315,34 +324,34 @@ def test_a_checkpoint_belongs_to_one_temporary_file_and_goes_with_it_to_the_next
     submit, claim, written, set_job
 ):
     job_id = submit()
-    held = claim()
-    written(temporary_files.record_temporary_files, held, [NewTemporaryFile(0, FileKind.FILE, "/x")], LEASE_MS)
-    written(temporary_files.record_temporary_files, held, [NewTemporaryFile(0, FileKind.FILE, "/y")], LEASE_MS)
-    written(claims.renew, held, LEASE_MS, bytes_done=9)
+    claimed = claim()
+    written(temporary_files.record_temporary_files, claimed, [NewTemporaryFile(0, FileKind.FILE, "/x")], LEASE_MS)
+    written(temporary_files.record_temporary_files, claimed, [NewTemporaryFile(0, FileKind.FILE, "/y")], LEASE_MS)
+    written(claims.renew, claimed, LEASE_MS, bytes_done=9)
 
-    assert written(temporary_files.record_checkpoint, held, "/y", CHECKPOINT, LEASE_MS)
-    assert written(temporary_files.record_checkpoint, held, "/y", CHECKPOINT | {"offset_bytes": 7}, LEASE_MS)
+    assert written(temporary_files.record_checkpoint, claimed, "/y", CHECKPOINT, LEASE_MS)
+    assert written(temporary_files.record_checkpoint, claimed, "/y", CHECKPOINT | {"offset_bytes": 7}, LEASE_MS)
     set_job(job_id, lease_until_ms=1)
     written(transitions.take_back_lost, 10)
-    successor = claim()
+    later = claim()
 
-    left = {each.path: each.checkpoint for each in written(temporary_files.left_by_earlier_attempts, successor)}
+    left = {each.path: each.checkpoint for each in written(temporary_files.left_by_earlier_attempts, later)}
     assert left == {"/x": None, "/y": CHECKPOINT | {"offset_bytes": 7}}
-    assert successor.bytes_done == 9
+    assert later.bytes_done == 9
 
 
 def test_temporary_files_of_live_jobs_are_left_to_the_next_attempt(submit, claim, written, set_job):
     job_id = submit()
-    held = claim()
-    written(temporary_files.record_temporary_files, held, [NewTemporaryFile(0, FileKind.FILE, "/.data_mover-1")], 0)
+    claimed = claim()
+    written(temporary_files.record_temporary_files, claimed, [NewTemporaryFile(0, FileKind.FILE, "/.data_mover-1")], 0)
     set_job(job_id, lease_until_ms=1)
     written(transitions.take_back_lost, 10)
 
     assert written(temporary_files.claim_temporary_files, 10, 1000) == []
-    successor = claim()
-    assert [left.path for left in written(temporary_files.left_by_earlier_attempts, successor)] == ["/.data_mover-1"]
+    later = claim()
+    assert [left.path for left in written(temporary_files.left_by_earlier_attempts, later)] == ["/.data_mover-1"]
 
-    written(transitions.fail, successor, "no-such-file", "disk:/a")
+    written(transitions.fail, later, "no-such-file", "disk:/a")
     assert [left.path for left in written(temporary_files.claim_temporary_files, 10, 1000)] == ["/.data_mover-1"]
     assert written(temporary_files.claim_temporary_files, 10, 1000) == []
 
@@ -390,18 +399,18 @@ def test_a_limit_holds_against_many_who_claim_at_once(submit, database_url):
     def work():
         database = Database(database_url)
         while True:
-            held = claim_best(database, {**PLACES, "vis": 2})
-            if held is None:
+            claimed = claim_best(database, {**SLOTS, "vis": 2})
+            if claimed is None:
                 if not submitted_left(database):
                     break
                 continue
             with lock:
-                running.append(held.job_id)
+                running.append(claimed.job_id)
                 most.append(len(running))
             with lock:
-                running.remove(held.job_id)
+                running.remove(claimed.job_id)
             with database.writing() as session:
-                transitions.fail(session, held, *MISSING)
+                transitions.fail(session, claimed, *MISSING)
         database.close()
 
     workers = [threading.Thread(target=work) for _ in range(4)]
@@ -422,10 +431,10 @@ def submitted_left(database):
 def test_what_running_jobs_have_still_to_bring_to_a_host_is_counted_once_they_have_begun(submit, claim, written):
     submit(), submit(), submit(destination="hpc")
     first, second, elsewhere = claim(), claim(), claim()
-    for held, size_bytes in ((first, 10), (second, 20), (elsewhere, 40)):
-        written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b", size_bytes)])
+    for claimed, size_bytes in ((first, 10), (second, 20), (elsewhere, 40)):
+        written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b", size_bytes)])
 
-    assert [written(transitions.reserve, held, LEASE_MS) for held in (elsewhere, second, first)] == [0, 0, 20]
+    assert [written(transitions.reserve, claimed, LEASE_MS) for claimed in (elsewhere, second, first)] == [0, 0, 20]
     written(claims.renew, second, LEASE_MS, bytes_done=15)
     assert written(transitions.reserve, first, LEASE_MS) == 5
     written(transitions.fail, second, *MISSING)
@@ -434,10 +443,10 @@ def test_what_running_jobs_have_still_to_bring_to_a_host_is_counted_once_they_ha
 
 def test_of_jobs_that_begin_at_once_each_counts_those_before_it_and_no_other(submit, claim, written):
     running = [(submit(), claim())[1] for _ in range(4)]
-    for held in running:
-        written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b", 10)])
+    for claimed in running:
+        written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b", 10)])
 
     with ThreadPoolExecutor(len(running)) as pool:
-        reserved = pool.map(lambda held: written(transitions.reserve, held, LEASE_MS), running)
+        reserved = pool.map(lambda claimed: written(transitions.reserve, claimed, LEASE_MS), running)
 
     assert sorted(reserved) == [0, 10, 20, 30]

@@ -1,4 +1,4 @@
-"""`check-config`: every mistake at once, and what is out of reach."""
+"""`check-config`: every problem at once, and what is out of reach."""
 
 import pytest
 
@@ -14,7 +14,7 @@ REGISTRY = host_table("visualizer", {"protocol": "local", "root": "/srv", "roles
 
 @pytest.fixture
 def ini(tmp_path, redis_url):
-    """An ini without mistakes, of which nothing has been set up yet."""
+    """An ini without problems, of which nothing has been set up yet."""
     path = tmp_path / "service.ini"
     path.write_text(
         INI.format(database_url="sqlite:///%(here)s/jobs.db", redis_url=redis_url, port=1, extra="", pace="")
@@ -43,21 +43,21 @@ def test_all_is_well(ini):
     assert "1 hosts (0 to move from, 1 to move to), 0 data types" in findings["registry"].sentence
 
 
-def test_every_mistake_of_ini_and_registry_is_told_at_once(ini, tmp_path):
+def test_every_problem_of_ini_and_registry_is_reported_at_once(ini, tmp_path):
     ini.write_text(ini.read_text().replace("[server:main]", "data_mover.sweeps = 1\n[server:main]"))
     (tmp_path / "registry.toml").write_text(REGISTRY + "colour = 'red'\nverify = 'hope'\n")
 
-    told = "\n".join(problems(ini))
+    reported = "\n".join(problems(ini))
 
-    assert "data_mover.sweeps: unknown key" in told
-    assert "hosts.visualizer.colour: unknown key" in told
-    assert "hosts.visualizer.verify: " in told
+    assert "data_mover.sweeps: unknown key" in reported
+    assert "hosts.visualizer.colour: unknown key" in reported
+    assert "hosts.visualizer.verify: " in reported
 
 
 def test_a_database_that_is_missing_is_not_made_by_looking(ini, tmp_path):
-    (told,) = problems(ini)
+    (reported,) = problems(ini)
 
-    assert f"initialize_data_mover_db {ini}" in told
+    assert f"initialize_data_mover_db {ini}" in reported
     assert not (tmp_path / "jobs.db").exists()
     assert not (tmp_path / "state").exists()
 
@@ -65,9 +65,9 @@ def test_a_database_that_is_missing_is_not_made_by_looking(ini, tmp_path):
 def test_a_database_without_the_schema(ini, tmp_path):
     (tmp_path / "jobs.db").touch()
 
-    (told,) = problems(ini)
+    (reported,) = problems(ini)
 
-    assert "the schema is missing or old" in told
+    assert "the schema is missing or old" in reported
 
 
 def test_a_database_or_redis_that_does_not_answer(ini, redis_url):
@@ -87,11 +87,11 @@ def test_a_database_or_redis_that_does_not_answer(ini, redis_url):
 def test_a_default_destination_that_the_registry_does_not_have(ini, tmp_path):
     (tmp_path / "registry.toml").write_text(REGISTRY.replace("visualizer", "archive"))
 
-    [told] = [sentence for sentence in problems(ini) if sentence.startswith("data_mover.default_destination: ")]
-    assert "Unknown destination 'visualizer'; known: archive" in told
+    [reported] = [sentence for sentence in problems(ini) if sentence.startswith("data_mover.default_destination: ")]
+    assert "Unknown destination 'visualizer'; known: archive" in reported
 
 
-def test_secrets_that_cannot_be_read_are_told_with_their_host(ini, tmp_path, openssh, monkeypatch):
+def test_secrets_that_cannot_be_read_are_reported_with_their_host(ini, tmp_path, openssh, monkeypatch):
     monkeypatch.delenv("VIS_PASSWORD", raising=False)
     table = openssh.options(tmp_path)
     (tmp_path / "registry.toml").write_text(
@@ -100,10 +100,10 @@ def test_secrets_that_cannot_be_read_are_told_with_their_host(ini, tmp_path, ope
         + host_table("vis", {**table, "password": "env:VIS_PASSWORD"})
     )
 
-    told = "\n".join(problems(ini))
+    reported = "\n".join(problems(ini))
 
-    assert "hosts.hpc.key_file: " in told
-    assert "hosts.vis.password: the environment variable VIS_PASSWORD is not set" in told
+    assert "hosts.hpc.key_file: " in reported
+    assert "hosts.vis.password: the environment variable VIS_PASSWORD is not set" in reported
 
 
 def test_the_secrets_of_every_protocol_are_read(ini, tmp_path, monkeypatch):
@@ -127,10 +127,10 @@ def test_the_secrets_of_every_protocol_are_read(ini, tmp_path, monkeypatch):
         + '\nheaders = { X-Api-Key = "env:SECRET_C", X-Other = "env:HERE", X-Token = "env:SECRET_D" }\n'
     )
 
-    told = "\n".join(problems(ini)).splitlines()
+    reported = "\n".join(problems(ini)).splitlines()
 
     absent = "the environment variable SECRET_{} is not set".format
-    assert [line for line in told if line.startswith("hosts.")] == [
+    assert [line for line in reported if line.startswith("hosts.")] == [
         f"hosts.store.access_key: {absent('A')}",
         f"hosts.store.secret_key: {absent('B')}",
         f"hosts.cloud.password: file:{tmp_path}/lost: No such file or directory",
@@ -139,7 +139,7 @@ def test_the_secrets_of_every_protocol_are_read(ini, tmp_path, monkeypatch):
         f"hosts.web.headers.X-Api-Key: {absent('C')}",
         f"hosts.web.headers.X-Token: {absent('D')}",
     ]
-    assert "hunter2" not in "\n".join(told)
+    assert "hunter2" not in "\n".join(reported)
 
 
 @pytest.mark.ordinary_user
@@ -147,7 +147,7 @@ def test_a_state_directory_that_cannot_be_made(ini, tmp_path):
     (tmp_path / "jobs.db").touch()
     tmp_path.chmod(0o555)
 
-    told = "\n".join(problems(ini))
+    reported = "\n".join(problems(ini))
 
     tmp_path.chmod(0o755)
-    assert "data_mover.state_dir: " in told
+    assert "data_mover.state_dir: " in reported

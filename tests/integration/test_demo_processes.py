@@ -89,7 +89,7 @@ def test_a_process_that_dies_is_started_again(supervised):
         running.check()
 
 
-def test_a_process_that_does_not_stay_up_is_told_with_the_end_of_its_log(supervised, monkeypatch):
+def test_a_process_that_does_not_stay_up_is_reported_with_the_end_of_its_log(supervised, monkeypatch):
     monkeypatch.setattr(processes, "PATIENCE_SECONDS", 0.5)
     with supervised(web=WAIT, failing=FAIL) as running, pytest.raises(ProcessDied) as died:
         eventually(running.check, "a process that is given up")
@@ -109,7 +109,7 @@ def test_nothing_is_left_where_the_supervisor_is_killed(supervised):
     eventually(lambda: not runs(pid), "the end of web")
 
 
-def test_a_supervisor_that_cannot_start_is_told(tmp_path):
+def test_a_supervisor_that_cannot_start_is_reported(tmp_path):
     (tmp_path / "logs").mkdir()
     (tmp_path / "supervisord.conf").write_text("nonsense")
 

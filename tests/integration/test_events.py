@@ -27,7 +27,7 @@ def kinds(log):
     return [event.event.value for event in log]
 
 
-def test_the_log_of_a_job_tells_each_change_from_its_submission_to_its_end(written, claim, log):
+def test_the_log_of_a_job_shows_each_change_from_its_submission_to_its_end(written, claim, log):
     job_id = written(submissions.add, a_submission())
     first = claim()
     written(transitions.put_back, first, HostUnreachable("vis"), 0)
@@ -76,10 +76,10 @@ def test_what_is_refused_by_the_guard_leaves_no_event(written, claim, log):
 
 def test_a_phase_that_is_recorded_twice_is_one_event(written, claim, log):
     job_id = written(submissions.add, a_submission())
-    held = claim()
+    claimed = claim()
 
-    assert written(transitions.record_phase, held, Phase.VERIFYING, LEASE_MS)
-    assert written(transitions.record_phase, held, Phase.VERIFYING, LEASE_MS)
+    assert written(transitions.record_phase, claimed, Phase.VERIFYING, LEASE_MS)
+    assert written(transitions.record_phase, claimed, Phase.VERIFYING, LEASE_MS)
 
     assert kinds(log(job_id)) == ["submitted", "claimed", "phase"]
 
@@ -89,9 +89,9 @@ def test_a_lost_lease_a_wish_to_cancel_and_a_passed_deadline_are_events(written,
     claim()
     written(run_out)
     written(transitions.take_back_lost, 10)
-    held = claim()
+    claimed = claim()
     written(transitions.cancel, lost)
-    written(transitions.end_cancelled, held)
+    written(transitions.end_cancelled, claimed)
     overdue = written(submissions.add, a_submission())
     written(lambda session: session.execute(update(Job).where(Job.id == overdue).values(deadline_ms=1)) and None)
     written(transitions.end_overdue, 10)
@@ -109,18 +109,18 @@ def run_out(session):
 def test_many_files_write_an_event_for_a_batch_and_not_for_each_file(written, claim, log):
     count = 300
     job_id = written(submissions.add, a_submission())
-    held = claim()
+    claimed = claim()
     planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 1) for n in range(count)]
-    written(file_lists.complete_file_list, held, "/b", 0, planned)
+    written(file_lists.complete_file_list, claimed, "/b", 0, planned)
     locks = [PathLock(n, f"vis:/b/{n}", 1) for n in range(count)]
     proofs = [ProvenFile(n, 1, "ab", "size") for n in range(count - 1)]
 
-    assert written(transitions.lock_paths, held, locks, LEASE_MS) == {}
-    assert written(transitions.mark_publishing, held, proofs, Phase.TRANSFERRING, LEASE_MS)
+    assert written(transitions.lock_paths, claimed, locks, LEASE_MS) == {}
+    assert written(transitions.mark_publishing, claimed, proofs, Phase.TRANSFERRING, LEASE_MS)
     arrived = [ArrivedFile(proof, FileState.PUBLISHED) for proof in proofs]
-    assert written(transitions.record_arrived, held, arrived)
-    assert written(transitions.record_failures, held, {count - 1: NoSuchFile("disk:/a/299")})
-    assert written(transitions.fail, held, "no-such-file", "disk:/a/299")
+    assert written(transitions.record_arrived, claimed, arrived)
+    assert written(transitions.record_failures, claimed, {count - 1: NoSuchFile("disk:/a/299")})
+    assert written(transitions.fail, claimed, "no-such-file", "disk:/a/299")
 
     lines = log(job_id)
     assert kinds(lines) == ["submitted", "claimed", "phase", "files-arrived", "files-failed", "failed"]
@@ -130,13 +130,13 @@ def test_many_files_write_an_event_for_a_batch_and_not_for_each_file(written, cl
 
 def test_a_job_whose_files_fail_without_end_writes_no_log_without_end(written, claim, log, monkeypatch):
     job_id = written(submissions.add, a_submission())
-    held = claim()
-    written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b/1")])
+    claimed = claim()
+    written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b/1")])
     monkeypatch.setattr("data_mover.store.transitions.files.MOST_EVENTS", 5)
 
     for _ in range(10):
-        assert written(transitions.record_failures, held, {0: HostUnreachable("vis")})
-    assert written(transitions.complete, held)
+        assert written(transitions.record_failures, claimed, {0: HostUnreachable("vis")})
+    assert written(transitions.complete, claimed)
 
     assert kinds(log(job_id)) == ["submitted", "claimed", *["files-failed"] * 3, "completed"]
 
@@ -156,12 +156,12 @@ def test_numbers_have_no_gap_and_the_row_counts_them(written, claim, database):
 
 def test_of_two_files_of_a_job_that_reach_the_same_path_the_second_fails_by_name(written, claim, database):
     written(submissions.add, a_submission())
-    held = claim()
+    claimed = claim()
     planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 1) for n in "xyz"]
-    written(file_lists.complete_file_list, held, "/b", 0, planned)
+    written(file_lists.complete_file_list, claimed, "/b", 0, planned)
 
     same = [PathLock(0, "vis:/real", 1), PathLock(1, "vis:/real", 1), PathLock(2, "vis:/other", 1)]
-    refused = written(transitions.lock_paths, held, same, LEASE_MS)
+    refused = written(transitions.lock_paths, claimed, same, LEASE_MS)
 
     assert {number: type(cause) for number, cause in refused.items()} == {1: NameConflict}
     with database.reading() as session:

@@ -27,7 +27,7 @@ from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_file, a_submission
 from tests.servers.processes import eventually
 
-PLACES = {"disk": 100, "vis": 4, "hpc": 4}
+SLOTS = {"disk": 100, "vis": 4, "hpc": 4}
 LEASE_MS = 30_000
 WORKER = WorkerProcess(1, "here", 1, "1.0")
 SLOW, AT_ONCE = Backoff(60, 60), Backoff(0, 0)
@@ -52,12 +52,12 @@ def claim(database):
         with database.writing() as session:
             workers.beat(session, worker, ())
         with database.reading() as session:
-            candidates = queue.candidates(session, worker, PLACES)
+            candidates = queue.candidates(session, worker, SLOTS)
         for candidate in candidates:
             with database.writing() as session:
-                held = queue.take(session, candidate, worker, PLACES, LEASE_MS)
-            if held:
-                return held
+                claimed = queue.take(session, candidate, worker, SLOTS, LEASE_MS)
+            if claimed:
+                return claimed
         return None
 
     return take
@@ -84,10 +84,10 @@ def lose(database, written):
     return run_out
 
 
-def unreachable(written, held, backoff=SLOW):
+def unreachable(written, claimed, backoff=SLOW):
     """What an attempt does that could not reach the host."""
     written(host_health.record_unreachable, "vis", HostUnreachable("vis"), backoff)
-    written(transitions.hand_back, held, HostUnreachable("vis"))
+    written(transitions.hand_back, claimed, HostUnreachable("vis"))
 
 
 def test_one_job_finds_out_whether_a_host_lets_it_in_while_others_go_elsewhere(submit, claim, written):
@@ -117,10 +117,10 @@ def test_jobs_of_a_host_that_cannot_be_reached_wait_and_spend_no_attempt(submit,
 
     assert claim() is None
     for each in (job_id, other):
-        told = report(each)
-        assert (told.status, told.phase, told.code) == (Status.PENDING, Phase.BLOCKED, "host-unreachable")
-        assert told.retryable
-        assert told.next_attempt_at > told.submitted_at
+        reported = report(each)
+        assert (reported.status, reported.phase, reported.code) == (Status.PENDING, Phase.BLOCKED, "host-unreachable")
+        assert reported.retryable
+        assert reported.next_attempt_at > reported.submitted_at
     assert (report(job_id).attempt, report(other).attempt) == (1, 0)
     with database.reading() as session:
         assert session.get_one(Job, job_id).failures == 0
@@ -128,7 +128,7 @@ def test_jobs_of_a_host_that_cannot_be_reached_wait_and_spend_no_attempt(submit,
         assert host_health.health(session)["vis"] == HostHealth("failing", "host-unreachable", reason)
 
 
-def test_one_probe_at_a_time_lets_the_jobs_go_on(submit, claim, written, report):
+def test_one_probe_at_a_time_lets_the_jobs_continue(submit, claim, written, report):
     job_id = submit()
     unreachable(written, claim(), AT_ONCE)
 
@@ -144,21 +144,21 @@ def test_one_probe_at_a_time_lets_the_jobs_go_on(submit, claim, written, report)
 
 def test_a_host_for_which_no_job_waits_is_not_probed(submit, claim, written):
     submit()
-    held = claim()
+    claimed = claim()
     written(host_health.record_unreachable, "vis", HostUnreachable("vis"), AT_ONCE)
-    written(transitions.fail, held, HostUnreachable.code, "vis")
+    written(transitions.fail, claimed, HostUnreachable.code, "vis")
 
     assert not written(host_health.probe_due)
 
 
 def test_a_host_on_which_an_ended_job_has_left_something_is_probed(submit, claim, written):
     submit()
-    held = claim()
-    written(temporary_files.record_temporary_files, held, [NewTemporaryFile(0, FileKind.FILE, "/x")], LEASE_MS)
+    claimed = claim()
+    written(temporary_files.record_temporary_files, claimed, [NewTemporaryFile(0, FileKind.FILE, "/x")], LEASE_MS)
     written(host_health.record_unreachable, "vis", HostUnreachable("vis"), AT_ONCE)
     assert not written(host_health.probe_due)
 
-    written(transitions.fail, held, HostUnreachable.code, "vis")
+    written(transitions.fail, claimed, HostUnreachable.code, "vis")
 
     assert written(host_health.take_probe, LEASE_MS).host == "vis"
 
@@ -215,9 +215,9 @@ def test_past_the_deadline_a_job_that_waited_for_a_host_fails_for_that_reason(su
 
     assert written(transitions.end_overdue, 10) == [job_id]
 
-    told = report(job_id)
-    assert (told.status, told.code) == (Status.FAILED, "host-unreachable")
-    assert "vis" in told.reason
+    reported = report(job_id)
+    assert (reported.status, reported.code) == (Status.FAILED, "host-unreachable")
+    assert "vis" in reported.reason
 
 
 def test_jobs_of_a_paused_host_wait_until_it_is_resumed(submit, claim, written, report, database):
@@ -225,9 +225,9 @@ def test_jobs_of_a_paused_host_wait_until_it_is_resumed(submit, claim, written, 
     written(host_health.set_paused, "vis", True)
 
     assert claim() is None
-    told = report(job_id)
-    assert (told.phase, told.code, told.next_attempt_at) == (Phase.BLOCKED, None, None)
-    assert "paused vis" in told.reason
+    reported = report(job_id)
+    assert (reported.phase, reported.code, reported.next_attempt_at) == (Phase.BLOCKED, None, None)
+    assert "paused vis" in reported.reason
     with database.reading() as session:
         assert host_health.health(session)["vis"].state == "paused"
 
@@ -262,13 +262,13 @@ def test_a_job_that_was_lost_twice_waits_until_its_machine_is_quiet_and_keeps_ot
     written(host_health.set_paused, "vis", True)
     running = submit(destination="hpc")
     written(host_health.record_reached, "hpc")
-    held = claim()
-    assert held.job_id == running
+    claimed = claim()
+    assert claimed.job_id == running
     submit(destination="hpc")
     written(host_health.set_paused, "vis", False)
 
     assert claim() is None
-    written(transitions.fail, held, HostUnreachable.code, "vis")
+    written(transitions.fail, claimed, HostUnreachable.code, "vis")
     assert claim().job_id == suspect
 
 
@@ -278,8 +278,8 @@ def test_a_job_that_is_lost_while_it_runs_alone_is_poison(submit, claim, written
         claim()
         assert lose() == [(job_id, outcome)]
 
-    told = report(job_id)
-    assert (told.status, told.code, told.who_can_fix) == (Status.FAILED, "poison", "operator")
+    reported = report(job_id)
+    assert (reported.status, reported.code, reported.who_can_fix) == (Status.FAILED, "poison", "operator")
 
 
 def test_a_job_whose_files_arrive_is_not_to_blame_for_the_workers_that_it_lost(submit, claim, written, lose):
@@ -302,9 +302,9 @@ def test_a_job_that_was_handed_back_is_not_suspected(submit, claim, written, los
         assert (job.losses, job.failures, job.attempt) == (0, 0, 5)
 
 
-def hold(written, held, lock_name="vis:22/b"):
-    written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b", 1)])
-    if refused := written(transitions.lock_paths, held, [PathLock(0, lock_name, 1)], LEASE_MS):
+def hold(written, claimed, lock_name="vis:22/b"):
+    written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b", 1)])
+    if refused := written(transitions.lock_paths, claimed, [PathLock(0, lock_name, 1)], LEASE_MS):
         raise refused[0]
 
 
@@ -344,7 +344,7 @@ def test_a_path_at_which_a_lost_attempt_may_still_publish_stays_held(submit, cla
     written(transitions.mark_publishing, first, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
     lose()
 
-    second = next(held for held in (claim(), claim()) if held.job_id == second.job_id)
+    second = next(claimed for claimed in (claim(), claim()) if claimed.job_id == second.job_id)
     with pytest.raises(PathBusy):
         hold(written, second)
 
@@ -360,17 +360,19 @@ def test_a_waiting_job_is_cancelled_at_once(submit, claim, written, report):
 
 def test_a_running_job_is_cancelled_once_its_attempt_has_stopped(submit, claim, written, report):
     job_id = submit()
-    held = claim()
-    written(temporary_files.record_temporary_files, held, [NewTemporaryFile(0, FileKind.FILE, "/x")], LEASE_MS)
+    claimed = claim()
+    written(temporary_files.record_temporary_files, claimed, [NewTemporaryFile(0, FileKind.FILE, "/x")], LEASE_MS)
 
     written(transitions.cancel, job_id)
 
     assert (report(job_id).status, report(job_id).phase) == (Status.IN_PROGRESS, Phase.CANCELLING)
-    assert not written(claims.renew, held, LEASE_MS)
-    assert not written(transitions.mark_publishing, held, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
-    assert not written(transitions.put_back, held, HostUnreachable("vis"), 0)
-    assert isinstance(written(claims.why_not, held), Cancelled)
-    assert written(transitions.end_cancelled, held)
+    assert not written(claims.renew, claimed, LEASE_MS)
+    assert not written(
+        transitions.mark_publishing, claimed, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS
+    )
+    assert not written(transitions.put_back, claimed, HostUnreachable("vis"), 0)
+    assert isinstance(written(claims.why_not, claimed), Cancelled)
+    assert written(transitions.end_cancelled, claimed)
     assert report(job_id).status is Status.CANCELLED
     assert [left.path for left in written(temporary_files.claim_temporary_files, 10, 1000)] == ["/x"]
 
@@ -385,9 +387,9 @@ def test_a_job_whose_worker_dies_before_it_has_stopped_is_cancelled_with_its_lea
 
 def test_a_job_that_may_have_published_is_not_cancelled(submit, claim, written, lose, report):
     job_id = submit()
-    held = claim()
-    written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b", 1)])
-    written(transitions.mark_publishing, held, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
+    claimed = claim()
+    written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b", 1)])
+    written(transitions.mark_publishing, claimed, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
 
     written(transitions.cancel, job_id)
     assert report(job_id).phase is Phase.PUBLISHING
@@ -449,8 +451,8 @@ def test_what_is_lost_with_its_machine_is_not_to_blame(submit, claim, written, d
         session.execute(update(Job).where(Job.status == Status.IN_PROGRESS).values(lease_until_ms=1))
 
     for _ in range(4):
-        held = [claim(worker) for worker in workers_of_one_machine]
-        assert {each.job_id for each in held} == {first, second}
+        claimed = [claim(worker) for worker in workers_of_one_machine]
+        assert {each.job_id for each in claimed} == {first, second}
         written(reboot)
         assert {status for _, status in written(transitions.take_back_lost, 10)} == {Status.PENDING}
     with database.reading() as session:
@@ -488,10 +490,10 @@ def test_any_number_of_jobs_that_wait_for_a_path_keep_no_other_waiting(submit, c
     hold(written, claim())
     waiting = [submit() for _ in range(30)]
     for _ in waiting:
-        held = claim()
+        claimed = claim()
         with pytest.raises(PathBusy):
-            hold(written, held)
-        written(transitions.hand_back, held, PathBusy(), 0)
+            hold(written, claimed)
+        written(transitions.hand_back, claimed, PathBusy(), 0)
     other = submit()
 
     assert claim().job_id == other
@@ -504,8 +506,8 @@ def test_whoever_comes_second_to_a_job_is_given_the_next(submit, database, writt
     written(host_health.record_reached, "vis")
     jobs = [submit() for _ in range(4)]
     with database.reading() as session:
-        (seen,) = queue.candidates(session, WORKER, PLACES)
+        (seen,) = queue.candidates(session, WORKER, SLOTS)
 
-    taken = [written(queue.take, seen, WORKER, PLACES, LEASE_MS).job_id for _ in jobs]
+    taken = [written(queue.take, seen, WORKER, SLOTS, LEASE_MS).job_id for _ in jobs]
 
     assert taken == jobs

@@ -31,16 +31,16 @@ PATIENCE = Patience(IDLE_SECONDS, 1000)
 
 
 @contextmanager
-def lease_of(database, held, aborted, stuck=lambda: None):
+def lease_of(database, claimed, aborted, stuck=lambda: None):
     """The lease of a job on a heartbeat of its own."""
     with (
         Heartbeat(database, WORKER, TERMS, Stop(5)) as heartbeat,
-        heartbeat.lease(held, PATIENCE, aborted.set, stuck) as lease,
+        heartbeat.lease(claimed, PATIENCE, aborted.set, stuck) as lease,
     ):
         yield lease
 
 
-def claimed(database):
+def claim_of(database):
     """A job that has just been claimed."""
     with database.writing() as session:
         submissions.add(session, a_submission())
@@ -51,8 +51,8 @@ def claimed(database):
 
 
 @pytest.fixture
-def held(database):
-    return claimed(database)
+def claimed(database):
+    return claim_of(database)
 
 
 @pytest.fixture
@@ -60,8 +60,8 @@ def aborted():
     return threading.Event()
 
 
-def test_a_transfer_that_moves_keeps_its_lease_and_its_progress_is_on_record(database, held, aborted):
-    with lease_of(database, held, aborted) as lease:
+def test_a_transfer_that_moves_keeps_its_lease_and_its_progress_is_on_record(database, claimed, aborted):
+    with lease_of(database, claimed, aborted) as lease:
         for count in range(60):
             lease.moved(100 * count)
             time.sleep(0.025)
@@ -69,42 +69,42 @@ def test_a_transfer_that_moves_keeps_its_lease_and_its_progress_is_on_record(dat
     assert lease.lost is None
     with database.writing() as session:
         assert transitions.take_back_lost(session, 10) == []
-        told = reports.report(session, "ann", held.job_id)
-    assert told.bytes_done > 40
-    assert told.bytes_per_second > 0
+        reported = reports.report(session, "ann", claimed.job_id)
+    assert reported.bytes_done > 40
+    assert reported.bytes_per_second > 0
 
 
-def test_what_earlier_attempts_have_brought_is_counted_and_keeps_the_lease(database, held, aborted):
+def test_what_earlier_attempts_have_brought_is_counted_and_keeps_the_lease(database, claimed, aborted):
     planned = [ListedFile(FileKind.FILE, 0, f"/{name}", name, f"/d/{name}", 100) for name in "ab"]
     with database.writing() as session:
-        assert file_lists.complete_file_list(session, held, "/d", 0, planned)
+        assert file_lists.complete_file_list(session, claimed, "/d", 0, planned)
         assert transitions.record_arrived(
-            session, held, [ArrivedFile(ProvenFile(0, 100, "0" * 64, "size"), FileState.PUBLISHED)]
+            session, claimed, [ArrivedFile(ProvenFile(0, 100, "0" * 64, "size"), FileState.PUBLISHED)]
         )
-        found = figures.figures(session, held)
+        found = figures.figures(session, claimed)
 
-    with lease_of(database, held, aborted) as lease:
+    with lease_of(database, claimed, aborted) as lease:
         lease.settled(found.arrived_bytes)
         lease.moved(7)
-        eventually(lambda: bytes_done(database, held) == 107, "both files are counted")
+        eventually(lambda: bytes_done(database, claimed) == 107, "both files are counted")
 
     assert (found.missing_bytes, lease.lost) == (100, None)
 
 
-def bytes_done(database, held):
+def bytes_done(database, claimed):
     with database.reading() as session:
-        return reports.report(session, "ann", held.job_id).bytes_done
+        return reports.report(session, "ann", claimed.job_id).bytes_done
 
 
-def test_a_transfer_in_which_nothing_moves_is_stalled_however_often_it_says_the_same(database, held, aborted):
-    with lease_of(database, held, aborted) as lease, pytest.raises(Stalled):
+def test_a_transfer_in_which_nothing_moves_is_stalled_however_often_it_says_the_same(database, claimed, aborted):
+    with lease_of(database, claimed, aborted) as lease, pytest.raises(Stalled):
         eventually(lambda: lease.moved(7), "the lease is lost")
 
     assert aborted.is_set()
 
 
-def test_a_sign_of_life_that_is_no_progress_keeps_the_lease(database, held, aborted):
-    with lease_of(database, held, aborted) as lease:
+def test_a_sign_of_life_that_is_no_progress_keeps_the_lease(database, claimed, aborted):
+    with lease_of(database, claimed, aborted) as lease:
         for _ in range(40):
             lease.alive()
             time.sleep(0.025)
@@ -112,8 +112,8 @@ def test_a_sign_of_life_that_is_no_progress_keeps_the_lease(database, held, abor
     assert lease.lost is None
 
 
-def test_a_transfer_that_is_kept_waiting_by_something_else_than_a_host_is_not_stalled(database, held, aborted):
-    with lease_of(database, held, aborted) as lease:
+def test_a_transfer_that_is_kept_waiting_by_something_else_than_a_host_is_not_stalled(database, claimed, aborted):
+    with lease_of(database, claimed, aborted) as lease:
         for _ in range(40):
             lease.excused()
             time.sleep(0.025)
@@ -123,16 +123,16 @@ def test_a_transfer_that_is_kept_waiting_by_something_else_than_a_host_is_not_st
         assert not aborted.wait(IDLE_SECONDS + 0.5)
 
 
-def test_a_host_that_works_by_itself_has_its_time_and_no_more(database, held, aborted):
-    with lease_of(database, held, aborted) as lease:
+def test_a_host_that_works_by_itself_has_its_time_and_no_more(database, claimed, aborted):
+    with lease_of(database, claimed, aborted) as lease:
         lease.alive(silent_seconds=1)
         assert not aborted.wait(IDLE_SECONDS + 0.5)
         with pytest.raises(Stalled):
             eventually(lambda: lease.moved(0), "the lease is lost")
 
 
-def test_an_attempt_whose_job_is_anothers_stops_at_its_next_word(database, held, aborted):
-    with lease_of(database, held, aborted) as lease:
+def test_an_attempt_whose_job_is_anothers_stops_at_its_next_word(database, claimed, aborted):
+    with lease_of(database, claimed, aborted) as lease:
         with database.writing() as session:
             session.execute(update(Job).values(attempt=2))
         with pytest.raises(Fenced):
@@ -145,19 +145,19 @@ def test_while_the_database_is_away_the_lease_holds_for_as_long_as_it_was_given(
     with postgresql_server(tmp_path / "postgresql") as url:
         database = Database(make_url(url))
         migrations.upgrade(database.engine)
-        held = claimed(database)
+        claimed = claim_of(database)
 
-    with lease_of(database, held, aborted) as lease:
+    with lease_of(database, claimed, aborted) as lease:
         lease.alive()
         with pytest.raises(Fenced):
             eventually(lambda: lease.alive(), "the lease is lost", 20)
     database.close()
 
 
-def test_a_transfer_that_was_cancelled_is_left_to_clear_up_behind_itself(database, held, aborted):
-    with lease_of(database, held, aborted) as lease:
+def test_a_transfer_that_was_cancelled_is_left_to_clear_up_behind_itself(database, claimed, aborted):
+    with lease_of(database, claimed, aborted) as lease:
         with database.writing() as session:
-            transitions.cancel(session, held.job_id)
+            transitions.cancel(session, claimed.job_id)
 
         with pytest.raises(Cancelled):
             eventually(lease.alive, "the wish is heard")
@@ -165,36 +165,36 @@ def test_a_transfer_that_was_cancelled_is_left_to_clear_up_behind_itself(databas
     assert not aborted.is_set()
 
 
-def test_a_transfer_that_is_blocked_by_a_host_is_ended_when_it_is_cancelled(database, held, aborted):
-    with lease_of(database, held, aborted):
+def test_a_transfer_that_is_blocked_by_a_host_is_ended_when_it_is_cancelled(database, claimed, aborted):
+    with lease_of(database, claimed, aborted):
         with database.writing() as session:
-            transitions.cancel(session, held.job_id)
+            transitions.cancel(session, claimed.job_id)
 
         eventually(aborted.is_set, "the connections are ended")
 
 
-def test_a_transfer_that_does_not_notice_that_it_is_stalled_is_told_apart(database, held, aborted, monkeypatch):
+def test_a_transfer_that_does_not_notice_that_it_is_stalled_counts_as_stuck(database, claimed, aborted, monkeypatch):
     monkeypatch.setattr(heartbeat_module, "STUCK_SECONDS", 0.2)
     stuck = threading.Event()
-    with lease_of(database, held, aborted, stuck.set) as lease:
+    with lease_of(database, claimed, aborted, stuck.set) as lease:
         eventually(stuck.is_set, "it counts as stuck")
         assert aborted.is_set()
         assert isinstance(lease.lost, Stalled)
 
 
-def test_a_transfer_that_notices_that_it_is_stalled_is_left_to_itself(database, held, aborted, monkeypatch):
+def test_a_transfer_that_notices_that_it_is_stalled_is_left_to_itself(database, claimed, aborted, monkeypatch):
     monkeypatch.setattr(heartbeat_module, "STUCK_SECONDS", 0.2)
     stuck = threading.Event()
-    with lease_of(database, held, aborted, stuck.set) as lease:
+    with lease_of(database, claimed, aborted, stuck.set) as lease:
         eventually(lambda: lease.lost, "it is stalled")
         lease.noticed()
         eventually(lambda: lease._stuck_at is None, "it has been looked at again")
     assert not stuck.is_set()
 
 
-def test_a_transfer_that_drips_is_stalled(database, held, aborted):
+def test_a_transfer_that_drips_is_stalled(database, claimed, aborted):
     count = itertools.count()
-    with lease_of(database, held, aborted) as lease:
+    with lease_of(database, claimed, aborted) as lease:
 
         def drip():
             lease.moved(next(count))

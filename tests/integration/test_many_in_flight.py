@@ -165,11 +165,11 @@ def test_a_batch_that_breaks_in_the_middle_is_finished_by_the_next_attempt(datab
 class OnRecord:
     """A journal over a job of three files, `a` of which has begun."""
 
-    def __init__(self, database, lease, held):
-        self.database, self.held = database, held
-        self.journal = Journal(Record(database, held, lease, 30))
+    def __init__(self, database, lease, claimed):
+        self.database, self.claimed = database, claimed
+        self.journal = Journal(Record(database, claimed, lease, 30))
         with database.writing() as session:
-            file_lists.complete_file_list(session, held, "/", 0, [a_file(f"/{name}") for name in "abc"])
+            file_lists.complete_file_list(session, claimed, "/", 0, [a_file(f"/{name}") for name in "abc"])
 
     def begin(self, number):
         lock = PathLock(number, f"vis:22/{number}", 1)
@@ -197,12 +197,12 @@ async def outcome(entry):
 @pytest.fixture
 def on_record(database):
     submit(database)
-    held = claim(database)
+    claimed = claim(database)
     with (
         Heartbeat(database, WORKER, LeaseTerms(30, 2), Stop(5)) as heartbeat,
-        heartbeat.lease(held, Patience(60), lambda: None, lambda: None) as lease,
+        heartbeat.lease(claimed, Patience(60), lambda: None, lambda: None) as lease,
     ):
-        yield OnRecord(database, lease, held)
+        yield OnRecord(database, lease, claimed)
 
 
 def test_entries_of_many_files_are_on_record_at_once(on_record):
@@ -218,7 +218,7 @@ def test_a_path_that_another_job_writes_to_is_the_failure_of_its_file_alone(data
     submit(database)
     other = OnRecord(database, None, claim(database))
     with database.writing() as session:
-        transitions.lock_paths(session, other.held, [PathLock(0, "vis:22/1", 1)], LEASE_MS)
+        transitions.lock_paths(session, other.claimed, [PathLock(0, "vis:22/1", 1)], LEASE_MS)
 
     free, busy = on_record.begin(0), on_record.begin(1)
 

@@ -26,7 +26,7 @@ def test_the_migrations_make_the_schema_of_the_models(database):
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 
-def test_a_database_without_the_schema_is_told_with_the_way_out(tmp_path):
+def test_a_database_without_the_schema_is_reported_with_the_way_out(tmp_path):
     database = Database(make_url(f"sqlite:///{tmp_path}/empty.db"))
 
     with pytest.raises(ConfigurationError, match="initialize_data_mover_db"):
@@ -111,7 +111,7 @@ def previous(empty_url):
     database.close()
 
 
-def test_a_database_of_the_previous_release_is_migrated_and_its_jobs_go_on(previous):
+def test_a_database_of_the_previous_release_is_migrated_and_its_jobs_continue(previous):
     migrations.upgrade(previous.engine)
 
     assert migrations.is_newest(previous.engine)
@@ -148,7 +148,7 @@ def running(database):
 
 
 def complete(database, claim):
-    """Brings the only file of the job to its place, and completes the job; its id."""
+    """Brings the only file of the job to its final path, and completes the job; its id."""
     proof = ProvenFile(0, 1, "ab", "size")
     with database.writing() as session:
         if not claim.planned:

@@ -1,4 +1,4 @@
-"""What `docs/operations.md` tells operators to run against the database."""
+"""What `docs/operations.md` shows operators to run against the database."""
 
 import re
 from pathlib import Path
@@ -49,11 +49,11 @@ def test_the_queries_count_what_waits(run, written):
 
 def test_old_jobs_go_with_their_files_and_events_and_others_stay(run, database, written, claim):
     old, live = (written(submissions.add, a_submission()) for _ in range(2))
-    held = claim()
-    written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b")])
+    claimed = claim()
+    written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b")])
     proof = ProvenFile(0, 1, "ab", "size")
-    written(transitions.record_arrived, held, [ArrivedFile(proof, FileState.PUBLISHED, None)])
-    written(transitions.complete, held)
+    written(transitions.record_arrived, claimed, [ArrivedFile(proof, FileState.PUBLISHED, None)])
+    written(transitions.complete, claimed)
     written(transitions.put_back, claim(), NoSuchFile("a"), 1000)
     block = BLOCKS[1].replace("1767225600", "99999999999")
 
@@ -62,5 +62,5 @@ def test_old_jobs_go_with_their_files_and_events_and_others_stay(run, database, 
     with database.reading() as session:
         jobs = {row[0] for row in session.execute(text("SELECT id FROM jobs"))}
         left = {row[0] for row in session.execute(text("SELECT job_id FROM events UNION SELECT job_id FROM job_files"))}
-    assert (held.job_id, jobs) == (old, {live})
+    assert (claimed.job_id, jobs) == (old, {live})
     assert left <= jobs

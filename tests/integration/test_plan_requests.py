@@ -1,4 +1,4 @@
-"""Questions on record: who answers them, who hears the answer, and when they are forgotten."""
+"""Plan requests on record: who answers them, who hears the answer, and when they are forgotten."""
 
 import threading
 from typing import Any
@@ -16,7 +16,7 @@ from data_mover.store.models import PlanRequest
 from data_mover.store.plan_requests import ExpectedFailure, PlanReport
 
 LEASE_MS = 30_000
-WANTED = MoveSpec(
+SPEC = MoveSpec(
     sources=(Endpoint("disk", "/a"), Endpoint("web", "https://example.org/b?key=1")),
     destination=Endpoint("vis", "/b/"),
     checksum=None,
@@ -25,7 +25,7 @@ WANTED = MoveSpec(
 )
 
 
-#: what is told of it; the query of a URL may be a secret
+#: what is reported of it; the query of a URL may be a secret
 ENDS: dict[str, Any] = {
     "sources": [{"host": "disk", "path": "/a"}, {"host": "web", "path": "https://example.org/b?…"}],
     "destination": {"host": "vis", "path": "/b/"},
@@ -33,10 +33,10 @@ ENDS: dict[str, Any] = {
 
 
 @pytest.fixture
-def told(database):
-    def read(question):
+def reported(database):
+    def read(request_id):
         with database.reading() as session:
-            return plan_requests.report(session, question)
+            return plan_requests.report(session, request_id)
 
     return read
 
@@ -52,7 +52,7 @@ def waiting(database):
 
 @pytest.fixture
 def change(written):
-    """Changes the columns of all questions."""
+    """Changes the columns of all plan requests."""
 
     def run(**values):
         written(lambda session: session.execute(update(PlanRequest).values(**values)) and None)
@@ -60,22 +60,22 @@ def change(written):
     return run
 
 
-def test_a_question_arrives_as_it_was_asked(written, told, waiting):
-    question = written(plan_requests.ask, "ann", WANTED)
+def test_a_request_arrives_as_it_was_asked(written, reported, waiting):
+    request_id = written(plan_requests.ask, "ann", SPEC)
 
     assert waiting()
-    assert told(question) == PlanReport(**ENDS)
-    assert written(plan_requests.take, LEASE_MS) == (question, 1, WANTED)
+    assert reported(request_id) == PlanReport(**ENDS)
+    assert written(plan_requests.take, LEASE_MS) == (request_id, 1, SPEC)
 
 
 def test_the_same_question_is_one_and_that_of_another_caller_another(written):
-    first = written(plan_requests.ask, "ann", WANTED)
+    first = written(plan_requests.ask, "ann", SPEC)
 
-    assert written(plan_requests.ask, "ann", WANTED) == first
-    assert written(plan_requests.ask, "bob", WANTED) != first
+    assert written(plan_requests.ask, "ann", SPEC) == first
+    assert written(plan_requests.ask, "bob", SPEC) != first
 
 
-def test_a_question_may_be_asked_while_its_answer_is_taken_away(written, database_url):
+def test_a_request_may_be_asked_while_its_answer_is_taken_away(written, database_url):
     """One asks again and again while another takes each answer away."""
     stop = threading.Event()
 
@@ -89,7 +89,7 @@ def test_a_question_may_be_asked_while_its_answer_is_taken_away(written, databas
     thread = threading.Thread(target=take_away)
     thread.start()
     try:
-        asked = [written(plan_requests.ask, "ann", WANTED) for _ in range(200)]
+        asked = [written(plan_requests.ask, "ann", SPEC) for _ in range(200)]
     finally:
         stop.set()
         thread.join()
@@ -97,26 +97,26 @@ def test_a_question_may_be_asked_while_its_answer_is_taken_away(written, databas
     assert all(asked)
 
 
-def test_an_answer_is_told_as_it_was_found(written, told, waiting):
-    question = written(plan_requests.ask, "ann", WANTED)
-    taken = written(plan_requests.take, LEASE_MS)
+def test_an_answer_is_reported_as_it_was_found(written, reported, waiting):
+    request_id = written(plan_requests.ask, "ann", SPEC)
+    claim = written(plan_requests.take, LEASE_MS)
     report = PlanReport(phase=Phase.RESOLVING, path="/b", files_total=3, bytes_total=None, bytes_free=2**60, **ENDS)
     report.failures.append(ExpectedFailure("a", "no-such-file", "There is none."))
     report.expect("no-such-file", "There is none.")
 
-    assert written(plan_requests.report_progress, taken, report, LEASE_MS)
-    assert told(question) == report
+    assert written(plan_requests.report_progress, claim, report, LEASE_MS)
+    assert reported(request_id) == report
     assert (report.retryable, report.who_can_fix) == (False, "caller")
     report.complete = True
-    assert written(plan_requests.report_progress, taken, report, LEASE_MS)
-    assert told(question) == report
+    assert written(plan_requests.report_progress, claim, report, LEASE_MS)
+    assert reported(request_id) == report
     assert not waiting()
-    written(plan_requests.forget, question)
-    assert told(question) is None
+    written(plan_requests.forget, request_id)
+    assert reported(request_id) is None
 
 
-def test_one_worker_has_a_question_until_its_lease_is_over(written, waiting, change):
-    written(plan_requests.ask, "ann", WANTED)
+def test_one_worker_has_a_request_until_its_lease_is_over(written, waiting, change):
+    written(plan_requests.ask, "ann", SPEC)
     first = written(plan_requests.take, LEASE_MS)
 
     assert written(plan_requests.take, LEASE_MS) is None
@@ -129,40 +129,40 @@ def test_one_worker_has_a_question_until_its_lease_is_over(written, waiting, cha
     assert written(plan_requests.report_progress, second, PlanReport(complete=True), LEASE_MS)
 
 
-def test_a_question_that_is_handed_back_waits_for_another_worker(written, waiting):
-    written(plan_requests.ask, "ann", WANTED)
-    taken = written(plan_requests.take, LEASE_MS)
+def test_a_request_that_is_handed_back_waits_for_another_worker(written, waiting):
+    written(plan_requests.ask, "ann", SPEC)
+    claim = written(plan_requests.take, LEASE_MS)
 
-    written(plan_requests.hand_back, taken)
+    written(plan_requests.hand_back, claim)
 
     assert waiting()
 
 
 @pytest.mark.parametrize("days", [-1, 1], ids=["long ago", "by a clock that was ahead"])
-def test_a_question_that_nobody_asks_any_more_is_given_up_and_forgotten(written, waiting, change, told, days):
-    question = written(plan_requests.ask, "ann", WANTED)
-    taken = written(plan_requests.take, LEASE_MS)
+def test_a_request_that_nobody_repeats_is_given_up_and_forgotten(written, waiting, change, reported, days):
+    request_id = written(plan_requests.ask, "ann", SPEC)
+    claim = written(plan_requests.take, LEASE_MS)
     change(asked_ms=PlanRequest.asked_ms + days * 86_400_000)
 
-    assert not written(plan_requests.report_progress, taken, PlanReport(), LEASE_MS)
+    assert not written(plan_requests.report_progress, claim, PlanReport(), LEASE_MS)
     assert not waiting()
     written(plan_requests.forget_abandoned)
-    assert told(question) is None
+    assert reported(request_id) is None
 
 
-def test_nobody_hears_the_answer_to_another_question(written, told):
-    first = written(plan_requests.ask, "ann", WANTED)
+def test_nobody_hears_the_answer_to_another_request(written, reported):
+    first = written(plan_requests.ask, "ann", SPEC)
     written(plan_requests.forget, first)
 
-    second = written(plan_requests.ask, "bob", WANTED)
+    second = written(plan_requests.ask, "bob", SPEC)
 
     assert second != first
-    assert told(first) is None
+    assert reported(first) is None
 
 
-def test_a_question_that_is_asked_is_not_forgotten(written, told):
-    question = written(plan_requests.ask, "ann", WANTED)
+def test_a_request_that_is_repeated_is_not_forgotten(written, reported):
+    request_id = written(plan_requests.ask, "ann", SPEC)
 
     written(plan_requests.forget_abandoned)
 
-    assert told(question) is not None
+    assert reported(request_id) is not None

@@ -1,4 +1,4 @@
-"""The proxy that other tests put between two parts does what it is told."""
+"""The proxy that other tests put between two parts does what it is asked."""
 
 import socket
 import threading

@@ -37,7 +37,7 @@ _LACKS_OF_A_CLOUD = frozenset(
 #: of a host whose files are objects
 _LACKS_OF_A_STORE = _LACKS_OF_A_CLOUD - {"control characters"} | {"directories", "checkpoints", "replacing links"}
 
-#: of a host that speaks WebDAV, whatever stands behind it
+#: what every WebDAV host lacks, whatever its server
 _LACKS_OF_WEBDAV = _LACKS_OF_A_CLOUD - {"control characters"} | {"replacing", "checkpoints", "file times"}
 
 _bucket_numbers = itertools.count(1)
@@ -63,7 +63,7 @@ class Host:
             os.utime(self.root / name, (modified_at, modified_at))
 
     def fill(self, files: dict[str, bytes]) -> None:
-        """Puts files below its root, in the directories that their names tell of."""
+        """Puts files below its root, in the directories that their names contain."""
         for name, content in files.items():
             if isinstance(self.root, Path):
                 (self.root / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What every backend promises, on every kind of host."""
+"""What every backend guarantees, on every kind of host."""
 
 import hashlib
 import os
@@ -169,7 +169,7 @@ def test_only_a_file_of_its_own_name_is_gone_on_with(files, host, tmp_path):
     assert not (host.root / "nothing").exists()
 
 
-def test_a_writer_tells_what_is_on_disk(files, host):
+def test_a_writer_reports_what_is_on_disk(files, host):
     """Nothing at first, and then no more than what was asked for; it is there even if the writer goes no further."""
     host.needs("checkpoints")
     data = content(30 * 2**20)
@@ -178,12 +178,12 @@ def test_a_writer_tells_what_is_on_disk(files, host):
         writer.write(memoryview(data)[: 2**20])
         assert writer.synced_bytes == 0
         writer.sync()
-        told = set()
+        reported = set()
         for start in range(2**20, len(data), 250_000):
             writer.write(memoryview(data)[start : start + 250_000])
-            told.add(writer.synced_bytes)
+            reported.add(writer.synced_bytes)
 
-    assert told - {0} == {2**20}
+    assert reported - {0} == {2**20}
     assert (host.root / "a").read_bytes()[: 2**20] == data[: 2**20]
 
 
@@ -240,7 +240,7 @@ def test_a_file_of_another_size_than_was_announced_is_not_committed(files, writt
         write_and_commit()
 
 
-def test_facts_tell_kind_size_and_time(files, host):
+def test_a_stat_returns_kind_size_and_time(files, host):
     began = time.time()
     (host.root / "a").write_bytes(b"12345")
     (host.root / "directory").mkdir()
@@ -263,7 +263,7 @@ def test_a_file_whose_mode_changes_is_the_same_file(files, host):
     assert files.stat("/a") == before
 
 
-def test_facts_are_those_of_what_a_link_leads_to(files, host):
+def test_a_stat_is_that_of_what_a_link_leads_to(files, host):
     host.needs("links")
     (host.root / "a").write_bytes(b"12345")
     (host.root / "link").symlink_to("a")
@@ -282,7 +282,7 @@ def test_a_file_can_be_read_from_an_offset(source, source_host):
     assert get(source, "/a", offset=1_000_000) == b""
 
 
-def test_a_file_that_grows_is_read_as_it_was_or_not_to_its_end_and_tells_so(source, source_host):
+def test_a_file_that_grows_is_read_as_it_was_or_not_to_its_end_and_reports_so(source, source_host):
     """Who writes a file anew begins by cutting it off: a web server may have sent nothing of it by then."""
     (source_host.root / "a").write_bytes(content(1000))
     read = []
@@ -326,7 +326,7 @@ def test_two_files_are_read_and_written_at_a_time(files, host):
     assert bytes(start) + rest == content(5 * 2**20 + 1)
 
 
-def test_a_file_that_shrinks_ends_early_and_tells_so(source, source_host):
+def test_a_file_that_shrinks_ends_early_and_reports_so(source, source_host):
     """What the host had read before counts as read; nothing is made up."""
     (source_host.root / "a").write_bytes(content(20 * 2**20))
 
@@ -370,7 +370,7 @@ def guarded(host):
 
 @pytest.mark.ordinary_user
 @pytest.mark.usefixtures("guarded")
-def test_a_connection_goes_on_after_what_was_not_permitted(files):
+def test_a_connection_continues_after_what_was_not_permitted(files):
     for _ in range(20):
         with pytest.raises(PermissionRefused):
             files.open("/secret")
@@ -380,7 +380,7 @@ def test_a_connection_goes_on_after_what_was_not_permitted(files):
 
 @pytest.mark.ordinary_user
 @pytest.mark.usefixtures("guarded")
-def test_what_is_not_permitted_is_told(files):
+def test_what_is_not_permitted_is_reported(files):
     assert files.may_write("/closed") is not True
     with pytest.raises(PermissionRefused):
         files.open("/secret")
@@ -432,7 +432,7 @@ def test_a_link_that_leads_out_of_the_root_is_not_followed(files, host, tmp_path
     assert (tmp_path / "outside" / "a").read_bytes() == b"theirs"
 
 
-def test_replacing_puts_the_new_file_in_the_place_of_the_old_or_of_nothing(files, host):
+def test_replacing_puts_the_new_file_at_the_path_of_the_old_or_of_nothing(files, host):
     (host.root / "old").write_bytes(b"old")
     put(files, "/one", b"one")
     put(files, "/two", b"two")
@@ -544,7 +544,7 @@ def test_missing_directories_are_made_with_their_mode(files, host):
     assert stat.S_IMODE((host.root / "a" / "b" / "c").stat().st_mode) == 0o755
 
 
-def test_a_file_in_the_way_of_a_directory_is_told(files, host):
+def test_a_file_in_the_way_of_a_directory_is_reported(files, host):
     (host.root / "a").write_bytes(b"")
 
     with pytest.raises(MoveFailure, match="/a"):
@@ -556,7 +556,7 @@ def test_removing_what_is_not_there_is_fine(files, host):
     files.remove("/nothing/at/all")
 
 
-def test_free_space_is_told(files, host):
+def test_free_space_is_reported(files, host):
     if "free space" in host.lacks:
         assert files.free_bytes("/") is None
     else:

@@ -1,4 +1,4 @@
-"""What every backend promises of directories, on every kind of host."""
+"""What every backend guarantees of directories, on every kind of host."""
 
 import os
 import stat
@@ -46,7 +46,7 @@ def test_an_empty_root_holds_nothing(files):
     assert listed(files, "/") == {}
 
 
-def test_a_directory_tells_what_it_holds_and_not_what_is_below(files, host):
+def test_a_directory_lists_what_it_contains_and_not_what_is_below(files, host):
     host.fill({"a": b"12345", "directory/below/deep": b"", ".hidden": b"1", "..hidden": b""})
 
     found = listed(files, "/")
@@ -61,7 +61,7 @@ def test_a_directory_tells_what_it_holds_and_not_what_is_below(files, host):
     assert [*listed(files, "/directory/below")] == ["deep"]
 
 
-def test_entries_tell_modes_and_times_as_facts_do(files, host):
+def test_entries_have_modes_and_times_as_a_stat_does(files, host):
     host.fill({"a": b"12345", "directory/b": b""})
     host.needs("directories")
     os.utime(host.root / "a", (MODIFIED, MODIFIED))
@@ -79,7 +79,7 @@ def test_entries_tell_modes_and_times_as_facts_do(files, host):
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_a_name_is_told_literally(files, host, name):
+def test_a_name_is_reported_literally(files, host, name):
     need_name(host, name)
     host.fill({f"{name}/{name}": b"mine"})
 
@@ -87,7 +87,7 @@ def test_a_name_is_told_literally(files, host, name):
     assert [*listed(files, f"/{name}")] == [name]
 
 
-def test_names_of_all_bytes_are_told_apart(files, host):
+def test_names_of_all_bytes_are_distinguished(files, host):
     host.needs("control characters")
     host.needs("links")
     names = {b"%c" % byte + tail for byte in range(1, 256) for tail in (b"", b"\n", b" x")}
@@ -108,7 +108,7 @@ def test_a_name_that_is_not_utf_8_leaves_the_others_be(files, host):
     assert {name: entry.size_bytes for name, entry in found.items()} == {"a": 1, "z": 2, os.fsdecode(NOT_UTF8): 3}
 
 
-def test_links_and_pipes_are_told_for_what_they_are(files, host, tmp_path):
+def test_links_and_pipes_are_reported_for_what_they_are(files, host, tmp_path):
     host.needs("links")
     host.fill({"directory/a": b"12345"})
     (host.root / "link").symlink_to("directory")
@@ -130,7 +130,7 @@ def test_links_and_pipes_are_told_for_what_they_are(files, host, tmp_path):
     assert [*listed(files, "/link")] == ["a"]
 
 
-def test_many_entries_are_told_once_each(files, host):
+def test_many_entries_are_reported_once_each(files, host):
     host.needs("many entries")
     names = {f"{number:05} of many entries with a name that is rather long": b"" for number in range(MANY)}
     host.fill({f"directory/{name}": text for name, text in names.items()})
@@ -158,7 +158,7 @@ def test_a_web_server_shows_no_directories(source, source_host):
     assert source.realpath("/directory/a") == "/directory/a"
 
 
-def test_a_directory_out_of_the_root_is_not_told(files, host, tmp_path):
+def test_a_directory_out_of_the_root_is_not_reported(files, host, tmp_path):
     host.needs("links")
     (tmp_path / "outside" / "deep").mkdir(parents=True)
     (host.root / "out").symlink_to(tmp_path / "outside")
@@ -188,13 +188,13 @@ def test_no_directory_is_made_where_a_file_stands_or_below_one(files, host):
     assert (host.root / "a").read_bytes() == b"theirs"
 
 
-def test_a_directory_that_may_be_written_is_told_without_being_touched(files, host):
+def test_a_directory_that_may_be_written_is_reported_without_being_touched(files, host):
     host.fill({"directory/a": b""})
     before = (host.root / "directory").stat() if isinstance(host.root, Path) else None
 
-    told = files.may_write("/directory")
+    reported = files.may_write("/directory")
 
-    assert told is (True if host.name == "local" or "digest" not in host.lacks else None)
+    assert reported is (True if host.name == "local" or "digest" not in host.lacks else None)
     assert before is None or (host.root / "directory").stat() == before
 
 
@@ -210,8 +210,8 @@ def test_a_read_only_disk_may_not_be_written(protocol, tmp_path, openssh):
 
 @pytest.mark.ordinary_user
 @pytest.mark.parametrize("mode", [0o000, 0o400, 0o100], ids=oct)
-def test_a_directory_that_may_not_be_read_is_told(files, host, mode):
-    """One whose names may be read, but not what stands under them, is not told as empty."""
+def test_a_directory_that_may_not_be_read_is_reported(files, host, mode):
+    """A directory whose names may be read, but not its entries, is not reported as empty."""
     host.needs("modes")
     host.fill({"closed/a": b"mine"})
     (host.root / "closed").chmod(mode)
@@ -222,18 +222,18 @@ def test_a_directory_that_may_not_be_read_is_told(files, host, mode):
     (host.root / "closed").chmod(0o700)
 
 
-def test_between_two_entries_the_connection_does_other_things(files, host):
+def test_between_two_entries_the_connection_does_other_work(files, host):
     host.needs("many entries")
     host.fill({f"directory/{number}": content(number) for number in range(300)})
-    told = {}
+    reported = {}
 
     for entry in files.list("/directory"):
-        told[entry.name] = get(files, f"/directory/{entry.name}")
+        reported[entry.name] = get(files, f"/directory/{entry.name}")
         if entry.name.endswith("7"):
             put(files, f"/{entry.name}", b"mine")
-            told |= {each.name: told.get(each.name, b"") for each in files.list("/directory")}
+            reported |= {each.name: reported.get(each.name, b"") for each in files.list("/directory")}
 
-    assert told == {str(number): content(number) for number in range(300)}
+    assert reported == {str(number): content(number) for number in range(300)}
 
 
 def test_stopping_early_leaves_nothing_open(files, host):
@@ -250,7 +250,7 @@ def test_stopping_early_leaves_nothing_open(files, host):
     eventually(lambda: threading.active_count() <= before[1], "no thread is left")
 
 
-def test_the_real_path_tells_a_loop(files, host):
+def test_the_real_path_reports_a_loop(files, host):
     host.needs("links")
     host.fill({"a/b/c": b""})
     (host.root / "a" / "b" / "up").symlink_to("..")
@@ -357,7 +357,7 @@ def test_a_directory_is_renamed_with_all_that_it_holds(files, host, name):
     assert get(files, f"/taken/there/{name}/b/c") == b"mine"
 
 
-def test_a_directory_never_takes_the_place_of_another(files, host):
+def test_a_directory_never_replaces_another(files, host):
     host.needs("directories")
     host.fill({"mine/a": b"mine", "theirs/b": b"theirs", "file": b"theirs"})
     (host.root / "empty").mkdir()

@@ -107,7 +107,9 @@ def test_a_replacement_that_the_host_refuses_keeps_the_old_file(faulty, tmp_path
 
 @pytest.mark.parametrize(("options", "failure"), [("rw", NoSpace), ("nr_inodes=1", NoSpace), ("ro", PermissionRefused)])
 @pytest.mark.parametrize("protocol", ["sftp", "scp", "local"])
-def test_a_disk_that_is_full_or_read_only_is_told_from_other_failures(protocol, options, failure, tmp_path, openssh):
+def test_a_disk_that_is_full_or_read_only_is_distinguished_from_other_failures(
+    protocol, options, failure, tmp_path, openssh
+):
     with small_disk(tmp_path / "root", 2**20, options) as root:
         table = {**openssh.options(root), "protocol": protocol}
         if protocol == "local":

@@ -1,4 +1,4 @@
-"""`hosts check`: what it finds on real hosts, what it leaves there, and what it tells to do."""
+"""`hosts check`: what it finds on real hosts, what it leaves there, and what it says to do."""
 
 import os
 import socket
@@ -46,7 +46,7 @@ def holding(findings):
 
 
 def lacking(findings):
-    """What the last finding says, which is the only one that does not hold."""
+    """Return the sentence of the last finding, which is the only failed one."""
     *before, last = findings.values()
     assert [finding.sentence for finding in before if not finding.holds] == []
     assert not last.holds
@@ -86,7 +86,7 @@ def test_all_is_well_in_a_bucket(check, ceph):
         ({"bucket": "not-there"}, "root", "bucket not-there"),
     ],
 )
-def test_a_bucket_that_cannot_be_used_is_told_with_what_to_mend(check, ceph, monkeypatch, wrong, step, advice):
+def test_a_bucket_that_cannot_be_used_is_reported_with_what_to_fix(check, ceph, monkeypatch, wrong, step, advice):
     monkeypatch.setenv("SOMETHING_ELSE", "anotherkey")
     bucket = ceph.make_bucket("host-check")
 
@@ -113,7 +113,7 @@ def test_all_is_well_on_a_server_that_speaks_webdav(check, apache, root):
         ({"root": "/not/there"}, "root", "/not/there is a directory"),
     ],
 )
-def test_a_webdav_server_that_cannot_be_used_is_told_with_what_to_mend(check, apache, root, wrong, step, advice):
+def test_a_webdav_server_that_cannot_be_used_is_reported_with_what_to_fix(check, apache, root, wrong, step, advice):
     found, sentence = lacking(check(apache.options(root, replace="swap") | wrong))
 
     assert found == step
@@ -302,7 +302,7 @@ class TestTheCommand:
 
         return run
 
-    def test_its_status_tells_whether_all_hosts_are_well(self, hosts_check, openssh, root):
+    def test_its_status_says_whether_all_hosts_are_well(self, hosts_check, openssh, root):
         good, bad = host_table("good", openssh.options(root)), host_table("bad", openssh.options(root / "lost"))
 
         assert hosts_check(good).returncode == 0
@@ -348,7 +348,7 @@ def test_a_web_server_is_asked_for_a_file_that_nobody_has(check, tmp_path):
 @pytest.mark.parametrize(
     ("status", "holds"), [(200, True), (404, True), (204, True), (403, True), (401, False), (503, False)]
 )
-def test_what_a_web_server_says_to_the_login_at_its_root_is_told(check, tmp_path, monkeypatch, status, holds):
+def test_what_a_web_server_says_to_the_login_at_its_root_is_reported(check, tmp_path, monkeypatch, status, holds):
     monkeypatch.setenv("TOKEN", "hunter2")
     with web_server(tmp_path / "web", tls=True) as server:
         server.faults[f"{tmp_path}/"] = lambda answer: answer.answer(status)
@@ -362,7 +362,7 @@ def test_what_a_web_server_says_to_the_login_at_its_root_is_told(check, tmp_path
     assert ("`bearer`" in findings["login"].sentence) == (status in (200, 204, 401, 404))
 
 
-def test_a_login_of_a_web_server_that_cannot_be_read_is_told(check, tmp_path, monkeypatch):
+def test_a_login_of_a_web_server_that_cannot_be_read_is_reported(check, tmp_path, monkeypatch):
     monkeypatch.delenv("TOKEN", raising=False)
     with web_server(tmp_path / "web", tls=True) as server:
         step, sentence = lacking(check(server.options(bearer="env:TOKEN")))

@@ -245,7 +245,7 @@ def test_chunks_are_a_whole_file_of_unknown_size(server):
         assert connected.stat("/chunks") == reader.stat
 
 
-def test_what_is_told_ahead_of_an_answer_is_passed_over(server):
+def test_what_is_reported_ahead_of_an_answer_is_passed_over(server):
     def hint(handler):
         handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         handler.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\nETag: x\r\n\r\n" * 2)
@@ -270,7 +270,7 @@ def test_a_server_that_does_not_hang_up_is_not_waited_for_long(server, content):
 
 
 @pytest.mark.parametrize("time", ["Fri, 01 Jan 1960 00:00:00 GMT", "Fri, 01 Jan 2200 00:00:00 GMT", "yesterday"])
-def test_a_time_that_no_file_can_have_is_not_told(server, time):
+def test_a_time_that_no_file_can_have_is_not_reported(server, time):
     server.faults["/timed"] = lambda handler: handler.answer(200, CONTENT, Last_Modified=time)
 
     with source(server) as connected:
@@ -484,7 +484,7 @@ def test_the_login_goes_to_its_server_alone(tls_server, tmp_path, monkeypatch, k
         assert field not in fields
 
 
-def test_a_secret_that_is_not_there_is_told_before_anything_is_asked(tls_server, monkeypatch):
+def test_a_secret_that_is_not_there_is_reported_before_anything_is_asked(tls_server, monkeypatch):
     monkeypatch.setenv("WEB_SECRET", "line\nbreak")
     tls_server.requests.clear()
 

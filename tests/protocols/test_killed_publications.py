@@ -17,7 +17,7 @@ CONTENT = b"verified"
 @pytest.mark.parametrize("if_exists", IfExists)
 @pytest.mark.parametrize(("protocol", "server"), [("sftp", "openssh"), ("sftp", "openssh_bare"), ("scp", "openssh")])
 def test_a_file_that_has_both_names_is_published(request, tmp_path, protocol, server, if_exists):
-    """A host without posix-rename makes a link where nothing stands, whatever the request says of what is there."""
+    """A host without posix-rename publishes by a link if the path does not exist, whatever `if_exists` is."""
     for name in ("source", "root"):
         (tmp_path / name).mkdir()
     (tmp_path / "source" / "a").write_bytes(CONTENT)

@@ -1,4 +1,4 @@
-"""Moves to and from a host that breaks or lies at one point: no completion with wrong bytes, and no failure untold."""
+"""Moves to and from a host that breaks or lies at one point: no completion with wrong bytes, and no silent failure."""
 
 import hashlib
 import os
@@ -28,11 +28,11 @@ MEGABYTE = 10**6
 OLD = b"old"
 IDLE_SECONDS = 0.5
 _TERMS = {"idle_timeout_seconds": IDLE_SECONDS, "connect_timeout_seconds": 5}
-#: within which every failure is told, on a machine that is busy with other things too
+#: within which every failure is reported, on a busy machine too
 BOUND_SECONDS = 20
 COMPLETES = ""
 
-#: what is told where the faulty host is the destination and an old file stands there: a code, or COMPLETES
+#: the outcome where the faulty host is the destination and has an old file: a code, or COMPLETES
 AT_THE_DESTINATION = {
     ("write", "fails"): "host-failed",
     ("write", "is unsupported"): "permission",
@@ -61,12 +61,12 @@ AT_THE_DESTINATION = {
     ("fsync", "cuts"): "connection-lost",
     ("fstat", "fails"): "host-failed",
     ("fstat", "is unsupported"): COMPLETES,
-    ("fstat", "tells less"): "verify-failed",
-    ("fstat", "tells more"): "verify-failed",
-    ("fstat", "tells no size"): COMPLETES,
-    ("stat", "tells less"): COMPLETES,  # nobody asks of a small file: what is read back decides
-    ("stat", "tells more"): COMPLETES,
-    ("stat", "tells no size"): COMPLETES,
+    ("fstat", "reports less"): "verify-failed",
+    ("fstat", "reports more"): "verify-failed",
+    ("fstat", "reports no size"): COMPLETES,
+    ("stat", "reports less"): COMPLETES,  # nobody asks of a small file: what is read back decides
+    ("stat", "reports more"): COMPLETES,
+    ("stat", "reports no size"): COMPLETES,
     ("stat", "fails"): "host-failed",
     ("fsetstat", "fails"): COMPLETES,
     ("fsetstat", "is unsupported"): COMPLETES,
@@ -97,7 +97,7 @@ AT_THE_DESTINATION = {
     ("init", "is answered with garbage"): "connection-lost",
     ("init", "is dropped"): "stalled",
 }
-#: what is told where the faulty host is the source
+#: the outcome where the faulty host is the source
 AT_THE_SOURCE = {
     ("read", "fails"): "host-failed",
     ("read", "is unsupported"): "permission",
@@ -111,11 +111,11 @@ AT_THE_SOURCE = {
     ("read", "is answered with too great a length"): "connection-lost",
     ("open", "fails"): "host-failed",
     ("close", "cuts"): COMPLETES,
-    ("stat", "tells less"): "source-changed",
-    ("stat", "tells more"): "source-changed",
-    ("stat", "tells no size"): "host-failed",
+    ("stat", "reports less"): "source-changed",
+    ("stat", "reports more"): "source-changed",
+    ("stat", "reports no size"): "host-failed",
 }
-#: what is told where the destination cannot replace and the registry allows a swap: the first rename puts the old file
+#: the code where the destination cannot replace and the registry allows a swap: the first rename puts the old file
 #: aside, the second one brings the new one in
 AT_A_SWAP = {
     ("rename", "fails", 1): "host-failed",
@@ -134,7 +134,7 @@ AT_A_SWAP = {
     ("statvfs", "is dropped", 0): COMPLETES,
     ("limits", "is dropped", 0): COMPLETES,
 }
-#: what is told where a destination's commands see something else than SFTP does, or it needs time for a large file:
+#: what is reported where a destination's commands see something else than SFTP does, or it needs time for a large file:
 #: commands are asked for those only
 AT_THE_COMMANDS = {
     ("exec", "runs elsewhere"): COMPLETES,
@@ -147,21 +147,21 @@ AT_THE_COMMANDS = {
 }
 #: the requests of which a file has many
 _MANY = ("read", "write")
-#: what may befall any one write
+#: what may happen to any one write
 WRITES = ("fails", "is dropped", "cuts", "is done and not answered")
 #: what comes of faults where the size is asked for: where it is all that proves a file, or goes with a command's digest
 AT_THE_SIZE = {
-    ("stat", "tells less"): "verify-failed",
-    ("stat", "tells more"): "verify-failed",
-    ("stat", "tells no size"): "host-failed",
+    ("stat", "reports less"): "verify-failed",
+    ("stat", "reports more"): "verify-failed",
+    ("stat", "reports no size"): "host-failed",
 }
-#: of a host that does not tell its limits, where a write is as large as every host takes it
+#: of a host that does not report its limits, where a write is as large as every host takes it
 SMALL_WRITE_BYTES = 32_768
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One move of a file of that size, and the fault that befalls it."""
+    """One move of a file of that size, and the fault that happens to it."""
 
     role: str
     requests: str
@@ -206,21 +206,21 @@ class World:
         self._directory = directory
 
     def run(self, trial: Any) -> str:
-        """Moves with the fault, after a failure once more without it; returns what was told: a code, or COMPLETES."""
+        """Moves with the fault, after a failure once more without it; returns the code, or COMPLETES."""
         self._prepare(trial)
         began = time.monotonic()
         self._strike(trial)
-        diary, told = self._attempt(trial, self._task)
+        diary, reported = self._attempt(trial, self._task)
         self._heal()
         assert time.monotonic() - began < BOUND_SECONDS, trial
 
-        if told == COMPLETES:
+        if reported == COMPLETES:
             assert self._final == self._content, trial
         else:
             self._require_nothing_lost(trial, diary)
             self._require_cleared_up(trial, diary)
         assert self._temporary_files == set(), trial
-        return told
+        return reported
 
     def _prepare(self, trial: Trial) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)
@@ -293,7 +293,7 @@ class World:
 
     @property
     def _final(self) -> bytes | None:
-        """What stands under the final name."""
+        """Return the content of the final path."""
         path = self._directory / "destination" / "b"
         return path.read_bytes() if path.exists() else None
 
@@ -327,23 +327,23 @@ def sampled(seed: int, count: int) -> list[Trial]:
 
 
 def writes(role: str, size_bytes: int, write_bytes: int = BLOCK_BYTES) -> list[Trial]:
-    """Everything that may befall each write of a file of that size."""
+    """Everything that may happen to each write of a file of that size."""
     numbers = range(1, -(-size_bytes // write_bytes) + 1)
     return [Trial(role, "write", deed, size_bytes, number) for number in numbers for deed in WRITES]
 
 
 def run_all(world: World, trials: list[Trial]) -> Counter[str]:
-    """How often each code was told. Descriptors and threads are as before once the connections have ended."""
+    """How often each code was reported. Descriptors and threads are as before once the connections have ended."""
     before = len(os.listdir("/proc/self/fd")), threading.active_count()
-    told: Counter[str] = Counter()
+    reported: Counter[str] = Counter()
     for number, trial in enumerate(trials):
         code = world.run(trial)
-        told[code or "completed"] += 1
+        reported[code or "completed"] += 1
         print(f"{number:3} {trial} -> {code or 'completed'}")
         assert code == trial.expected, trial
     eventually(lambda: len(os.listdir("/proc/self/fd")) <= before[0], "no descriptor is left")
     eventually(lambda: threading.active_count() <= before[1], "no thread is left")
-    return told
+    return reported
 
 
 def test_a_sound_host_completes(world):
@@ -351,13 +351,13 @@ def test_a_sound_host_completes(world):
 
 
 @pytest.mark.parametrize("trial", TRIALS, ids=str)
-def test_each_fault_is_told_as_what_it_is(world, trial):
+def test_each_fault_is_reported_as_what_it_is(world, trial):
     assert world.run(trial) == trial.expected
 
 
 @pytest.mark.parametrize("role", ["destination", "size"])
-def test_a_write_that_goes_wrong_anywhere_in_a_file_is_told(world, role):
-    """Where the registry allows no proof but the size, too: the answers to the writes are what tells then."""
+def test_a_write_that_goes_wrong_anywhere_in_a_file_is_reported(world, role):
+    """Where the registry allows no proof but the size, too: the answers to the writes show it then."""
     run_all(world, writes(role, MEGABYTE))
 
 
@@ -379,18 +379,18 @@ def test_no_sampled_fault_completes_with_wrong_bytes(world):
 
 @pytest.mark.soak
 @pytest.mark.parametrize("role", ["destination", "size"])
-def test_no_write_of_one_three_or_ten_megabytes_goes_wrong_untold(world, role):
+def test_no_write_of_one_three_or_ten_megabytes_goes_wrong_unreported(world, role):
     """Every write of every file, more than two hundred moves; nothing completes, so nothing has wrong bytes."""
     trials = [trial for megabytes in (1, 3, 10) for trial in writes(role, megabytes * MEGABYTE)]
 
-    told = run_all(world, trials)
+    reported = run_all(world, trials)
 
-    print(len(trials), told)
-    assert "completed" not in told
+    print(len(trials), reported)
+    assert "completed" not in reported
 
 
 @pytest.mark.soak
-def test_no_small_write_goes_wrong_untold_where_the_host_tells_no_limits(world):
+def test_no_small_write_goes_wrong_unreported_where_the_host_reports_no_limits(world):
     print(run_all(world, writes("swap", MEGABYTE, SMALL_WRITE_BYTES)))
 
 

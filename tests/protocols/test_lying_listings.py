@@ -1,4 +1,4 @@
-"""Listings of hosts that break or lie at one point: no part of a directory is taken for the whole of it."""
+"""Listings of hosts that break or lie at one point: no part of a directory passes for the whole of it."""
 
 import os
 import shutil
@@ -49,30 +49,30 @@ def faulty(tmp_path_factory):
     ],
     ids=lambda value: f"{value.requests} {value.deed}" if isinstance(value, Fault) else "",
 )
-def test_a_listing_that_breaks_off_is_told(faulty, root, fault, failure):
+def test_a_listing_that_breaks_off_is_reported(faulty, root, fault, failure):
     faulty.fault = fault
 
     with connected(faulty.server, root) as files, pytest.raises(failure, match="vis"):
         list(files.list("/"))
 
 
-def test_a_host_that_tells_only_names_is_asked_for_the_rest(faulty, root):
-    faulty.fault = Fault("readdir", "tells no attributes")
+def test_a_host_that_reports_only_names_is_asked_for_the_rest(faulty, root):
+    faulty.fault = Fault("readdir", "reports no attributes")
 
     with connected(faulty.server, root) as files:
-        told = list(files.list("/"))
+        reported = list(files.list("/"))
 
-    assert {entry.name for entry in told} == NAMES
-    assert {(entry.kind, entry.size_bytes) for entry in told} == {(FileKind.FILE, 4)}
+    assert {entry.name for entry in reported} == NAMES
+    assert {(entry.kind, entry.size_bytes) for entry in reported} == {(FileKind.FILE, 4)}
 
 
 def test_a_name_that_leads_elsewhere_leads_nowhere(faulty, root):
-    faulty.fault = Fault("readdir", "tells of elsewhere")
+    faulty.fault = Fault("readdir", "reports another path")
 
     with connected(faulty.server, root) as files:
-        told = list(files.list("/"))
+        reported = list(files.list("/"))
 
-    assert {(entry.kind, entry.size_bytes) for entry in told} == {(FileKind.OTHER, None)}
+    assert {(entry.kind, entry.size_bytes) for entry in reported} == {(FileKind.OTHER, None)}
 
 
 @pytest.fixture
@@ -103,24 +103,24 @@ def with_program(tmp_path, root):
         ("exec sleep 5", Stalled),
     ],
 )
-def test_a_shell_whose_find_is_none_is_told(with_program, text, failure):
+def test_a_shell_whose_find_is_none_is_reported(with_program, text, failure):
     with with_program("find", text) as files, pytest.raises(failure, match="vis"):
         list(files.list("/"))
 
 
-def test_what_goes_away_while_a_shell_tells_of_it_leaves_the_others_be(with_program, root):
+def test_what_goes_away_while_a_shell_lists_it_leaves_the_others_be(with_program, root):
     gone = root / "gone"
     gone.touch()
     text = f'if [ "$1" = -c ]; then rm -f {gone}; fi; exec {shutil.which("stat")} "$@"'
 
     with with_program("stat", text) as files:
-        told = [entry.name for entry in files.list("/")]
+        reported = [entry.name for entry in files.list("/")]
 
-    assert sorted(told) == sorted(NAMES)
+    assert sorted(reported) == sorted(NAMES)
     assert sorted(os.listdir(root)) == sorted(NAMES)
 
 
-def test_a_shell_that_cannot_tell_of_what_is_there_is_told(with_program):
+def test_a_shell_that_cannot_list_what_is_there_is_reported(with_program):
     text = f'case "$*" in *"name 7 "*|*"name 7") exit 1;; esac; exec {shutil.which("stat")} "$@"'
 
     with with_program("stat", text) as files, pytest.raises(HostFailed, match="vis:/"):

@@ -1,4 +1,4 @@
-"""Moves by scp to and from a host whose commands break or lie: no completion with wrong bytes, no failure untold."""
+"""Moves by scp to and from a host whose commands break or lie: no completion with wrong bytes, no silent failure."""
 
 import os
 import random
@@ -18,9 +18,9 @@ from tests.servers.processes import eventually
 _TERMS = {"protocol": "scp", "idle_timeout_seconds": 1, "connect_timeout_seconds": 5}
 #: large enough for the destination's own digest to be asked for
 LARGE = 10 * MEGABYTE
-#: what may be told of a host whose commands do one thing and say another: always that a retry can help
-TOLD = {"host-failed", "connection-lost", "stalled", "verify-failed", "source-changed", COMPLETES}
-#: what must be told, whichever command it befalls
+#: the codes of a host whose commands do not do what they say: a retry can always help
+REPORTED = {"host-failed", "connection-lost", "stalled", "verify-failed", "source-changed", COMPLETES}
+#: the code of a fault, whichever command it happens to
 ALWAYS = {"cuts": "connection-lost", "is done and cuts": "connection-lost"}
 
 
@@ -84,13 +84,13 @@ def trials(world: ShellWorld, size_bytes: int) -> list[Trial]:
 def run_all(world: ShellWorld, chosen: list[Trial]) -> None:
     """Descriptors and threads are as before once the connections have ended."""
     before = len(os.listdir("/proc/self/fd")), threading.active_count()
-    told: Counter[str] = Counter()
+    reported: Counter[str] = Counter()
     for trial in chosen:
         code = world.run(trial)
-        told[code or "completed"] += 1
+        reported[code or "completed"] += 1
         print(f"{trial} -> {code or 'completed'}")
-        assert code in ({ALWAYS[trial.deed], COMPLETES} if trial.deed in ALWAYS else TOLD), trial
-    print(len(chosen), told)
+        assert code in ({ALWAYS[trial.deed], COMPLETES} if trial.deed in ALWAYS else REPORTED), trial
+    print(len(chosen), reported)
     eventually(lambda: len(os.listdir("/proc/self/fd")) <= before[0], "no descriptor is left")
     eventually(lambda: threading.active_count() <= before[1], "no thread is left")
 
@@ -106,7 +106,7 @@ def run_all(world: ShellWorld, chosen: list[Trial]) -> None:
         ("cuts", 2, "connection-lost"),
     ],
 )
-def test_a_shell_that_does_not_do_what_it_is_told_is_told_of(world, role, deed, number, code):
+def test_a_shell_that_does_not_do_what_it_is_asked_is_reported(world, role, deed, number, code):
     """Above all, silence is not the name of another root."""
     assert world.run(Trial(role, deed, number)) == code
 

@@ -64,7 +64,7 @@ def test_chained_entities_are_refused_before_they_are_parsed(liar, files):
         list(files.list("/"))
 
 
-def test_a_refusal_with_a_document_type_is_told_by_its_status(liar, files):
+def test_a_refusal_with_a_document_type_is_reported_by_its_status(liar, files):
     liar.faults["/bucket"] = partial(say, 403, b"<!DOCTYPE html><html>no</html>")
 
     with pytest.raises(PermissionRefused):
@@ -98,7 +98,7 @@ def test_an_answer_of_too_many_elements_is_refused(liar, files):
         list(files.list("/"))
 
 
-def test_a_listing_that_leads_back_to_itself_is_told(liar, files):
+def test_a_listing_that_leads_back_to_itself_is_reported(liar, files):
     liar.faults["/bucket"] = partial(say, 200, listing(ENTRY, more=more("again")))
 
     with pytest.raises(HostFailed, match="comes to no end"):
@@ -106,7 +106,7 @@ def test_a_listing_that_leads_back_to_itself_is_told(liar, files):
     assert len(liar.requests) < 10
 
 
-def test_a_listing_of_empty_pages_without_an_end_is_told(liar, files):
+def test_a_listing_of_empty_pages_without_an_end_is_reported(liar, files):
     def next_page(handler):
         handler.answer(200, listing(more=more(f"page-{len(liar.requests)}")))
 

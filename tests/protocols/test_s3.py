@@ -60,7 +60,7 @@ def files(connected):
 
 
 class Stopped(Exception):
-    """What stands for a process that goes no further."""
+    """Raised in place of a process that stops for good."""
 
 
 def stopping(files, operation):
@@ -79,7 +79,7 @@ def stopping(files, operation):
 
 @contextmanager
 def frozen_at(files, operation, act):
-    """A process that stands still before it asks for the operation; what is yielded wakes it, and tells its failure."""
+    """A process that stops before it asks for the operation; what is yielded wakes it, and returns its failure."""
     ask, reached, woken = files._client._call, threading.Event(), threading.Event()
 
     def call(name, path, **arguments):
@@ -114,7 +114,7 @@ def test_a_file_of_any_number_of_parts_gets_its_name_with_its_bytes_and_time(fil
 
 
 @pytest.mark.parametrize("size", [0, 1, LARGE])
-def test_a_file_whose_size_nobody_tells_is_as_long_as_what_is_written(files, bucket, size):
+def test_a_file_whose_size_nobody_reports_is_as_long_as_what_is_written(files, bucket, size):
     with files.create("/a", NewFile(None, 0o644, MODIFIED)) as writer:
         writer.write(content(size))
         writer.commit()
@@ -145,7 +145,7 @@ def test_what_is_not_committed_is_not_seen_and_leaves_with_remove(files, bucket)
 
 @pytest.mark.parametrize("operation", ["put_object", "upload_part_copy", "complete_multipart_upload"])
 def test_what_a_frozen_process_was_about_to_publish_is_taken_away_from_it(connected, bucket, operation):
-    """The successor has the file; the predecessor that wakes up finds that it may not publish."""
+    """The later attempt has the file; the earlier one that wakes up finds that it may not publish."""
     frozen, files = connected(), connected()
     put(files, "/.tmp-1", content(LARGE))
     with frozen_at(frozen, operation, lambda: frozen.replace("/.tmp-1", "/final")) as awake:
@@ -157,7 +157,7 @@ def test_what_a_frozen_process_was_about_to_publish_is_taken_away_from_it(connec
 
 
 @pytest.mark.parametrize("operation", ["complete_multipart_upload", "delete_object"])
-def test_what_a_process_has_published_is_told_from_what_it_has_not(connected, bucket, operation):
+def test_what_a_process_has_published_is_distinguished_from_what_it_has_not(connected, bucket, operation):
     dead, files = stopping(connected(), operation), connected()
     put(files, "/.tmp-1", content(LARGE))
     with pytest.raises(Stopped):
@@ -234,7 +234,7 @@ def test_another_s_object_with_a_longer_name_is_left_alone(files, bucket):
 
 
 @pytest.mark.parametrize("name", ["a\x01b", "a\x1f", "\ufffe", "d\uffff/a"])
-def test_a_new_name_that_a_store_cannot_tell_is_refused_as_soon_as_it_is_met(files, bucket, name):
+def test_a_new_name_that_a_store_cannot_return_is_refused_as_soon_as_it_is_met(files, bucket, name):
     put(files, "/.tmp", b"a")
 
     for meet in (files.stat, files.make_directories, files.lock_name, lambda path: list(files.list(path))):
@@ -248,7 +248,7 @@ def test_a_new_name_that_a_store_cannot_tell_is_refused_as_soon_as_it_is_met(fil
     assert bucket.uploads() == []
 
 
-def test_nothing_has_to_be_cleared_under_a_name_that_a_store_cannot_tell(files):
+def test_nothing_has_to_be_cleared_under_a_name_that_a_store_cannot_return(files):
     clear(files, TemporaryFile("/.data_mover-a\x01b"))
 
 
@@ -270,7 +270,7 @@ def test_an_object_that_is_replaced_between_two_ranges_is_not_read_on(files, buc
             b"".join(blocks)
 
 
-def test_an_object_that_vanishes_between_two_ranges_is_told(files, bucket):
+def test_an_object_that_vanishes_between_two_ranges_is_reported(files, bucket):
     (bucket / "a").write_bytes(content(3 * RANGE_BYTES))
 
     with files.open("/a") as reader:
@@ -289,13 +289,13 @@ def test_a_prefix_that_holds_objects_is_not_replaced(files, bucket):
         files.replace("/.tmp", "/a")
 
 
-def test_keys_that_no_path_can_name_are_told_as_nothing_to_follow(files, bucket):
+def test_keys_that_no_path_can_name_are_reported_as_nothing_to_follow(files, bucket):
     for key in ("a/b", "a//c", "a/./d", "a/../e", "a/.", "a/directory/", "a/both", "a/both/f", "a/"):
         (bucket / key).write_bytes(b"1234")
 
-    told = {(entry.name, entry.kind, entry.size_bytes) for entry in files.list("/a")}
+    reported = {(entry.name, entry.kind, entry.size_bytes) for entry in files.list("/a")}
 
-    assert told == {
+    assert reported == {
         ("b", FileKind.FILE, 4),
         ("", FileKind.OTHER, None),
         (".", FileKind.OTHER, None),
@@ -347,7 +347,7 @@ def test_a_missing_key_is_a_refused_login(connected):
         connected(secret_key="env:NOT_SET_ANYWHERE")
 
 
-def test_a_missing_bucket_is_told(connected):
+def test_a_missing_bucket_is_reported(connected):
     files = connected(bucket="not-there")
 
     assert files.stat("/") is files.stat("/a") is None
@@ -382,7 +382,9 @@ def test_a_certificate_must_be_trusted(connected, ceph):
     ("fault", "failure"), [(Fault.SWALLOW, Stalled), (Fault.CUT, ConnectionLost), (Fault.RESET, ConnectionLost)]
 )
 @pytest.mark.parametrize("after", [0, 3 * 2**20], ids=["at once", "in a part"])
-def test_a_network_that_fails_is_told_and_leaves_what_can_be_cleared(ceph, connected, bucket, fault, failure, after):
+def test_a_network_that_fails_is_reported_and_leaves_what_can_be_cleared(
+    ceph, connected, bucket, fault, failure, after
+):
     with proxy(ceph.port) as network:
         files = connected(endpoint=f"http://{LOOPBACK}:{network.port}")
         with files.create("/a", NewFile(LARGE, 0o644, MODIFIED)) as writer:
@@ -416,7 +418,7 @@ def test_a_connection_that_was_given_up_answers_no_more(files):
 
 
 def test_uploads_beyond_one_page_are_given_up_too(connected):
-    """A store tells of a thousand at a time."""
+    """A store lists a thousand at a time."""
     files = connected(idle_timeout_seconds=20)
     for _ in range(1002):
         files._client.begin("/a", "a", {})

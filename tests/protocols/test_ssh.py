@@ -1,4 +1,4 @@
-"""What can go wrong between us and an SSH host, and what is told of it."""
+"""What can go wrong between us and an SSH host, and what is reported of it."""
 
 import os
 import signal
@@ -69,7 +69,7 @@ def test_a_silent_host_is_unreachable_within_the_time_out(ssh_host):
 
 @contextmanager
 def endless_server(greeting):
-    """Says the greeting, and then zeros for as long as somebody takes them; the port, and how many were taken."""
+    """Send the greeting, and then zeros for as long as the client reads; yield the port and the number of zeros."""
     taken = [0]
 
     def serve():
@@ -178,7 +178,7 @@ def test_a_login_that_the_host_does_not_know_is_refused(ssh_host, tmp_path, monk
     assert "hunter2" not in str(refused.value)
 
 
-def test_a_key_or_secret_that_this_worker_lacks_is_told(ssh_host, tmp_path, monkeypatch):
+def test_a_key_or_secret_that_this_worker_lacks_is_reported(ssh_host, tmp_path, monkeypatch):
     monkeypatch.delenv("SECRET", raising=False)
 
     key = tmp_path / "key"
@@ -192,7 +192,7 @@ def test_a_key_or_secret_that_this_worker_lacks_is_told(ssh_host, tmp_path, monk
         ssh_host.changed(key_file=None, password="env:SECRET").connect()
 
 
-def test_a_root_that_is_not_there_is_told(ssh_host, tmp_path):
+def test_a_root_that_is_not_there_is_reported(ssh_host, tmp_path):
     with pytest.raises(MoveFailure), ssh_host.changed(root=str(tmp_path / "nothing" / "here")).connect() as files:
         files.create("/a", NewFile(0, 0o644, 0))
 

@@ -63,7 +63,7 @@ def names(root):
     return sorted(path.name for path in root.iterdir())
 
 
-def test_what_a_successor_has_renamed_is_taken_away_from_its_predecessor(server, connected, root):
+def test_what_a_later_attempt_has_renamed_is_taken_away_from_the_earlier_one(server, connected, root):
     frozen, files = connected(server), connected(server)
     put(files, "/.tmp-1", b"mine")
 
@@ -152,7 +152,7 @@ def test_what_is_not_committed_is_gone_when_the_writer_is_closed(apache, connect
     assert names(root) == []
 
 
-def test_a_host_is_one_place_under_whichever_root(apache, connected, root):
+def test_a_host_is_one_path_lock_under_whichever_root(apache, connected, root):
     whole = connected(apache, root="/")
 
     assert (
@@ -165,7 +165,7 @@ def test_a_host_is_one_place_under_whichever_root(apache, connected, root):
 @pytest.mark.parametrize(
     ("key", "value"), [("password", "file:{}/wrong"), ("password", "env:NOT_SET"), ("username", "somebody")]
 )
-def test_a_wrong_login_is_refused_and_not_told(apache, connected, tmp_path, key, value):
+def test_a_wrong_login_is_refused_and_not_reported(apache, connected, tmp_path, key, value):
     (tmp_path / "wrong").touch(mode=0o600)
     (tmp_path / "wrong").write_text("hunter2-hunter2")
 
@@ -186,7 +186,7 @@ def test_a_server_that_is_away_cannot_be_reached(apache, connected):
         connected(apache, endpoint=f"https://{LOOPBACK}:{free_port()}")
 
 
-def test_a_missing_root_is_told(server, connected, root):
+def test_a_missing_root_is_reported(server, connected, root):
     files = connected(server, root=f"{root}/nothing")
 
     assert files.stat("/") is files.stat("/a") is None
@@ -206,7 +206,7 @@ def test_a_missing_root_is_told(server, connected, root):
     ("fault", "failure"), [(Fault.SWALLOW, Stalled), (Fault.CUT, ConnectionLost), (Fault.RESET, ConnectionLost)]
 )
 @pytest.mark.parametrize("after", [1000, 3 * 2**20], ids=["at its beginning", "in a file"])
-def test_a_network_that_fails_is_told_and_leaves_what_can_be_cleared(
+def test_a_network_that_fails_is_reported_and_leaves_what_can_be_cleared(
     rclone_webdav, connected, root, fault, failure, after
 ):
     with proxy(rclone_webdav.port) as network:
@@ -261,7 +261,7 @@ def test_a_server_that_has_closed_the_connection_is_asked_once_more(rclone_webda
         files.close()
 
 
-def test_a_file_that_is_replaced_before_it_is_read_is_told(server, connected, root):
+def test_a_file_that_is_replaced_before_it_is_read_is_reported(server, connected, root):
     (root / "a").write_bytes(b"old")
     files = connected(server)
 
@@ -282,7 +282,7 @@ def liar(tmp_path_factory):
 
 
 @pytest.fixture
-def told(liar, connected):
+def answering(liar, connected):
     """Connects to a server that answers with these statuses and bodies at these paths."""
 
     def connect_(**answers):
@@ -324,9 +324,9 @@ BOMB = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "cccc">]><D:multistatus xm
     ],
     ids=["no XML", "nothing", "cut off", "entities", "no number", "no path", "without an end"],
 )
-def test_an_answer_that_is_none_is_told(told, body):
+def test_an_answer_that_is_none_is_reported(answering, body):
     with pytest.raises(HostFailed, match="cloud:/a"):
-        told(a=(207, body)).stat("/a")
+        answering(a=(207, body)).stat("/a")
 
 
 def pour(beginning, endless, sent, handler):
@@ -346,8 +346,8 @@ def pour(beginning, endless, sent, handler):
     [(response(b"/a"), None), (b" " * 1000, HostFailed), (b"<D:x>" * 200, HostFailed)],
     ids=["resources", "spaces", "depth"],
 )
-def test_an_answer_about_one_resource_that_has_no_end_is_not_read(liar, told, endless, failure):
-    files = told()
+def test_an_answer_about_one_resource_that_has_no_end_is_not_read(liar, answering, endless, failure):
+    files = answering()
     sent: list[int] = []
     liar.faults["/a"] = partial(pour, listing(response(b"/a")).removesuffix(b"</D:multistatus>"), endless, sent)
 
@@ -357,9 +357,9 @@ def test_an_answer_about_one_resource_that_has_no_end_is_not_read(liar, told, en
     assert sum(sent) < 16 * 2**20
 
 
-def test_what_comes_beyond_the_announced_size_is_cut_off(liar, told):
+def test_what_comes_beyond_the_announced_size_is_cut_off(liar, answering):
     """4 bytes were announced, and there is no Content-Length."""
-    reader = told(a=(207, listing(response(b"/a")))).open("/a")
+    reader = answering(a=(207, listing(response(b"/a")))).open("/a")
     sent: list[int] = []
     came: list[int] = []
     liar.faults["/a"] = partial(pour, b"mine", b"more" * 1000, sent)
@@ -372,30 +372,30 @@ def test_what_comes_beyond_the_announced_size_is_cut_off(liar, told):
     assert sum(sent) < 16 * 2**20
 
 
-def test_names_that_lead_elsewhere_lead_nowhere(told):
+def test_names_that_lead_elsewhere_lead_nowhere(answering):
     hrefs = [b"/a/", b"/a/b", b"http://elsewhere/a/c", b"/a/%2e%2e", b"/etc/passwd", b"/a/d/e", b"/a/%FF"]
     body = listing(response(hrefs[0], DIRECTORY), *map(response, hrefs[1:]))
-    files = told(a=(207, body), **{"a/": (207, body)})
+    files = answering(a=(207, body), **{"a/": (207, body)})
 
-    told_entries = {entry.name: entry.kind for entry in files.list("/a")}
+    reported_entries = {entry.name: entry.kind for entry in files.list("/a")}
 
-    assert {name for name, kind in told_entries.items() if kind is FileKind.FILE} == {"b", "c", "\udcff"}
-    assert {kind for name, kind in told_entries.items() if name not in ("b", "c", "\udcff")} == {FileKind.OTHER}
+    assert {name for name, kind in reported_entries.items() if kind is FileKind.FILE} == {"b", "c", "\udcff"}
+    assert {kind for name, kind in reported_entries.items() if name not in ("b", "c", "\udcff")} == {FileKind.OTHER}
 
 
-def test_a_listing_of_another_directory_is_not_taken_for_an_empty_one(told):
-    """A proxy may give a server another path than the one that it tells of."""
+def test_a_listing_of_another_directory_is_not_taken_for_an_empty_one(answering):
+    """A proxy may give a server another path than the one that it names."""
     elsewhere = listing(response(b"/dav/a/", DIRECTORY))
-    files = told(a=(207, listing(response(b"/a", DIRECTORY))), **{"a/": (207, elsewhere)})
+    files = answering(a=(207, listing(response(b"/a", DIRECTORY))), **{"a/": (207, elsewhere)})
 
     with pytest.raises(HostFailed, match="cloud:/a: the server tells of another directory"):
         list(files.list("/a"))
 
 
-def test_what_is_said_to_be_missing_is_missing(told):
+def test_what_is_said_to_be_missing_is_missing(answering):
     missing = b"<D:response><D:href>/a</D:href><D:status>HTTP/1.1 404 Not Found</D:status></D:response>"
     unknown = response(b"/b", status=b"404 Not Found")
-    files = told(a=(207, listing(missing)), b=(207, listing(unknown)))
+    files = answering(a=(207, listing(missing)), b=(207, listing(unknown)))
 
     assert files.stat("/a") is None
     assert files.stat("/b").kind is FileKind.OTHER
@@ -405,20 +405,20 @@ def test_what_is_said_to_be_missing_is_missing(told):
     ("status", "failure"),
     [(401, LoginRefused), (403, PermissionRefused), (423, HostFailed), (500, HostFailed), (507, NoSpace)],
 )
-def test_a_status_is_told_by_its_code(told, status, failure):
+def test_a_status_is_reported_by_its_code(answering, status, failure):
     with pytest.raises(failure, match=f"cloud:/a is answered with {status}"):
-        told(a=(status, b"because")).stat("/a")
+        answering(a=(status, b"because")).stat("/a")
 
 
-def test_a_server_that_wants_no_more_of_a_file_is_heard(told):
-    files = told(a=(507, b""))
+def test_a_server_that_wants_no_more_of_a_file_is_heard(answering):
+    files = answering(a=(507, b""))
 
     with pytest.raises(NoSpace, match="cloud:/a"):
         put(files, "/a", content(LARGE))
 
 
-def test_what_comes_compressed_is_refused(liar, told):
-    files = told(a=(207, listing(response(b"/a"))))
+def test_what_comes_compressed_is_refused(liar, answering):
+    files = answering(a=(207, listing(response(b"/a"))))
     reader = files.open("/a")
     liar.faults["/a"] = lambda handler: handler.answer(200, b"1234", Content_Encoding="gzip")
 
@@ -426,17 +426,17 @@ def test_what_comes_compressed_is_refused(liar, told):
         b"".join(reader.blocks())
 
 
-def test_a_server_that_gives_no_ranges_is_read_from_its_beginning(liar, told):
-    files = told(a=(207, listing(response(b"/a", b"<D:getcontentlength>300000</D:getcontentlength>"))))
+def test_a_server_that_gives_no_ranges_is_read_from_its_beginning(liar, answering):
+    files = answering(a=(207, listing(response(b"/a", b"<D:getcontentlength>300000</D:getcontentlength>"))))
     reader = files.open("/a")
     liar.faults["/a"] = lambda handler: handler.answer(200, content(300_000))
 
     assert b"".join(reader.blocks(290_000)) == content(300_000)[290_000:]
 
 
-def test_a_move_that_leads_elsewhere_is_told(liar, told):
+def test_a_move_that_leads_elsewhere_is_reported(liar, answering):
     """WsgiDAV takes a `?` in the new name for the beginning of a query, and says that all is well."""
-    files = told(a=(207, listing(response(b"/a"))))
+    files = answering(a=(207, listing(response(b"/a"))))
     tell = liar.faults["/a"]
     liar.faults["/a"] = lambda handler: say(201, b"", handler) if handler.command == "MOVE" else tell(handler)
 
@@ -444,19 +444,19 @@ def test_a_move_that_leads_elsewhere_is_told(liar, told):
         files.replace("/a", "/b")
 
 
-@pytest.mark.parametrize(("told_of_it", "told_with_it"), [('W/"1"', '"1"'), ("1", '"1"'), ('"1"', 'W/"1"')])
-def test_a_version_is_the_same_however_it_is_spelt(liar, told, told_of_it, told_with_it):
-    properties = f"<D:getcontentlength>4</D:getcontentlength><D:getetag>{told_of_it}</D:getetag>"
-    files = told(a=(207, listing(response(b"/a", properties.encode()))))
+@pytest.mark.parametrize(("reported_before", "reported_with_it"), [('W/"1"', '"1"'), ("1", '"1"'), ('"1"', 'W/"1"')])
+def test_a_version_is_the_same_however_it_is_spelt(liar, answering, reported_before, reported_with_it):
+    properties = f"<D:getcontentlength>4</D:getcontentlength><D:getetag>{reported_before}</D:getetag>"
+    files = answering(a=(207, listing(response(b"/a", properties.encode()))))
     reader = files.open("/a")
-    liar.faults["/a"] = lambda handler: handler.answer(200, b"mine", ETag=told_with_it)
+    liar.faults["/a"] = lambda handler: handler.answer(200, b"mine", ETag=reported_with_it)
 
     assert b"".join(reader.blocks()) == b"mine"
 
 
-def test_a_modification_time_is_sent_along(liar, told):
+def test_a_modification_time_is_sent_along(liar, answering):
     """As Nextcloud and ownCloud keep it; others do not look at it."""
-    files = told(a=(201, b""))
+    files = answering(a=(201, b""))
     liar.requests.clear()
     put(files, "/a", b"mine")
 

@@ -325,7 +325,7 @@ def checks():
 
 
 def filters():
-    """The rows of what `files` tells only a part of."""
+    """The rows of what `files` returns only a part of."""
     for value in ["", True, 7, [], [{}]]:
         yield ("files", [1, value]), missing("filter")
     known = "unknown filter; known: state, after, limit"
@@ -406,7 +406,7 @@ def test_every_method_and_every_option_is_among_those_that_are_called_wrongly():
 
 
 @pytest.mark.parametrize(("call", "refusal"), REFUSALS, ids=[f"{call[0]}-{refusal[1]}" for call, refusal in REFUSALS])
-def test_what_is_wrong_with_an_argument_is_told_by_name_and_makes_no_job(answer_to, jobs, call, refusal):
+def test_what_is_wrong_with_an_argument_is_reported_by_name_and_makes_no_job(answer_to, jobs, call, refusal):
     before = jobs()
 
     answer = answer_to(*call)

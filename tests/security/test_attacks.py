@@ -19,7 +19,7 @@ MEGABYTE = 2**20
 LARGEST_GROWTH = 40 * MEGABYTE
 #: what the process may have at last, whatever it was sent
 LARGEST_SIZE = 180 * MEGABYTE
-#: within which an attack is over on a machine that is busy with other things; most take a hundredth of a second
+#: within which an attack is over on a machine that is busy otherwise; most take a hundredth of a second
 LONGEST_SECONDS = 5
 
 PARSE_ERROR, NO_METHOD, BAD_PARAMS = -32700, -32601, -32602
@@ -153,8 +153,8 @@ BODIES = {
     "base64 of 200 kB": (check_of(f"<value><base64>{'AAAA' * 50_000}</base64></value>"), REFUSED),
     "a struct without a value": (check_of("<value><struct><name>a</name></struct></value>"), PARSE_ERROR),
     "a struct named by an array": (check_of("<value><struct><array/><value/></struct></value>"), PARSE_ERROR),
-    "an answer in place of a call": (dumps((1,), methodresponse=True).encode(), NO_METHOD),
-    "a fault in place of a call": (dumps(Fault(1, "x")).encode(), PARSE_ERROR),
+    "an answer instead of a call": (dumps((1,), methodresponse=True).encode(), NO_METHOD),
+    "a fault instead of a call": (dumps(Fault(1, "x")).encode(), PARSE_ERROR),
     "a multicall of 100 multicalls": (multicall(call_of("system.multicall"), 100).encode(), list),
     "a multicall of 100 calls": (multicall(call_of("hosts"), 100).encode(), list),
     "a multicall of 101 calls": (multicall(call_of("hosts"), 101).encode(), BAD_PARAMS),
@@ -193,7 +193,7 @@ REQUESTS = {
     "1 GiB sent": (lambda: chain([sized(2**30)], repeat(PIECE, 1024)), 413),
     "1 GiB in chunks": (lambda: chain([CHUNKED], repeat(chunk(PIECE), 1024)), 413),
     "1 GiB in one chunk": (lambda: chain([CHUNKED, b"40000000\r\n"], repeat(PIECE, 1024)), 413),
-    "1 GiB after being told to go on": (
+    "1 GiB after being asked to continue": (
         lambda: chain([sized(2**30).replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")], repeat(PIECE, 1024)),
         413,
     ),
@@ -264,7 +264,7 @@ HALVES = {
     "500 connections that stop in the body": sized(1_000) + b"half",
     "500 connections that stop in a large body": sized(250_000) + b"x" * 200_000,
     "500 connections that stop in a chunk": CHUNKED + b"100\r\nhalf",
-    "500 connections that wait to be told to go on": HEAD + b"Expect: 100-continue\r\nContent-Length: 1000\r\n\r\n",
+    "500 connections that wait to be asked to continue": HEAD + b"Expect: 100-continue\r\nContent-Length: 1000\r\n\r\n",
 }
 
 

@@ -1,4 +1,4 @@
-"""A database that is damaged is told apart from what callers get wrong, and from an error of ours."""
+"""A database that is damaged is distinguished from what callers get wrong, and from an error of ours."""
 
 import sqlite3
 from xmlrpc.client import Fault, dumps, loads

@@ -1,4 +1,4 @@
-"""Whoever can write to Redis wakes workers, and does nothing else: what was forged is dropped, and real moves go on."""
+"""Whoever can write to Redis wakes workers, and does nothing else: forged jobs are dropped, and real moves continue."""
 
 import json
 import os
@@ -101,7 +101,7 @@ def moved(world):
 
 
 def dropped(world):
-    """How often a worker has told that something was forged."""
+    """How often a worker has reported that something was forged."""
     return world.service.log("worker").count("doorbell-forged")
 
 
@@ -172,7 +172,7 @@ def test_a_forged_job_is_dropped_and_said_so(world, connection, forge):
 
     forge(connection, world.mark)
 
-    eventually(lambda: dropped(world) > before, "it is told")
+    eventually(lambda: dropped(world) > before, "it is reported")
     assert "\x1b[2J" not in world.service.log("worker")
 
 
@@ -199,11 +199,11 @@ ADDED = {
 
 @pytest.mark.parametrize("add", ADDED.values(), ids=ADDED)
 def test_what_is_added_to_the_doorbells_own_job_is_not_read(world, connection, add):
-    rung = world.service.log("worker").count("answer_doorbell")
+    woken = world.service.log("worker").count("answer_doorbell")
 
     job_id = push(connection, data=zlib.compress(payload(ANSWER)), **add(world.mark))
 
-    eventually(lambda: world.service.log("worker").count("answer_doorbell") > rung, "the worker was woken")
+    eventually(lambda: world.service.log("worker").count("answer_doorbell") > woken, "the worker was woken")
     eventually(lambda: not connection.exists(f"rq:job:{job_id}"), "nothing of it is kept")
 
 
@@ -212,7 +212,7 @@ def test_a_payload_that_unpacks_to_200_mb_is_not_unpacked(world, connection):
 
     push(connection, data=zlib.compress(bytes(200_000_000)))
 
-    eventually(lambda: dropped(world) > before[0], "it is told")
+    eventually(lambda: dropped(world) > before[0], "it is reported")
     assert peak_kib(world.worker) < before[1] + 20_000
 
 

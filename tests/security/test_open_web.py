@@ -31,9 +31,9 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def all_attempts():
-    """Where this process has begun to connect to, as the interpreter tells, which forgets no hook."""
+    """Where this process has begun to connect to, as the interpreter reports, which forgets no hook."""
     attempts = []
-    sys.addaudithook(lambda event, told: attempts.append(told[1]) if event == "socket.connect" else None)
+    sys.addaudithook(lambda event, reported: attempts.append(reported[1]) if event == "socket.connect" else None)
     return attempts
 
 
@@ -370,7 +370,7 @@ print([address for address in addresses if is_public(address)], is_public("93.18
 
 def test_a_public_address_of_this_machine_is_not_public_for_it():
     script = _ON_A_PUBLIC_ADDRESS.format(python=shlex.quote(sys.executable))
-    told = subprocess.run(
+    reported = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--net", "sh", "-ec", script],
         cwd=Path(__file__).parents[2],
         env=dict(os.environ),
@@ -379,4 +379,4 @@ def test_a_public_address_of_this_machine_is_not_public_for_it():
         check=True,
     )
 
-    assert told.stdout == "[] True True\n"
+    assert reported.stdout == "[] True True\n"

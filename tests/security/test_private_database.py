@@ -1,4 +1,4 @@
-"""What the database holds is for the user of the service alone, and no error repeats it."""
+"""Only the user of the service can read the database, and no error repeats its values."""
 
 import os
 

@@ -40,7 +40,7 @@ def backends(url):
     return [pid for (pid,) in rows]
 
 
-def test_a_database_that_never_answers_is_told_apart_and_works_again_when_it_is_back(tmp_path, redis_url):
+def test_a_database_that_never_answers_is_distinguished_and_works_again_when_it_is_back(tmp_path, redis_url):
     (tmp_path / "root").mkdir()
     registry = host_table("here", {"protocol": "local", "root": tmp_path / "root", "roles": ["source", "destination"]})
     port = free_port()

@@ -32,7 +32,7 @@ TRICKLES = {
     "a body": (HEAD + b"Content-Length: 1000\r\n\r\n", b"x" * 1_000),
     "a large body": (HEAD + b"Content-Length: 200000\r\n\r\n" + b"x" * 100_000, b"x" * 1_000),
     "chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 1_000),
-    "a body that was told to go on": (HEAD + b"Expect: 100-continue\r\nContent-Length: 1000\r\n\r\n", b"x" * 1_000),
+    "a body that was asked to continue": (HEAD + b"Expect: 100-continue\r\nContent-Length: 1000\r\n\r\n", b"x" * 1_000),
     "empty lines": (b"", b"\r\n" * 1_000),
     "the beginning of a second request": (call_request(), HEAD + b"x" * 1_000),
 }

@@ -35,7 +35,7 @@ def files(request, tmp_path, monkeypatch):
 
 @contextmanager
 def swapping(path, target):
-    """Somebody exchanges what stands at the path for a link, and back, as fast as that goes."""
+    """Somebody exchanges the file at the path for a link, and back, as fast as possible."""
     over = threading.Event()
     link, aside = path.with_name("link"), path.with_name("aside")
     link.symlink_to(target)
@@ -241,7 +241,7 @@ def test_a_host_resumes_no_file_that_has_become_a_link(remote, tmp_path):
 
 
 def swap(tmp_path):
-    """Somebody puts a link in the place of a directory that this connection knows."""
+    """Somebody puts a link at the path of a directory that this connection knows."""
     (tmp_path / "root" / "directory").rename(tmp_path / "root" / "aside")
     (tmp_path / "root" / "directory").symlink_to(tmp_path / "outside")
 

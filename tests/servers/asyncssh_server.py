@@ -1,4 +1,4 @@
-"""Another SFTP server than OpenSSH's, in a process of its own; it fails at one point when it is told to.
+"""Another SFTP server than OpenSSH's, in a process of its own; it fails at one point when it is asked to.
 
 Run as `python -m tests.servers.asyncssh_server PORT DIRECTORY [OPERATION NUMBER]`.
 """
@@ -48,7 +48,7 @@ class FaultySftpServer(asyncssh.SFTPServer):
 
 
 class FoldingSftpServer(asyncssh.SFTPServer):
-    """Knows no capital letters below a directory `folds`, like file systems that fold case."""
+    """Folds case below a directory `folds`, as some file systems do."""
 
     def map_path(self, path: bytes) -> bytes:
         above, folds, below = super().map_path(path).partition(b"/folds/")
@@ -56,8 +56,7 @@ class FoldingSftpServer(asyncssh.SFTPServer):
 
 
 class SwappingSftpServer(asyncssh.SFTPServer):
-    """Where `NAME.link` stands beside a name, puts it in the place of that name just before something is opened there
-    or below."""
+    """If `NAME.link` exists, rename it to `NAME` just before something is opened there or below."""
 
     def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
         real = self.map_path(path)
@@ -69,13 +68,13 @@ class SwappingSftpServer(asyncssh.SFTPServer):
 
 
 class SlowSyncSftpServer(asyncssh.SFTPServer):
-    """Takes half a second to bring a file to disk, and writes on meanwhile."""
+    """Takes half a second to sync a file, and continues to write meanwhile."""
 
     async def fsync(self, file_obj: object) -> None:
         await asyncio.sleep(0.5)
 
 
-#: what a server can be like that does not fail
+#: kinds of servers that do not fail
 _HABITS = {"folds": FoldingSftpServer, "swaps": SwappingSftpServer, "syncs slowly": SlowSyncSftpServer}
 
 

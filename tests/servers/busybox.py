@@ -1,4 +1,4 @@
-"""The shell and the tools of a small device, in the place of GNU's."""
+"""The shell and the tools of a small device, instead of GNU's."""
 
 import subprocess
 from pathlib import Path

@@ -7,7 +7,7 @@ from tests.servers.processes import absent
 
 
 class Clock:
-    """The wall clock of the processes that run in its environment; what they measure durations with goes on evenly."""
+    """The wall clock of the processes that run in its environment; durations are not affected."""
 
     def __init__(self, file: Path) -> None:
         libraries = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
@@ -23,7 +23,7 @@ class Clock:
         }
 
     def set_forth(self, seconds: int) -> None:
-        """So many seconds before the real time, or behind it."""
+        """Set the clock so many seconds ahead of the real time, or behind it."""
         unfinished = self._file.with_suffix(".unfinished")
         unfinished.write_text(f"{seconds:+d}\n")
         unfinished.chmod(0o644)

@@ -14,7 +14,7 @@ from tests.servers.processes import end, eventually, free_port, running, started
 
 
 class XmlRpc(ServerProxy):
-    """XML-RPC as programs without types call it: an answer is what its caller takes it for."""
+    """An XML-RPC client without types."""
 
     def __getattr__(self, name: str) -> Any:
         return super().__getattr__(name)
@@ -72,7 +72,7 @@ class Deployment:
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     #: its web process, once it was started
     web: Any = None
-    #: what its processes find in their environment besides
+    #: further environment variables of its processes
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -112,14 +112,14 @@ class Deployment:
 
     def ended(self, job_id: Any, timeout_seconds: float = 60) -> dict[str, Any]:
         """The job, once it has ended; fails with what `check` says if it does not."""
-        proxy, told = self.proxy, {}
+        proxy, reported = self.proxy, {}
 
         def look() -> bool:
-            told.update(proxy.check(job_id))
-            return told["status"] in TERMINAL
+            reported.update(proxy.check(job_id))
+            return reported["status"] in TERMINAL
 
         with proxy:
-            eventually(look, f"job {job_id} has ended, {told}", timeout_seconds)
+            eventually(look, f"job {job_id} has ended, {reported}", timeout_seconds)
             return proxy.check(job_id)
 
     def log(self, name: str) -> str:

@@ -31,8 +31,10 @@ def dropbear_server(directory: Path) -> Iterator[SshServer]:
 def _own_key(path: Path) -> str:
     """Makes a key in Dropbear's own format; returns the public half as a registry has it."""
     subprocess.run([program("dropbearkey"), "-t", "ed25519", "-f", str(path)], check=True, capture_output=True)
-    told = subprocess.run([program("dropbearkey"), "-y", "-f", str(path)], check=True, capture_output=True, text=True)
-    (line,) = [line for line in told.stdout.splitlines() if line.startswith("ssh-ed25519 ")]
+    reported = subprocess.run(
+        [program("dropbearkey"), "-y", "-f", str(path)], check=True, capture_output=True, text=True
+    )
+    (line,) = [line for line in reported.stdout.splitlines() if line.startswith("ssh-ed25519 ")]
     return " ".join(line.split()[:2])
 
 

@@ -52,7 +52,7 @@ Change = Callable[["_Session", bytes], bytes | None]
 
 @dataclass(frozen=True)
 class Fault:
-    """What befalls requests, named as in `_REQUESTS`, or by their extension without `@openssh.com`, or `exec`."""
+    """What happens to requests, named as in `_REQUESTS`, or by their extension without `@openssh.com`, or `exec`."""
 
     #: one name or several, with spaces between them
     requests: str = ""
@@ -61,7 +61,7 @@ class Fault:
     #: which request of that name in a connection; 0 is each of them
     number: int = 0
 
-    def befalls(self, name: str, count: int) -> bool:
+    def strikes(self, name: str, count: int) -> bool:
         return name in self.requests.split() and self.number in (0, count)
 
 
@@ -73,10 +73,10 @@ class FaultyServer:
     fault: Fault = field(default_factory=Fault)
     #: whether it announces OpenSSH's extensions
     announces: bool = True
-    #: a path, and the other one that commands see in its place
+    #: a path, and the other one that commands see instead
     view: tuple[str, str] = ("", "")
     connections: set[asyncssh.SSHServerConnection] = field(default_factory=set)
-    #: what works on the channels: the loop itself would let it be collected
+    #: the tasks of the channels: the event loop keeps no reference to them
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
 
@@ -175,7 +175,7 @@ async def _end(acceptor: asyncssh.SSHAcceptor, faulty: FaultyServer) -> None:
 
 
 class _Session:
-    """One SFTP channel: requests go to OpenSSH's server and answers come back, unless the fault befalls them."""
+    """One SFTP channel: requests go to OpenSSH's server and answers come back, unless the fault happens to them."""
 
     def __init__(self, channel: _Channel, child: asyncio.subprocess.Process, faulty: FaultyServer):
         self.held: list[bytes] = []
@@ -191,7 +191,7 @@ class _Session:
             kind, number = struct.unpack_from(">BI", packet)
             name = _name(kind, packet)
             self._counts[name] += 1
-            if self._fault.befalls(name, self._counts[name]):
+            if self._fault.strikes(name, self._counts[name]):
                 if self._fault.deed in ANSWER_DEEDS:
                     self._changes[number] = ANSWER_DEEDS[self._fault.deed]
                 else:
@@ -235,7 +235,7 @@ def _name(kind: int, packet: bytes) -> str:
 
 
 def _status(packet: bytes, code: int) -> bytes:
-    """The answer of that code to the request, or in the place of the answer, that is given."""
+    """A status answer of that code, to the given request or instead of the given answer."""
     return struct.pack(">B4sIII", _STATUS, packet[1:5], code, 0, 0)
 
 
@@ -275,7 +275,7 @@ def _garble(session: _Session, packet: bytes) -> None:
 
 
 def _hold(session: _Session, packet: bytes) -> None:
-    """It comes after the next one."""
+    """The answer comes after the next one."""
     session.held.append(packet)
 
 
@@ -321,9 +321,9 @@ def _named(change: Callable[[Named], tuple[bytes, Attributes]]) -> Change:
     def answer(session: _Session, packet: bytes) -> bytes:
         if packet[0] != _NAME:
             return packet
-        told = [change(each) for each in names(memoryview(packet)[5:])]
-        body = b"".join(string(name) + string(b"") + attributes.packed() for name, attributes in told)
-        return packet[:5] + struct.pack(">I", len(told)) + body
+        reported = [change(each) for each in names(memoryview(packet)[5:])]
+        body = b"".join(string(name) + string(b"") + attributes.packed() for name, attributes in reported)
+        return packet[:5] + struct.pack(">I", len(reported)) + body
 
     return answer
 
@@ -333,7 +333,7 @@ def _bare(session: _Session, packet: bytes) -> bytes:
     return packet[:5]
 
 
-#: what may befall a request before the server has it
+#: what may happen to a request before the server has it
 REQUEST_DEEDS: dict[str, Change] = {
     "fails": _answering(_FAILURE),
     "is denied": _answering(_DENIED),
@@ -344,7 +344,7 @@ REQUEST_DEEDS: dict[str, Change] = {
     "is altered": _alter,
     "is misplaced": _misplace,
 }
-#: what may befall the answer after the server has done it
+#: what may happen to the answer after the server has done it
 ANSWER_DEEDS: dict[str, Change] = {
     "fails though done": lambda session, packet: _status(packet, _FAILURE),
     "is done and not answered": _drop,
@@ -356,11 +356,11 @@ ANSWER_DEEDS: dict[str, Change] = {
     "is answered with another kind": _problem,
     "is answered short": _shorten,
     "is answered with too great a length": _overstate,
-    "tells less": _sized(lambda size: size // 2),
-    "tells more": _sized(lambda size: size + 1),
-    "tells no size": _sizeless,
-    "tells no attributes": _named(lambda told: (told.name, Attributes())),
-    "tells of elsewhere": _named(lambda told: (b"../" + told.name, told.attributes)),
+    "reports less": _sized(lambda size: size // 2),
+    "reports more": _sized(lambda size: size + 1),
+    "reports no size": _sizeless,
+    "reports no attributes": _named(lambda reported: (reported.name, Attributes())),
+    "reports another path": _named(lambda reported: (b"../" + reported.name, reported.attributes)),
     "announces nothing": _bare,
 }
 EXEC_DEEDS = ("runs elsewhere", "runs slowly", "fails", "hangs", "lies", "cuts")

@@ -1,4 +1,4 @@
-"""An OpenSSH server whose commands break or lie: each goes through this program, which does to it what was ordered.
+"""An OpenSSH server whose commands break or lie: each goes through this program, which applies the chosen fault.
 
 Run by sshd as `python faulty_shell.py DIRECTORY`, with the command in SSH_ORIGINAL_COMMAND.
 """
@@ -29,20 +29,20 @@ _FOR_EVER_SECONDS = 60
 
 @dataclass
 class FaultyShell:
-    """Where the server is, and what befalls its commands."""
+    """Where the server is, and what happens to its commands."""
 
     server: "SshServer"
     directory: Path
 
     def order(self, deed: str = "", number: int = 0) -> None:
-        """From now on commands are counted from one; the one of that number, or each if it is 0, meets with the deed,
-        one of `DEEDS`."""
+        """Count commands from one from now on. The command of that number, or each if it is 0, gets the deed, one of
+        `DEEDS`."""
         (self.directory / "count").write_text("0")
         (self.directory / "order").write_text(json.dumps([deed, number]))
 
     @property
     def count(self) -> int:
-        """How many commands were run since the last order."""
+        """How many commands have run since the last fault was set."""
         return int((self.directory / "count").read_text())
 
 
@@ -82,7 +82,7 @@ def _fail(command: str) -> None:
 
 
 def _pretend(command: str) -> None:
-    """Nothing is done, and all is said to be well."""
+    """Do nothing, and report success."""
 
 
 def _hang(command: str) -> None:
@@ -119,7 +119,7 @@ def _greet(command: str) -> None:
 
 
 def _with_input(bend: Callable[[bytes, int], bytes]) -> Callable[[str], None]:
-    """A deed that passes the input on, each piece of it bent; the offset of the piece is told."""
+    """A deed that passes the input on and changes each piece; the change gets the offset of the piece."""
 
     def deed(command: str) -> None:
         child = subprocess.Popen(["/bin/sh", "-c", command], stdin=subprocess.PIPE)
@@ -190,8 +190,8 @@ DEEDS: dict[str, Callable[[str], None]] = {
 
 def main(directory: Path, command: str) -> None:
     deed, number = json.loads((directory / "order").read_text())
-    befalls = _counted(directory) == number or number == 0
-    DEEDS[deed if befalls else ""](command)
+    strikes = _counted(directory) == number or number == 0
+    DEEDS[deed if strikes else ""](command)
 
 
 if __name__ == "__main__":

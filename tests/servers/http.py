@@ -1,4 +1,4 @@
-"""Bytes to a web server as they are, and what it answers to them."""
+"""Sends raw bytes to a web server, and reads its answers."""
 
 import socket
 from contextlib import suppress
@@ -22,7 +22,7 @@ class Answer:
 
 
 def call_request(body: bytes = CHECK, *headers: str, line: str = "POST /data_mover HTTP/1.1") -> bytes:
-    """An XML-RPC call as it goes over the wire."""
+    """Return the bytes of an XML-RPC call."""
     head = [line, "Host: localhost", "Content-Type: text/xml", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(head).encode() + b"\r\n\r\n" + body
 

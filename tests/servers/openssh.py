@@ -13,7 +13,7 @@ from tests.servers.processes import LOOPBACK, free_port, program, running, start
 
 @dataclass(frozen=True)
 class SshServer:
-    """Where the server is and what opens it."""
+    """The server's address and login."""
 
     port: int
     username: str
@@ -24,7 +24,7 @@ class SshServer:
     address: str = LOOPBACK
 
     def options(self, root: Path, **changes: object) -> dict[str, object]:
-        """What a registry says of it."""
+        """Return its entry in a registry."""
         return {
             "protocol": "sftp",
             "address": self.address,

@@ -9,7 +9,7 @@ from tests.servers.processes import descendants
 
 @dataclass
 class Peaks:
-    """Of a worker and of its work-horse, in bytes, as far as they were looked at."""
+    """The peaks of a worker and of its work-horse, in bytes, as far as they were sampled."""
 
     worker_bytes: int = 0
     horse_bytes: int = 0

@@ -36,7 +36,7 @@ def postgresql_server(
 
 
 def postgresql_command(directory: Path, port: int) -> tuple[list[str], dict[str, Any]]:
-    """What starts a PostgreSQL in the directory, which is prepared for it, and how `Popen` is to run that."""
+    """Prepare the directory; return the command that starts a PostgreSQL in it, and the arguments for `Popen`."""
     initdb, postgres = program("initdb", *_DEBIAN), program("postgres", *_DEBIAN)
     as_user = _hand_over(directory)
     data = directory / "data"
@@ -51,7 +51,7 @@ def postgresql_url(port: int) -> str:
 
 
 def is_ready(url: str) -> bool:
-    """It accepts connections before it takes queries."""
+    """Wait until PostgreSQL answers queries: it accepts connections earlier."""
     try:
         psycopg.connect(url).close()
     except psycopg.OperationalError:

@@ -1,4 +1,4 @@
-"""Starting and ending server processes, and waiting for what they bring about."""
+"""Starts and ends server processes, and waits for their effects."""
 
 import os
 import shutil
@@ -48,7 +48,7 @@ def _socket(address: str) -> socket.socket:
 
 
 def program(name: str, *directories: str) -> str:
-    """The path of a server program. Missing, it skips the test at home and fails it in CI."""
+    """Return the path of a server program. If it is missing, the test is skipped at home and fails in CI."""
     search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", *directories])
     found = shutil.which(name, path=search)
     if found is None:
@@ -57,7 +57,7 @@ def program(name: str, *directories: str) -> str:
 
 
 def absent(sentence: str) -> None:
-    """A server that a test needs cannot be had: the test is skipped at home and fails in CI."""
+    """A server that a test needs is missing: the test is skipped at home and fails in CI."""
     if os.environ.get("CI"):
         pytest.fail(sentence)
     pytest.skip(sentence)

@@ -1,4 +1,4 @@
-"""A loopback proxy between any two parts: it counts the bytes that pass, and does to them what networks do.
+"""A loopback proxy between any two parts: it counts the bytes that pass, and breaks them as networks do.
 
 ::
 
@@ -19,19 +19,19 @@ from enum import Enum, auto
 from typing import Any
 
 _PIECE_BYTES = 256 * 1024
-#: on a slow way so much passes at a time, ten times a second
+#: bytes that pass at a time, ten times a second, while the proxy is slow
 _TRICKLE_BYTES, _TRICKLE_SECONDS = 100, 0.1
 _LINGER_NOT_AT_ALL = struct.pack("ii", 1, 0)
 
 
 class Fault(Enum):
-    """What befalls the bytes that go to the server, once so many have passed."""
+    """What happens to the bytes that go to the server, once so many have passed."""
 
     #: every connection is closed; new ones work
     CUT = auto()
     #: every connection is reset; new ones work
     RESET = auto()
-    #: nothing passes any more, in either direction, and nobody is told
+    #: nothing passes any more, in either direction, and nobody is notified
     SWALLOW = auto()
     #: 1 kB passes a second, in either direction
     SLOW = auto()
@@ -59,7 +59,7 @@ class Proxy:
 
     @property
     def connections(self) -> int:
-        """How many there are at the moment."""
+        """The number of open connections."""
         return len(self._writers) // 2
 
     def strike(self, fault: Fault, after_bytes: int = 0) -> None:
@@ -67,7 +67,7 @@ class Proxy:
         self._run(self._set(fault, after_bytes))
 
     def heal(self) -> None:
-        """From now on everything passes; what was swallowed comes late."""
+        """Let everything pass from now on; swallowed bytes arrive late."""
         self._run(self._set(None, 0))
 
     def close(self) -> None:
@@ -129,7 +129,7 @@ class Proxy:
                 piece = await self._struck(piece, sink)
 
     async def _struck(self, piece: bytes, sink: asyncio.StreamWriter) -> bytes:
-        """What is left of the piece that the fault befalls."""
+        """What is left of the piece that the fault happens to."""
         fault = self._fault
         if fault is Fault.SWALLOW:
             await self._healed.wait()

@@ -19,6 +19,6 @@ def redis_server(directory: Path, port: int | None = None) -> Iterator[str]:
 
 
 def redis_command(directory: Path, port: int) -> list[str]:
-    """What starts a Redis that writes down each change before it answers."""
+    """Return the command of a Redis that writes each change to disk before it answers."""
     place = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory)]
     return [program("redis-server"), *place, "--appendonly", "yes", "--appendfsync", "always", "--save", ""]

@@ -1,4 +1,4 @@
-"""A web server that shows files as nginx does, and fails at some paths as it is told to."""
+"""A web server that shows files as nginx does, and fails at some paths as it is asked to."""
 
 import datetime
 import ipaddress
@@ -42,7 +42,7 @@ class WebServer:
     port: int
     #: of its authority; None without TLS
     ca_file: Path | None
-    #: how paths are answered that are not those of files
+    #: handlers of paths that are no files
     faults: dict[str, "Fault"] = field(default_factory=dict)
     #: path and query, and the fields, of every request
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
@@ -58,7 +58,7 @@ class WebServer:
         return f"{self.scheme}://{LOOPBACK}:{self.port}"
 
     def options(self, root: Path | str = "/", **more: Any) -> dict[str, Any]:
-        """What a registry says of it: it shows every file of this machine."""
+        """Return its entry in a registry: it shows every file of this machine."""
         table = {"protocol": self.scheme, "address": LOOPBACK, "port": self.port, "root": str(root)}
         ca_file = {"ca_file": str(self.ca_file)} if self.ca_file else {}
         return {**table, "roles": ["source"], **ca_file, **more}
@@ -104,7 +104,7 @@ Fault = Callable[[Handler], None]
 
 
 def show_file(handler: Handler) -> None:
-    """The file, or the end of it that is asked for."""
+    """Answer with the file, or with the requested end of it."""
     path = Path(unquote(urlsplit(handler.path).path))
     if not path.is_file():
         return handler.answer(404, b"no such file, but a page about it")

@@ -51,7 +51,7 @@ class WebdavServer:
     directory: Path | None = None
 
     def options(self, root: Path | str, **changes: Any) -> dict[str, Any]:
-        """What a registry says of it."""
+        """Return its entry in a registry."""
         table: dict[str, Any] = {"protocol": "webdav", "endpoint": f"http://{LOOPBACK}:{self.port}"}
         if self.directory:
             table["endpoint"] = f"https://{LOOPBACK}:{self.port}"
@@ -62,7 +62,7 @@ class WebdavServer:
 
 @contextmanager
 def apache_server(directory: Path) -> Iterator[WebdavServer]:
-    """It refuses to work as root: of root it is made to believe that it has become another user."""
+    """Apache refuses to run as root: a library makes it believe that root has become another user."""
     apache, port, log = program("apache2"), free_port(), directory / "apache.log"
     digest = b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()
     (directory / "users").write_text(f"{USERNAME}:{{SHA}}{digest}\n")
@@ -87,7 +87,7 @@ def apache_server(directory: Path) -> Iterator[WebdavServer]:
 
 @contextmanager
 def rclone_webdav_server(directory: Path) -> Iterator[WebdavServer]:
-    """So that it shows the disk as it is, it remembers nothing: a directory costs it the square of what it holds."""
+    """It caches nothing, so that it shows the disk as it is: listing a directory costs the square of its entries."""
     port, log = free_port(), directory / "rclone.log"
     command = [program("rclone"), "serve", "webdav", "/", "--addr", f"{LOOPBACK}:{port}", "--config", ""]
     with running([*command, "--dir-cache-time", "0"], log) as process:

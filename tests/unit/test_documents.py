@@ -13,16 +13,16 @@ from data_mover.config.settings import Settings
 from data_mover.domain.errors import FAILURES
 from data_mover.web.parsing import Options
 from data_mover.web.xmlrpc.methods import METHODS
-from tests.crash.matrix import ERRAND_POINTS, FOLDER_POINTS, LISTING_POINTS, WEB_POINTS, WORKER_POINTS
+from tests.crash.matrix import FOLDER_POINTS, LISTING_POINTS, MAINTENANCE_POINTS, WEB_POINTS, WORKER_POINTS
 
 MODELS: set[type[BaseModel]] = {*(protocol.options for protocol in PROTOCOLS.values()), Dataset}
 DOCS = Path(__file__).parents[2] / "docs"
-POINTS = {**WORKER_POINTS, **FOLDER_POINTS, **LISTING_POINTS, **ERRAND_POINTS, **WEB_POINTS}
+POINTS = {**WORKER_POINTS, **FOLDER_POINTS, **LISTING_POINTS, **MAINTENANCE_POINTS, **WEB_POINTS}
 
 CODES_HEAD = """\
 # Why a move can fail
 
-`check` tells the code, a reason that begins with the sentence, whether a retry can help, and who can fix it. What a
+`check` returns the code, a reason that begins with the sentence, whether a retry can help, and who can fix it. What a
 retry can help is tried again by itself, with growing waits, until the attempts are used up or the deadline has passed.
 
 Where a web server answers with another status than that of a file, the code is the status: `http-404` below stands for

@@ -1,4 +1,4 @@
-"""Where a host is, told in bounded time whatever the system's resolver does."""
+"""The addresses of a host, found in bounded time whatever the system's resolver does."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""The registry file: read whole, every mistake at once."""
+"""The registry file: read whole, every problem at once."""
 
 import sys
 import textwrap
@@ -49,7 +49,7 @@ def registry_path(tmp_path):
 
 @pytest.fixture
 def problems(registry_path):
-    """The mistakes of a registry with this text, by key."""
+    """The problems of a registry with this text, by key."""
 
     def find(text):
         registry_path.write_text(textwrap.dedent(text))
@@ -77,7 +77,7 @@ def test_a_good_registry_is_read_with_its_defaults_and_units(registry, tmp_path)
     assert visualizer.host_key == (KEY,)
 
 
-def test_every_mistake_is_told_at_once_with_its_key(problems):
+def test_every_problem_is_reported_at_once_with_its_key(problems):
     found = problems(
         f"""
         [host.typo]
@@ -138,7 +138,7 @@ def test_a_host_without_a_pinned_key_is_refused(problems):
     assert "host_key or known_hosts" in found["hosts.visualizer"]
 
 
-def test_a_public_key_in_the_place_of_the_private_one_is_told(problems, tmp_path):
+def test_a_public_key_instead_of_the_private_one_is_reported(problems, tmp_path):
     (tmp_path / "vis.pub").write_text(f"{KEY} mover\n")
 
     found = problems(GOOD.replace('password = "env:VIS_PASSWORD"', 'key_file = "vis.pub"'))
@@ -146,7 +146,7 @@ def test_a_public_key_in_the_place_of_the_private_one_is_told(problems, tmp_path
     assert found["hosts.visualizer.key_file"].startswith(f"{tmp_path / 'vis.pub'} is a public key; ")
 
 
-def test_a_section_that_is_no_table_is_told(problems):
+def test_a_section_that_is_no_table_is_reported(problems):
     found = problems('hosts = 5\n[datasets.x]\nsource = "local://disk/{id}"')
 
     assert set(found) == {"hosts", "datasets.x.source"}
@@ -187,7 +187,7 @@ def test_a_data_type_may_be_of_one_file_alone_and_of_a_list_that_goes_into_a_dir
     assert "x" in load_registry(registry_path, open_web=False).datasets
 
 
-def test_text_that_is_not_toml_is_told_with_its_place(problems):
+def test_text_that_is_not_toml_is_reported_with_its_position(problems):
     assert "line 2" in problems("# a comment\n[hosts =")["file"]
 
 
@@ -234,7 +234,7 @@ def test_unknown_names_and_wrong_roles_are_refused_in_the_known_words(registry):
         registry.resolve_destination(Endpoint("disk", "/a"))
 
 
-def test_of_many_names_the_first_are_told(registry_path):
+def test_of_many_names_the_first_are_reported(registry_path):
     registry_path.write_text(
         "".join(GOOD.replace("[hosts.disk]", f"[hosts.disk{n}]").split("[hosts.v")[0] for n in range(21))
     )
@@ -301,21 +301,21 @@ source = "sftp://hpc/{{id}}"
 
 
 @pytest.mark.parametrize(
-    ("mistake", "mended", "sentence"),
+    ("problem", "fixed", "sentence"),
     [
         (lambda key: key.unlink(), lambda key: (key.touch(), key.chmod(0o600)), "is not there"),
         (lambda key: key.chmod(0o644), lambda key: key.chmod(0o600), "chmod 600"),
         (lambda key: key.write_text(KEY), lambda key: key.write_text("private"), "is a public key"),
     ],
 )
-def test_a_host_with_a_mistake_is_refused_alone_until_that_is_put_right(
-    registry_path, monkeypatch, caplog, mistake, mended, sentence
+def test_a_host_with_a_problem_is_refused_alone_until_that_is_put_right(
+    registry_path, monkeypatch, caplog, problem, fixed, sentence
 ):
     """The text of the registry does not change: what it names does."""
     key = registry_path.with_name("id_hpc")
     key.write_text("private")
     key.chmod(0o600)
-    mistake(key)
+    problem(key)
     registry_path.write_text(GOOD + WITH_A_KEY.format(key=KEY))
     file = RegistryFile(registry_path, open_web=False)
 
@@ -334,13 +334,13 @@ def test_a_host_with_a_mistake_is_refused_alone_until_that_is_put_right(
     assert file.current().resolve_destination(Endpoint("visualizer", "/a")) == Endpoint("visualizer", "/a")
     assert "runs" in file.current().datasets
 
-    mended(key)
+    fixed(key)
     monkeypatch.setattr(registry_file, "LOOK_AGAIN_SECONDS", 0)
     assert list(file.current().hosts) == ["disk", "visualizer", "hpc"]
     assert file.current().problems == ()
 
 
-def test_a_data_type_with_a_mistake_is_refused_alone(registry_path):
+def test_a_data_type_with_a_problem_is_refused_alone(registry_path):
     registry_path.write_text(GOOD + '\n[datasets.broken]\nsource = "local://nowhere/{id}"\n')
     registry = load_registry(registry_path, open_web=False)
 
@@ -366,7 +366,7 @@ def test_a_data_type_with_a_mistake_is_refused_alone(registry_path):
         ('protocol = "https"\n_web = "x"', "hosts.data._web", "unknown key"),
     ],
 )
-def test_a_mistake_about_a_web_server_is_told(problems, keys, key, sentence):
+def test_a_problem_about_a_web_server_is_reported(problems, keys, key, sentence):
     found = problems(f'[hosts.data]\naddress = "data.example.org"\n{keys}\n'.replace("\n", "\n        "))
 
     assert list(found) == [key]
@@ -390,7 +390,7 @@ def test_a_web_server_is_a_source_by_its_urls_and_by_its_paths(registry_path):
         registry.resolve_destination(Endpoint("data", "/a"))
 
 
-def test_what_is_outside_the_root_of_a_registered_web_server_is_told_apart_from_an_unknown_one(registry_path):
+def test_what_is_outside_the_root_of_a_registered_web_server_is_distinguished_from_an_unknown_one(registry_path):
     registry_path.write_text('[hosts.data]\nprotocol = "https"\naddress = "data.example.org"\nroot = "/pub"\n')
     registry = load_registry(registry_path, open_web=False)
 
@@ -413,7 +413,7 @@ roles = ["source"]
 """
 
 
-def test_a_protocol_whose_extra_is_not_installed_is_a_mistake_that_says_what_to_install(tmp_path, monkeypatch):
+def test_a_protocol_whose_extra_is_not_installed_is_a_problem_that_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "registry.toml").write_text(STORE)
     store = load_registry(tmp_path / "registry.toml", open_web=False).hosts["store"]
     assert isinstance(store, S3Options)
@@ -440,7 +440,7 @@ def test_a_protocol_whose_extra_is_not_installed_is_a_mistake_that_says_what_to_
         ("ca_file", "not-there.pem"),
     ],
 )
-def test_a_mistake_in_a_store_names_its_key_and_no_secret(tmp_path, key, value):
+def test_a_problem_in_a_store_names_its_key_and_no_secret(tmp_path, key, value):
     lines = [line for line in STORE.splitlines() if not line.startswith(f"{key} =")]
     (tmp_path / "registry.toml").write_text("\n".join([*lines, f'{key} = "{value}"']))
 
@@ -482,7 +482,7 @@ def test_a_webdav_server_needs_no_login(tmp_path):
         ("root", "remote.php", "absolute path"),
     ],
 )
-def test_a_mistake_in_a_webdav_server_is_told(tmp_path, key, value, sentence):
+def test_a_problem_in_a_webdav_server_is_reported(tmp_path, key, value, sentence):
     lines = [line for line in CLOUD.splitlines() if not line.startswith(f"{key} =")]
     (tmp_path / "registry.toml").write_text("\n".join([*lines, f'{key} = "{value}"']))
 

@@ -29,7 +29,7 @@ def test_settings_have_defaults_and_leave_other_packages_keys_alone():
     assert (settings.lease_seconds, settings.beat_seconds, settings.deadline_seconds) == (30, 2, 86_400)
 
 
-def test_every_mistake_is_told_at_once_with_its_key():
+def test_every_problem_is_reported_at_once_with_its_key():
     found = problems_of(
         {
             "sqlalchemy.url": "nonsense",
@@ -84,7 +84,7 @@ def test_what_could_not_work_is_refused(key, value):
 
 
 @pytest.mark.parametrize("text", ["", "[server:main]\n", "no section", "[app:main]\nuse = egg:data_mover\nx = %(y)s\n"])
-def test_an_ini_that_cannot_be_read_is_told_as_a_mistake(tmp_path, text):
+def test_an_ini_that_cannot_be_read_is_reported_as_a_problem(tmp_path, text):
     ini = tmp_path / "broken.ini"
     ini.write_text(text)
 
@@ -112,7 +112,7 @@ def test_passwords_are_read_from_their_places_when_they_are_needed(tmp_path, mon
     assert "p@ss" not in repr(settings)
 
 
-def test_a_secret_that_is_not_there_is_told_by_its_key(monkeypatch):
+def test_a_secret_that_is_not_there_is_reported_by_its_key(monkeypatch):
     monkeypatch.delenv("REDIS_SECRET", raising=False)
     settings = Settings.from_mapping({**GOOD, "redis.password": "env:REDIS_SECRET"})
 
@@ -128,7 +128,7 @@ def test_the_state_directory_is_made_for_this_user_alone(tmp_path):
     assert made.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_state_directory_that_cannot_be_made_is_told_by_its_key(tmp_path):
+def test_a_state_directory_that_cannot_be_made_is_reported_by_its_key(tmp_path):
     (tmp_path / "file").write_text("")
     settings = Settings.from_mapping({**GOOD, "data_mover.state_dir": str(tmp_path / "file")})
 

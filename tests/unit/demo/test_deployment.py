@@ -1,4 +1,4 @@
-"""The directory of the demo is a deployment without mistakes, private, and never somebody else's."""
+"""The directory of the demo is a deployment without problems, private, and never somebody else's."""
 
 import os
 import stat
@@ -19,7 +19,7 @@ def tmp_path(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["demo", "with spaces", "somebody@somewhere", "x" * 120])
-def test_its_configuration_has_no_mistakes(name, tmp_path):
+def test_its_configuration_has_no_problems(name, tmp_path):
     with demo_directory(tmp_path / name) as directory:
         settings = Settings.from_ini(str(directory.ini))
         registry = load_registry(settings.registry, settings.open_web)

@@ -9,7 +9,7 @@ from data_mover.transfer import stages
 
 
 class Diary:
-    """A watch that writes down what it is told, and raises at a word it was given."""
+    """A watch that records its calls, and raises at one of them."""
 
     def __init__(self, raising=None, at=None):
         self.entries = []

@@ -1,4 +1,4 @@
-"""A file that stands at the final path already, where the request does not say to replace it."""
+"""A file exists at the final path, and the request does not say to replace it."""
 
 import os
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What an attempt goes on with and what it begins afresh, between two local directories."""
+"""What an attempt resumes and what it begins afresh, between two local directories."""
 
 import hashlib
 import os
@@ -131,7 +131,7 @@ def test_a_checkpoint_is_a_prefix_that_is_on_disk(begun):
     assert checkpoint.source_bytes == SIZE
 
 
-def test_the_next_attempt_goes_on_where_the_checkpoint_is(begun, source, destination):
+def test_the_next_attempt_resumes_where_the_checkpoint_is(begun, source, destination):
     diary = go_on(begun, source, destination)
 
     assert destination.sent == [(HALF, SIZE)]
@@ -214,7 +214,7 @@ def test_without_a_checkpoint_nothing_is_kept(source, root):
     assert os.listdir(root) == []
 
 
-def test_a_failure_that_no_retry_can_help_leaves_nothing_of_a_predecessor(begun, source, root, tmp_path):
+def test_a_failure_that_no_retry_can_help_leaves_nothing_of_an_earlier_attempt(begun, source, root, tmp_path):
     (tmp_path / "source" / "a").unlink()
     diary = Diary()
 
@@ -237,7 +237,7 @@ def test_a_source_that_has_changed_is_copied_afresh(begun, source, destination, 
     assert os.listdir(tmp_path / "vis") == ["b"]
 
 
-def test_a_source_that_has_changed_and_does_not_show_it_is_told_and_then_copied_afresh(
+def test_a_source_that_has_changed_and_does_not_show_it_is_reported_and_then_copied_afresh(
     begun, source, destination, tmp_path
 ):
     path = tmp_path / "source" / "a"
@@ -319,7 +319,7 @@ def test_what_a_host_does_not_let_be_read_back_is_written_afresh(begun, source, 
     assert destination.sent == [(0, SIZE)]
 
 
-def test_where_a_host_cannot_go_on_with_a_file_it_is_written_afresh(begun, source, root):
+def test_where_a_host_cannot_resume_a_file_it_is_written_afresh(begun, source, root):
     class Limited(CountingFiles):
         def resume(self, path, new_file, offset_bytes):
             raise HostFailed(self.host)
@@ -340,7 +340,7 @@ def test_a_host_that_fails_before_it_has_gone_on_at_all_gets_the_file_afresh(beg
     assert bool(diary.on_record) == kept == bool(os.listdir(root))
 
 
-def test_a_file_that_is_found_to_be_there_already_needs_no_draft(begun, source, destination, root):
+def test_a_file_that_is_found_to_be_there_already_needs_no_partial_file(begun, source, destination, root):
     (root / "b").write_bytes(CONTENT)
 
     diary = Diary()
@@ -406,7 +406,7 @@ def test_a_publication_that_died_between_its_link_and_the_removal_of_the_old_nam
 
 
 def test_an_older_attempt_that_has_the_file_open_publishes_nothing(source, root):
-    """Its successor takes the file, goes on with it and publishes it before the older one comes to its end."""
+    """A later attempt takes the file, resumes it and publishes it before the older one comes to its end."""
     first = Diary()
 
     class Sleepy(LocalFiles):

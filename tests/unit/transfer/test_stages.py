@@ -44,7 +44,7 @@ ORDER = FileTask(
 
 
 class CannotReplaceFiles(LocalFiles):
-    """A host that renames only to where nothing stands."""
+    """A host that renames only to a path that does not exist."""
 
     def replace(self, path, final_path):
         if self.stat(final_path) is not None:
@@ -104,7 +104,7 @@ def test_a_file_is_recorded_before_it_is_opened_and_proven_before_it_is_publishe
     )
 
 
-def test_the_temporary_name_is_beside_the_final_one_and_tells_the_job(source, root):
+def test_the_temporary_name_is_beside_the_final_one_and_names_the_job(source, root):
     diary = Diary()
 
     move_file(replace(ORDER, path="/deep/er/a"), source, files(root), diary)
@@ -154,7 +154,7 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(source, root, task, fai
     assert contents(root / "directory") == {}
 
 
-def test_a_checksum_that_is_another_is_told_with_the_file_and_without_a_query():
+def test_a_checksum_that_is_another_is_reported_with_the_file_and_without_a_query():
     task = replace(ORDER, source_path="https://data.example.org/a?signature=c0ffee", checksum="0" * 64)
 
     with pytest.raises(ChecksumMismatch) as failed:
@@ -336,7 +336,7 @@ def test_a_folder_is_cleared_whatever_the_modes_of_its_directories(root):
 
 
 @pytest.mark.parametrize("there", [OLD, None])
-def test_with_the_mark_and_another_file_in_the_place_nobody_claims_to_know(source, root, there):
+def test_with_the_mark_and_another_file_at_the_path_nobody_claims_to_know(source, root, there):
     (root / "b").unlink()
     if there:
         (root / "b").write_bytes(there)
@@ -346,7 +346,7 @@ def test_with_the_mark_and_another_file_in_the_place_nobody_claims_to_know(sourc
         move_file(task, source, files(root), Diary())
 
 
-def test_a_source_that_has_more_than_it_tells_is_not_taken_for_complete(tmp_path, root):
+def test_a_source_that_has_more_than_it_reports_is_not_taken_for_complete(tmp_path, root):
     """What the kernel makes up as it is read has no size."""
     proc = LocalFiles.connect("proc", LocalOptions(protocol="local", root="/proc", roles=("source",)))
 
