@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -18,6 +18,7 @@ from redis.exceptions import ConnectionError as RedisAway
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 from rq import Queue
+from rq.exceptions import DequeueTimeout
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 from rq.worker_registration import REDIS_WORKER_KEYS, WORKERS_BY_QUEUE_KEY
@@ -51,6 +52,8 @@ LISTENERS = 256
 TIMEOUT_SECONDS = 0.3
 #: after a failure nobody is kept waiting for Redis again for so long
 QUIET_SECONDS = 5.0
+#: how long one look at the queue takes at most: a stop is noticed that late
+LISTEN_SECONDS = 0.2
 #: how long Redis keeps a doorbell job that nobody hears, in seconds
 TTL_SECONDS = 86_400
 
@@ -70,7 +73,7 @@ class DoorbellQueue(Queue):
 
     @classmethod
     def dequeue_any(
-        cls, queues: Iterable[Queue], timeout: int | None, connection: Redis, *_: Any, **__: Any
+        cls, queues: Iterable[Queue], timeout: float | None, connection: Redis, *_: Any, **__: Any
     ) -> tuple[Job, Queue] | None:
         """Waits until the doorbell rings, or returns at once without a time-out, which is in seconds. Something forged
         counts as a ring, since the queue is emptied of it and of all that waits behind it: nobody fills the queue
@@ -80,7 +83,7 @@ class DoorbellQueue(Queue):
         """
         queue = doorbell_queue(connection)
         try:
-            popped = cls.lpop([queue.key], timeout, connection=connection)
+            popped = cls.lpop([queue.key], cast("int", timeout), connection=connection)  # RQ says whole seconds
             if popped is None:
                 return None
             if not queue._is_doorbell(popped[1]):
@@ -151,7 +154,7 @@ def doorbell_queue(connection: Redis) -> DoorbellQueue:
 
 
 class Doorbell:
-    """Wakes the workers."""
+    """Wakes the workers, and lets one of them listen."""
 
     def __init__(self, connection: Redis) -> None:
         self._queue = doorbell_queue(connection)
@@ -162,6 +165,13 @@ class Doorbell:
         try:
             return bool(self._queue.connection.ping())
         except RedisError:
+            return False
+
+    def wait(self) -> bool:
+        """Return whether a doorbell job comes within LISTEN_SECONDS. Raises RedisError where Redis is of no use."""
+        try:
+            return DoorbellQueue.dequeue_any([self._queue], LISTEN_SECONDS, self._queue.connection) is not None
+        except DequeueTimeout:
             return False
 
     def notify_workers(self) -> None:

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -28,7 +29,7 @@ from rq.utils import now
 from rq.worker import Worker as ForkingWorker
 from rq.worker import WorkerStatus
 from rq.worker_registration import register
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, configure_mappers
 
 from data_mover.backends import load_backends
 from data_mover.config.registry_file import RegistryFile
@@ -96,7 +97,8 @@ def worker_row() -> WorkerProcess:
 
 
 def answer_doorbell() -> None:
-    """What the doorbell calls, in a process of its own with connections of its own."""
+    """What the doorbell calls, in a process of its own with connections of its own: runs what can be claimed, and
+    listens for more until `claim_on_seconds` have passed."""
     reach("heard")
     gc.freeze()  # else every collection looks again at all that was imported before the fork
     gc.set_threshold(GARBAGE_OBJECTS)
@@ -112,8 +114,26 @@ def answer_doorbell() -> None:
         except ServiceUnavailable as error:
             log.error("loop-ended %s; the sweeper wakes workers when it does", error)
             return
+        until = time.monotonic() + settings.claim_on_seconds
         with Heartbeat(database, worker, terms, stop) as heartbeat:
-            WorkerLoop(settings, database, registry, doorbell, heartbeat).work()
+            loop = WorkerLoop(settings, database, registry, doorbell, heartbeat)
+            loop.work()
+            while _hears_more(doorbell, stop, until):
+                loop.work()
+
+
+def _hears_more(doorbell: Doorbell, stop: Stop, until: float) -> bool:
+    """Listen for the doorbell instead of the worker: this process has loaded and compiled all that the next job needs.
+    Return False once it is to end."""
+    try:
+        while not stop.is_asked() and time.monotonic() < until:
+            if doorbell.wait():
+                reach("popped")
+                reach("heard")
+                return True
+    except RedisError as error:
+        log.warning("redis-away the worker listens again (%s)", error)
+    return False
 
 
 @contextmanager
@@ -160,6 +180,7 @@ class Worker(ForkingWorker):
             "default_worker_ttl": None,
         }
         load_backends()
+        configure_mappers()
         with ending_the_process():
             _require_deployment()
         self._queue = doorbell_queue(connection)

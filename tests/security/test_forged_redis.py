@@ -16,7 +16,7 @@ from rq import Callback, Queue, Retry
 from rq.command import send_kill_horse_command, send_shutdown_command
 from rq.job import JobStatus
 
-from data_mover.doorbell import ANSWER
+from data_mover.doorbell import ANSWER, Doorbell, redis_connection
 from tests.servers.deployment import deployment, host_table
 from tests.servers.processes import end, eventually, free_port
 from tests.servers.redis import redis_server
@@ -48,7 +48,8 @@ ENDS = ("", ":executions")
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A service with one worker, and a Redis of its own into which everybody may write."""
+    """A service with one worker, and a Redis of its own into which everybody may write. The worker itself listens
+    again after each doorbell job."""
     base, port = tmp_path_factory.mktemp("forged"), free_port()
     for name in ("disk", "inbox"):
         (base / name).mkdir()
@@ -62,7 +63,7 @@ def world(tmp_path_factory):
     )
     with (
         redis_server(base / "redis", port) as url,
-        deployment(base / "service", url, registry) as service,
+        deployment(base / "service", url, registry, extra="data_mover.claim_on_seconds = 0") as service,
         Redis.from_url(url) as connection,
     ):
         service.start_web()
@@ -317,3 +318,16 @@ def test_commands_of_rq_that_run_what_redis_holds_get_no_settings(world, connect
 
     assert ended.returncode == 1
     assert "is for `rq worker` alone" in ended.stderr
+
+
+@pytest.mark.parametrize("data", [b"", GARBAGE, zlib.compress(payload("os.system"))], ids=["none", "garbage", "a call"])
+def test_a_work_horse_that_listens_believes_no_more_than_its_worker(tmp_path, data):
+    with redis_server(tmp_path / "redis") as url, redis_connection(url, None) as connection:
+        doorbell = Doorbell(connection)
+        assert not doorbell.wait()
+        for _ in range(3):
+            push(connection, data=data)
+
+        assert doorbell.wait()
+
+        assert not connection.exists(QUEUE)
