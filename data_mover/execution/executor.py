@@ -229,4 +229,4 @@ def _expected_bytes(file: RecordedFile) -> int:
 
 def _temporary_file(recorded: RecordedTemporaryFile) -> TemporaryFile:
     checkpoint = Checkpoint(**recorded.checkpoint) if recorded.checkpoint else None
-    return TemporaryFile(recorded.path, FileKind(recorded.kind.value), recorded.restores, checkpoint)
+    return TemporaryFile(recorded.path, recorded.kind, recorded.restores, checkpoint)

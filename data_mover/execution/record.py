@@ -47,11 +47,11 @@ class Record:
                 result = change(session, *values, **named)
         return result
 
-    def ask(self, question: Callable[Concatenate[Session, P], T], *values: P.args, **named: P.kwargs) -> T:
+    def ask(self, query: Callable[Concatenate[Session, P], T], *values: P.args, **named: P.kwargs) -> T:
         """Return the result of a query."""
         for trial in self._trials():
             with trial, self._database.reading() as session:
-                answer = question(session, *values, **named)
+                answer = query(session, *values, **named)
         return answer
 
     def try_to_write(

@@ -73,7 +73,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that only reads. Raises ServiceUnavailable where the database does not answer."""
-        with _told_apart(), Session(self.engine, expire_on_commit=False) as session:
+        with _mapping_errors(), Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -83,7 +83,7 @@ class Database:
         On SQLite it is the only writer from its first statement on. Raises ServiceUnavailable where the database does
         not answer; whether a commit that was under way took effect is then unknown.
         """
-        with _told_apart(), Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
+        with _mapping_errors(), Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     def close(self) -> None:
@@ -136,7 +136,7 @@ def insert_or_update(
 
 
 @contextmanager
-def _told_apart() -> Iterator[None]:
+def _mapping_errors() -> Iterator[None]:
     """A database that does not answer is a ServiceUnavailable; what a statement did wrong stays what it is."""
     try:
         yield

@@ -15,7 +15,7 @@ from data_mover.store.models import HostRecord, Job, JobFile, Lane
 
 
 @dataclass(frozen=True)
-class Hold:
+class Obstacle:
     """Why the job is where it is. What does not apply is None."""
 
     cause: Cause
@@ -26,44 +26,44 @@ class Hold:
     until: datetime | None = None
 
 
-def hold(session: Session, job: Job, slots: Mapping[str, int], worker_silence_ms: int) -> Hold:
+def obstacle(session: Session, job: Job, slots: Mapping[str, int], worker_silence_ms: int) -> Obstacle:
     """The first cause that keeps the job, in the order in which they would have to go.
 
     `slots` says how many jobs may run with each host; a worker that was silent for `worker_silence_ms` does not count.
     """
     now = session.scalars(select(now_ms())).one()
     if job.ended_ms is not None:
-        return Hold(Cause.ENDED)
+        return Obstacle(Cause.ENDED)
     if job.ending is not None:
-        return Hold(Cause.SETTLING)
+        return Obstacle(Cause.SETTLING)
     if job.status == Status.IN_PROGRESS:
         lost = (job.lease_until_ms or 0) < now
-        return Hold(Cause.WORKER_LOST if lost else Cause.RUNNING, worker=job.worker)
+        return Obstacle(Cause.WORKER_LOST if lost else Cause.RUNNING, worker=job.worker)
     names = sorted(session.get_one(Lane, job.lane_id).host_names)
     return (
         _closed_host(session, names)
         or _wait(session, job, now)
         or _no_worker(session, worker_silence_ms)
         or _full_host(names, host_health.states(session), slots)
-        or Hold(Cause.QUEUED, position=_position(session, job))
+        or Obstacle(Cause.QUEUED, position=_position(session, job))
     )
 
 
-def _closed_host(session: Session, names: list[str]) -> Hold | None:
+def _closed_host(session: Session, names: list[str]) -> Obstacle | None:
     for record in session.scalars(select(HostRecord).where(HostRecord.name.in_(names)).order_by(HostRecord.name)):
         if record.paused:
-            return Hold(Cause.HOST_PAUSED, host=record.name)
+            return Obstacle(Cause.HOST_PAUSED, host=record.name)
         if record.probe_at_ms is not None:
-            return Hold(Cause.HOST_UNREACHABLE, host=record.name, until=_instant(record.probe_at_ms))
+            return Obstacle(Cause.HOST_UNREACHABLE, host=record.name, until=_instant(record.probe_at_ms))
     return None
 
 
-def _wait(session: Session, job: Job, now: int) -> Hold | None:
+def _wait(session: Session, job: Job, now: int) -> Obstacle | None:
     """A locked path, or a retry that is not due."""
     if _path_is_locked(session, job.id):
-        return Hold(Cause.PATH_LOCKED)
+        return Obstacle(Cause.PATH_LOCKED)
     if job.not_before_ms > now and job.phase == Phase.WAITING_RETRY:
-        return Hold(Cause.WAITING_RETRY, until=_instant(job.not_before_ms))
+        return Obstacle(Cause.WAITING_RETRY, until=_instant(job.not_before_ms))
     return None
 
 
@@ -74,15 +74,15 @@ def _path_is_locked(session: Session, job_id: int) -> bool:
     return session.scalars(mine.limit(1)).one_or_none() is not None
 
 
-def _no_worker(session: Session, silence_ms: int) -> Hold | None:
-    return None if workers.alive(session, silence_ms) else Hold(Cause.NO_WORKER)
+def _no_worker(session: Session, silence_ms: int) -> Obstacle | None:
+    return None if workers.alive(session, silence_ms) else Obstacle(Cause.NO_WORKER)
 
 
-def _full_host(names: list[str], states: Mapping[str, HostState], slots: Mapping[str, int]) -> Hold | None:
+def _full_host(names: list[str], states: Mapping[str, HostState], slots: Mapping[str, int]) -> Obstacle | None:
     """A host that admits no more; one that is not registered has a slot, in which its job fails."""
     full = (name for name in names if not states.get(name, HostState()).admits(slots.get(name, 1)))
     name = next(full, None)
-    return Hold(Cause.HOST_LIMIT, host=name) if name is not None else None
+    return Obstacle(Cause.HOST_LIMIT, host=name) if name is not None else None
 
 
 def _position(session: Session, job: Job) -> int:

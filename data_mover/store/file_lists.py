@@ -35,7 +35,7 @@ class ListedFile:
     reason: str | None = None
 
 
-def record_files(session: Session, claim: Claim, path: str, first_number: int, planned: Sequence[ListedFile]) -> bool:
+def record_files(session: Session, claim: Claim, path: str, first_number: int, listed: Sequence[ListedFile]) -> bool:
     """Records where the move goes, for all attempts to come, and the next of its files. False if the job is no longer
     this attempt's.
 
@@ -47,24 +47,24 @@ def record_files(session: Session, claim: Claim, path: str, first_number: int, p
     if mine:
         for name in claim.host_names:
             host_health.record_reached(session, name)  # it has answered: listing may take minutes
-    if mine and planned:
-        same = JobFile.number.between(first_number, first_number + len(planned) - 1)
+    if mine and listed:
+        same = JobFile.number.between(first_number, first_number + len(listed) - 1)
         session.execute(delete(JobFile).where(JobFile.job_id == claim.job_id, same))
         try:
             with session.begin_nested():
-                insert_files(session, claim, first_number, [vars(each) for each in planned])
+                insert_files(session, claim, first_number, [vars(each) for each in listed])
         except IntegrityError as error:
-            raise NameConflict(_conflict(session, claim, [each.path for each in planned])) from error
+            raise NameConflict(_conflict(session, claim, [each.path for each in listed])) from error
         if claim.retry_of is not None:
             _take_proofs_over(session, claim, claim.retry_of, first_number)
     return mine
 
 
 def complete_file_list(
-    session: Session, claim: Claim, path: str, first_number: int, planned: Sequence[ListedFile]
+    session: Session, claim: Claim, path: str, first_number: int, listed: Sequence[ListedFile]
 ) -> bool:
     """Records the last files of the job, as `record_files` does; from now on all are on record."""
-    if not record_files(session, claim, path, first_number, planned):
+    if not record_files(session, claim, path, first_number, listed):
         return False
     files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE)
     total = session.scalars(select(func.count()).where(*files)).one()

@@ -82,14 +82,14 @@ def is_begun(session: Session, claim: Claim) -> bool:
     return session.scalars(begun).one_or_none() is not None
 
 
-def is_tree_marked(session: Session, claim: Claim) -> bool:
+def is_folder_marked(session: Session, claim: Claim) -> bool:
     """Whether an attempt was about to let all files appear at once, and nobody has found out yet whether it did."""
-    return _is_tree(session, claim, FileState.VERIFIED)
+    return _is_folder_in(session, claim, FileState.VERIFIED)
 
 
-def is_tree_published(session: Session, claim: Claim) -> bool:
+def is_folder_published(session: Session, claim: Claim) -> bool:
     """Whether an attempt has recorded that all files have appeared at once."""
-    return _is_tree(session, claim, FileState.PUBLISHED)
+    return _is_folder_in(session, claim, FileState.PUBLISHED)
 
 
 def arrived(session: Session, claim: Claim, after: int) -> list[RecordedFile]:
@@ -106,7 +106,7 @@ def first_failure(session: Session, claim: Claim) -> FilesFailed | None:
     return FilesFailed(str(first.code), str(first.reason)) if first else None
 
 
-def _is_tree(session: Session, claim: Claim, state: FileState) -> bool:
+def _is_folder_in(session: Session, claim: Claim, state: FileState) -> bool:
     top = select(JobFile.number).where(*top_directory(claim), JobFile.state == state)
     return session.scalars(top).one_or_none() is not None
 

@@ -81,14 +81,14 @@ def take(
         host_health.lock_all(session)
     else:
         host_health.lock(session, candidate.host_names)
-    head = _head(session, candidate.lane_id)
-    if head is not None and _wait_for_paths(session, head):
-        head = _head(session, candidate.lane_id)
-    if head is None or (head.suspect and not candidate.suspect):
+    current = _candidate_of_lane(session, candidate.lane_id)
+    if current is not None and _wait_for_paths(session, current):
+        current = _candidate_of_lane(session, candidate.lane_id)
+    if current is None or (current.suspect and not candidate.suspect):
         return None
-    may = _admit(head, host_health.states(session), slots) and _leaving_suspects_alone(session, worker, [head])
-    if may and transitions.begin(session, [head.job_id], worker, lease_ms):
-        return claim_of(session, head.job_id)
+    may = _admit(current, host_health.states(session), slots) and _leaving_suspects_alone(session, worker, [current])
+    if may and transitions.begin(session, [current.job_id], worker, lease_ms):
+        return claim_of(session, current.job_id)
     return None
 
 
@@ -123,18 +123,18 @@ def runnable(session: Session) -> bool:
 def _candidates(session: Session, *lanes: ColumnElement[bool]) -> list[Candidate]:
     """The next job of each lane: of those that are due the one of the best priority, and then the oldest."""
     now = _now(session)
-    heads = union_all(
-        *(select(head.label("job_id")).select_from(Lane).where(*lanes) for head in _heads(now))
+    first_jobs = union_all(
+        *(select(first.label("job_id")).select_from(Lane).where(*lanes) for first in _first_jobs(now))
     ).subquery()
-    statement = select(Job.id, Job.priority, _is_suspect(now), Lane).join(heads, heads.c.job_id == Job.id)
+    statement = select(Job.id, Job.priority, _is_suspect(now), Lane).join(first_jobs, first_jobs.c.job_id == Job.id)
     best = dict[int, Candidate]()
     for job_id, priority, suspect, lane in session.execute(statement.join(Lane, Lane.id == Job.lane_id)):
-        head = Candidate(job_id, lane.id, priority, lane.caller, lane.host_names, suspect)
-        best[lane.id] = min(best.get(lane.id, head), head, key=lambda each: (each.priority, each.job_id))
+        candidate = Candidate(job_id, lane.id, priority, lane.caller, lane.host_names, suspect)
+        best[lane.id] = min(best.get(lane.id, candidate), candidate, key=lambda each: (each.priority, each.job_id))
     return list(best.values())
 
 
-def _head(session: Session, lane_id: int) -> Candidate | None:
+def _candidate_of_lane(session: Session, lane_id: int) -> Candidate | None:
     return next(iter(_candidates(session, Lane.id == lane_id)), None)
 
 
@@ -142,20 +142,20 @@ def _is_suspect(now: int) -> ColumnElement[bool]:
     return and_(Job.losses >= SUSPECT_LOSSES, Job.not_before_ms > now - SUSPECT_MS)
 
 
-def _heads(now: int) -> Iterator[ScalarSelect[int]]:
+def _first_jobs(now: int) -> Iterator[ScalarSelect[int]]:
     """The job ids that may be the next of a lane, each the first entry of a range of an index: so a claim costs the
     same however many jobs are queued, or wait for a retry."""
     queued = (Job.phase == Phase.QUEUED, _due(Job.not_before_ms, now, LONGEST_WAIT_MS))
-    yield _first((Job.priority, Job.id), *queued)
+    yield _first_job((Job.priority, Job.id), *queued)
     for priority in Priority:
         retry = (Job.phase == Phase.WAITING_RETRY, Job.priority == priority.rank)
-        yield _first((Job.not_before_ms,), *retry, Job.not_before_ms <= now)
-        yield _first((Job.not_before_ms,), *retry, Job.not_before_ms > now + LONGEST_WAIT_MS)
+        yield _first_job((Job.not_before_ms,), *retry, Job.not_before_ms <= now)
+        yield _first_job((Job.not_before_ms,), *retry, Job.not_before_ms > now + LONGEST_WAIT_MS)
 
 
-def _first(order: Sequence[InstrumentedAttribute[int]], *which: ColumnElement[bool]) -> ScalarSelect[int]:
-    head = select(Job.id).where(Job.lane_id == Lane.id, *which).order_by(*order).limit(1)
-    return head.correlate(Lane).scalar_subquery()
+def _first_job(order: Sequence[InstrumentedAttribute[int]], *which: ColumnElement[bool]) -> ScalarSelect[int]:
+    first = select(Job.id).where(Job.lane_id == Lane.id, *which).order_by(*order).limit(1)
+    return first.correlate(Lane).scalar_subquery()
 
 
 def _admit(candidate: Candidate, states: Mapping[str, HostState], slots: Mapping[str, int]) -> bool:
@@ -174,7 +174,7 @@ def _leaving_suspects_alone(session: Session, worker: WorkerProcess, found: Sequ
     return suspects[:1] or list(found)
 
 
-def _wait_for_paths(session: Session, head: Candidate) -> bool:
+def _wait_for_paths(session: Session, candidate: Candidate) -> bool:
     """Whether another job locks the final path of this one's only file, as far as that is known. It then waits a
     little, and so does whatever else in its lane waits for a path: none of them keeps others waiting."""
     other, mine = aliased(JobFile), aliased(JobFile)
@@ -184,10 +184,10 @@ def _wait_for_paths(session: Session, head: Candidate) -> bool:
         .join(Job, Job.id == mine.job_id)
         .where(Job.files_total == 1, Job.status == Status.PENDING, select(other.job_id).where(*is_locked).exists())
     )
-    if session.scalars(waiting.where(Job.id == head.job_id).limit(1)).one_or_none() is None:
+    if session.scalars(waiting.where(Job.id == candidate.job_id).limit(1)).one_or_none() is None:
         return False
-    in_lane = waiting.where(Job.lane_id == head.lane_id).limit(PATHS_AT_ONCE)
-    ids = {head.job_id, *session.scalars(in_lane)}
+    in_lane = waiting.where(Job.lane_id == candidate.lane_id).limit(PATHS_AT_ONCE)
+    ids = {candidate.job_id, *session.scalars(in_lane)}
     postponed = update(Job).where(Job.id.in_(ids), Job.status == Status.PENDING)
     session.execute(
         postponed.values(not_before_ms=now_ms() + PATH_WAIT_MS).execution_options(synchronize_session=False)

@@ -77,28 +77,28 @@ def left_by_earlier_attempts(session: Session, claim: Claim) -> list[RecordedTem
     ]
 
 
-def trees_of(session: Session, claim: Claim) -> list[str]:
+def staged_folders(session: Session, claim: Claim) -> list[str]:
     """Where the folder of the job may be that shall appear at once, the newest path first. What is made by attempts
     older than the one that has it, for they may only be slow, is worth nothing."""
     has_it = select(JobFile.attempt).where(*top_directory(claim)).scalar_subquery()
     mine = (TemporaryFile.job_id == claim.job_id, TemporaryFile.kind == FileKind.DIRECTORY)
-    trees = select(TemporaryFile.path).where(*mine, TemporaryFile.attempt >= has_it)
-    return list(session.scalars(trees.order_by(TemporaryFile.id.desc())))
+    paths = select(TemporaryFile.path).where(*mine, TemporaryFile.attempt >= has_it)
+    return list(session.scalars(paths.order_by(TemporaryFile.id.desc())))
 
 
-def record_tree_taken(session: Session, claim: Claim, tree: str, lease_ms: int) -> bool:
+def record_folder_taken_over(session: Session, claim: Claim, path: str, lease_ms: int) -> bool:
     """Records that the folder has a new name; what is on record within it has moved with it. All names that a folder
     ever has are of the same length, and stay on record. False if the job is no longer this attempt's."""
     mine = renew(session, claim, lease_ms)
     if mine:
         within = (TemporaryFile.job_id == claim.job_id, TemporaryFile.kind == FileKind.FILE)
-        moved = tree + func.substr(TemporaryFile.path, len(tree) + 1)
+        moved = path + func.substr(TemporaryFile.path, len(path) + 1)
         session.execute(update(TemporaryFile).where(*within).values(path=moved))
-        take_tree_over(session, claim)
+        take_over_folder(session, claim)
     return mine
 
 
-def take_tree_over(session: Session, claim: Claim) -> None:
+def take_over_folder(session: Session, claim: Claim) -> None:
     """From now on the folder is this attempt's."""
     session.execute(update(JobFile).where(*top_directory(claim)).values(attempt=claim.attempt))
 

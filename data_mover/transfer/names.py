@@ -27,7 +27,7 @@ def aside_path(path: str, job_id: int, file_number: int, attempt: int) -> str:
     return join(dirname(path), f"{TEMPORARY_PREFIX}{job_id}-{file_number}-{attempt}-old")
 
 
-def tree_path(path: str, job_id: int) -> str:
+def staged_folder_path(path: str, job_id: int) -> str:
     """Return the path at which an atomic folder is built."""
     return join(dirname(path), f"{TEMPORARY_PREFIX}{job_id}-tree-{secrets.token_hex(8)}")
 

@@ -29,7 +29,7 @@ async def publish(
         if task.if_exists is IfExists.REPLACE:
             await _replace(task, destination, temporary.path, final, recorder)
         else:
-            await _place(destination, temporary.path, final)
+            await _rename_to_free_path(destination, temporary.path, final)
     except (ConnectionLost, Stalled):
         raise
     except MoveFailure:
@@ -42,7 +42,7 @@ async def publish(
     await recorder.published(temporary)
 
 
-async def _place(destination: Files, temporary: str, final: str) -> None:
+async def _rename_to_free_path(destination: Files, temporary: str, final: str) -> None:
     """Rename to a free path. Raises Exists if there is a file meanwhile."""
     try:
         await destination.arename(temporary, final)

@@ -49,7 +49,7 @@ class Proof:
         return cls(size_bytes, sha256, verified, source.modified_at, source.version)
 
     @property
-    def tells_source(self) -> bool:
+    def identifies_source(self) -> bool:
         """Whether `is_of` can tell a changed source without reading it."""
         return self.source_modified_at is not None or self.source_version is not None
 

@@ -68,7 +68,7 @@ class WorkerLoop:
             claim = self._claim(last=claim)
             if claim is not None:
                 self._attempt(claim).run()
-                self._give_a_share()
+                self._maintain()
             elif has_plan:
                 self._plans.wait(PLAN_SECONDS)
             else:
@@ -81,9 +81,8 @@ class WorkerLoop:
     def _answer_plan(self) -> None:
         answer_plan_request(self._database, self._registry.current(), self._connector, self._heartbeat)
 
-    def _give_a_share(self) -> None:
-        """Between two jobs, some time goes to hosts that cannot be reached and to what is to be cleared: there may
-        always be a next job."""
+    def _maintain(self) -> None:
+        """Run maintenance between two jobs, at most SHARE of the time: there may always be a next job."""
         began = time.monotonic()
         if began < self._share_from:
             return

@@ -13,7 +13,6 @@ from data_mover.backends.local.options import LocalOptions
 from data_mover.config.registry import Registry
 from data_mover.domain.errors import ConnectionLost, HostUnreachable, MoveFailure, Stalled, UnknownHost
 from data_mover.domain.fault_points import reach
-from data_mover.domain.states import FileKind
 from data_mover.execution.connector import Connector
 from data_mover.execution.heartbeat import Heartbeat
 from data_mover.store import host_health, temporary_files
@@ -102,9 +101,7 @@ def _clear_host(
 def _clear(database: Database, connected: Files, temporary_file: RecordedTemporaryFile) -> None:
     """One that cannot be cleared keeps no other from being tried. Raises what says that the connection is gone."""
     try:
-        clear(
-            connected, TemporaryFile(temporary_file.path, FileKind(temporary_file.kind.value), temporary_file.restores)
-        )
+        clear(connected, TemporaryFile(temporary_file.path, temporary_file.kind, temporary_file.restores))
     except (ConnectionLost, Stalled):
         raise
     except MoveFailure as failure:

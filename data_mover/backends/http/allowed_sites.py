@@ -51,11 +51,11 @@ class Web:
 
     def host_of(self, url: Url) -> str | None:
         """The host that the URL belongs to, the one with the longest root if there are several."""
-        found = [name for name, site in self.sites.items() if holds(site, url)]
+        found = [name for name, site in self.sites.items() if contains(site, url)]
         return max(found, key=lambda name: len(self.sites[name].root), default=None)
 
 
-def holds(site: Site, url: Url) -> bool:
+def contains(site: Site, url: Url) -> bool:
     """Whether the URL is one of the site, at or below its root."""
     inside = site.root == "/" or f"{unquote(url.path)}/".startswith(f"{site.root}/")
     return inside and url.origin == site.origin

@@ -8,11 +8,11 @@ from typing import Self
 from urllib.parse import urldefrag, urljoin
 
 from data_mover.backends.api import BLOCK_BYTES, Block, FileStat, Reader, Source
-from data_mover.backends.http.allowed_sites import Site, holds, url_below
+from data_mover.backends.http.allowed_sites import Site, contains, url_below
 from data_mover.backends.http.auth import authorization, field_of
 from data_mover.backends.http.client import HttpConnection, Response, Terms
 from data_mover.backends.http.options import HttpOptions, WebOptions
-from data_mover.backends.http.responses import continues, facts_of, has_parts, name_of, range_of, text_of
+from data_mover.backends.http.responses import continues, has_parts, name_of, range_of, stat_of, text_of
 from data_mover.backends.options import HostOptions
 from data_mover.domain.errors import (
     ConnectionLost,
@@ -53,7 +53,7 @@ class HttpSource(Source):
         source = cls(host, options)
         if isinstance(options, HttpOptions):
             _login_fields(host, options)
-            source.release(source._dial(url_below(options, "/"), host, options))
+            source.release(source._connect(url_below(options, "/"), host, options))
         return source
 
     def name(self, path: str) -> str:
@@ -91,7 +91,7 @@ class HttpSource(Source):
         name, url = self.named(path), self._url(path)
         site = self._site(url)
         for _ in range(MAX_REDIRECTS + 1):
-            connection = self._dial(url, name, site)
+            connection = self._connect(url, name, site)
             try:
                 response = connection.ask(url, {**headers, **self._login(site)})
                 location = text_of(response, "Location")
@@ -123,7 +123,7 @@ class HttpSource(Source):
         except ValueError as problem:
             raise NotAllowed(f"{self.named(path)}: {problem}") from None
 
-    def _dial(self, url: Url, name: str, site: Site | None) -> HttpConnection:
+    def _connect(self, url: Url, name: str, site: Site | None) -> HttpConnection:
         if not self._aborted:
             connection = HttpConnection.open(url, self._terms(url, name, site), name)
             self._open.add(connection)
@@ -136,7 +136,7 @@ class HttpSource(Source):
         """The registered site that the URL is of; None on the open web, and for whatever is read as a part of it."""
         if not isinstance(self.options, HttpOptions):
             return None
-        return self.options if holds(self.options, url) else self.options.web.site_of(url)
+        return self.options if contains(self.options, url) else self.options.web.site_of(url)
 
     def _terms(self, url: Url, name: str, site: Site | None) -> Terms:
         """NotAllowed where the URL leads to what nobody has named, unless the web is open."""
@@ -164,7 +164,7 @@ class HttpReader(Reader):
         self._began = time.monotonic()
         self._connection, response = source.answer(path, {})
         try:
-            self.stat = facts_of(response, self._name)
+            self.stat = stat_of(response, self._name)
             self.name = self._given_name(response)
             self._require_limits(self.stat.size_bytes or 0)
         except BaseException:

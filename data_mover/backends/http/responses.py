@@ -16,7 +16,7 @@ _STRONG_ETAG = re.compile(r'"[!#-~]+"')
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
-def facts_of(response: Response, name: str) -> FileStat:
+def stat_of(response: Response, name: str) -> FileStat:
     """Those of a whole file. HttpRefused if it is none, Encoded, and SizeUnknown where its end cannot differ from
     a connection that breaks."""
     _require_status(response, name, HTTPStatus.OK)
@@ -47,7 +47,7 @@ def continues(response: Response, file_stat: FileStat, offset_bytes: int, name: 
     if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         return False
     if response.status != HTTPStatus.PARTIAL_CONTENT:
-        return facts_of(response, name) == file_stat
+        return stat_of(response, name) == file_stat
     _require_status(response, name, HTTPStatus.PARTIAL_CONTENT)
     found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if found is None or int(found[1]) != offset_bytes or offset_bytes == 0:

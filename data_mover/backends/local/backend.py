@@ -82,7 +82,7 @@ class LocalFiles(Files):
 
     def realpath(self, path: str) -> str:
         with self._mapping_errors(path):
-            return self._root.real(path).removeprefix(self._root.path.rstrip("/")) or "/"
+            return self._root.realpath(path).removeprefix(self._root.path.rstrip("/")) or "/"
 
     def create(self, path: str, new_file: NewFile) -> Writer:
         with self._mapping_errors(path), self._root.above(path) as (directory, name):
@@ -128,7 +128,7 @@ class LocalFiles(Files):
 
     def lock_name(self, path: str) -> str:
         with self._mapping_errors(path):
-            return f"local:{self._root.real(dirname(path)).rstrip('/')}/{basename(path)}"
+            return f"local:{self._root.realpath(dirname(path)).rstrip('/')}/{basename(path)}"
 
     def replace(self, path: str, final_path: str) -> None:
         with (

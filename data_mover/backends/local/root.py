@@ -49,7 +49,7 @@ class Root:
             except OSError as error:
                 if error.errno != errno.EXDEV and error.errno not in _NO_CALL:
                     raise
-            return self._open_real(root, path, flags)
+            return self._open_resolved(root, path, flags)
 
     @contextmanager
     def directory(self, path: str) -> Iterator[int]:
@@ -70,7 +70,7 @@ class Root:
         with self.directory(dirname(path)) as descriptor:
             yield descriptor, basename(path) or "."
 
-    def real(self, path: str) -> str:
+    def realpath(self, path: str) -> str:
         """Return the absolute path without links; of what does not exist, that of the directory above it and the
         name."""
         try:
@@ -78,19 +78,19 @@ class Root:
         except FileNotFoundError:
             if path == "/":
                 raise
-            return f"{self.real(dirname(path)).rstrip('/')}/{basename(path)}"
+            return f"{self.realpath(dirname(path)).rstrip('/')}/{basename(path)}"
         try:
             return os.readlink(f"/proc/self/fd/{descriptor}")
         finally:
             os.close(descriptor)
 
-    def _open_real(self, root: int, path: str, flags: int) -> int:
+    def _open_resolved(self, root: int, path: str, flags: int) -> int:
         """Open what a link with an absolute target leads to, or any path where the kernel has no openat2: resolve the
         links by name, and let none be followed afterwards."""
-        real = os.path.realpath(f"{self.path}/{path}")
-        if real != self.path and not real.startswith(f"{self.path.rstrip('/')}/"):
+        realpath = os.path.realpath(f"{self.path}/{path}")
+        if realpath != self.path and not realpath.startswith(f"{self.path.rstrip('/')}/"):
             raise LeadsOut(errno.EXDEV, "leads out of the root")
-        relative = os.path.relpath(real, self.path)
+        relative = os.path.relpath(realpath, self.path)
         try:
             return _open_beneath(root, relative, flags, _RESOLVE_NO_SYMLINKS)
         except OSError as error:

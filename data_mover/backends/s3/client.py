@@ -154,7 +154,7 @@ class S3Client:
 
     def read(self, path: str, body: Any, count: int) -> bytes:
         """The next bytes of an open body, none at its end."""
-        with self._told(path):
+        with self._mapping_errors(path):
             block: bytes = body.read(count)
         return block
 
@@ -259,12 +259,12 @@ class S3Client:
 
     def _call(self, operation: str, path: str, **arguments: Any) -> dict[str, Any]:
         self.require_name(path, arguments.get("Prefix", ""))
-        with self._told(path):
+        with self._mapping_errors(path):
             answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self.bucket, **arguments)
         return answer
 
     @contextmanager
-    def _told(self, path: str) -> Iterator[None]:
+    def _mapping_errors(self, path: str) -> Iterator[None]:
         """What the store or the library says becomes a failure that names host and path, or Changed."""
         name = f"{self.host}:{path}"
         if self._aborted.is_set():

@@ -22,9 +22,9 @@ class ScpSyncs:
     """A shell on the host, beside the command that takes the bytes. Where it does not start or does not answer, nothing
     counts as being on disk."""
 
-    def __init__(self, connection: SshConnection, real: str) -> None:
+    def __init__(self, connection: SshConnection, realpath: str) -> None:
         self._connection = connection
-        self._command = _COMMAND.format(name=quote(real))
+        self._command = _COMMAND.format(name=quote(realpath))
         self._channel: Channel | None = None
         self._wanted_bytes = 0
         self._synced_bytes = 0

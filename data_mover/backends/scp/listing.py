@@ -35,9 +35,9 @@ _COMMAND = (
 )
 
 
-def listed(connection: SshConnection, path: str, real: str) -> Iterator[Entry]:
-    """What our `path` holds, the host's directory `real`. PermissionRefused, HostFailed."""
-    command = _COMMAND.format(directory=quote(real), not_permitted=_NOT_PERMITTED, tell=quote(_TELL))
+def listed(connection: SshConnection, path: str, realpath: str) -> Iterator[Entry]:
+    """What our `path` holds, the host's directory `realpath`. PermissionRefused, HostFailed."""
+    command = _COMMAND.format(directory=quote(realpath), not_permitted=_NOT_PERMITTED, tell=quote(_TELL))
     channel = connection.start(command)
     try:
         for line in _lines(connection, path, channel):

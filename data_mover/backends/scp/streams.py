@@ -39,12 +39,12 @@ _ELSEWHERE = "its name leads elsewhere now"
 class ScpReader(Reader):
     """`scp -f`: the host sends one file, from its first byte to its last."""
 
-    def __init__(self, files: Files, connection: SshConnection, path: str, real: str, file_stat: FileStat) -> None:
+    def __init__(self, files: Files, connection: SshConnection, path: str, realpath: str, file_stat: FileStat) -> None:
         self.stat = file_stat
         self._files = files
         self._connection = connection
         self._path = path
-        self._channel = connection.start(_COMMAND.format(name=quote(real), elsewhere=_ELSEWHERE))
+        self._channel = connection.start(_COMMAND.format(name=quote(realpath), elsewhere=_ELSEWHERE))
         with connection.ending_refused(self._channel), connection.mapping_errors(path):
             self._channel.sendall(b"\0")
             announced = self._announced_bytes()

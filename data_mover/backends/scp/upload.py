@@ -25,7 +25,7 @@ _COMMAND = """LC_ALL=C; export LC_ALL; umask 077
 {opening} || exit {not_done}
 file=/proc/self/fd/4
 if [ -e "$file" ]; then
-    [ "$(readlink "$file")" = "$(printf %s {real})" ] || exit {not_a_file}
+    [ "$(readlink "$file")" = "$(printf %s {realpath})" ] || exit {not_a_file}
 else
     file={name}; [ ! -L "$file" ] || exit {not_a_file}
 fi
@@ -46,7 +46,7 @@ class ScpWriter(Writer):
         files: Files,
         connection: SshConnection,
         path: str,
-        real: str,
+        realpath: str,
         new_file: NewFile,
         opening: str,
         offset_bytes: int = 0,
@@ -57,11 +57,11 @@ class ScpWriter(Writer):
         self._connection = connection
         self._path = path
         self._size_bytes = new_file.size_bytes or 0
-        self._syncs = ScpSyncs(connection, real)
+        self._syncs = ScpSyncs(connection, realpath)
         command = _COMMAND.format(
             opening=opening,
-            real=quote(real),
-            name=quote(f"./{basename(real)}"),
+            realpath=quote(realpath),
+            name=quote(f"./{basename(realpath)}"),
             size=self._size_bytes,
             mode=new_file.mode,
             touch=touching('"$file"', new_file.modified_at),

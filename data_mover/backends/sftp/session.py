@@ -74,7 +74,7 @@ class FileSystem:
 
 
 class Moved(Exception):
-    """A path that was real leads elsewhere now: somebody has exchanged a directory, or the file, for a link."""
+    """A path that was realpath leads elsewhere now: somebody has exchanged a directory, or the file, for a link."""
 
 
 class SftpSession:
@@ -106,9 +106,9 @@ class SftpSession:
     def syncs(self) -> bool:
         return _FSYNC in self.requests.extensions
 
-    def real_path(self, path: str) -> str:
+    def realpath(self, path: str) -> str:
         """The path with its links followed. OpenSSH lets the last name be missing."""
-        return _real(self.requests.call(Request.REALPATH, text(path)))
+        return _realpath_in(self.requests.call(Request.REALPATH, text(path)))
 
     def attributes(self, path: str) -> Attributes:
         return Attributes.read(self._answer(Request.STAT, text(path), Answer.ATTRS))
@@ -120,13 +120,13 @@ class SftpSession:
     async def located(self, path: str) -> tuple[str, Reply]:
         """The path with its links followed, and the answer to STAT. Raises Moved if the links change meanwhile."""
         flight = self.requests.flight()
-        real = flight.ask(Request.REALPATH, text(path))
+        realpath = flight.ask(Request.REALPATH, text(path))
         found = flight.ask(Request.STAT, text(path))
         still = flight.ask(Request.REALPATH, text(path))
         await flight
-        if still.answer.kind == Answer.NAME and _real(still.answer) != _real(real.answer):
+        if still.answer.kind == Answer.NAME and _realpath_in(still.answer) != _realpath_in(realpath.answer):
             raise Moved(path)
-        return _real(real.answer), found.answer
+        return _realpath_in(realpath.answer), found.answer
 
     async def aopen(self, path: str, flags: int, attributes: Attributes | None = None) -> bytes:
         """The handle."""
@@ -139,10 +139,10 @@ class SftpSession:
         flight = self.requests.flight()
         flags = OpenFlags.WRITE | OpenFlags.CREATE | OpenFlags.EXCLUSIVE
         opened = flight.ask(Request.OPEN, text(path) + struct.pack(">I", flags) + attributes.packed())
-        real = flight.ask(Request.REALPATH, text(dirname(path)))
+        realpath = flight.ask(Request.REALPATH, text(dirname(path)))
         await flight
         handle = string(bytes(first_string(opened.answer.answer(Answer.HANDLE))))
-        if not is_same(_real(real.answer), dirname(path)):
+        if not is_same(_realpath_in(realpath.answer), dirname(path)):
             self.let_go(handle)
             await self.remove(path)
             raise Moved(path)
@@ -194,7 +194,7 @@ class SftpSession:
 
     def set_attributes(self, path: str, attributes: Attributes) -> None:
         """Set attributes of what has this real path, unless the host supports none. Raises Moved."""
-        if not is_same(self.real_path(path), path):
+        if not is_same(self.realpath(path), path):
             raise Moved(path)
         try:
             self.setstat(path, attributes)
@@ -315,12 +315,12 @@ class ErrorMapping:
                 raise self._connection.failure(error, self._path) from error
 
 
-def is_same(real: str, path: str) -> bool:
+def is_same(realpath: str, path: str) -> bool:
     """Whether a real path is the path that was asked for: hosts that fold case spell it as the name that is there."""
-    return normalize("NFC", real).casefold() == normalize("NFC", path).casefold()
+    return normalize("NFC", realpath).casefold() == normalize("NFC", path).casefold()
 
 
-def _real(reply: Reply) -> str:
+def _realpath_in(reply: Reply) -> str:
     """The path that a REALPATH was answered with."""
     name = first_string(reply.answer(Answer.NAME)[4:])
     return bytes(name).decode(errors="surrogateescape").rstrip("/") or "/"

@@ -118,12 +118,12 @@ class SftpReader(Reader):
 
 class SftpWriter(Writer):
     def __init__(
-        self, session: SftpSession, path: str, real: str, handle: bytes, new_file: NewFile, offset_bytes: int = 0
+        self, session: SftpSession, path: str, realpath: str, handle: bytes, new_file: NewFile, offset_bytes: int = 0
     ) -> None:
         self.acknowledged_bytes = offset_bytes
         self._session = session
         self._path = path
-        self._real = real
+        self._realpath = realpath
         self._handle: bytes | None = handle
         self._new_file = new_file
         self._sent_bytes = offset_bytes
@@ -284,12 +284,12 @@ class SftpWriter(Writer):
 
     def _set_attributes_by_name(self) -> None:
         """Set the attributes by path. A host that supports none must at least give the mode's permissions."""
-        if not is_same(self._session.real_path(self._real), self._real):
-            raise Moved(self._real)
+        if not is_same(self._session.realpath(self._realpath), self._realpath):
+            raise Moved(self._realpath)
         try:
-            self._session.setstat(self._real, self._attributes())
+            self._session.setstat(self._realpath, self._attributes())
         except Refused as refused:
-            mode = self._session.attributes(self._real).mode
+            mode = self._session.attributes(self._realpath).mode
             if refused.status != Status.UNSUPPORTED or mode is None or self._new_file.mode & ~mode:
                 raise
 
@@ -306,7 +306,7 @@ class SftpWriter(Writer):
         missing = max(1, (self._new_file.size_bytes or 0) - self.acknowledged_bytes)
         with (
             self._session.mapping_errors(self._path),
-            self._session.explaining(self._path, dirname(self._real), missing),
+            self._session.explaining(self._path, dirname(self._realpath), missing),
         ):
             yield
 

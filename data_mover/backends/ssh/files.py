@@ -53,7 +53,7 @@ class SshFiles(Files):
         """Makes the directory in one that is there. One that somebody else has made meanwhile is fine."""
 
     @abstractmethod
-    def _asked_real(self, path: str) -> str:
+    def _fetch_realpath(self, path: str) -> str:
         """The real path of a directory on the host, links followed. NotAllowed where it leads out of the root."""
 
     def _is_there(self, path: str) -> bool:
@@ -68,17 +68,17 @@ class SshFiles(Files):
         self._known.remember_there(path)
         return True
 
-    def _real_directory(self, path: str) -> str:
-        """As `_asked_real`, asked once."""
-        return self._known.realpath(path) or self._known.remember_real(path, self._asked_real(path))
+    def _realpath_of_directory(self, path: str) -> str:
+        """As `_fetch_realpath`, asked once."""
+        return self._known.realpath(path) or self._known.remember_realpath(path, self._fetch_realpath(path))
 
     def _beside(self, path: str) -> str:
         """The real path of the directory, asked once, and the name itself, not followed if it is a link."""
-        return f"{self._real_directory(dirname(path)).rstrip('/')}/{basename(path)}".rstrip("/") or "/"
+        return f"{self._realpath_of_directory(dirname(path)).rstrip('/')}/{basename(path)}".rstrip("/") or "/"
 
-    def _lock_name(self, real: str) -> str:
+    def _lock_name(self, realpath: str) -> str:
         """The name of a real path for all who reach the same port of the same address."""
-        return f"{self._connection.options.address}:{self._connection.options.port}{real}"
+        return f"{self._connection.options.address}:{self._connection.options.port}{realpath}"
 
     def _name(self, path: str) -> str:
         return f"{self.host}:{path}"

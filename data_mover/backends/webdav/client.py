@@ -10,7 +10,7 @@ from data_mover.backends.http.auth import authorization
 from data_mover.backends.http.client import HttpConnection, Response, Terms
 from data_mover.backends.options import HostOptions
 from data_mover.backends.webdav.options import WebdavOptions
-from data_mover.backends.webdav.propfind import QUESTION, Multistatus, Resource, failure_of
+from data_mover.backends.webdav.propfind import PROPFIND_BODY, Multistatus, Resource, failure_of
 from data_mover.domain.errors import ConnectionLost, HostFailed, HostUnreachable, InternalError, NotAllowed, Stalled
 from data_mover.domain.urls import Url
 
@@ -63,7 +63,7 @@ class WebdavClient:
 
     def resource(self, path: str) -> Resource | None:
         """What is at the path, None if there is nothing. Some servers tell of a directory only by its slash."""
-        with self.asked("PROPFIND", path, {"Depth": "0"}, QUESTION) as (connection, response):
+        with self.asked("PROPFIND", path, {"Depth": "0"}, PROPFIND_BODY) as (connection, response):
             status = response.status
             if status == 207:
                 return _first(self._resources(path, connection))
@@ -76,7 +76,7 @@ class WebdavClient:
 
     def members(self, path: str) -> Generator[Resource, None, None]:
         """The directory itself and what is in it, in any order. NoSuchFile where there is nothing."""
-        with self.asked("PROPFIND", f"{path.rstrip('/')}/", {"Depth": "1"}, QUESTION) as (connection, response):
+        with self.asked("PROPFIND", f"{path.rstrip('/')}/", {"Depth": "1"}, PROPFIND_BODY) as (connection, response):
             if response.status != 207:
                 raise failure_of(response.status, f"{self.host}:{path}")
             yield from self._resources(path, connection)
@@ -106,7 +106,7 @@ class WebdavClient:
                 if is_new or method not in _SAFE:
                     raise
                 self.release(connection)
-                connection = self._dial(path)
+                connection = self._connect(path)
                 response = connection.ask(url, fields, method, body)
             yield connection, response
         finally:
@@ -114,7 +114,7 @@ class WebdavClient:
 
     def begin(self, method: str, path: str, headers: dict[str, str]) -> HttpConnection:
         """A connection that takes a body, to be released."""
-        url, connection = self.url(path), self._dial(path)
+        url, connection = self.url(path), self._connect(path)
         try:
             connection.begin(url, {**headers, **self._login}, method)
         except BaseException:
@@ -149,9 +149,9 @@ class WebdavClient:
         if idle is not None:
             self._open.discard(idle)
             idle.close()
-        return self._dial(path), True
+        return self._connect(path), True
 
-    def _dial(self, path: str) -> HttpConnection:
+    def _connect(self, path: str) -> HttpConnection:
         options = self.options
         terms = Terms(options.connect_timeout_seconds, options.idle_timeout_seconds, options.ca_file, False)
         self._require_wanted()

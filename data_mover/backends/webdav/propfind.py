@@ -21,7 +21,7 @@ from data_mover.domain.errors import (
 from data_mover.domain.states import FileKind
 
 #: the body of a PROPFIND that asks for what a `FileStat` needs
-QUESTION = (
+PROPFIND_BODY = (
     b'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop>'
     b"<resourcetype/><getcontentlength/><getlastmodified/><getetag/></prop></propfind>"
 )
@@ -52,7 +52,7 @@ def continues(response: Response, file_stat: FileStat, offset_bytes: int, name: 
         raise failure_of(response.status, name)
     if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         raise Encoded(name)
-    size_bytes = _told_size(response, offset_bytes, name)
+    size_bytes = _reported_size(response, offset_bytes, name)
     version = _bare(response.headers.get("ETag", ""))
     modified_at = time_of(response.headers.get("Last-Modified"))
     reported = (version or file_stat.version, modified_at or file_stat.modified_at)
@@ -64,7 +64,7 @@ def _bare(etag: str) -> str:
     return etag.removeprefix("W/").strip('"')
 
 
-def _told_size(response: Response, offset_bytes: int, name: str) -> int | None:
+def _reported_size(response: Response, offset_bytes: int, name: str) -> int | None:
     """Of the whole file; None where it is not reported. HostFailed where it is reported of another range."""
     if response.status == 200:
         length = response.headers.get("Content-Length", "")

@@ -19,7 +19,7 @@ from data_mover.store.claims import Claim, is_mine, mine, renew, why_not
 from data_mover.store.figures import bytes_total
 from data_mover.store.files import BEGUN
 from data_mover.store.models import Job, JobFile
-from data_mover.store.temporary_files import forget_temporary_files, take_tree_over, top_directory
+from data_mover.store.temporary_files import forget_temporary_files, take_over_folder, top_directory
 from data_mover.store.transitions.ends import FILES_AT_ONCE
 from data_mover.store.transitions.jobs import record_phase
 
@@ -59,7 +59,7 @@ class ArrivedFile:
     temporary_path: str | None = None
 
 
-def insert_files(session: Session, claim: Claim, first_number: int, planned: Sequence[Mapping[str, Any]]) -> None:
+def insert_files(session: Session, claim: Claim, first_number: int, listed: Sequence[Mapping[str, Any]]) -> None:
     """Inserts the next files of the job; one that comes with a code has failed already."""
     rows = [
         {
@@ -69,7 +69,7 @@ def insert_files(session: Session, claim: Claim, first_number: int, planned: Seq
             "locked": False,
             **values,
         }
-        for number, values in enumerate(planned, first_number)
+        for number, values in enumerate(listed, first_number)
     ]
     session.connection().execute(insert(JobFile), rows)
 
@@ -164,7 +164,7 @@ def record_busy(session: Session, claim: Claim, numbers: Collection[int]) -> boo
 
 def record_directories(session: Session, claim: Claim) -> bool:
     """Records that all directories are as they are to be; that of a folder which is to appear at once is published by
-    `record_tree_published` alone."""
+    `record_folder_published` alone."""
     is_ours = is_mine(session, claim)
     if is_ours:
         made = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.DIRECTORY, JobFile.state.not_in(SETTLED))
@@ -173,22 +173,22 @@ def record_directories(session: Session, claim: Claim) -> bool:
     return is_ours
 
 
-def mark_tree(session: Session, claim: Claim, lease_ms: int) -> bool:
+def mark_folder(session: Session, claim: Claim, lease_ms: int) -> bool:
     """Marks that all files are about to appear at once."""
-    return _mark_tree(session, claim, FileState.VERIFIED, Phase.PUBLISHING, lease_ms)
+    return _mark_folder(session, claim, FileState.VERIFIED, Phase.PUBLISHING, lease_ms)
 
 
-def unmark_tree(session: Session, claim: Claim, lease_ms: int) -> bool:
+def unmark_folder(session: Session, claim: Claim, lease_ms: int) -> bool:
     """Takes the mark back: the files certainly did not appear."""
-    return _mark_tree(session, claim, FileState.TRANSFERRING, Phase.TRANSFERRING, lease_ms)
+    return _mark_folder(session, claim, FileState.TRANSFERRING, Phase.TRANSFERRING, lease_ms)
 
 
-def record_tree_published(session: Session, claim: Claim, tree: str) -> bool:
+def record_folder_published(session: Session, claim: Claim, path: str) -> bool:
     """Records that all files have appeared."""
     is_ours = is_mine(session, claim)
     if is_ours:
         session.execute(update(JobFile).where(*top_directory(claim)).values(state=FileState.PUBLISHED, locked=False))
-        forget_temporary_files(session, claim.destination.host, [tree])
+        forget_temporary_files(session, claim.destination.host, [path])
     return is_ours
 
 
@@ -202,7 +202,7 @@ def begin_afresh(session: Session, claim: Claim, lease_ms: int) -> bool:
         again = {"state": case((JobFile.state == FileState.FAILED, JobFile.state), else_=FileState.PENDING.value)}
         files = (JobFile.job_id == claim.job_id, JobFile.number.in_(numbers))
         session.execute(update(JobFile).where(*files).values(**again, locked=False))
-        take_tree_over(session, claim)
+        take_over_folder(session, claim)
     return is_ours
 
 
@@ -264,7 +264,7 @@ def _put_off(session: Session, claim: Claim, numbers: Collection[int]) -> bool:
     return is_ours
 
 
-def _mark_tree(session: Session, claim: Claim, state: FileState, phase: Phase, lease_ms: int) -> bool:
+def _mark_folder(session: Session, claim: Claim, state: FileState, phase: Phase, lease_ms: int) -> bool:
     is_ours = record_phase(session, claim, phase, lease_ms)
     if is_ours:
         session.execute(update(JobFile).where(*top_directory(claim)).values(state=state))
@@ -280,8 +280,8 @@ def _append(session: Session, claim: Claim, kind: EventKind, **about: Any) -> No
 def _correct_sizes(session: Session, claim: Claim, sizes: Mapping[int, int | None]) -> None:
     """Corrects what was planned; what all files have together follows from it."""
     files = (JobFile.job_id == claim.job_id, JobFile.number.in_(sizes))
-    planned = dict(session.execute(select(JobFile.number, JobFile.size_bytes).where(*files)).all())
-    other = {number: sizes[number] for number, size in planned.items() if size != sizes[number]}
+    recorded = dict(session.execute(select(JobFile.number, JobFile.size_bytes).where(*files)).all())
+    other = {number: sizes[number] for number, size in recorded.items() if size != sizes[number]}
     if other:
         _set(session, claim, [{"number": number, "size_bytes": size} for number, size in other.items()])
         session.execute(update(Job).where(Job.id == claim.job_id).values(bytes_total=bytes_total(claim)))

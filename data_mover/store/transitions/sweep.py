@@ -117,7 +117,7 @@ def _take_back(session: Session, ids: Sequence[int], losses: Any) -> None:
     if not ids:
         return
     values = {"status": Status.PENDING, "phase": Phase.QUEUED, **UNATTENDED}
-    told = {"code": Cause.WORKER_LOST, "reason": REASONS[Cause.WORKER_LOST]}
-    changes = {**values, **told, "not_before_ms": now_ms(), "bytes_per_second": None, "losses": losses}
+    cause = {"code": Cause.WORKER_LOST, "reason": REASONS[Cause.WORKER_LOST]}
+    changes = {**values, **cause, "not_before_ms": now_ms(), "bytes_per_second": None, "losses": losses}
     change(session, EventKind.LEASE_LOST, (Job.id.in_(ids),), **changes)
     unlock_paths(session, ids)

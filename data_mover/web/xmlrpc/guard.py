@@ -1,4 +1,4 @@
-"""The gate before the parser: a request that is no XML-RPC call, or could harm the parser, never reaches it."""
+"""The guard before the parser: a request that is no XML-RPC call, or could harm the parser, never reaches it."""
 
 import re
 from collections.abc import Callable
@@ -30,15 +30,15 @@ _DECLARED_ENCODING = re.compile(rb"""(?:\xef\xbb\xbf)?<\?xml\s[^>]*?\bencoding\s
 Handler = Callable[[Request], Response]
 
 
-def gate_tween(handler: Handler, registry: Registry) -> Handler:
+def guard_tween(handler: Handler, registry: Registry) -> Handler:
     """Answers what must not be parsed; passes on everything else."""
 
-    def gate(request: Request) -> Response:
+    def guard(request: Request) -> Response:
         if not request.path_info.startswith(PATHS[0]):
             return handler(request)
         return _http_refusal(request) or _parse_refusal(request.body) or handler(request)
 
-    return gate
+    return guard
 
 
 def _http_refusal(request: Request) -> HTTPException | None:
