@@ -30,7 +30,7 @@ MOST_FAILURES = 100
 class DryRun:
     """Runs a move up to its first change, and fills in the report.
 
-    Opens each source that is a file; of a folder's files the listing is believed.
+    Opens each source that is a file; trusts the listing for the files of a folder.
     """
 
     def __init__(self, spec: MoveSpec, connections: Connections, report: PlanReport, alive: Callable[[], None]) -> None:

@@ -19,7 +19,7 @@ AT_A_TIME = 500
 
 
 class FileList:
-    """The files of a move, as its hosts list them now. Changes nothing."""
+    """The files of a move, as its hosts list them now. Read-only."""
 
     def __init__(self, spec: MoveSpec, connections: Connections, alive: Callable[[], None]) -> None:
         """`alive` is called for each file, and may raise to end the listing."""
@@ -60,7 +60,7 @@ class FileList:
             raise NoSuchFile(f"options.checksums names {min(self._unseen)!r}, which is not among the files")
 
     def _is_folder(self) -> bool:
-        """Whether everything goes into one directory; a single file is atomic in any case."""
+        """Whether everything is moved into one directory; a single file is atomic in any case."""
         source, path = self._sources[0]
         file_stat = source.stat(path) if source.has_directories else None
         return len(self._sources) > 1 or (file_stat is not None and file_stat.kind is FileKind.DIRECTORY)

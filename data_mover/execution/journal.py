@@ -116,7 +116,7 @@ class Journal:
 
 
 def _write(session: Session, claim: Claim, entries: list[Entry], lease_ms: int) -> list[Exception | None]:
-    """Write the entries, and return the outcome of each. First those that hold also for a job that was cancelled."""
+    """Write the entries, and return the outcome of each. First those that are valid also for a cancelled job."""
     gone = [entry.path for entry in entries if isinstance(entry, Removed)]
     temporary_files.forget_temporary_files(session, claim.destination.host, gone)
     ended = _write_arrived(session, claim, [entry.file for entry in entries if isinstance(entry, Arrived)])

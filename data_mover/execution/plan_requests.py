@@ -1,4 +1,4 @@
-"""Answer `plan`: a worker does the dry run of a move, since only workers talk to hosts."""
+"""Answer `plan`: a worker does the dry run of a move, since only workers connect to hosts."""
 
 import logging
 import time
@@ -28,12 +28,12 @@ from data_mover.store.plan_requests import PlanClaim, PlanReport
 
 log = logging.getLogger(__name__)
 
-#: a plan that takes longer is given up, and the answer says so
+#: a plan that takes longer is given up, and answered with the reason
 LONGEST_SECONDS = 600.0
 
 
 def is_plan_requested(database: Database) -> bool:
-    """Whether somebody waits for a plan. Raises ServiceUnavailable if the database does not answer."""
+    """Whether a plan request is waiting. Raises ServiceUnavailable if the database does not answer."""
     with database.reading() as session:
         return plan_requests.waiting(session)
 
@@ -79,7 +79,7 @@ class _Answer:
             log.info("plan-dropped plan=%d", self._claim.id)
 
     def renew(self, session: Session, lease_ms: int) -> None:
-        """Report progress with each heartbeat. Ends the connections once the answer is no longer wanted."""
+        """Report progress with each heartbeat. Ends the connections if the worker stops or the request is lost."""
         if time.monotonic() > self._ends_at:
             self._is_overdue = True
             self._connections.abort()
@@ -91,7 +91,7 @@ class _Answer:
             self._connections.abort()
 
     def _look(self) -> None:
-        """Do the dry run. Raises Stopped, or Fenced if the answer is no longer wanted."""
+        """Do the dry run. Raises Stopped, or Fenced if the request is no longer this worker's."""
         try:
             DryRun(self._spec, self._connections, self._report, self._alive).look()
         except MoveFailure as failure:

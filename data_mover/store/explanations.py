@@ -1,4 +1,4 @@
-"""What keeps a job where it is."""
+"""What a job waits for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from data_mover.store.models import HostRecord, Job, JobFile, Lane
 
 @dataclass(frozen=True)
 class Obstacle:
-    """Why the job is where it is. What does not apply is None."""
+    """Why the job is in its state. None for what does not apply."""
 
     cause: Cause
     host: str | None = None
@@ -27,9 +27,10 @@ class Obstacle:
 
 
 def obstacle(session: Session, job: Job, slots: Mapping[str, int], worker_silence_ms: int) -> Obstacle:
-    """The first cause that keeps the job, in the order in which they would have to go.
+    """Return the first obstacle of the job, in the order in which obstacles have to be removed.
 
-    `slots` says how many jobs may run with each host; a worker that was silent for `worker_silence_ms` does not count.
+    `slots` is the number of jobs that may run with each host; a worker that was silent for `worker_silence_ms` does not
+    count.
     """
     now = session.scalars(select(now_ms())).one()
     if job.ended_ms is not None:
@@ -59,7 +60,7 @@ def _closed_host(session: Session, names: list[str]) -> Obstacle | None:
 
 
 def _wait(session: Session, job: Job, now: int) -> Obstacle | None:
-    """A locked path, or a retry that is not due."""
+    """Return a locked path, or a retry that is not due."""
     if _path_is_locked(session, job.id):
         return Obstacle(Cause.PATH_LOCKED)
     if job.not_before_ms > now and job.phase == Phase.WAITING_RETRY:
@@ -79,14 +80,14 @@ def _no_worker(session: Session, silence_ms: int) -> Obstacle | None:
 
 
 def _full_host(names: list[str], states: Mapping[str, HostState], slots: Mapping[str, int]) -> Obstacle | None:
-    """A host that admits no more; one that is not registered has a slot, in which its job fails."""
+    """Return a host without a free slot; an unregistered one has one slot, in which its job fails."""
     full = (name for name in names if not states.get(name, HostState()).admits(slots.get(name, 1)))
     name = next(full, None)
     return Obstacle(Cause.HOST_LIMIT, host=name) if name is not None else None
 
 
 def _position(session: Session, job: Job) -> int:
-    """Counts the caller's queued jobs only: nobody learns how many others have."""
+    """Return the position among the caller's queued jobs; how many jobs others have stays private."""
     before = or_(Job.priority < job.priority, (Job.priority == job.priority) & (Job.id < job.id))
     queued = (Job.caller == job.caller, Job.status == Status.PENDING, Job.phase == Phase.QUEUED)
     return 1 + session.scalars(select(func.count()).select_from(Job).where(*queued, before)).one()

@@ -1,4 +1,4 @@
-"""The queue: which jobs may be claimed now, the best first, and who gets them."""
+"""The queue: which jobs may be claimed now, in order, and claiming them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from data_mover.store.models import Job, JobFile, Lane, WorkerRecord
 from data_mover.store.shares import Shares
 from data_mover.store.workers import WorkerProcess
 
-#: Clocks jump: whatever is due later than it can have been set counts as due now. Nobody waits longer than this.
+#: Clocks jump: a time further in the future than this counts as due now. No job waits longer.
 LONGEST_WAIT_MS = 86_400_000
 #: delay before a job retries a locked path
 PATH_WAIT_MS = 1_000
@@ -28,7 +28,7 @@ PATHS_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Candidate:
-    """The job that is next in its lane."""
+    """The first job of its lane."""
 
     job_id: int
     lane_id: int
@@ -41,12 +41,11 @@ class Candidate:
 def candidates(
     session: Session, worker: WorkerProcess, slots: Mapping[str, int], last: Claim | None = None
 ) -> list[Candidate]:
-    """The jobs that the worker may claim now, the best first: one of each lane whose hosts admit one more.
+    """Return the jobs that the worker may claim now, the best first: one of each lane whose hosts have a free slot.
 
-    `slots` says how many jobs may run with each host; a host that is not named has one, for a job that then
-    fails because its host is unknown. Order: priority, the caller with the least running, hosts that would not have all
-    workers then, the hosts of the `last` claim, age; but while one worker finds out whether a host lets it in, the
-    others turn to hosts that are proven.
+    `slots` is the number of jobs that may run with each host; an unregistered host has one, in which its job fails.
+    Order: priority, the caller with the fewest running jobs, hosts that would not occupy all workers then, the hosts of
+    the `last` claim, age; but while one worker tries an unproven host, the others prefer proven ones.
     """
     states, shares = host_health.states(session), Shares.read(session)
     callers = shares.by_caller()
@@ -71,11 +70,11 @@ def candidates(
 def take(
     session: Session, candidate: Candidate, worker: WorkerProcess, slots: Mapping[str, int], lease_ms: int
 ) -> Claim | None:
-    """Claims the job that is next in the lane of the candidate by now: others may have taken that one. Returns None
-    where none is left, or it has to wait.
+    """Claim the job that is first in the candidate's lane by now: another worker may have claimed the candidate.
+    Returns None if there is none, or it has to wait.
 
-    One in a transaction: it keeps the rows of both hosts locked, in order of name, so that no two wait for each other.
-    A suspect keeps all hosts locked, so that nothing else begins beside it.
+    Claim one job per transaction: it locks the rows of all its hosts, in order of name, against deadlocks. A suspect
+    locks all hosts, so that no other job begins beside it.
     """
     if candidate.suspect:
         host_health.lock_all(session)
@@ -93,8 +92,8 @@ def take(
 
 
 def kept_waiting(session: Session, claim: Claim, slots: Mapping[str, int], wait_ms: int) -> int | None:
-    """The job for which this one is to give way: it has waited for so long, since one host or one caller has all
-    workers, of whose jobs this one is the slowest. None where there is no such job."""
+    """Return the job for which this one has to give way: it has waited for `wait_ms` because one host or one caller has
+    all workers, and this job is the slowest. Returns None if there is no such job."""
     shares = Shares.read(session)
     mine = shares.gives_way(claim.job_id)
     if mine is None:
@@ -113,7 +112,7 @@ def kept_waiting(session: Session, claim: Claim, slots: Mapping[str, int], wait_
 
 
 def runnable(session: Session) -> bool:
-    """Whether a job waits whose time has come. Does not check the capacity of its hosts."""
+    """Whether a job is due. Does not check the capacity of its hosts."""
     now = _now(session)
     statement = select(Job.id).where(Job.status == Status.PENDING, Job.ending.is_(None))
     due = statement.where(_due(Job.not_before_ms, now, LONGEST_WAIT_MS))
@@ -121,7 +120,7 @@ def runnable(session: Session) -> bool:
 
 
 def _candidates(session: Session, *lanes: ColumnElement[bool]) -> list[Candidate]:
-    """The next job of each lane: of those that are due the one of the best priority, and then the oldest."""
+    """Return the first job of each lane: among those due, by priority and then by age."""
     now = _now(session)
     first_jobs = union_all(
         *(select(first.label("job_id")).select_from(Lane).where(*lanes) for first in _first_jobs(now))
@@ -143,8 +142,8 @@ def _is_suspect(now: int) -> ColumnElement[bool]:
 
 
 def _first_jobs(now: int) -> Iterator[ScalarSelect[int]]:
-    """The job ids that may be the next of a lane, each the first entry of a range of an index: so a claim costs the
-    same however many jobs are queued, or wait for a retry."""
+    """Yield queries for the job ids that may be first in a lane, each the first row of an index range: a claim costs
+    the same however many jobs are queued or wait for a retry."""
     queued = (Job.phase == Phase.QUEUED, _due(Job.not_before_ms, now, LONGEST_WAIT_MS))
     yield _first_job((Job.priority, Job.id), *queued)
     for priority in Priority:
@@ -163,8 +162,8 @@ def _admit(candidate: Candidate, states: Mapping[str, HostState], slots: Mapping
 
 
 def _leaving_suspects_alone(session: Session, worker: WorkerProcess, found: Sequence[Candidate]) -> list[Candidate]:
-    """Those of the jobs that may begin beside what runs on the machine: nothing beside a suspect, no suspect beside
-    anything. While a suspect waits, nothing new begins, so that its turn comes."""
+    """Return the jobs that may begin beside those that run on the machine: none beside a suspect, and a suspect beside
+    none. While a suspect waits, no other job begins."""
     here = (Job.status == Status.IN_PROGRESS, WorkerRecord.machine == worker.machine)
     running = select(_is_suspect(_now(session))).join(WorkerRecord, WorkerRecord.id == Job.worker_id).where(*here)
     beside = session.scalars(running).all()
@@ -175,8 +174,8 @@ def _leaving_suspects_alone(session: Session, worker: WorkerProcess, found: Sequ
 
 
 def _wait_for_paths(session: Session, candidate: Candidate) -> bool:
-    """Whether another job locks the final path of this one's only file, as far as that is known. It then waits a
-    little, and so does whatever else in its lane waits for a path: none of them keeps others waiting."""
+    """Whether another job locks the final path of this one's only file, as far as it is known. Postpones this job, and
+    all others of its lane that wait for paths, so that they do not block the lane."""
     other, mine = aliased(JobFile), aliased(JobFile)
     is_locked = (other.lock_name == mine.lock_name, other.locked, other.job_id != mine.job_id)
     waiting = (

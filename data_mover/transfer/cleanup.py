@@ -49,8 +49,8 @@ async def discard(destination: Files, temporary_file: TemporaryFile, recorder: R
 
 
 async def _remove(files: Files, path: str) -> None:
-    """Remove the file. A read-only disk refuses that even of a file that does not exist, which is no failure here.
-    Under a name that the host does not take, nothing of ours can be."""
+    """Remove the file. A read-only disk refuses that even for a missing file, which is no failure here; nor is a name
+    that the host does not accept, under which no file can exist."""
     try:
         await files.aremove(path)
     except (ConnectionLost, Stalled):

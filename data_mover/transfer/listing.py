@@ -157,7 +157,7 @@ def _realpaths(source: Source, path: str, selection: Selection, above: frozenset
 
 
 def _stat(source: Source, path: str) -> FileStat:
-    """Raise NoSuchFile or NotARegularFile. A source without directories is not asked."""
+    """Return the stat. Raises NoSuchFile or NotARegularFile. Sends no request to a source without directories."""
     if not source.has_directories:
         return FileStat(FileKind.FILE, None, None)
     file_stat = source.stat(path)
@@ -169,7 +169,7 @@ def _stat(source: Source, path: str) -> FileStat:
 
 
 def _require_usable(source: Source, name: str, path: str) -> None:
-    """Raise BadName if a name that a server has sent could lead elsewhere, or cannot be recorded."""
+    """Raise BadName if a name that a server has sent could lead out of its directory, or cannot be recorded."""
     try:
         too_long = len(name.encode()) > MAX_SEGMENT_BYTES or len(path.encode()) > MAX_PATH_BYTES
     except UnicodeEncodeError:

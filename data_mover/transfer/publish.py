@@ -43,7 +43,7 @@ async def publish(
 
 
 async def _rename_to_free_path(destination: Files, temporary: str, final: str) -> None:
-    """Rename to a free path. Raises Exists if there is a file meanwhile."""
+    """Rename the file. Raises Exists if there is another one at the path by now."""
     try:
         await destination.arename(temporary, final)
     except (ConnectionLost, Stalled):

@@ -14,7 +14,7 @@ from data_mover.transfer.verify import has_digest
 
 @dataclass(frozen=True)
 class Recovered:
-    """What the temporary files of earlier attempts have led to."""
+    """The outcome of the recovery."""
 
     #: an earlier attempt has published the file
     published: bool = False

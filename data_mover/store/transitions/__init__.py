@@ -1,4 +1,4 @@
-"""The one gate: whatever changes a job's status or phase, or the state of a file, goes through here.
+"""The state machine: every change of a job's status or phase, or of a file's state, is made here.
 
 Each change of a job is one guarded UPDATE and one row of `events` in the same transaction. All functions take a writing
 session and leave the commit to the caller.
