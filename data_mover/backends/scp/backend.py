@@ -1,4 +1,4 @@
-"""Hosts that are reached by the scp protocol, with a POSIX shell for what it cannot do."""
+"""Hosts that speak the scp protocol, with a POSIX shell for what it cannot do."""
 
 import re
 import stat
@@ -78,8 +78,8 @@ class ScpFiles(SshFiles):
         return self._fetch_realpath(path).removeprefix(self._root.rstrip("/")) or "/"
 
     def create(self, path: str, new_file: NewFile) -> Writer:
-        """The shell creates the file exclusively. Raises SizeUnknown: the size tells the shell that the file is
-        whole."""
+        """Create the file exclusively, in the shell. Raises SizeUnknown: the shell checks by the size that the file is
+        complete."""
         if new_file.size_bytes is None:
             raise SizeUnknown(f"scp needs it for {self.host}:{path}")
         realpath = self._beside(path)
@@ -91,7 +91,7 @@ class ScpFiles(SshFiles):
         return self._writer(path, realpath, new_file, opening)
 
     def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
-        """`dd` goes to the offset and cuts nothing off."""
+        """Open the file at the offset. `dd` seeks, and does not truncate."""
         realpath = self._beside(path)
         name = _in_its_directory(realpath)
         opening = (
@@ -125,9 +125,10 @@ class ScpFiles(SshFiles):
         return self._lock_name(self._beside(path))
 
     def replace(self, path: str, final_path: str) -> None:
-        """`mv` in one file system is rename(2), which is atomic; `-T` keeps it from moving into a directory.
+        """Replace the file. `mv` in one file system is rename(2), which is atomic; `-T` keeps it from moving into a
+        directory.
 
-        The one of BusyBox does not replace a link that leads to a directory.
+        BusyBox's `mv` does not replace a link that leads to a directory.
         """
         self._known.forget(final_path)
         entering, realpath, final = self._names_of_a_move(path, final_path)
@@ -140,7 +141,8 @@ class ScpFiles(SshFiles):
         )
 
     def rename(self, path: str, free_path: str) -> None:
-        """A hard link is refused where something stands; a directory gets a rename, and a file system without links."""
+        """Make a hard link, which fails if the path exists; rename a directory, or if the file system has no hard
+        links."""
         self._known.forget(path, free_path)
         entering, realpath, free = self._names_of_a_move(path, free_path)
         self._shell(
@@ -178,14 +180,15 @@ class ScpFiles(SshFiles):
             raise
 
     def _found(self, path: str) -> tuple[FileStat, str] | None:
-        """As `_look`. NotAllowed where the real path is outside of the root."""
+        """Return what `_look` does. Raises NotAllowed if the realpath is outside of the root."""
         found = self._look(path)
         if found is not None:
             self._require_inside(path, found[1])
         return found
 
     def _look(self, path: str) -> tuple[FileStat, str] | None:
-        """What stands at the path, and its real path. A link that leads nowhere is something, and is its own path."""
+        """Return the stat of the path and its realpath, None if it is missing. A dangling link exists, and is its own
+        path."""
         name = quote(f"{self._root.rstrip('/')}{path}")
         output = self._run(
             f"{{ if [ -e {name} ]; then stat -L -c '%f %s %Y' -- {name} && readlink -f -- {name}; "
@@ -223,8 +226,8 @@ class ScpFiles(SshFiles):
             raise NotAllowed(self._name(path))
 
     def _names_of_a_move(self, path: str, final_path: str) -> tuple[str, str, str]:
-        """The start of a command that moves a file, which finds what `mv` itself would say only in words; and the
-        quoted names for the rest of it."""
+        """Return the start of a command that moves a file, which detects the errors that `mv` reports only in words;
+        and the quoted names for the rest of it."""
         realpath, final = self._beside(path), self._beside(final_path)
         same = dirname(realpath) == dirname(final)
         name = _in_its_directory(realpath) if same else quote(realpath)
@@ -243,8 +246,8 @@ class ScpFiles(SshFiles):
 
 
 def _entering(directory: str) -> str:
-    """The start of a command that acts in a directory, whose real path is remembered. Somebody may have put a link in
-    its place since; from here on the command holds the directory itself, whatever has its name."""
+    """Return the start of a command that acts in a directory with a cached realpath. It may have been exchanged for a
+    link since; once entered, the command stays in the directory itself, whatever has its name."""
     name = quote(directory)
     return (
         f"[ -d {name} ] || exit {MISSING}; cd -P -- {name} || exit {NOT_PERMITTED}; "
@@ -253,12 +256,12 @@ def _entering(directory: str) -> str:
 
 
 def _in_its_directory(realpath: str) -> str:
-    """The quoted name of what is in the directory that a command has entered."""
+    """Return the quoted name of an entry of the directory that a command has entered."""
     return quote(f"./{basename(realpath)}")
 
 
 def _stat(line: bytes, host: str) -> FileStat:
-    """From the mode in hexadecimal, the size and the modification time."""
+    """Return the stat from the mode in hexadecimal, the size and the modification time."""
     words = _STAT.fullmatch(line)
     if words is None:
         raise ConnectionLost(f"{host}: {_NOT_UNDERSTOOD}")
@@ -268,7 +271,8 @@ def _stat(line: bytes, host: str) -> FileStat:
 
 
 def _parse_realpath(text: bytes, host: str) -> str:
-    """What `pwd` or `readlink` has said. Anything else would be taken for another path than the one that was meant."""
+    """Return the path that `pwd` or `readlink` has printed. Raises ConnectionLost for any other output, which would be
+    taken for a wrong path."""
     if not text.startswith(b"/") or not text.endswith(b"\n"):
         raise ConnectionLost(f"{host}: {_NOT_UNDERSTOOD}")
     return text.removesuffix(b"\n").decode(errors="surrogateescape")

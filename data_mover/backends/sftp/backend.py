@@ -1,4 +1,4 @@
-"""Hosts that are reached by SFTP, version 3, with OpenSSH's extensions where the host has them."""
+"""Hosts that speak SFTP, version 3, with OpenSSH's extensions if the host has them."""
 
 import stat
 from collections.abc import Generator, Iterator
@@ -84,13 +84,13 @@ class SftpFiles(SshFiles):
         return complete(self.acreate(path, new_file))
 
     async def acreate(self, path: str, new_file: NewFile) -> Writer:
-        """Nobody else may read the file before it is committed."""
+        """Create the file, readable only for its owner until it is committed."""
         with self._making(path) as realpath:
             handle = await self._session.acreate(realpath, Attributes(mode=0o600))
         return SftpWriter(self._session, path, realpath, handle, new_file)
 
     async def areopen(self, path: str, size_bytes: int) -> Reader:
-        """The size is not asked for: reading to the end and one byte further shows it."""
+        """Open the file without a request for its size: reading to the end and one byte further shows it."""
         with self._session.mapping_errors(path):
             handle = await self._session.aopen(self._beside(path), OpenFlags.READ)
         return SftpReader(self._session, path, handle, FileStat(FileKind.FILE, size_bytes, None))
@@ -110,7 +110,7 @@ class SftpFiles(SshFiles):
             self._session.set_attributes(self._beside(path), attributes)
 
     def remove_directory(self, path: str) -> None:
-        """Looks first: some hosts remove a file, or what a link leads to."""
+        """Check first that it is a directory: some hosts remove a file, or what a link leads to."""
         if path == "/":
             raise PermissionRefused(self._name(path))
         self._known.forget(path)
@@ -146,7 +146,7 @@ class SftpFiles(SshFiles):
         complete(self.arename(path, free_path))
 
     async def arename(self, path: str, free_path: str) -> None:
-        """Looks first: some hosts overwrite."""
+        """Check first that the path is free: some hosts overwrite."""
         self._known.forget(path, free_path)
         with self._making(free_path) as free:
             if await self._astands(free):
@@ -183,7 +183,7 @@ class SftpFiles(SshFiles):
 
     @contextmanager
     def _making(self, path: str) -> Iterator[str]:
-        """The real path, for whatever brings something there."""
+        """Yield the realpath, for a block that creates or renames something there."""
         with self._session.mapping_errors(path):
             realpath = self._beside(path)
             try:
@@ -194,7 +194,7 @@ class SftpFiles(SshFiles):
                 raise
 
     async def _replace(self, realpath: str, final: str) -> None:
-        """Where nothing stands an ordinary rename is as atomic, and every host has it."""
+        """Replace the file. If nothing is there, an ordinary rename is as atomic, and every host has it."""
         if self._session.replaces:
             try:
                 return await self._session.replace(realpath, final)
@@ -214,7 +214,7 @@ class SftpFiles(SshFiles):
         self._session.remove_directory(realpath)
 
     def _itself(self, path: str, realpath: str) -> Attributes | None:
-        """The attributes of what stands there, None for a link: some hosts tell of what it leads to all the same."""
+        """Return the attributes, None for a link: some hosts report the target's all the same."""
         attributes = self._session.link_attributes(realpath)
         return attributes if self._inside(path) == realpath else None
 
@@ -244,7 +244,7 @@ class SftpFiles(SshFiles):
                     raise
 
     async def _found(self, path: str) -> "_Found | None":
-        """What stands at the path, links followed."""
+        """Return what is at the path, links followed, None if it is missing."""
         try:
             with self._session.mapping_errors(path):
                 realpath, reply = await self._session.located(f"{self._root.rstrip('/')}{path}")
@@ -255,7 +255,7 @@ class SftpFiles(SshFiles):
             return self._dangling(path)
 
     def _inside(self, path: str) -> str:
-        """The real path, links followed. NotAllowed where it leads out of the root."""
+        """Return the realpath. Raises NotAllowed if it leads out of the root."""
         realpath = self._session.realpath(f"{self._root.rstrip('/')}{path}")
         self._require_inside(path, realpath)
         return realpath
@@ -268,7 +268,7 @@ class SftpFiles(SshFiles):
         return self._inside(path)
 
     def _dangling(self, path: str) -> "_Found | None":
-        """A link that leads nowhere is something; where the directory is missing too, there is nothing."""
+        """Return a dangling link itself; None if there is none, or its directory is missing too."""
         try:
             with self._session.mapping_errors(path):
                 realpath = self._beside(path)
@@ -276,7 +276,7 @@ class SftpFiles(SshFiles):
                 return _Found(realpath, attributes, _stat(attributes))
         except NoSuchFile:
             return None
-        except HostFailed:  # all that some hosts say of what is below a file
+        except HostFailed:  # some hosts report nothing else for a path below a file
             above = self.stat(dirname(path)) if path != "/" else None
             if above is None or above.kind is FileKind.DIRECTORY:
                 raise
@@ -284,7 +284,7 @@ class SftpFiles(SshFiles):
 
 
 class _Found(NamedTuple):
-    """What stands at a path: its real path, what the host reports of it, and what that means."""
+    """What is at a path: its realpath, the attributes that the host reports, and their stat."""
 
     realpath: str
     attributes: Attributes
@@ -292,7 +292,7 @@ class _Found(NamedTuple):
 
 
 def _stat(attributes: Attributes) -> FileStat:
-    """Raises Refused for a file whose size the host does not tell: it must not count as empty."""
+    """Return the stat. Raises Refused for a file whose size the host does not report: it must not count as empty."""
     kinds = {stat.S_IFREG: FileKind.FILE, stat.S_IFDIR: FileKind.DIRECTORY}
     kind = kinds.get(stat.S_IFMT(attributes.mode or 0), FileKind.OTHER)
     if kind is FileKind.FILE and attributes.size_bytes is None:

@@ -10,7 +10,8 @@ from data_mover.domain.errors import MoveFailure
 
 
 def listed(session: SftpSession, path: str, realpath: str) -> Iterator[Entry]:
-    """What our `path` holds, at the host's path `realpath`; as much at a time as the host tells in one answer."""
+    """Yield the entries of our `path`, at the host's path `realpath`; as many at a time as the host returns in one
+    answer."""
     with session.mapping_errors(path):
         handle = session.open_directory(realpath)
     try:
@@ -31,7 +32,8 @@ def _batch(session: SftpSession, path: str, handle: bytes) -> list[Named]:
 
 
 def _require_searchable(session: SftpSession, path: str, realpath: str) -> None:
-    """OpenSSH tells nothing at all, not even `.`, of a directory whose names may be read but not followed."""
+    """Raise the failure of a directory that can be read but not searched: OpenSSH returns no names for it, not even
+    `.`."""
     with session.mapping_errors(path):
         session.attributes(f"{realpath.rstrip('/')}/.")
 
@@ -47,7 +49,7 @@ def _entries(session: SftpSession, path: str, realpath: str, batch: list[Named])
 
 
 def _asked(session: SftpSession, path: str, realpath: str) -> Attributes | None:
-    """For a host that does not tell them with the name; None of what is gone meanwhile."""
+    """Return the attributes, for a host that does not return them with the name; None if the entry no longer exists."""
     with session.mapping_errors(path):
         try:
             return session.link_attributes(realpath)
