@@ -31,14 +31,14 @@ def hosts(context: click.Context) -> None:
 @click.pass_context
 def check_hosts(context: click.Context, name: str | None) -> None:
     """Tries what moves will do on the host NAME, or on each one, and says step by step what holds."""
-    from data_mover.checks import host  # loads paramiko, for which the sweeper has no use
+    from data_mover.checks import host  # loads paramiko, which the sweeper does not need
 
     logging.disable()
     path = checked(Settings.from_ini, context.obj.required_ini).registry
     chosen = _chosen(checked(host_entries, path), name, path)
     with signals_as_interrupts():
-        hold = [show(host.headline(entry), host.check_host(entry)) for entry in chosen]
-    if not all(hold):
+        passed = [show(host.headline(entry), host.check_host(entry)) for entry in chosen]
+    if not all(passed):
         context.exit(1)
 
 
@@ -68,7 +68,7 @@ def _chosen(entries: list[HostEntry], name: str | None, path: Path) -> list[Host
 
 
 def _set_paused(options: GlobalOptions, name: str, paused: bool) -> None:
-    """Through the database of the ini, or else through the service at --url."""
+    """Pause or resume through the database of the ini, or else through the service at --url."""
     if options.ini is None and options.url is not None:
         _pause_at_service(name, paused)
     else:

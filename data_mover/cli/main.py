@@ -7,7 +7,7 @@ import click
 
 from data_mover.cli.options import GlobalOptions
 
-#: where each command is; its module is imported when it is used, so that every command starts at once
+#: the path of each command; its module is imported when it is used, so that every command starts fast
 COMMANDS = {
     "check-config": "data_mover.cli.operators:check_config",
     "demo": "data_mover.demo.run:demo",

@@ -1,4 +1,4 @@
-"""What callers run from a shell, over `/api/v1`. Data goes to stdout, everything else to stderr."""
+"""The commands of callers, over `/api/v1`. Data is written to stdout, everything else to stderr."""
 
 import json
 import os
@@ -26,7 +26,7 @@ FAILED, REFUSED, TIMED_OUT, NOT_ALLOWED, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 
 
 @dataclass(frozen=True)
 class Service:
-    """Which service is asked, and how the answers are shown."""
+    """The service, and how its answers are shown."""
 
     url: str | None
     token_file: Path | None
@@ -34,7 +34,7 @@ class Service:
 
     @contextmanager
     def client(self) -> Iterator[Client]:
-        """Ends the command with the exit status of whatever the client raises."""
+        """Yield a client. Ends the command with the exit status of the client's error."""
         try:
             with Client(self._required_url(), self._token()) as client:
                 yield client
@@ -281,7 +281,8 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(rows: Sequence[dict[str, Any]], columns: dict[str, Any]) -> Table:
-    """A row each; columns without any value are left out. A column is a key, or computes its text."""
+    """Return a table with a row for each; columns without any value are left out. A column is a key, or a function that
+    returns its text."""
     texts = {
         title: [_text(column(row) if callable(column) else row[column]) for row in rows]
         for title, column in columns.items()
@@ -296,7 +297,7 @@ def table(rows: Sequence[dict[str, Any]], columns: dict[str, Any]) -> Table:
 
 
 def pairs(struct: dict[str, Any]) -> Table:
-    """A row for each key that has a value."""
+    """Return a table with a row for each key that has a value."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in struct.items():
         if value is not None:

@@ -203,7 +203,7 @@ def sources():
     yield ("move", [SOURCE]), not_an_end("destination", None)
     yield ("move", ["local://disk/a"]), not_an_end("destination", None)
     yield source([]), missing("source", "the list of sources is empty")
-    yield source([[SOURCE]]), invalid("source", "a list of sources holds no further list")
+    yield source([[SOURCE]]), invalid("source", "a list of sources contains no further list")
     yield source([SOURCE, 7]), not_an_end("source", 7, "source[1]")
     yield source([SOURCE, "/a"]), not_an_end("source", "/a", "source[1]")
     yield source([SOURCE, {"host": "disk"}]), missing("source[1].path")

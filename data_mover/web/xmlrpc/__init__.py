@@ -1,6 +1,6 @@
 """What programs call: XML-RPC at `POST /data_mover`.
 
-`guard` lets through only what the parser may see · `methods` are the calls · `requests` turns arguments into values ·
+`guard` passes only requests that may be parsed · `methods` are the calls · `requests` turns arguments into values ·
 `answers` turns values into what XML-RPC can carry · `waiting` says how long a call may wait · `system` is `system.*`.
 """
 

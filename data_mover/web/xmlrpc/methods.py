@@ -1,4 +1,4 @@
-"""The methods that programs call. Each turns arguments into values, asks `moves`, and answers."""
+"""The methods that programs call. Each turns arguments into values, calls a use case, and answers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Introspection and batches, as the XML-RPC world expects them."""
+"""Introspection and batches, by the conventions of XML-RPC."""
 
 import logging
 from typing import Any
@@ -18,7 +18,7 @@ METHOD_NOT_FOUND = -32601
 INVALID_PARAMETERS = -32602
 
 MULTICALL = "system.multicall"
-#: so many checks keep one thread of the server for about 0.2 s
+#: so many checks take one thread of the server about 0.2 s
 MAX_CALLS = 100
 
 
