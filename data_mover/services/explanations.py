@@ -1,4 +1,4 @@
-"""Why a move is where it is, in words, and who can release it."""
+"""What a move waits for, in words, and who can release it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,7 +44,7 @@ class Explanation:
     phase: Phase | None
     cause: Cause
     sentence: str
-    #: caller, host owner or operator; None where it resolves by itself
+    #: caller, host owner or operator; None if it resolves by itself
     who_can_release: str | None
     host: str | None
     worker: str | None
@@ -53,7 +53,7 @@ class Explanation:
 
 
 class Explanations:
-    """Explains a caller's own moves; names no move of another caller."""
+    """Explains a caller's own moves; never names a move of another caller."""
 
     def __init__(self, settings: Settings, database: Database, registry: RegistryFile) -> None:
         self._silence_ms = max(workers.SILENT_AFTER_MS, int(settings.lease_seconds * 1000))
@@ -61,7 +61,7 @@ class Explanations:
         self._registry = registry
 
     def explain(self, caller: Caller, job_id: int) -> Explanation:
-        """What keeps the move where it is. Raises Refusal if there is no such move."""
+        """Return what the move waits for. Raises Refusal if there is no such move."""
         slots = self._registry.current().slots
         with self._database.reading() as session:
             job = reports.find(session, caller.name, job_id)

@@ -43,7 +43,7 @@ class Queries:
         self._registry = registry
 
     def check(self, caller: Caller, job_id: int) -> JobReport:
-        """Return how the job stands."""
+        """Return the state of the job."""
         with self._database.reading() as session:
             report = reports.report(session, caller.name, job_id)
         if report is None:

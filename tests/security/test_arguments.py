@@ -148,7 +148,7 @@ def web():
         yield source(url), invalid("source", problem)
         yield source({"type": "url", "url": url}), invalid("source.url", problem)
     for scheme in ["http", "https"]:
-        way_out = "name it in the registry, with a root that holds the file, or set data_mover.open_web"
+        way_out = "name it in the registry, with a root above the file, or set data_mover.open_web"
         refusal = ("unknown-source", "source.url", f"Unknown source '{scheme}://web.example.org': {way_out}")
         yield source(f"{scheme}://web.example.org/a?key=hunter2"), refusal
         yield source({"type": "url", "url": f"{scheme}://web.example.org/a"}), refusal

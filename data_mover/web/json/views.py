@@ -25,18 +25,18 @@ def create_move(request: Request) -> Response:
 
 def list_moves(request: Request) -> Response:
     """Return a page of moves; a full one has a link to the next."""
-    wanted, caller = job_filter(query(request, FILTERS, ("before", "limit")))
+    filter_, caller = job_filter(query(request, FILTERS, ("before", "limit")))
     own = caller in (None, request.caller.name)
-    moves = request.queries.page(request.caller, wanted) if own else []
-    following = _next(request, "before", moves[-1].id) if len(moves) == wanted.limit else None
+    moves = request.queries.page(request.caller, filter_) if own else []
+    following = _next(request, "before", moves[-1].id) if len(moves) == filter_.limit else None
     return known_by_its_tag({"moves": moves, "next": following})
 
 
 def get_move(request: Request) -> Response:
     """Return the move; with `?wait=` once it has ended or the seconds are over."""
-    wanted, seconds = _id(request), wait_query(request)
+    number, seconds = _id(request), wait_query(request)
     with request.wait_slots.slot(request, seconds) as allowed:
-        return known_by_its_tag(request.queries.wait(request.caller, wanted, min(seconds, allowed)))
+        return known_by_its_tag(request.queries.wait(request.caller, number, min(seconds, allowed)))
 
 
 def list_files(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""The guard before the parser: a request that is no XML-RPC call, or could harm the parser, never reaches it."""
+"""The guard before the parser: refuses requests that are no XML-RPC call, or could harm the parser."""
 
 import re
 from collections.abc import Callable
