@@ -1,7 +1,7 @@
 """The doorbell: one RQ queue that wakes workers. It names no job; a woken worker claims what the database has.
 
-Whoever can write to Redis can wake workers, and do nothing else: of the data in Redis, one string is read, and compared
-(docs/decisions/0023-nothing-in-redis-is-believed.md).
+A program that can write to Redis can wake workers, and do nothing else: of the data in Redis, one string is read, and
+compared (docs/decisions/0023-nothing-in-redis-is-believed.md).
 """
 
 import json

@@ -16,8 +16,8 @@ def show(title: str, findings: Iterable[Finding]) -> bool:
     click.secho(printable(title), bold=True)
     all_passed = True
     for finding in findings:
-        word = click.style("ok  ", fg="green") if finding.holds else click.style("FAIL", fg="red", bold=True)
+        word = click.style("ok  ", fg="green") if finding.passed else click.style("FAIL", fg="red", bold=True)
         lines = map(printable, finding.sentence.split("\n"))
         click.echo(f"  {word}  {finding.step:{_STEP_WIDTH}}{_NEXT_LINE.join(lines)}")
-        all_passed &= finding.holds
+        all_passed &= finding.passed
     return all_passed

@@ -40,7 +40,7 @@ class Bounds(BaseModel):
 def who_may_call(server: Mapping[str, str], ini: str) -> str:
     """Return a sentence that says where the service listens and who may call it.
 
-    Raises ConfigurationError if other machines could connect: with `data_mover.callers = none` nobody has to
+    Raises ConfigurationError if other machines could connect: with `data_mover.callers = none` no caller has to
     authenticate.
     """
     if "unix_socket" in server:

@@ -57,7 +57,7 @@ class DemoFailed(DataMoverError):
 )
 @click.option("--mebibytes", type=click.IntRange(min=1), default=256, show_default=True, help="The size of the file.")
 def demo(once: bool, directory: Path, mebibytes: int) -> None:
-    """Starts all of Data Mover and an SFTP server, moves a file there, and stays up to be tried."""
+    """Start all of Data Mover and an SFTP server, move a file there, and stay up to be tried."""
     sys.exit(run_demo(once, directory, mebibytes))
 
 

@@ -32,7 +32,7 @@ async def serve(port: int, directory: Path, host_key: Path, login_key: Path) -> 
 @click.option("--host-key", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--login-key", type=click.Path(exists=True, path_type=Path), required=True)
 def main(port: int, directory: Path, host_key: Path, login_key: Path) -> None:
-    """Shows DIRECTORY to whoever has the private half of LOGIN_KEY."""
+    """Serve DIRECTORY to the owner of the private half of LOGIN_KEY."""
     asyncio.run(serve(port, directory, host_key, login_key))
 
 

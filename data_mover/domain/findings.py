@@ -12,7 +12,7 @@ class Finding:
     """The result of a step: whether it succeeded, and what was found or what to do, in one line or several."""
 
     step: str
-    holds: bool
+    passed: bool
     sentence: str
 
 
@@ -39,7 +39,7 @@ def in_turn(*steps: Step) -> Generator[Finding, None, bool]:
     for step, look in steps:
         finding = find(step, look)
         yield finding
-        if not finding.holds:
+        if not finding.passed:
             return False
     return True
 

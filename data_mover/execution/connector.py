@@ -61,7 +61,8 @@ class Connector:
 
 
 def _options(host: str, registry: Registry) -> HostOptions:
-    """Raises UnknownHost for what the registry does not have, and HostUnreachable for what has a problem."""
+    """Return the options. Raises UnknownHost for an unregistered host, and HostUnreachable if its entry has a
+    problem."""
     if host in registry.refused_hosts:
         raise HostUnreachable(f"{host}: {PROBLEM_IN_REGISTRY}")
     options = registry.every_host.get(host)

@@ -92,9 +92,9 @@ class Atomic(Direct):
         return HiddenFileRecorder(self._record, self._journal, file, False, self._progress, checkpoint_bytes)
 
     def publish(self) -> None:
-        """Rename the folder. Raises Exists if the final path is taken meanwhile.
+        """Rename the folder. Raises Exists if the final path exists by now.
 
-        If the connection fails, nobody knows whether the rename happened: the mark stays, and the next attempt looks.
+        If the connection fails, it is unknown whether the rename happened: the mark stays, and the next attempt checks.
         """
         if self._is_published:
             return

@@ -57,7 +57,7 @@ class Beat(NamedTuple):
 
 
 def claim_of(session: Session, job_id: int) -> Claim:
-    """The claim of the job's newest attempt."""
+    """Return the claim of the job's newest attempt."""
     job = session.get_one(Job, job_id, populate_existing=True)
     return Claim(
         job_id=job.id,

@@ -49,7 +49,7 @@ class _NowMs(FunctionElement[int]):
 
 
 def now_ms() -> ColumnElement[int]:
-    """The database's clock, in milliseconds since the epoch."""
+    """Return the time by the database's clock, in milliseconds since the epoch."""
     return _NowMs()
 
 
@@ -127,7 +127,7 @@ def insert_or_update(
     session: Session, table: type[Base], values: dict[str, Any], unique: Sequence[str], changes: dict[str, Any]
 ) -> int:
     """Insert a row, or make the changes to the one that has the same values in the unique columns: in one statement, so
-    that nobody can delete the row in between. Returns its id."""
+    that the row cannot be deleted in between. Returns its id."""
     dialect = session.get_bind().dialect.name
     insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
     statement = insert(table).values(values).on_conflict_do_update(index_elements=unique, set_=changes)

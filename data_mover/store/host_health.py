@@ -20,7 +20,7 @@ from data_mover.store.models import HostRecord, Job, Lane, TemporaryFile
 
 #: how long after a login a host counts as proven
 PROVEN_MS = 60_000
-#: nobody waits longer for a probe
+#: the longest wait for a probe
 LONGEST_PROBE_WAIT_MS = 3_600_000
 
 

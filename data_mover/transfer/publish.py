@@ -18,8 +18,8 @@ async def publish(
 ) -> None:
     """Rename the temporary file to its final path, replacing what is there if the request allows it.
 
-    If the connection fails, nobody knows whether the rename happened: the mark stays, and the next attempt looks. If
-    the host refuses, this attempt looks: some hosts fail after they have renamed. Object stores copy instead of
+    If the connection fails, it is unknown whether the rename happened: the mark stays, and the next attempt checks. If
+    the host refuses, this attempt checks: some hosts fail after they have renamed. Object stores copy instead of
     renaming, which takes time.
     """
     final = task.path

@@ -74,8 +74,8 @@ def text_of(response: Response, field: str) -> str | None:
         return value
 
 
-def _require_status(response: Response, name: str, wanted: HTTPStatus) -> None:
-    if response.status != wanted:
+def _require_status(response: Response, name: str, expected: HTTPStatus) -> None:
+    if response.status != expected:
         raise HttpRefused.of(response.status)(response.status, f"{name} is answered with {response.status}")
     for field, plain in (("Content-Encoding", "identity"), ("Transfer-Encoding", "chunked")):
         if response.headers.get(field, plain).strip().lower() != plain:

@@ -11,9 +11,9 @@ from data_mover.domain.errors import ConnectionLost, Stalled
 
 #: reads how many bytes there must be, syncs the file once they are there, and prints how many there are
 _COMMAND = """
-while read -r wanted; do
+while read -r expected; do
     there=$(stat -c %s -- {name}) || exit
-    [ "$there" -lt "$wanted" ] || sync {name} 2>/dev/null
+    [ "$there" -lt "$expected" ] || sync {name} 2>/dev/null
     echo "$there"
 done"""
 

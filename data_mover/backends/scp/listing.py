@@ -23,21 +23,23 @@ _ENTRY = re.compile(rb"([0-9a-f]+) (\d+) (-?\d+) \./(.*)", re.DOTALL)
 
 _NOT_PERMITTED = 82
 #: If one of several no longer exists, they are requested one by one.
-_TELL = (
+_STAT_ENTRIES = (
     'out=$(stat -c "$0" -- "$@") && printf "%s\\n" "$out" && exit; for name do stat -c "$0" -- "$name" && continue; '
     'if [ -e "$name" ] || [ -L "$name" ]; then exit 1; fi; done'
 )
 #: It ends when its input is closed, not while another command begins: Dropbear confuses their channels.
 _COMMAND = (
     "LC_ALL=C; export LC_ALL; exec 2>/dev/null; (cd -P -- {directory} && [ -r . ] || exit {not_permitted}; "
-    "find . ! -name . -prune -exec sh -c {tell} '%f %s %Y %n//' {{}} +) </dev/null; "
+    "find . ! -name . -prune -exec sh -c {stat_entries} '%f %s %Y %n//' {{}} +) </dev/null; "
     "printf '%s//\\n' $?; exec cat >/dev/null"
 )
 
 
 def listed(connection: SshConnection, path: str, realpath: str) -> Iterator[Entry]:
     """Yield the entries of our `path`, the host's directory `realpath`. Raises PermissionRefused or HostFailed."""
-    command = _COMMAND.format(directory=quote(realpath), not_permitted=_NOT_PERMITTED, tell=quote(_TELL))
+    command = _COMMAND.format(
+        directory=quote(realpath), not_permitted=_NOT_PERMITTED, stat_entries=quote(_STAT_ENTRIES)
+    )
     channel = connection.start(command)
     try:
         for line in _lines(connection, path, channel):

@@ -159,7 +159,7 @@ class SftpSession:
         return handle
 
     async def acall(self, kind: Request, head: bytes) -> Reply:
-        """Sends a request and returns its reply."""
+        """Send a request and return its reply."""
         flight = self.requests.flight()
         pending = flight.ask(kind, head)
         await flight
@@ -284,8 +284,8 @@ class SftpSession:
         if stayed.answer.kind == Answer.ATTRS:
             raise Refused(Status.FAILURE)
 
-    def _answer(self, kind: Request, head: bytes, wanted: Answer) -> memoryview:
-        return self.requests.call(kind, head).answer(wanted)
+    def _answer(self, kind: Request, head: bytes, expected: Answer) -> memoryview:
+        return self.requests.call(kind, head).answer(expected)
 
 
 class ErrorMapping:

@@ -18,7 +18,7 @@ UNATTENDED = {"lease_until_ms": None, "worker": None, "worker_id": None}
 def change(session: Session, kind: EventKind, guard: Sequence[ColumnElement[bool]], **values: Any) -> list[int]:
     """Change all jobs that meet the guard, and append an event to the log of each; return their ids.
 
-    The event is inserted first and locks the rows; the guard still holds when they are updated.
+    The event is inserted first and locks the rows; the guard is still true when they are updated.
     """
     ids = events.append(session, kind, guard, **values)
     if ids:
