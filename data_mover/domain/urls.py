@@ -132,5 +132,5 @@ def safe_name(name: str) -> str:
 def without_query(text: str) -> str:
     """Return the text without its query, if it is a URL."""
     is_url = text.partition("://")[0] in DEFAULT_PORTS
-    beginning, question_mark, _ = text.partition("?")
-    return f"{beginning}?…" if is_url and question_mark else text
+    beginning, separator, _ = text.partition("?")
+    return f"{beginning}?…" if is_url and separator else text
