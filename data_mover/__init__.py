@@ -1,10 +1,10 @@
-"""Data Mover: moves files to registered destinations, and knows that they arrived."""
+"""Data Mover: moves files to registered destinations, and verifies that they arrived."""
 
 from typing import Any
 
 
 def main(global_config: dict[str, str], **settings: str) -> Any:
-    """The WSGI application of an ini's `[app:main]`. Ends the process with every problem that is in it."""
+    """Return the WSGI application of an ini's `[app:main]`. Ends the process with every problem in it."""
     from pyramid.config import Configurator
 
     from data_mover.config.logs import escape_records

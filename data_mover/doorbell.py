@@ -1,7 +1,7 @@
 """The doorbell: one RQ queue that wakes workers. It names no job; a woken worker claims what the database has.
 
-Whoever can write to Redis can ring, and do nothing else: of what Redis holds, one string is read, and compared
-(docs/decisions/0023-nothing-in-redis-is-believed.md).
+A program that can write to Redis can wake workers, and do nothing else: of the data in Redis, one string is read, and
+compared (docs/decisions/0023-nothing-in-redis-is-believed.md).
 """
 
 import json
@@ -30,44 +30,44 @@ log = logging.getLogger(__name__)
 QUEUE = "moves"
 #: the function that RQ calls for the doorbell; a worker calls nothing else for Redis
 ANSWER = "data_mover.worker.answer_doorbell"
-#: who listens
+#: the class of the workers that listen
 WORKER_CLASS = "data_mover.worker.Worker"
 
-#: what the job in Redis holds: the function, no object, no arguments
+#: the content of the doorbell job in Redis: the function, no object, no arguments
 PAYLOAD = json.dumps([ANSWER, None, [], {}]).encode()
 #: more than its compressed form ever needs
 PAYLOAD_BYTES = 2 * len(PAYLOAD)
 
-#: the keys that all workers share, and what Redis has to hold there
+#: the keys that all workers share, and their types in Redis
 SHARED_KEYS = {
     Queue.redis_queue_namespace_prefix + QUEUE: b"list",
     Queue.redis_queues_keys: b"set",
     REDIS_WORKER_KEYS: b"set",
     WORKERS_BY_QUEUE_KEY % QUEUE: b"set",
 }
-#: so many workers are believed to listen, at most
+#: the most listeners that are believed
 LISTENERS = 256
 
 #: Redis answers within this time, or counts as away
 TIMEOUT_SECONDS = 0.3
-#: after a failure nobody is kept waiting for Redis again for so long
+#: how long Redis is not tried again after a failure
 QUIET_SECONDS = 5.0
 #: how long one look at the queue takes at most: a stop is noticed that late
 LISTEN_SECONDS = 0.2
-#: how long Redis keeps a doorbell job that nobody hears, in seconds
+#: how long Redis keeps a doorbell job that no worker takes
 TTL_SECONDS = 86_400
 
 
 class DoorbellJob(Job):
-    """What RQ's worker is handed when the doorbell has rung: made here, and never read from Redis."""
+    """The job that RQ's worker runs for the doorbell: made here, and never read from Redis."""
 
     def get_status(self, refresh: bool = True) -> JobStatus:
-        """It runs for as long as its work-horse does, whatever Redis says."""
+        """Return STARTED: it runs as long as its work-horse, whatever Redis says."""
         return JobStatus.STARTED
 
 
 class DoorbellQueue(Queue):
-    """The queue, and the set of those who listen to it."""
+    """The queue, and the set of its listeners."""
 
     job_class = DoorbellJob
 
@@ -75,11 +75,10 @@ class DoorbellQueue(Queue):
     def dequeue_any(
         cls, queues: Iterable[Queue], timeout: float | None, connection: Redis, *_: Any, **__: Any
     ) -> tuple[Job, Queue] | None:
-        """Waits until the doorbell rings, or returns at once without a time-out, which is in seconds. Something forged
-        counts as a ring, since the queue is emptied of it and of all that waits behind it: nobody fills the queue
-        faster than workers empty it.
+        """Wait `timeout` seconds for a doorbell job; without a time-out return at once. A forged entry wakes the worker
+        too, and the whole queue is deleted: nobody fills the queue faster than workers empty it.
 
-        Raises rq.exceptions.DequeueTimeout, and RedisAway where Redis is of no use.
+        Raises rq.exceptions.DequeueTimeout, and RedisAway if Redis cannot be used.
         """
         queue = doorbell_queue(connection)
         try:
@@ -98,14 +97,14 @@ class DoorbellQueue(Queue):
         return min(int(self._redis.scard(WORKERS_BY_QUEUE_KEY % self.name)), LISTENERS)
 
     def forget_dead_listeners(self) -> None:
-        """Forgets workers whose own key has run out."""
+        """Forget workers whose own key has expired."""
         listeners = self._redis.srandmember(WORKERS_BY_QUEUE_KEY % self.name, LISTENERS)
         if dead := [key for key in listeners if not self._redis.exists(key)]:
             self._redis.srem(WORKERS_BY_QUEUE_KEY % self.name, *dead)
             self._redis.srem(REDIS_WORKER_KEYS, *dead)
 
     def _is_doorbell(self, job_id: bytes) -> bool:
-        """Whether the job of that id is the doorbell's. It is removed in any case."""
+        """Whether the job of that id is the doorbell's. Removes it in any case."""
         key = Job.redis_job_namespace_prefix.encode() + job_id
         try:
             if self._redis.hstrlen(key, "data") > PAYLOAD_BYTES:
@@ -130,7 +129,7 @@ def _inflated(data: bytes) -> bytes:
 
 
 def drop_misshapen_keys(connection: Redis, shapes: Mapping[str, bytes]) -> None:
-    """Removes what Redis cannot use as what it has to be: everybody who needs it writes it again. Never raises."""
+    """Remove keys of a wrong type; their users write them again. Never raises."""
     with suppress(RedisError):
         for key, shape in shapes.items():
             if (found := connection.type(key)) not in (shape, b"none"):
@@ -139,7 +138,7 @@ def drop_misshapen_keys(connection: Redis, shapes: Mapping[str, bytes]) -> None:
 
 
 def redis_connection(url: str, password: str | None) -> Redis:
-    """A connection that fails at once instead of waiting for a Redis that is away."""
+    """Return a connection that fails at once instead of waiting for an unavailable Redis."""
     return Redis.from_url(
         url,
         password=password,
@@ -175,22 +174,22 @@ class Doorbell:
             return False
 
     def notify_workers(self) -> None:
-        """Wakes a worker. To be called after the commit. Never raises: where Redis is away, the sweeper wakes
-        workers later."""
+        """Wake a worker. Call it after the commit. Never raises: if Redis is unavailable, the sweeper wakes workers
+        later."""
         self._notify(1)
 
     def notify_all_workers(self) -> None:
-        """Wakes every worker, where there may be work for all of them. Never raises."""
+        """Wake every worker, if there may be work for all of them. Never raises."""
         self._notify(None)
 
     def _notify(self, times: int | None) -> None:
-        """Adds no more jobs than workers can hear: twice as many as there are workers."""
+        """Add doorbell jobs, up to twice as many as there are workers."""
         if time.monotonic() < self._quiet_until:
             return
         try:
             reach("notifying")
-            wanted = 2 * max(1, self._queue.count_listeners()) - self._queue.count
-            for _ in range(wanted if times is None else min(times, wanted)):
+            missing = 2 * max(1, self._queue.count_listeners()) - self._queue.count
+            for _ in range(missing if times is None else min(times, missing)):
                 self._queue.enqueue(ANSWER, ttl=TTL_SECONDS)
         except RedisError as error:
             if isinstance(error, ResponseError):

@@ -28,7 +28,7 @@ def _read_settings() -> Settings:
 
 
 def _url_with_password(settings: Settings) -> str:
-    """RQ takes nothing but a URL; it stays in this process's memory."""
+    """Return the URL with the password, since RQ takes nothing else; it stays in this process's memory."""
     password = settings.redis_secret()
     if password is None:
         return settings.redis_url
@@ -38,14 +38,14 @@ def _url_with_password(settings: Settings) -> str:
 
 def _choose_worker_class() -> None:
     if sys.argv[1:2] != ["worker"]:
-        sys.exit("data_mover.rq_settings is for `rq worker` alone: other commands of RQ run what Redis holds")
+        sys.exit("data_mover.rq_settings is for `rq worker` alone: other commands of RQ run any job in Redis")
     if os.environ.get("RQ_WORKER_CLASS") != WORKER_CLASS:
         os.environ["RQ_WORKER_CLASS"] = WORKER_CLASS
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
 
 
 def _lift_suspension(settings: Settings) -> None:
-    """Before RQ looks for it: nobody keeps a worker from starting through Redis."""
+    """Remove RQ's suspension before RQ reads it: no entry in Redis may prevent a worker from starting."""
     with suppress(RedisError), redis_connection(settings.redis_url, settings.redis_secret()) as connection:
         connection.delete(WORKERS_SUSPENDED)
 

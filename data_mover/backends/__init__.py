@@ -1,7 +1,7 @@
-"""The protocols that hosts speak, a folder and a line each.
+"""The protocols of hosts: a folder and a line here for each.
 
-A folder holds all that belongs to its protocol: what the registry may say of a host (`options`), the connection
-(`backend`) and what else can be wrong with such a host (`check`).
+A folder has all parts of its protocol: the registry's options of a host (`options`), the connection (`backend`) and the
+check of a host (`check`).
 """
 
 from data_mover.backends import http, local, s3, scp, sftp, webdav
@@ -23,27 +23,27 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def connect(host: str, options: HostOptions) -> Source:
-    """A connection to the registered host. Raises HostUnreachable, HostKeyMismatch, CertificateRefused or LoginRefused
-    if there can be none.
+    """Return a connection to the registered host. Raises HostUnreachable, HostKeyMismatch, CertificateRefused or
+    LoginRefused.
     """
     return PROTOCOLS[options.protocol].load_backend().connect(host, options)
 
 
 def check_of(protocol: object) -> type[HostCheck]:
-    """The check of a protocol as the registry names it, right or wrong."""
+    """Return the check of a protocol, which may be unknown."""
     known = PROTOCOLS.get(protocol) if isinstance(protocol, str) else None
     return known.load_check() if known and known.problem() is None else HostCheck
 
 
 def load_backends() -> None:
-    """Imports every backend that can be, so that processes forked afterwards need not."""
+    """Import every installed backend, so that processes forked afterwards need not."""
     for protocol in PROTOCOLS.values():
         if protocol.problem() is None:
             protocol.load_backend()
 
 
 def writable(source: Source) -> Files:
-    """The connection, to a host where files can be written too. Raises NotAllowed if they cannot."""
+    """Return the connection as one that can write files. Raises NotAllowed if it cannot."""
     if not isinstance(source, Files):
         raise NotAllowed(f"{source.host} is only a source")
     return source

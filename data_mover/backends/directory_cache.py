@@ -1,35 +1,36 @@
-"""What a connection remembers of the directories of its host."""
+"""The cache of a connection for the directories of its host."""
 
 from posixpath import dirname
 
-#: so many at most; then it begins anew
+#: the most directories in the cache; then it is emptied
 MOST_DIRECTORIES = 1000
 
 
 class KnownDirectories:
-    """Their real paths, and which are there: else each file of a tree would cost a look at all that is above it.
+    """The realpaths of directories, and which ones exist: else each file of a folder would need a request for every
+    directory above it.
 
-    Somebody else may have removed them meanwhile: the host refuses what is done in them, and all is to be forgotten.
+    They may be removed meanwhile: the host then refuses operations in them, and the caller must forget all.
     """
 
     def __init__(self) -> None:
-        self._real: dict[str, str] = {}
+        self._realpaths: dict[str, str] = {}
         self._there: set[str] = set()
-        #: the paths of both and all that are above them: what is none of these has nothing to be forgotten below it
+        #: the paths of both and all paths above them: below any other path there is nothing to forget
         self._above: set[str] = set()
 
     def realpath(self, path: str) -> str | None:
-        return self._real.get(path)
+        return self._realpaths.get(path)
 
     def is_there(self, path: str) -> bool:
         return path in self._there
 
-    def remember_real(self, path: str, real: str) -> str:
-        if len(self._real) >= MOST_DIRECTORIES:
+    def remember_realpath(self, path: str, realpath: str) -> str:
+        if len(self._realpaths) >= MOST_DIRECTORIES:
             self.forget_all()
-        self._real[path] = real
+        self._realpaths[path] = realpath
         self._remember_above(path)
-        return real
+        return realpath
 
     def remember_there(self, path: str) -> None:
         if len(self._there) >= MOST_DIRECTORIES:
@@ -38,14 +39,16 @@ class KnownDirectories:
         self._remember_above(path)
 
     def forget(self, *paths: str) -> None:
-        """The paths and what is below them, for they do not lead where they led."""
+        """Forget the paths and all below them, since they may lead elsewhere now."""
         for path in self._above.intersection(paths):
             below = f"{path.rstrip('/')}/"
-            self._real = {known: real for known, real in self._real.items() if not f"{known}/".startswith(below)}
+            self._realpaths = {
+                known: realpath for known, realpath in self._realpaths.items() if not f"{known}/".startswith(below)
+            }
             self._there = {known for known in self._there if not f"{known}/".startswith(below)}
 
     def forget_all(self) -> None:
-        self._real.clear()
+        self._realpaths.clear()
         self._there.clear()
         self._above.clear()
 

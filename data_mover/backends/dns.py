@@ -1,4 +1,4 @@
-"""Where a host is on the network."""
+"""The network addresses of hosts."""
 
 import errno
 import socket
@@ -13,9 +13,9 @@ Address = tuple[socket.AddressFamily, Any]
 
 
 def resolved(host: str, options: NetworkAddress) -> list[Address]:
-    """The families and addresses of the host, at least one. HostUnreachable if there is none, or none in time.
+    """Return the families and addresses of the host, at least one. Raises HostUnreachable if none is found in time.
 
-    The system's resolver knows no time-out: it is asked in a thread, which is left alone when it takes too long.
+    The system's resolver has no time-out: it runs in a thread, which is abandoned if it takes too long.
     """
     answers: SimpleQueue[list[Address] | Exception] = SimpleQueue()
     threading.Thread(target=_resolve, args=(options, answers), name=f"resolve {host}", daemon=True).start()
@@ -29,7 +29,7 @@ def resolved(host: str, options: NetworkAddress) -> list[Address]:
 
 
 def why_unreachable(error: BaseException | None) -> str:
-    """In words, what the system says of an address that could not be connected to."""
+    """Return in words why the system could not connect to an address."""
     match error:
         case ConnectionRefusedError():
             return "it refuses the connection; nothing listens at this address and port"
@@ -42,7 +42,7 @@ def why_unreachable(error: BaseException | None) -> str:
 
 
 def _resolve(options: NetworkAddress, answers: SimpleQueue[list[Address] | Exception]) -> None:
-    """A name that cannot be one at all is a UnicodeError."""
+    """Resolve the name. An invalid one raises UnicodeError."""
     try:
         found = socket.getaddrinfo(options.address, options.port, type=socket.SOCK_STREAM)
         answers.put([(family, address) for family, _, _, _, address in found])

@@ -1,7 +1,7 @@
-"""Waiting without blocking: what the coroutines of this package await, whoever drives them.
+"""Futures and lines: what the coroutines of this package await, whoever drives them.
 
-A driver steps a coroutine with `send(None)`. What it yields is a `Future`; the coroutine is stepped again once that is
-done. `complete` is the driver of one coroutine, which blocks; `transfer.pipeline` has many under way.
+A driver steps a coroutine with `send(None)`. It yields a `Future`; the coroutine is stepped again once that is done.
+`complete` drives one coroutine, and blocks; `transfer.pipeline` drives many.
 """
 
 from abc import ABC, abstractmethod
@@ -26,7 +26,7 @@ class Future(ABC):
         self._error: BaseException | None = None
 
     def __await__(self) -> Generator["Future", None, None]:
-        """Raises the error with which it was done."""
+        """Wait until it is done. Raises the error with which it was done."""
         if not self.is_done:
             yield self
         if self._error is not None:
@@ -41,11 +41,11 @@ class Future(ABC):
 
     @abstractmethod
     def wait(self) -> None:
-        """Blocks until it is done."""
+        """Block until it is done."""
 
 
 def complete(way: Way[T]) -> T:
-    """Runs the coroutine to its end, alone and blocking, and returns its result."""
+    """Run the coroutine to its end, blocking; return its result."""
     while True:
         try:
             future = way.send(None)
@@ -59,9 +59,9 @@ def complete(way: Way[T]) -> T:
 
 
 class Line(ABC):
-    """A connection with many requests in flight, to be attended to by the driver of the coroutines that made them.
+    """A connection with many requests in flight, which the driver of their coroutines flushes and reads.
 
-    Nothing is raised here: whoever awaits an answer hears of what went wrong.
+    Raises nothing: errors are raised where a coroutine awaits an answer.
     """
 
     @property
@@ -76,16 +76,16 @@ class Line(ABC):
 
     @abstractmethod
     def listen(self, heard: Callable[[], None]) -> None:
-        """From now on `heard` is called, by another thread, when something has come in that is to be taken."""
+        """Call `heard`, from another thread, whenever data has been received."""
 
     @abstractmethod
     def flush(self) -> None:
-        """Sends all that is ready, in as few packets as hold it."""
+        """Send all requests that are ready, in as few packets as possible."""
 
     @abstractmethod
     def take_in(self) -> None:
-        """Takes what has come in, without waiting for more."""
+        """Handle the data that has been received, without waiting for more."""
 
     @abstractmethod
     def break_off(self, error: BaseException) -> None:
-        """Ends whatever waits for an answer with the error; nothing more is sent."""
+        """End all that waits for an answer with the error; nothing more is sent."""

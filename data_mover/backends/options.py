@@ -1,4 +1,4 @@
-"""What the registry may say about a host, per protocol.
+"""The options of a host in the registry.
 
 These models are read by every process, so nothing here imports a backend or paramiko.
 """
@@ -23,7 +23,7 @@ from data_mover.domain.secrets import SecretReference
 
 Role = Literal["source", "destination"]
 
-#: no host that is worth waiting for writes to its disk, or reads from it, at a lower rate than this
+#: the lowest rate at which a host is expected to write to its disk, or to read from it
 SLOWEST_BYTES_PER_SECOND = 10 * 10**6
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -31,7 +31,7 @@ _AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
 def _bandwidth(value: Any) -> Any:
-    """Bytes per second from text like `20MB/s`."""
+    """Return bytes per second from text like `20MB/s`."""
     amount, _, second = value.rpartition("/") if isinstance(value, str) else ("", "", "")
     count = _bytes(amount)
     if count is None or second.strip() != "s":
@@ -40,7 +40,7 @@ def _bandwidth(value: Any) -> Any:
 
 
 def _size(value: Any) -> Any:
-    """Bytes from text like `20MB`."""
+    """Return bytes from text like `20MB`."""
     count = _bytes(value) if isinstance(value, str) else None
     if count is None:
         raise ValueError('must be text like "20MB" or "512KiB"')
@@ -54,7 +54,7 @@ def _bytes(text: str) -> int | None:
 
 
 def _file_mode(value: Any) -> Any:
-    """Permission bits from octal text like `0644`, or from a TOML octal like `0o644`."""
+    """Return permission bits from octal text like `0644`, or from a TOML octal like `0o644`."""
     if isinstance(value, str) and re.fullmatch(r"0?[0-7]{3}", value):
         return int(value, 8)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777:
@@ -75,7 +75,7 @@ def _secret(value: Any) -> Any:
 
 
 def _beside_the_registry(value: Path, info: ValidationInfo) -> Path:
-    """A path relative to the registry's own directory, which the registry gives as context `directory`."""
+    """Resolve a path relative to the registry's own directory, which the registry gives as context `directory`."""
     directory: Path = (info.context or {}).get("directory", Path.cwd())
     return directory / value.expanduser()
 
@@ -118,7 +118,7 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 class HostOptions(BaseModel):
-    """What every host has. Times are in seconds, bandwidth is in bytes a second for each transfer."""
+    """The options of every host. Times are in seconds, bandwidth is in bytes a second for each transfer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
 
@@ -127,13 +127,13 @@ class HostOptions(BaseModel):
     #: nothing outside of it is read or written; callers' paths are below it
     root: Root
     roles: tuple[Role, ...] = Field(min_length=1)
-    #: how many transfers may run at a time that read from the host or write to it
+    #: how many transfers may read from the host or write to it at a time
     max_transfers: int = Field(default=4, ge=1, le=1000)
     bandwidth: Bandwidth | None = None
     connect_timeout_seconds: Seconds = 10
-    #: a transfer in which nothing moves for so long is stalled
+    #: a transfer without progress for so long is stalled
     idle_timeout_seconds: Seconds = 60
-    #: a transfer that is slower for as long as the idle time-out is stalled, too
+    #: a transfer that is slower for the idle time-out is stalled, too
     min_rate: Bandwidth = 1000
     #: how files are proven: by SHA-256 in the cheapest way, by reading back whatever it costs, or only by size
     verify: Literal["sha256", "sha256-readback", "size"] = "sha256"
@@ -141,11 +141,11 @@ class HostOptions(BaseModel):
     streams: int = Field(default=1, ge=1, le=16)
     file_mode: FileMode = 0o644
     directory_mode: FileMode = 0o755
-    #: what to do where a host cannot replace a file atomically: fail, or put the old file aside meanwhile
+    #: what to do if a host cannot replace a file atomically: fail, or move the old file aside meanwhile
     replace: Literal["atomic", "swap"] = "atomic"
 
     def secrets(self) -> Iterator[tuple[str, SecretReference]]:
-        """Where its secrets are, each with its key in the registry: `password`, `headers.X-Api-Key`."""
+        """Yield the references of its secrets, each with its key in the registry: `password`, `headers.X-Api-Key`."""
         for key, value in self:
             for name, secret in value.items() if isinstance(value, dict) else [("", value)]:
                 if isinstance(secret, SecretReference):
@@ -156,7 +156,7 @@ class HostOptions(BaseModel):
         yield from ()
 
     def patience_seconds(self, size_bytes: int) -> float:
-        """How long the host may be silent while it brings so many bytes to disk, or computes their digest."""
+        """Return how long the host may be silent while it writes so many bytes to disk, or computes their digest."""
         return self.idle_timeout_seconds + size_bytes / SLOWEST_BYTES_PER_SECOND
 
 

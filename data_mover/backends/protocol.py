@@ -1,4 +1,4 @@
-"""What the service has to know of a protocol before it speaks it: one `PROTOCOL` in each backend's folder."""
+"""The description of a protocol: one `PROTOCOL` in each backend's folder."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,20 +11,20 @@ from data_mover.backends.options import HostOptions
 
 @dataclass(frozen=True)
 class Protocol:
-    """Backend and check are named as `module:class` and imported when they are first used, so that the web process
+    """A protocol. Backend and check are named as `module:class` and imported on first use, so that the web process
     never loads them."""
 
-    #: what the registry may say of a host
+    #: the options of a host in the registry
     options: type[HostOptions]
     #: the `Source` that `connect` opens
     backend: str
-    #: the `HostCheck` that knows what else can be wrong with such a host
+    #: the `HostCheck` for such a host
     check: str = "data_mover.backends.check:HostCheck"
-    #: the library that it needs, and the extra of this package that brings it
+    #: the library that it needs, and the extra of this package that installs it
     needs: tuple[str, str] | None = None
 
     def problem(self) -> str | None:
-        """A sentence if what it needs is not installed, else None."""
+        """Return a sentence if a library is not installed, else None."""
         if self.needs is None or find_spec(self.needs[0]) is not None:
             return None
         library, extra = self.needs

@@ -1,1 +1,1 @@
-"""What operators ask before they rely on an installation: its configuration, its hosts."""
+"""The checks of an installation: its configuration, its hosts."""

@@ -1,6 +1,6 @@
-"""Whether a deployment can run: its ini and registry, the secrets they name, and what has to be within reach.
+"""The check of a deployment: its ini and registry, the secrets they name, and the services that it needs.
 
-Nothing is made or changed by looking.
+Checks create and change nothing.
 """
 
 import os
@@ -27,7 +27,7 @@ from data_mover.store.database import Database
 
 
 def check_configuration(ini: str) -> Iterator[Finding]:
-    """Yields every problem of ini and registry, even if both have some; then what they lead to."""
+    """Yield every problem of ini and registry, even if both have some; then the findings on what they name."""
     try:
         settings = Settings.from_ini(ini)
     except ConfigurationError as error:
@@ -90,11 +90,11 @@ def _look_at_default_destination(destination: Endpoint, registry: Registry) -> s
 
 
 def _look_at_login(host: str, options: HostOptions) -> str:
-    """What the worker needs to log in there, as far as it is on this machine."""
+    """Check that the worker can read its credentials for the host, as far as they are on this machine."""
     out_of_reach = [f"hosts.{host}.{key}: {why}" for key, why in _out_of_reach(options)]
     if out_of_reach:
         raise Lacking("\n".join(out_of_reach))
-    return f"{host}: what it takes can be read; `hosts check {host}` tries it"
+    return f"{host}: its credentials can be read; `hosts check {host}` tries them"
 
 
 def _out_of_reach(options: HostOptions) -> Iterator[tuple[str, str]]:
@@ -127,7 +127,7 @@ def _look_at_state_dir(path: Path) -> str:
 
 
 def _look_at_database(settings: Settings, ini: str) -> str:
-    """Looking must not make a file of SQLite: it would belong to whoever looks."""
+    """Check the database, without creating a file of SQLite: it would belong to the user of the check."""
     way_out = f"run: initialize_data_mover_db {ini}"
     try:
         url = settings.database_url()

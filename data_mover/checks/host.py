@@ -1,6 +1,6 @@
-"""Whether a registered host will serve: every step of a move is tried on it, and each that fails says what to do.
+"""The check of a registered host: tries every step of a move on it; each that fails says what to do.
 
-What is written is removed again.
+The check removes what it has written.
 """
 
 import hashlib
@@ -25,14 +25,14 @@ PROBE_BYTES = 4096
 
 
 def headline(entry: HostEntry) -> str:
-    """What is checked and by whom: another user may read other keys, and enter other directories."""
+    """Return the host and the user of the check: another user may read other keys, and enter other directories."""
     options = entry.options
     what = f"{options.protocol}, {' and '.join(options.roles)}" if options else "cannot be used yet"
     return f"{entry.name} ({what}), checked by the user {getuser()}"
 
 
 def check_host(entry: HostEntry) -> Iterator[Finding]:
-    """The findings in their order, up to the step without which the others cannot be tried."""
+    """Yield the findings in order, up to the step without which the others cannot be tried."""
     for problem in entry.problems:
         yield Finding("registry", False, str(problem))
     check = check_of(entry.table.get("protocol"))(entry.name, entry.table, entry.options)
@@ -69,7 +69,7 @@ def _find_root(source: Source, check: HostCheck) -> str:
 
 
 def _look_up(files: Source) -> str:
-    """Which files there are is not asked: a name that nobody has tells whether names can be looked up."""
+    """Check that names can be looked up, with a name that does not exist."""
     with advised(PermissionRefused, f"Let Data Mover enter {files.options.root} (permission x)."):
         files.stat(_probe_path())
     return "names below the root can be looked up; whether a file can be read is seen when it is moved"
@@ -80,7 +80,7 @@ def _free_space(files: Files) -> str:
     if free == 0:
         raise Lacking("There is none: the disk is full, or a quota is used up. Ask the host's owner for more.")
     if free is None:
-        return "the host does not tell: a full disk is noticed when a file does not fit"
+        return "the host does not report it: a full disk is noticed when a file does not fit"
     return f"{free / 10**6:,.0f} MB free"
 
 
@@ -89,7 +89,7 @@ def _probe_path() -> str:
 
 
 class _Probe:
-    """A file that is put through what a move does to its own, and removed whatever happens."""
+    """A file on which the operations of a move are tried, and that is removed in any case."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
@@ -135,7 +135,7 @@ class _Probe:
         if self._options.verify == "sha256-readback":
             return "by reading back (sha256-readback), as the registry says"
         if self._files.sha256(self._path) != hashlib.sha256(self._content).hexdigest():
-            return "by reading back (sha256-readback): no command there tells the SHA-256"
+            return "by reading back (sha256-readback): no command there computes the SHA-256"
         mebibytes = REMOTE_DIGEST_BYTES // 2**20
         return (
             f"from {mebibytes} MiB on by a command on the host (sha256-remote), else by reading back (sha256-readback)"

@@ -1,4 +1,4 @@
-"""How findings are shown: plain lines, with colours on a terminal."""
+"""Prints findings: plain lines, with colours on a terminal."""
 
 from collections.abc import Iterable
 
@@ -12,12 +12,12 @@ _NEXT_LINE = "\n" + " " * (_STEP_WIDTH + 8)
 
 
 def show(title: str, findings: Iterable[Finding]) -> bool:
-    """Shows each finding as soon as it is made; whether all of them hold."""
+    """Print each finding as soon as it is made; return whether all steps succeeded."""
     click.secho(printable(title), bold=True)
-    all_hold = True
+    all_passed = True
     for finding in findings:
-        word = click.style("ok  ", fg="green") if finding.holds else click.style("FAIL", fg="red", bold=True)
+        word = click.style("ok  ", fg="green") if finding.passed else click.style("FAIL", fg="red", bold=True)
         lines = map(printable, finding.sentence.split("\n"))
         click.echo(f"  {word}  {finding.step:{_STEP_WIDTH}}{_NEXT_LINE.join(lines)}")
-        all_hold &= finding.holds
-    return all_hold
+        all_passed &= finding.passed
+    return all_passed

@@ -1,1 +1,1 @@
-"""What operators run from a shell."""
+"""The commands."""

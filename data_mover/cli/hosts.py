@@ -1,4 +1,4 @@
-"""`data_mover hosts`: lists, checks, pauses and resumes hosts."""
+"""`data_mover hosts`: list, check, pause and resume hosts."""
 
 import logging
 from pathlib import Path
@@ -21,7 +21,7 @@ from data_mover.store.host_health import set_paused
 @click.group(invoke_without_command=True)
 @click.pass_context
 def hosts(context: click.Context) -> None:
-    """Lists the hosts of the registry; checks, pauses and resumes them."""
+    """List the hosts of the registry; check, pause and resume them."""
     if context.invoked_subcommand is None:
         _list()
 
@@ -30,15 +30,15 @@ def hosts(context: click.Context) -> None:
 @click.argument("name", required=False)
 @click.pass_context
 def check_hosts(context: click.Context, name: str | None) -> None:
-    """Tries what moves will do on the host NAME, or on each one, and says step by step what holds."""
-    from data_mover.checks import host  # loads paramiko, for which the sweeper has no use
+    """Try the operations of a move on the host NAME, or on each host, and report each step."""
+    from data_mover.checks import host  # loads paramiko, which the sweeper does not need
 
     logging.disable()
     path = checked(Settings.from_ini, context.obj.required_ini).registry
     chosen = _chosen(checked(host_entries, path), name, path)
     with signals_as_interrupts():
-        hold = [show(host.headline(entry), host.check_host(entry)) for entry in chosen]
-    if not all(hold):
+        passed = [show(host.headline(entry), host.check_host(entry)) for entry in chosen]
+    if not all(passed):
         context.exit(1)
 
 
@@ -46,7 +46,7 @@ def check_hosts(context: click.Context, name: str | None) -> None:
 @click.argument("name")
 @click.pass_obj
 def pause_host(options: GlobalOptions, name: str) -> None:
-    """Lets the moves with the host NAME wait until it is resumed; running moves continue."""
+    """Pause the host NAME: its moves wait until it is resumed, running moves continue."""
     _set_paused(options, name, True)
 
 
@@ -54,7 +54,7 @@ def pause_host(options: GlobalOptions, name: str) -> None:
 @click.argument("name")
 @click.pass_obj
 def resume_host(options: GlobalOptions, name: str) -> None:
-    """Lets the moves with the host NAME run again."""
+    """Resume the host NAME: its moves run again."""
     _set_paused(options, name, False)
 
 
@@ -68,7 +68,7 @@ def _chosen(entries: list[HostEntry], name: str | None, path: Path) -> list[Host
 
 
 def _set_paused(options: GlobalOptions, name: str, paused: bool) -> None:
-    """Through the database of the ini, or else through the service at --url."""
+    """Pause or resume through the database of the ini, or else through the service at --url."""
     if options.ini is None and options.url is not None:
         _pause_at_service(name, paused)
     else:
@@ -88,7 +88,7 @@ def _pause_in_database(ini: str, name: str, paused: bool) -> None:
 
 
 def _list() -> None:
-    """Shows the registered hosts and their health."""
+    """Show the registered hosts and their health."""
     service = chosen_service()
     with service.client() as client:
         found = client.hosts()
@@ -105,7 +105,7 @@ def _list() -> None:
 
 
 def _pause_at_service(name: str, paused: bool) -> None:
-    """Pauses or resumes a host of the service at --url."""
+    """Pause or resume a host of the service at --url."""
     service = chosen_service()
     with service.client() as client:
         answer = client.pause(name) if paused else client.resume(name)

@@ -13,7 +13,7 @@ from data_mover.store.database import Database
 @click.command()
 @click.argument("ini", type=click.Path(exists=True, dir_okay=False))
 def main(ini: str) -> None:
-    """Creates or upgrades the database schema that INI names."""
+    """Create or upgrade the schema of the database that INI names."""
     set_up_logging(ini)
     try:
         settings = Settings.from_ini(ini)

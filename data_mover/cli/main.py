@@ -7,7 +7,7 @@ import click
 
 from data_mover.cli.options import GlobalOptions
 
-#: where each command is; its module is imported when it is used, so that every command starts at once
+#: the path of each command; its module is imported when it is used, so that every command starts fast
 COMMANDS = {
     "check-config": "data_mover.cli.operators:check_config",
     "demo": "data_mover.demo.run:demo",
@@ -43,9 +43,9 @@ class Commands(click.Group):
 @click.option("--json", "as_json", is_flag=True, help="Answers of the service as JSON.")
 @click.pass_context
 def main(context: click.Context, ini: str | None, url: str | None, token_file: Path | None, as_json: bool) -> None:
-    """Moves files to registered destinations, and knows that they arrived.
+    """Move files to registered destinations, and verify that they arrived.
 
-    Callers say --url; operators, on a machine of the service, -c.
+    Callers use --url; operators, on a machine of the service, -c.
     """
     context.obj = GlobalOptions(ini, url, token_file, as_json)
 

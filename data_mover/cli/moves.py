@@ -1,4 +1,4 @@
-"""What callers run from a shell, over `/api/v1`. Data goes to stdout, everything else to stderr."""
+"""The commands of callers, over `/api/v1`. Data is written to stdout, everything else to stderr."""
 
 import json
 import os
@@ -26,7 +26,7 @@ FAILED, REFUSED, TIMED_OUT, NOT_ALLOWED, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 
 
 @dataclass(frozen=True)
 class Service:
-    """Which service is asked, and how the answers are shown."""
+    """The service, and how its answers are shown."""
 
     url: str | None
     token_file: Path | None
@@ -34,7 +34,7 @@ class Service:
 
     @contextmanager
     def client(self) -> Iterator[Client]:
-        """Ends the command with the exit status of whatever the client raises."""
+        """Yield a client. Ends the command with the exit status of the client's error."""
         try:
             with Client(self._required_url(), self._token()) as client:
                 yield client
@@ -80,7 +80,7 @@ def chosen_service() -> Service:
 @click.option("--if-exists", type=click.Choice(["replace", "refuse", "verify"]))
 @click.option("--checksum", help="sha256:... that the source must have.")
 def move(source: Sequence[str], destination: str, waits: bool, timeout: float | None, **options: Any) -> None:
-    """Moves SOURCE... to DESTINATION, each like host:/path, type:id or a URL."""
+    """Move SOURCE... to DESTINATION, each like host:/path, type:id or a URL."""
     service = chosen_service()
     with service.client() as client:
         accepted = client.move(_one_or_several(source), destination, **_given(options))
@@ -97,7 +97,7 @@ def move(source: Sequence[str], destination: str, waits: bool, timeout: float | 
 @click.argument("destination")
 @click.option("--if-exists", type=click.Choice(["replace", "refuse", "verify"]))
 def plan(source: Sequence[str], destination: str, **options: Any) -> None:
-    """Says what `move` would do, and changes nothing."""
+    """Report what `move` would do, and change nothing."""
     service = chosen_service()
     with service.client() as client:
         answer = client.plan(_one_or_several(source), destination, **_given(options))
@@ -114,7 +114,7 @@ def plan(source: Sequence[str], destination: str, **options: Any) -> None:
 @click.option("--since", help="Submitted then or later, like 2027-01-31T12:00:00Z.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
 def list_(limit: int, **filter_: str | None) -> None:
-    """Lists your moves, the newest first."""
+    """List your moves, the newest first."""
     service = chosen_service()
     with service.client() as client:
         moves = [move.answer for move in islice(client.list(**filter_), limit)]
@@ -133,7 +133,7 @@ def list_(limit: int, **filter_: str | None) -> None:
 @click.command()
 @click.argument("move_id", metavar="ID", type=int)
 def show(move_id: int) -> None:
-    """Shows everything that is known of the move ID."""
+    """Show all properties of the move ID."""
     service = chosen_service()
     with service.client() as client:
         answer = client.get(move_id).answer
@@ -143,7 +143,7 @@ def show(move_id: int) -> None:
 @click.command()
 @click.argument("move_id", metavar="[ID]", type=int, required=False)
 def watch(move_id: int | None) -> None:
-    """Shows how far the move ID is, or all your live moves are, until they have ended."""
+    """Show the progress of the move ID, or of all your live moves, until they have ended."""
     service = chosen_service()
     with service.client() as client:
         live = [client.get(move_id)] if move_id is not None else _live(client)
@@ -154,7 +154,7 @@ def watch(move_id: int | None) -> None:
 @click.argument("move_id", metavar="ID", type=int)
 @click.option("--state", help="pending, transferring, verified, published, skipped or failed.")
 def files(move_id: int, state: str | None) -> None:
-    """Lists the files of the move ID."""
+    """List the files of the move ID."""
     service = chosen_service()
     with service.client() as client:
         found = list(client.get(move_id).files(state))
@@ -165,7 +165,7 @@ def files(move_id: int, state: str | None) -> None:
 @click.command()
 @click.argument("move_id", metavar="ID", type=int)
 def events(move_id: int) -> None:
-    """Lists what has happened to the move ID, the oldest first."""
+    """List the events of the move ID, the oldest first."""
     service = chosen_service()
     with service.client() as client:
         found = client.get(move_id).events()
@@ -176,7 +176,7 @@ def events(move_id: int) -> None:
 @click.command()
 @click.argument("move_id", metavar="ID", type=int)
 def explain(move_id: int) -> None:
-    """Says why the move ID is where it is, and who can release it."""
+    """Explain what the move ID waits for, and who can release it."""
     service = chosen_service()
     with service.client() as client:
         answer = client.get(move_id).explain()
@@ -187,7 +187,7 @@ def explain(move_id: int) -> None:
 @click.argument("move_ids", metavar="ID...", type=int, nargs=-1, required=True)
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait at most; the moves continue.")
 def wait(move_ids: Sequence[int], timeout: float | None) -> None:
-    """Waits until every move ID has ended."""
+    """Wait until every move ID has ended."""
     service = chosen_service()
     with service.client() as client:
         _wait_for(service, [client.get(move_id) for move_id in move_ids], timeout)
@@ -196,7 +196,7 @@ def wait(move_ids: Sequence[int], timeout: float | None) -> None:
 @click.command()
 @click.argument("move_ids", metavar="ID...", type=int, nargs=-1, required=True)
 def cancel(move_ids: Sequence[int]) -> None:
-    """Stops each move ID."""
+    """Cancel each move ID."""
     service = chosen_service()
     with service.client() as client:
         stopped = [client.get(move_id).cancel().answer for move_id in move_ids]
@@ -206,7 +206,7 @@ def cancel(move_ids: Sequence[int]) -> None:
 @click.command()
 @click.argument("move_ids", metavar="ID...", type=int, nargs=-1, required=True)
 def retry(move_ids: Sequence[int]) -> None:
-    """Does each move ID again that failed or was cancelled."""
+    """Retry each failed or cancelled move ID."""
     service = chosen_service()
     with service.client() as client:
         again = [{"retry_of": move_id, **client.get(move_id).retry().answer} for move_id in move_ids]
@@ -215,7 +215,7 @@ def retry(move_ids: Sequence[int]) -> None:
 
 @click.command()
 def types() -> None:
-    """Lists the data types that may be moved by their ids."""
+    """List the data types whose items can be moved by id."""
     service = chosen_service()
     with service.client() as client:
         found = client.datasets()
@@ -223,7 +223,7 @@ def types() -> None:
 
 
 def _wait_for(service: Service, moves: Sequence[Move], timeout: float | None) -> None:
-    """Shows the ends of the moves, and ends the command with status 1 if one is not COMPLETED."""
+    """Wait, and show the ends of the moves. Ends the command with status 1 if one is not COMPLETED."""
     until = None if timeout is None else time.monotonic() + timeout
     try:
         for each in moves:
@@ -281,7 +281,8 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(rows: Sequence[dict[str, Any]], columns: dict[str, Any]) -> Table:
-    """A row each; columns without any value are left out. A column is a key, or computes its text."""
+    """Return a table with a row for each; columns without any value are left out. A column is a key, or a function that
+    returns its text."""
     texts = {
         title: [_text(column(row) if callable(column) else row[column]) for row in rows]
         for title, column in columns.items()
@@ -296,7 +297,7 @@ def table(rows: Sequence[dict[str, Any]], columns: dict[str, Any]) -> Table:
 
 
 def pairs(struct: dict[str, Any]) -> Table:
-    """A row for each key that has a value."""
+    """Return a table with a row for each key that has a value."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in struct.items():
         if value is not None:

@@ -30,7 +30,7 @@ _Value = TypeVar("_Value")
 @click.command()
 @click.pass_obj
 def worker(options: GlobalOptions) -> None:
-    """Runs jobs, until it is asked to stop; start as many as you want, on as many machines."""
+    """Run jobs until stopped; start as many workers as you want, on as many machines."""
     path = os.path.abspath(options.required_ini)
     read_settings(path)
     arguments = [sys.executable, "-m", "rq.cli", "worker", "-c", "data_mover.rq_settings"]
@@ -40,7 +40,7 @@ def worker(options: GlobalOptions) -> None:
 @click.command()
 @click.pass_obj
 def sweep(options: GlobalOptions) -> None:
-    """Wakes workers for what nobody took and takes back what dead ones dropped, until it is asked to stop."""
+    """Wake workers for waiting jobs and take back the jobs of dead ones, until stopped."""
     settings = read_settings(options.required_ini)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -54,7 +54,7 @@ def sweep(options: GlobalOptions) -> None:
 @click.command("check-config")
 @click.pass_obj
 def check_config(options: GlobalOptions) -> None:
-    """Lists every problem of the ini and of the registry, and says whether database and Redis answer."""
+    """List every problem of the ini and of the registry, and check that database and Redis answer."""
     ini = options.required_ini
     logging.disable()
     if not show(f"{ini}, checked by the user {getuser()}", check_configuration(ini)):

@@ -1,4 +1,4 @@
-"""What comes before the name of a command."""
+"""The options before the name of a command."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ import click
 
 @dataclass(frozen=True)
 class GlobalOptions:
-    """Operators name the ini of a deployment, callers the URL of a service."""
+    """The global options: operators name the ini of a deployment, callers the URL of a service."""
 
     ini: str | None
     url: str | None
@@ -17,7 +17,7 @@ class GlobalOptions:
 
     @property
     def required_ini(self) -> str:
-        """Raises UsageError if the ini is missing."""
+        """The ini. Raises UsageError if it is missing."""
         if self.ini is None:
             raise click.UsageError("say which deployment: data_mover -c production.ini ...")
         return self.ini

@@ -1,4 +1,4 @@
-"""A client of the service for Python programs. Stands alone: `pip install data-mover-client`."""
+"""A client of the service for Python programs. Independent: `pip install data-mover-client`."""
 
 from data_mover.client.errors import (
     ClientError,

@@ -1,4 +1,4 @@
-"""Requests to the service, and its answers or what is raised for them."""
+"""Requests to the service, and their answers or errors."""
 
 from collections.abc import Mapping
 from types import TracebackType
@@ -16,8 +16,8 @@ _BUSY = (429, 502, 503, 504)
 
 
 class Connection:
-    """Speaks JSON with the service at a URL like `https://host`, or at a Unix socket like
-    `unix:/var/lib/data_mover/web.sock`; the XML-RPC URL does as well."""
+    """Sends JSON requests to the service at a URL like `https://host`, or at a Unix socket like
+    `unix:/var/lib/data_mover/web.sock`; also accepts the XML-RPC URL."""
 
     def __init__(self, url: str, token: str | None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -40,7 +40,7 @@ class Connection:
         self._http.close()
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The answer; parameters that are None are left out."""
+        """Return the answer; parameters that are None are left out."""
         given = {name: value for name, value in (query or {}).items() if value is not None}
         return self._answer("GET", path, params=given)
 
@@ -92,7 +92,7 @@ def _problem(response: httpx.Response) -> dict[str, Any]:
 
 
 def _struct(response: httpx.Response) -> dict[str, Any]:
-    """Raises ServiceUnavailable where something else than the service has answered."""
+    """Return the JSON object. Raises ServiceUnavailable if another program has answered."""
     try:
         answer = response.json()
     except ValueError:

@@ -1,10 +1,10 @@
-"""What the client raises."""
+"""The errors of the client."""
 
 from typing import Any
 
 
 class ClientError(Exception):
-    """Every error of the client is one of these."""
+    """Base of all errors of the client."""
 
 
 class Rejected(ClientError):
@@ -13,7 +13,7 @@ class Rejected(ClientError):
     def __init__(self, reason: str, code: str, field: str | None) -> None:
         self.reason = reason
         self.code = code
-        #: which argument is wrong, if it is about one
+        #: the wrong argument, if there is one
         self.field = field
         super().__init__(reason)
 

@@ -1,4 +1,4 @@
-"""Moves, as programs ask for them and follow them."""
+"""Moves: submit and follow them."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,9 +11,9 @@ from data_mover.client.connection import LONGEST_WAIT_SECONDS, Connection
 from data_mover.client.errors import MoveFailed, ServiceUnavailable
 
 TERMINAL = ("COMPLETED", "FAILED", "CANCELLED")
-#: how often the progress of a move is asked for
+#: the interval of requests for a move's progress
 PROGRESS_SECONDS = 0.5
-#: how often a new move is sent while the service does not answer, and how long after the first and the second time
+#: how often a new move is sent while the service does not answer, and the pause, which grows with each try
 TRIES = 3
 PAUSE_SECONDS = 0.5
 
@@ -23,7 +23,7 @@ Progress = Callable[["Move"], None]
 
 
 class Move:
-    """A move on record. Its answer is the one that the service gave last; `refresh` asks for a new one."""
+    """A submitted move. `answer` is the last one of the service; `refresh` requests a new one."""
 
     def __init__(self, connection: Connection, answer: Answer) -> None:
         self._connection = connection
@@ -46,11 +46,11 @@ class Move:
         return self.status in TERMINAL
 
     def refresh(self) -> Self:
-        """Asks how the move stands now."""
+        """Request the present state of the move."""
         return self._look(0)
 
     def wait(self, timeout: float | None = None, progress: Progress | None = None) -> Self:
-        """Returns the move once it is COMPLETED; `progress` is called with it now and then.
+        """Return the move once it is COMPLETED; call `progress` with it at intervals.
 
         Raises MoveFailed if it has ended otherwise, and TimeoutError after `timeout` seconds; the move then continues.
         """
@@ -70,16 +70,16 @@ class Move:
         return self
 
     def cancel(self) -> Self:
-        """Stops the move. Raises Rejected where that is too late."""
+        """Cancel the move. Raises Rejected if it is too late."""
         self.answer = self._connection.post(f"/moves/{self.id}/cancel")
         return self
 
     def retry(self) -> "Move":
-        """The new move that does again what this one, which failed or was cancelled, was to do."""
+        """Submit this failed or cancelled move again; return the new one."""
         return Move(self._connection, self._connection.post(f"/moves/{self.id}/retry"))
 
     def files(self, state: str | None = None) -> Iterator[Answer]:
-        """The files of the move, those in a state or all."""
+        """Yield the files of the move, those in a state or all."""
         after = -1
         while True:
             page = self._connection.get(f"/moves/{self.id}/files", {"state": state, "after": after, "limit": 1000})
@@ -89,16 +89,16 @@ class Move:
             after = page["files"][-1]["number"]
 
     def events(self, after: int = 0) -> Answers:
-        """What has happened to the move, behind the event of that number."""
+        """Return the events of the move after that number."""
         events: Answers = self._connection.get(f"/moves/{self.id}/events", {"after": after})["events"]
         return events
 
     def explain(self) -> Answer:
-        """Why the move is where it is, and who can release it."""
+        """Return what the move waits for, and who can release it."""
         return self._connection.get(f"/moves/{self.id}/explain")
 
     def _look(self, seconds: float) -> Self:
-        """Asks for the move; the service waits with its answer, and may answer earlier when many wait."""
+        """Request the move; the service waits with its answer, and may answer earlier if many calls wait."""
         begun = time.monotonic()
         self.answer = self._connection.get(f"/moves/{self.id}", {"wait": round(seconds, 3)} if seconds else None)
         if not self.ended:
@@ -124,29 +124,30 @@ class Client:
         self._connection.close()
 
     def move(self, source: Any, destination: Any = None, **options: Any) -> Move:
-        """Puts a move on record. Without a destination it goes to the default one.
+        """Submit a move. Without a destination the default one is used.
 
-        Sends a key of its own, so that a request whose answer was lost is sent again and makes no second move. Raises
-        Rejected, NotAuthenticated, NotAllowed or ServiceUnavailable.
+        Sends a new key, so that a request whose answer was lost can be repeated without a second move. Raises Rejected,
+        NotAuthenticated, NotAllowed or ServiceUnavailable.
         """
-        wanted = _request(source, destination, {"key": uuid4().hex, **options})
+        body = _request(source, destination, {"key": uuid4().hex, **options})
         for pause in [PAUSE_SECONDS * (number + 1) for number in range(TRIES - 1)]:
             try:
-                return Move(self._connection, self._connection.post("/moves", wanted))
+                return Move(self._connection, self._connection.post("/moves", body))
             except ServiceUnavailable:
                 time.sleep(pause)
-        return Move(self._connection, self._connection.post("/moves", wanted))
+        return Move(self._connection, self._connection.post("/moves", body))
 
     def plan(self, source: Any, destination: Any = None, **options: Any) -> Answer:
-        """What `move` would do, without doing it. Where `complete` is false, ask again."""
+        """Return what `move` would do, without doing it. If `complete` is false, ask again."""
         return self._connection.post("/plan", _request(source, destination, options))
 
     def get(self, move_id: int) -> Move:
-        """The move of that id. Raises Rejected if there is none."""
+        """Return the move of that id. Raises Rejected if there is none."""
         return Move(self._connection, self._connection.get(f"/moves/{int(move_id)}"))
 
     def list(self, **filter: Any) -> Iterator[Move]:
-        """The caller's moves, the newest first: all, or those of status, phase, host, label, since, until, before."""
+        """Yield the caller's moves, the newest first: all, or those of status, phase, host, label, since, until,
+        before."""
         before = filter.pop("before", None)
         while True:
             page = self._connection.get("/moves", {**filter, "before": before})
@@ -157,20 +158,20 @@ class Client:
             before = page["moves"][-1]["id"]
 
     def hosts(self) -> Answers:
-        """The registered hosts and their health."""
+        """Return the registered hosts and their health."""
         hosts: Answers = self._connection.get("/hosts")["hosts"]
         return hosts
 
     def pause(self, host: str) -> Answer:
-        """Lets the moves with the host wait."""
+        """Pause the host: its moves wait."""
         return self._connection.post(f"/hosts/{quote(host, safe='')}/pause")
 
     def resume(self, host: str) -> Answer:
-        """Lets the moves with the host run again."""
+        """Resume the host: its moves run again."""
         return self._connection.post(f"/hosts/{quote(host, safe='')}/resume")
 
     def datasets(self) -> Answers:
-        """The data types of the catalogue."""
+        """Return the data types of the catalogue."""
         datasets: Answers = self._connection.get("/datasets")["datasets"]
         return datasets
 

@@ -1,1 +1,1 @@
-"""What operators write: the settings of the ini, the registry of hosts and data types."""
+"""The configuration: the settings of the ini, the registry of hosts and data types."""

@@ -1,4 +1,4 @@
-"""Where the web process listens: `[server:main]` of the ini, and who may call there without a callers' file."""
+"""The addresses of the web process: `[server:main]` of the ini, and who may call without a callers' file."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -13,20 +13,20 @@ _WAY_OUT = "write listen = 127.0.0.1:PORT or unix_socket = /var/lib/data_mover/w
 
 
 class Bounds(BaseModel):
-    """What one client, and all of them, may take of the web process."""
+    """The limits of one client and of all clients."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    #: connections at a time; the one that has waited longest for a request gives way to a newcomer
+    #: connections at a time; beyond it the one that has waited longest for a request is closed
     connection_limit: int = Field(1000, ge=2)
-    #: of them from one address, half if nothing is said; over a Unix socket there is none
+    #: connections from one address, by default half of all; does not apply to a Unix socket
     connections_per_address: int | None = Field(None, ge=1)
     #: how long a request may take to arrive
     request_seconds: float = Field(60, gt=0)
 
     @classmethod
     def of(cls, server: Mapping[str, str], ini: str) -> Self:
-        """Those of `[server:main]`. Raises ConfigurationError."""
+        """Return the limits of `[server:main]`. Raises ConfigurationError."""
         try:
             return cls.model_validate({key: server[key] for key in cls.model_fields.keys() & server.keys()})
         except ValidationError as error:
@@ -40,8 +40,8 @@ class Bounds(BaseModel):
 def who_may_call(server: Mapping[str, str], ini: str) -> str:
     """Return a sentence that says where the service listens and who may call it.
 
-    Raises ConfigurationError if others than this machine could connect: with `data_mover.callers = none` nobody has to
-    say who he is.
+    Raises ConfigurationError if other machines could connect: with `data_mover.callers = none` no caller has to
+    authenticate.
     """
     if "unix_socket" in server:
         return f"{server['unix_socket']}: whoever may write to this socket may call"
@@ -55,7 +55,7 @@ def who_may_call(server: Mapping[str, str], ini: str) -> str:
 
 
 def _addresses(server: Mapping[str, str]) -> list[str]:
-    """Waitress listens on all addresses unless it is told otherwise."""
+    """Return the addresses; waitress listens on all of them by default."""
     return server.get("listen", f"{server.get('host', '*')}:{server.get('port', 8080)}").split()
 
 

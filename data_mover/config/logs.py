@@ -1,4 +1,4 @@
-"""Logging as the ini says, one event a line whatever paths, callers and hosts have in their words."""
+"""Logging as the ini says, one event per line whatever characters paths, callers and hosts send."""
 
 import logging
 from typing import Any
@@ -11,14 +11,14 @@ _make_record = logging.LogRecord
 
 
 def set_up_logging(ini: str) -> None:
-    """Sets loggers, handlers and formats up as the ini says, and escapes what is logged."""
+    """Set up loggers, handlers and formats as the ini says, and escape what is logged."""
     plaster.setup_logging(ini)
     escape_records()
 
 
 def escape_records() -> None:
-    """From now on no message of this process, whoever logs it, spans lines or has characters that do not print. The
-    lines of a traceback are indented."""
+    """Escape all messages of this process from now on, so that none spans lines or has characters that do not print.
+    The lines of a traceback are indented."""
     logging.setLogRecordFactory(_escaped)
 
 

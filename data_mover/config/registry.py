@@ -1,4 +1,4 @@
-"""The registry: the hosts and data types that operators have named, and what endpoints stand for by them."""
+"""The registry: the hosts and data types that operators have named, and how endpoints are resolved."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -26,10 +26,10 @@ from data_mover.domain.locations import (
 from data_mover.domain.urls import Url
 
 _BRACES = re.compile(r"\{\w*\}")
-_MOST_NAMES_TOLD = 20
-#: the host of what is read from web servers that the registry does not name; no registered host can have this name
+_MOST_NAMES_SHOWN = 20
+#: the host of files on web servers that the registry does not name; no registered host can have this name
 OPEN_WEB = "(web)"
-#: why a host or a data type is refused; what it is, is the operator's to see
+#: why a host or a data type is refused; only the operator sees the problem itself
 PROBLEM_IN_REGISTRY = "what the registry says of it has a problem"
 
 
@@ -37,15 +37,15 @@ _Written = str | dict[str, str]
 
 
 class Dataset(BaseModel):
-    """A data type: where the item with a given id is, and where it goes. `{id}` stands for the id in both."""
+    """A data type: source and destination of the item with a given id. `{id}` stands for the id in both."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     description: str = ""
     source: _Written | list[_Written]
-    #: where its items go, unless the caller says it
+    #: the destination of its items, unless the caller names one
     destination: _Written | None = None
-    #: the ids that are taken, as a regular expression for the whole id
+    #: the valid ids, as a regular expression for the whole id
     id_pattern: re.Pattern[str] = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
     @field_validator("source", "destination")
@@ -57,13 +57,13 @@ class Dataset(BaseModel):
         return written
 
     def locations(self, item_id: str) -> Locations:
-        """Where the item is, in one location or in several. Raises Refusal if the source is not one."""
+        """Return the locations of the item, one or several. Raises Refusal if the source is invalid."""
         if isinstance(self.source, list):
             return parse_sources([_with_id(each, item_id) for each in self.source])
         return parse_sources(_with_id(self.source, item_id))
 
     def endpoint(self, item_id: str) -> Endpoint | None:
-        """Where the item goes, if its type says so. Raises Refusal if that is no destination."""
+        """Return the destination of the item, if its type has one. Raises Refusal if it is invalid."""
         if self.destination is None:
             return None
         written = _with_id(self.destination, item_id)
@@ -77,7 +77,7 @@ def _texts(written: _Written | list[_Written] | None) -> Iterator[str]:
 
 
 def _with_id(written: _Written, item_id: str) -> _Written:
-    """In a URL the id is escaped; in a path it stands as it is."""
+    """Insert the id: escaped in a URL, literal in a path."""
     in_url = quoted_for_url(item_id)
     if isinstance(written, str):
         return written.replace("{id}", in_url if "://" in written else item_id)
@@ -86,11 +86,11 @@ def _with_id(written: _Written, item_id: str) -> _Written:
 
 @dataclass(frozen=True)
 class Registry:
-    """Named hosts and data types, all of them valid; and what was refused, with its problems."""
+    """Named hosts and data types, all of them valid; and the names of refused ones, with their problems."""
 
     hosts: Mapping[str, HostOptions]
     datasets: Mapping[str, Dataset]
-    #: how web servers are read that are not named, if they may be
+    #: how web servers that are not named are read, if they may be
     open_web: HostOptions | None = None
     refused_hosts: frozenset[str] = frozenset()
     refused_datasets: frozenset[str] = frozenset()
@@ -98,16 +98,16 @@ class Registry:
 
     @property
     def every_host(self) -> Mapping[str, HostOptions]:
-        """Whatever endpoints are resolved to: the named hosts, and the web if it is open."""
+        """All hosts of resolved endpoints: the named hosts, and the web if it is open."""
         return {**self.hosts, OPEN_WEB: self.open_web} if self.open_web else self.hosts
 
     @property
     def slots(self) -> Mapping[str, int]:
-        """How many jobs may run with each host."""
+        """The number of jobs that may run with each host."""
         return {name: options.max_transfers for name, options in self.every_host.items()}
 
     def resolve_sources(self, sources: Locations) -> tuple[Endpoint, ...]:
-        """The hosts and paths that the sources stand for. Raises Refusal, naming the field."""
+        """Return the hosts and paths of the sources. Raises Refusal, naming the field."""
         if len(sources) == 1:
             return tuple(self._resolve_source(sources[0]))
         endpoints = []
@@ -117,13 +117,13 @@ class Registry:
         return tuple(endpoints)
 
     def default_destination(self, sources: Locations) -> Endpoint | None:
-        """Where the registry says that an item of the catalogue goes. Raises Refusal, naming the field."""
+        """Return the registry's destination for an item of the catalogue. Raises Refusal, naming the field."""
         if len(sources) == 1 and isinstance(item := sources[0], CatalogueItem):
             return self._dataset(item).endpoint(item.id)
         return None
 
     def resolve_destination(self, destination: Endpoint) -> Endpoint:
-        """The destination, if its host is one. Raises Refusal, naming the field."""
+        """Return the destination, if its host has that role. Raises Refusal, naming the field."""
         return self._with_role(destination, "destination")
 
     def _resolve_source(self, source: Location) -> list[Endpoint]:
@@ -137,7 +137,7 @@ class Registry:
         web = web_of(self.hosts)
         host = web.host_of(url) or (OPEN_WEB if self.open_web else None)
         if host is None:
-            way_out = "name it in the registry, with a root that holds the file, or set data_mover.open_web"
+            way_out = "name it in the registry, with a root above the file, or set data_mover.open_web"
             if roots := [site.root for site in web.sites.values() if site.origin == url.origin]:
                 way_out = f"the registry names it for what is below {' or '.join(roots)} alone"
             raise Refusal(f"Unknown source '{url.origin}': {way_out}", code="unknown-source", field="source.url")
@@ -150,7 +150,7 @@ class Registry:
         return [location for location in locations if not isinstance(location, CatalogueItem)]
 
     def _dataset(self, item: CatalogueItem) -> Dataset:
-        """Refusal where there is no such type, or no such id."""
+        """Return the data type. Raises Refusal if there is no such type, or the id is invalid."""
         dataset = self.datasets.get(item.type)
         if item.type in self.refused_datasets:
             raise _refused(f"The data type '{item.type}'", "unknown-type", "source.type")
@@ -173,7 +173,7 @@ class Registry:
 
 
 def _refused(name: str, code: str, field: str) -> Refusal:
-    """The refusal of what the registry has with a problem, which is the operator's to see."""
+    """Return the refusal of an entry with a problem, which only the operator sees."""
     return Refusal(
         f"{name} cannot be used: {PROBLEM_IN_REGISTRY}; whoever runs the service finds it with "
         "`data_mover check-config`",
@@ -183,8 +183,8 @@ def _refused(name: str, code: str, field: str) -> Refusal:
 
 
 def _unknown(kind: str, name: str, known: Collection[str], *, code: str, field: str) -> Refusal:
-    """The refusal of a name, with those that there are; `hosts` and `datasets` tell more of them."""
-    names = [*islice(known, _MOST_NAMES_TOLD), *(["…"] if len(known) > _MOST_NAMES_TOLD else [])]
+    """Return the refusal of a name, with the known ones; `hosts` and `datasets` describe them."""
+    names = [*islice(known, _MOST_NAMES_SHOWN), *(["…"] if len(known) > _MOST_NAMES_SHOWN else [])]
     return Refusal(f"Unknown {kind} '{name}'; known: {', '.join(names) or 'none'}", code=code, field=field)
 
 

@@ -1,4 +1,4 @@
-"""The file of the registry: read from TOML, read again when it changes, and served but for what is wrong in it."""
+"""The file of the registry: read from TOML, read again when it changes, and served without its invalid entries."""
 
 import logging
 import re
@@ -23,7 +23,7 @@ from data_mover.domain.secrets import writing_problem
 
 log = logging.getLogger(__name__)
 
-#: how often the files that a registry names are looked at while something in it is refused
+#: how often the files that a registry names are checked while an entry is refused
 LOOK_AGAIN_SECONDS = 1.0
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -33,22 +33,22 @@ _SAMPLE_ID = "1"
 
 @dataclass(frozen=True)
 class HostEntry:
-    """One host as the registry's file has it, with its problems: for whoever has to fix them."""
+    """One host as the registry's file has it, with its problems."""
 
     name: str
     table: Mapping[str, Any]
-    #: None where there are problems
+    #: None if there are problems
     options: HostOptions | None
     problems: tuple[ConfigProblem, ...]
 
 
 class RegistryFile:
-    """The registry as it stands in its file, read again whenever the file changes. While something in it is refused,
-    the files that it names are looked at again too."""
+    """The registry in its file, read again whenever the file changes. While an entry is refused, the files that it
+    names are checked again too."""
 
     def __init__(self, path: Path, open_web: bool, denied: Sequence[Network] = ()) -> None:
-        """Raises ConfigurationError if the file cannot be used at all; what is wrong with one host or data type is
-        logged, and only that is refused."""
+        """Raises ConfigurationError if the file cannot be used at all; problems of one host or data type are logged,
+        and only that is refused."""
         self.path = path
         self._open_web = open_web
         self._denied = denied
@@ -56,10 +56,10 @@ class RegistryFile:
         self._text = _text_of(path)
         self._registry = parse_registry(self._text, path, open_web, denied)
         self._read_at = time.monotonic()
-        self._tell_problems()
+        self._log_problems()
 
     def current(self) -> Registry:
-        """The registry of the newest file that could be used."""
+        """Return the registry of the newest valid file."""
         version = self._file_version()
         if version != self._version:
             self._version = version
@@ -80,18 +80,18 @@ class RegistryFile:
         else:
             self._registry, self._text = registry, text
             log.info("registry-read %s", self.path)
-            self._tell_problems()
+            self._log_problems()
         self._read_at = time.monotonic()
 
     def _look_again(self) -> None:
-        """Logs only what is new."""
+        """Parse the registry again, and log only new problems."""
         before, self._read_at = self._registry.problems, time.monotonic()
         self._registry = parse_registry(self._text, self.path, self._open_web, self._denied)
         if self._registry.problems != before:
             log.info("registry-looked-at-again %s", self.path)
-            self._tell_problems()
+            self._log_problems()
 
-    def _tell_problems(self) -> None:
+    def _log_problems(self) -> None:
         for problem in self._registry.problems:
             log.error("registry-entry-refused %s: %s", self.path, problem)
 
@@ -104,13 +104,14 @@ class RegistryFile:
 
 
 def load_registry(path: Path, open_web: bool, denied: Sequence[Network] = ()) -> Registry:
-    """As `parse_registry`, from the file."""
+    """Read the file; return what `parse_registry` does."""
     return parse_registry(_text_of(path), path, open_web, denied)
 
 
 def parse_registry(text: str, path: Path, open_web: bool, denied: Sequence[Network] = ()) -> Registry:
-    """The registry with every problem of its text. `path` is where it stands, for the files that it names. An open web
-    may be read without being named, but for the networks that are denied. Raises ConfigurationError if it is not TOML.
+    """Return the registry with every problem of its text. `path` is its file, to which names of files are relative. An
+    open web may be read without being named, except for the denied networks. Raises ConfigurationError if it is not
+    TOML.
     """
     if not text.strip() and not open_web:
         raise _file_problem(path, "is empty: it is being written, or was cut off")
@@ -146,7 +147,7 @@ def parse_registry(text: str, path: Path, open_web: bool, denied: Sequence[Netwo
 
 
 def host_entries(path: Path) -> list[HostEntry]:
-    """The hosts as they stand in the file, each with its own problems. Raises ConfigurationError if it is not TOML."""
+    """Return the hosts in the file, each with its own problems. Raises ConfigurationError if it is not TOML."""
     return [_entry(name, table, path) for name, table in _tables(_document(_text_of(path), path), "hosts", [])]
 
 
@@ -157,7 +158,7 @@ def _entry(name: str, table: dict[str, Any], path: Path) -> HostEntry:
 
 
 def _text_of(path: Path) -> str:
-    """Raises ConfigurationError if the file cannot be read, or if others could change what it says."""
+    """Return the text. Raises ConfigurationError if the file cannot be read, or others could change it."""
     if problem := writing_problem(path):
         raise _file_problem(path, problem)
     try:
@@ -185,10 +186,10 @@ def _names(document: dict[str, Any], section: str) -> frozenset[str]:
 
 
 def _tables(document: dict[str, Any], section: str, problems: list[ConfigProblem]) -> list[tuple[str, dict[str, Any]]]:
-    """The named tables of a section; whatever else stands there becomes a problem."""
+    """Return the named tables of a section; append a problem for anything else in it."""
     content = document.get(section, {})
     if not isinstance(content, dict):
-        problems.append(ConfigProblem(section, f"must hold tables like [{section}.name]"))
+        problems.append(ConfigProblem(section, f"must contain tables like [{section}.name]"))
         return []
     tables = []
     for name, table in content.items():
@@ -228,8 +229,8 @@ def _load_dataset(name: str, table: dict[str, Any], problems: list[ConfigProblem
 
 
 def _dataset_problems(registry: Registry) -> dict[str, ConfigProblem]:
-    """By data type: sources that are not endpoints of source hosts, and destinations that are none; a host with
-    problems of its own is not blamed twice."""
+    """Return problems by data type: sources that are not endpoints of source hosts, and invalid destinations. Problems
+    of a host are not repeated."""
     problems = {}
     for name, dataset in registry.datasets.items():
         try:

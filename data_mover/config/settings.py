@@ -27,7 +27,7 @@ from data_mover.domain.locations import Endpoint, parse_short_endpoint
 from data_mover.domain.problems import problems_of
 from data_mover.domain.secrets import SecretReference
 
-#: whatever still moves, no job lives longer
+#: no job lives longer
 LONGEST_DEADLINE_SECONDS = 7 * 24 * 3600
 
 _OURS = ("data_mover.", "sqlalchemy.", "redis.")
@@ -103,7 +103,7 @@ class Settings(BaseModel):
         None, alias="data_mover.default_destination"
     )
     state_dir: Path = Field(alias="data_mover.state_dir")
-    #: a job that has not ended so long after its submission fails, unless the caller asked for another deadline
+    #: a job that has not ended so long after its submission fails, unless the caller has set another deadline
     deadline_seconds: int = Field(86_400, alias="data_mover.deadline_seconds", ge=1, le=LONGEST_DEADLINE_SECONDS)
     #: how many files one move may have
     max_files: int = Field(1_000_000, alias="data_mover.max_files", ge=1)
@@ -114,23 +114,23 @@ class Settings(BaseModel):
     retry_longest_seconds: float = Field(600, alias="data_mover.retry_longest_seconds", ge=0, le=86_400)
     #: bytes copied between two checkpoints, from which another attempt can resume
     checkpoint_bytes: int = Field(32 * 2**20, alias="data_mover.checkpoint_bytes", ge=1, le=2**26)
-    #: how long a host that cannot be reached is left alone at most before it is tried again
+    #: the longest wait before an unreachable host is probed again
     probe_longest_seconds: float = Field(30, alias="data_mover.probe_longest_seconds", ge=0, le=3600)
-    #: an attempt that gives no sign of life for so long has lost its job
+    #: an attempt without a heartbeat for so long has lost its job
     lease_seconds: float = Field(30, alias="data_mover.lease_seconds", gt=0, le=3600)
-    #: how often an attempt gives a sign of life
+    #: the interval of heartbeats
     beat_seconds: float = Field(2, alias="data_mover.beat_seconds", gt=0, le=600)
-    #: how often the sweeper looks
+    #: the interval of sweeps
     sweep_seconds: float = Field(5, alias="data_mover.sweep_seconds", gt=0, le=600)
-    #: how long a woken worker claims further jobs before it listens for a stop again
+    #: how long a woken worker claims further jobs before it returns to its queue
     claim_on_seconds: float = Field(60, alias="data_mover.claim_on_seconds", ge=0, le=3600)
-    #: how long a job waits at most while one host or one caller has all workers; then one of theirs gives way
+    #: how long a job waits at most while one host or one caller has all workers; then one of their jobs gives way
     give_way_seconds: float = Field(60, alias="data_mover.give_way_seconds", gt=0, le=86_400)
     #: how long a worker that has to stop runs its job before it hands the job back
     stop_seconds: float = Field(5, alias="data_mover.stop_seconds", ge=0, le=86_400)
-    #: whether URLs of web servers may be read that the registry does not name, as long as their addresses are public
+    #: whether web servers that the registry does not name may be read, if their addresses are public
     open_web: bool = Field(False, alias="data_mover.open_web")
-    #: networks, one after the other, whose addresses are not read there although they are public
+    #: public networks whose addresses are not read nevertheless, separated by spaces
     open_web_denied: Networks = Field((), alias="data_mover.open_web_denied")
     #: for tests alone: processes die, stop or fail at named points as a test orders it
     fault_points: bool = Field(False, alias="data_mover.fault_points")
@@ -145,12 +145,12 @@ class Settings(BaseModel):
 
     @classmethod
     def from_ini(cls, ini: str) -> Self:
-        """The settings of the ini's `[app:main]`. Raises ConfigurationError, listing every problem."""
+        """Return the settings of the ini's `[app:main]`. Raises ConfigurationError, listing every problem."""
         return cls.from_mapping(read_ini(ini), ini)
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any], ini: str = "[app:main]") -> Self:
-        """The settings among the keys that are ours; those of other packages are theirs. Raises ConfigurationError."""
+        """Return the settings, without the keys of other packages. Raises ConfigurationError."""
         ours = {key: value for key, value in settings.items() if key.startswith(_OURS)}
         try:
             return cls.model_validate(ours)
@@ -158,7 +158,7 @@ class Settings(BaseModel):
             raise ConfigurationError(ini, problems_of(error)) from None
 
     def database_url(self) -> URL:
-        """With the password that it refers to, for the engine only. Raises ConfigurationError if there is none."""
+        """Return the URL with the password, for the engine only. Raises ConfigurationError if it cannot be read."""
         url = make_url(self.sqlalchemy_url)
         return (
             url.set(password=_read("sqlalchemy.password", self.sqlalchemy_password))
@@ -167,11 +167,11 @@ class Settings(BaseModel):
         )
 
     def redis_secret(self) -> str | None:
-        """The Redis password. Raises ConfigurationError if it cannot be read."""
+        """Return the Redis password. Raises ConfigurationError if it cannot be read."""
         return _read("redis.password", self.redis_password) if self.redis_password else None
 
     def make_state_dir(self) -> Path:
-        """The directory for what must outlive a process, made for this user alone. Raises ConfigurationError."""
+        """Create the state directory for this user alone; return it. Raises ConfigurationError."""
         try:
             self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not os.access(self.state_dir, os.W_OK | os.X_OK):
@@ -183,7 +183,7 @@ class Settings(BaseModel):
 
 
 def read_ini(ini: str) -> Mapping[str, Any]:
-    """The ini's `[app:main]` as it is written. Raises ConfigurationError if there is none."""
+    """Return the ini's `[app:main]` as it is written. Raises ConfigurationError if there is none."""
     if not Path(ini).is_file():
         raise ConfigurationError(ini, [ConfigProblem("file", "there is no such file")])
     try:

@@ -1,1 +1,1 @@
-"""A whole deployment on one machine, started and shown by one command."""
+"""A whole deployment on one machine, started by one command."""

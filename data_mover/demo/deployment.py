@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from data_mover.domain.errors import DataMoverError
 
-#: the file by which a directory is known as the demo's own, to be emptied; a running demo holds a lock on it
+#: the file that marks a directory as the demo's own, which may be emptied; a running demo has a lock on it
 MARK = ".data_mover-demo"
-#: what is kept from run to run: a Redis server that had to be fetched
+#: the directory that is kept between runs: a Redis server that had to be downloaded
 PROGRAMS = "programs"
 
 INI = """\
@@ -90,7 +90,7 @@ description = "What the demo moves"
 source = {{ host = "disk", path = "/maps/{{id}}.bin" }}
 """
 
-#: Whoever reaches a Redis without a password can write files as its user, so no other user does: it listens nowhere but
+#: Any client of a Redis without a password can write files as its user, so no other user may connect: it listens only
 #: on a socket in its own directory.
 REDIS = """\
 port 0
@@ -117,7 +117,7 @@ stdout_logfile = %(here)s/logs/sftp-server.log
 
 #: the longest path that a Unix socket can have, in bytes
 LONGEST_SOCKET_PATH = 107
-#: the longest name of a socket in the directory: supervisord puts its process id behind it at first
+#: the longest name of a socket in the directory: supervisord appends its process id at first
 LONGEST_SOCKET = "supervisor.sock.4194304"
 
 
@@ -126,7 +126,7 @@ class DirectoryInUse(DataMoverError):
 
 
 def free_port() -> int:
-    """A port of the loopback address on which nobody listens."""
+    """Return a free port of the loopback address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
@@ -134,10 +134,10 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class DemoDirectory:
-    """Where everything of one run is."""
+    """The paths and ports of one run."""
 
     path: Path
-    #: another path of it, or the same, that is short enough for the sockets in it
+    #: a path of it, possibly a link, that is short enough for the sockets in it
     short: Path
     web_port: int = field(default_factory=free_port)
     sftp_port: int = field(default_factory=free_port)
@@ -152,7 +152,7 @@ class DemoDirectory:
 
     @property
     def redis(self) -> Path:
-        """What Redis keeps, and the socket on which it listens."""
+        """The directory of Redis, with its data and its socket."""
         return self.path / "redis"
 
     @property
@@ -170,7 +170,7 @@ class DemoDirectory:
 
     @property
     def redis_link(self) -> Path:
-        """Where supervisord finds the Redis server, whatever it is called and wherever it is."""
+        """The link by which supervisord finds the Redis server, whatever its name and path."""
         return self.path / "bin" / "redis-server"
 
     @property
@@ -180,7 +180,7 @@ class DemoDirectory:
 
     @property
     def destination(self) -> Path:
-        """What the host `visualizer` shows."""
+        """The root of the host `visualizer`."""
         return self.path / "destination"
 
     @property
@@ -192,15 +192,15 @@ class DemoDirectory:
         return self.path / "keys" / "login"
 
     @property
-    def site(self) -> str:
+    def base_url(self) -> str:
         return f"http://127.0.0.1:{self.web_port}"
 
     @property
     def endpoint(self) -> str:
-        return f"{self.site}/data_mover"
+        return f"{self.base_url}/data_mover"
 
     def write(self) -> None:
-        """Writes keys and configuration, and makes the directories they name."""
+        """Write keys and configuration, and make the directories they name."""
         for directory in (
             *(self.logs, self.redis, self.redis_link.parent),
             *(self.source, self.destination, self.host_key.parent),
@@ -218,11 +218,11 @@ class DemoDirectory:
 
 @contextmanager
 def demo_directory(path: Path) -> Iterator[DemoDirectory]:
-    """The directory, emptied and written anew. Raises DirectoryInUse for one that is not the demo's to empty."""
+    """Yield the directory, emptied and written anew. Raises DirectoryInUse for one that the demo may not empty."""
     path = path.absolute()
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(path.iterdir()) and not (path / MARK).exists():
-        raise DirectoryInUse(f"{path} holds files that the demo did not make; name another with --directory.")
+        raise DirectoryInUse(f"{path} has files that the demo did not make; name another with --directory.")
     with _lock(path / MARK):
         path.chmod(0o700)
         _empty(path)
@@ -234,7 +234,7 @@ def demo_directory(path: Path) -> Iterator[DemoDirectory]:
 
 @contextmanager
 def _short(path: Path) -> Iterator[Path]:
-    """The path, or that of a link to it in a private temporary directory, where sockets cannot have one that long."""
+    """Yield the path, or that of a link to it in a private temporary directory if it is too long for sockets."""
     if _fits(path):
         yield path
         return
@@ -279,12 +279,12 @@ def _for_ini(value: str) -> str:
 
 
 def _for_supervisor(word: str) -> str:
-    """One word of a command line."""
+    """Return the text as one word of a command line."""
     return _for_ini(shlex.quote(word))
 
 
 def _write_key_pair(path: Path) -> str:
-    """Writes a new private key, and beside it the public one, whose line is returned."""
+    """Write a new private key, and beside it the public one; return its line."""
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()

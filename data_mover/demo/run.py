@@ -1,4 +1,4 @@
-"""`data_mover demo`: the whole service on one machine, and a file that is moved before the eyes of whoever looks."""
+"""`data_mover demo`: the whole service on one machine, and the move of a file."""
 
 import hashlib
 import importlib.util
@@ -33,7 +33,7 @@ TERMINAL = ("COMPLETED", "FAILED", "CANCELLED")
 
 INVITATION = """
 Data Mover is up, with its logs in {logs}
-  the page     {site}/
+  the page     {base_url}/
   XML-RPC      {endpoint}
 Try it from Python:
   from xmlrpc.client import ServerProxy
@@ -43,7 +43,7 @@ Ctrl-C ends it."""
 
 
 class DemoFailed(DataMoverError):
-    """The demo did not show what it is there to show."""
+    """The demo failed."""
 
 
 @click.command()
@@ -57,12 +57,12 @@ class DemoFailed(DataMoverError):
 )
 @click.option("--mebibytes", type=click.IntRange(min=1), default=256, show_default=True, help="The size of the file.")
 def demo(once: bool, directory: Path, mebibytes: int) -> None:
-    """Starts all of Data Mover and an SFTP server, moves a file there, and stays up to be tried."""
+    """Start all of Data Mover and an SFTP server, move a file there, and stay up to be tried."""
     sys.exit(run_demo(once, directory, mebibytes))
 
 
 def run_demo(once: bool, directory: Path = Path("var/demo"), mebibytes: int = 256) -> int:
-    """The status to end with. All that was started has ended by then."""
+    """Run the demo; return the exit status. All processes have ended by then."""
     try:
         with signals_as_interrupts():
             _show(once, directory, mebibytes)
@@ -90,7 +90,9 @@ def _show(once: bool, path: Path, mebibytes: int) -> None:
                 job = _move(service, processes)
             _prove(job, directory, digest)
             if not once:
-                click.echo(INVITATION.format(logs=directory.logs, site=directory.site, endpoint=directory.endpoint))
+                click.echo(
+                    INVITATION.format(logs=directory.logs, base_url=directory.base_url, endpoint=directory.endpoint)
+                )
                 _stay(processes)
 
 
@@ -108,7 +110,8 @@ def _make_schema(directory: DemoDirectory) -> None:
 
 
 def _variables(directory: DemoDirectory, redis: Path) -> dict[str, str]:
-    """Where supervisord finds what it is to start: our scripts are beside the one that runs, or beside the Python."""
+    """Return the variables by which supervisord finds its programs: our scripts are beside the running one, or beside
+    the Python."""
     directory.redis_link.symlink_to(redis)
     scripts = Path(sys.argv[0]).absolute().parent, Path(sys.executable).parent
     path = [directory.redis_link.parent, *scripts, os.environ.get("PATH", os.defpath)]
@@ -128,7 +131,7 @@ def _wait_for_web(service: ServerProxy, processes: Processes) -> None:
 
 
 def _looks(timeout_seconds: float, processes: Processes) -> Iterator[None]:
-    """Once now and then again and again until the time is up. Raises ProcessDied where a process does not stay up."""
+    """Yield at intervals until the time is up. Raises ProcessDied if a process does not stay up."""
     deadline = time.monotonic() + timeout_seconds
     while time.monotonic() < deadline:
         processes.check()
@@ -138,7 +141,7 @@ def _looks(timeout_seconds: float, processes: Processes) -> Iterator[None]:
 
 @contextmanager
 def _answered(processes: Processes) -> Iterator[None]:
-    """A call that fails raises DemoFailed."""
+    """Map errors of calls to DemoFailed."""
     try:
         yield
     except (OSError, Error) as error:
@@ -146,7 +149,7 @@ def _answered(processes: Processes) -> Iterator[None]:
 
 
 def _make_file(path: Path, mebibytes: int) -> str:
-    """A file that no compression makes smaller; its SHA-256."""
+    """Write a file that cannot be compressed; return its SHA-256."""
     click.echo(f"Making a file of {mebibytes} MiB of random bytes")
     path.parent.mkdir(parents=True)
     digest = hashlib.sha256()
@@ -159,7 +162,7 @@ def _make_file(path: Path, mebibytes: int) -> str:
 
 
 def _move(service: ServerProxy, processes: Processes) -> Mapping[str, Any]:
-    """The job, once it has ended."""
+    """Submit the move; return the job once it has ended."""
     source, destination = {"host": "disk", "path": FILE}, {"host": "visualizer", "path": FILE}
     click.echo(f"move({source}, {destination})")
     answer: Any = service.move(source, destination)
@@ -183,7 +186,7 @@ def _watch(service: ServerProxy, job_id: Any, processes: Processes) -> Mapping[s
 
 
 def _prove(job: Mapping[str, Any], directory: DemoDirectory, digest: str) -> None:
-    """Tells what is known about the file that arrived. Raises DemoFailed unless it is the one that was sent."""
+    """Print what is known about the file that arrived. Raises DemoFailed unless it is the one that was sent."""
     if job["status"] != "COMPLETED":
         raise DemoFailed(f"The move is {job['status']}: {job.get('reason')} ({job.get('code')})")
     arrived = directory.destination / FILE.lstrip("/")
@@ -201,7 +204,7 @@ def _prove(job: Mapping[str, Any], directory: DemoDirectory, digest: str) -> Non
 
 
 def _stay(processes: Processes) -> None:
-    """Returns at Ctrl-C. Raises ProcessDied if a process does not stay up before."""
+    """Return at Ctrl-C. Raises ProcessDied if a process does not stay up before."""
     try:
         for _ in _looks(float("inf"), processes):
             pass

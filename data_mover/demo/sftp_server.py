@@ -1,4 +1,4 @@
-"""The SFTP server of the demo: one key may log in, one directory is all it shows, and it listens on loopback alone.
+"""The SFTP server of the demo: one login key, one directory, on loopback only.
 
 Run as `python -m data_mover.demo.sftp_server`; the end of its standard input does not end it, SIGTERM does.
 """
@@ -13,7 +13,7 @@ ADDRESS = "127.0.0.1"
 
 
 async def serve(port: int, directory: Path, host_key: Path, login_key: Path) -> None:
-    """Serves until it is ended. `login_key` is the public key of the one user, who may have any name."""
+    """Serve until it is ended. `login_key` is the public key of the one user, who may have any name."""
     server = await asyncssh.listen(
         ADDRESS,
         port,
@@ -32,7 +32,7 @@ async def serve(port: int, directory: Path, host_key: Path, login_key: Path) -> 
 @click.option("--host-key", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--login-key", type=click.Path(exists=True, path_type=Path), required=True)
 def main(port: int, directory: Path, host_key: Path, login_key: Path) -> None:
-    """Shows DIRECTORY to whoever has the private half of LOGIN_KEY."""
+    """Serve DIRECTORY to the owner of the private half of LOGIN_KEY."""
     asyncio.run(serve(port, directory, host_key, login_key))
 
 

@@ -1,1 +1,1 @@
-"""Words and values that everybody shares: errors, locations, states."""
+"""Shared values: errors, locations, states."""

@@ -1,4 +1,4 @@
-"""What follows when an attempt has failed: a decision as a value. Pure; nothing here touches a database."""
+"""Backoff and retry policy after a failed attempt. Pure: no database."""
 
 import random
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ _jitter = random.SystemRandom()
 class Backoff:
     """Waits that double from the first to the longest, in seconds.
 
-    Half of each is random, so that what failed together does not come back together.
+    Half of each is random, so that jobs which failed together are not retried together.
     """
 
     first_seconds: float
     longest_seconds: float
 
     def wait_ms(self, failures: int) -> int:
-        """Milliseconds to wait after so many failures in a row."""
+        """Return the milliseconds to wait after so many failures in a row."""
         full = min(self.longest_seconds, self.first_seconds * 2 ** min(failures - 1, 32))
         return int(1000 * full * _jitter.uniform(0.5, 1))
 
@@ -32,10 +32,10 @@ class RetryPolicy:
     backoff: Backoff
 
     def wait_ms(self, failures: int, failure: MoveFailure, remaining_ms: int) -> int | None:
-        """Milliseconds until the next attempt, or None if there is none.
+        """Return the milliseconds until the next attempt, or None if there is none.
 
-        `failures` counts this failure too. There is no next attempt where it could not begin `remaining_ms` from now at
-        the latest, which is when the deadline passes.
+        `failures` counts this failure too. There is no next attempt if it could not begin before the deadline, which
+        passes in `remaining_ms`.
         """
         if not failure.retryable or failures >= self.max_attempts:
             return None

@@ -2,22 +2,17 @@
 
 ::
 
-    DataMoverError
-    ├── ConfigurationError      what an operator wrote cannot be used; lists every problem
-    ├── Refusal                 what a caller asked for is answered with REJECTED, and no job is made
-    ├── ServiceUnavailable      the database does not answer; the caller should ask again
-    ├── AttemptEnded            not a failure of the move: this attempt must stop now
-    │   ├── Fenced              the job belongs to another attempt; publish nothing
-    │   ├── Cancelled           the caller no longer wants the file
-    │   ├── PathBusy            another job is writing to the same path; this one waits
-    │   └── Stopped             the worker has to end; another one continues
-    │       └── GaveWay         the worker is needed by somebody else's job
-    ├── FilesFailed             of many files some have failed for good, and nothing more can be done
-    └── MoveFailure             an attempt failed, one class per code (see `FAILURES`)
+DataMoverError ├── ConfigurationError the configuration cannot be used; lists every problem ├── Refusal a request is
+answered with REJECTED, and no job is made ├── ServiceUnavailable the database does not answer; the caller should ask
+again ├── AttemptEnded not a failure of the move: this attempt must stop now │ ├── Fenced the job belongs to another
+attempt; publish nothing │ ├── Cancelled the caller has cancelled the job │ ├── PathBusy another job is writing to the
+same path; this one waits │ └── Stopped the worker has to end; another one continues │ └── GaveWay the worker is needed
+by another job ├── FilesFailed of many files some have failed for good, and nothing more can be done └── MoveFailure an
+attempt failed, one class per code (see `FAILURES`)
 
-A `MoveFailure` is the whole truth about one kind of failure: the class docstring is the sentence that people read,
-`code` is what programs compare, `retryable` says whether trying again can help and `who_can_fix` who has to act
-(`caller`, `host owner` or `operator`). `docs/codes.md` is made from these classes.
+A `MoveFailure` describes one kind of failure: the class docstring is the sentence that people read, `code` is what
+programs compare, `retryable` says whether a retry can help and `who_can_fix` who has to act (`caller`, `host owner` or
+`operator`). `docs/codes.md` is made from these classes.
 """
 
 from collections.abc import Sequence
@@ -27,11 +22,11 @@ from data_mover.domain.printable import printable
 
 
 class DataMoverError(Exception):
-    """Something Data Mover can name."""
+    """Base of all errors of Data Mover."""
 
 
 class ConfigProblem(NamedTuple):
-    """One problem in what an operator wrote."""
+    """One problem in the configuration."""
 
     key: str
     sentence: str
@@ -95,7 +90,7 @@ class FilesFailed(DataMoverError):
     """Some files of the move have failed for good."""
 
     def __init__(self, code: str, reason: str) -> None:
-        """What is known of the first of them."""
+        """Code and reason are those of the first file that failed."""
         self.code = code
         self.reason = reason
         super().__init__(reason)
@@ -104,7 +99,7 @@ class FilesFailed(DataMoverError):
 class MoveFailure(DataMoverError):
     """The move failed."""
 
-    #: of one family, the answers of web servers, each failure has its own
+    #: HTTP failures have one for each status
     code: str
     retryable: ClassVar[bool]
     who_can_fix: ClassVar[str]
@@ -126,7 +121,7 @@ class MoveFailure(DataMoverError):
 
     @property
     def reason(self) -> str:
-        """The sentence for people, with what it is about: `There is no such file: disk:/a/b.tif`."""
+        """The sentence for people, with the detail: `There is no such file: disk:/a/b.tif`."""
         return f"{self.sentence().rstrip('.')}: {self.detail}" if self.detail else self.sentence()
 
 
@@ -251,7 +246,7 @@ class HttpRefused(MoveFailure, code="http-<status>", retryable=False, who_can_fi
 
     @classmethod
     def of(cls, status: int) -> "type[HttpRefused]":
-        """What a status means that is not that of a file."""
+        """Return the failure of a status other than 200."""
         if status == 401:
             return HttpLoginRefused
         if status in (404, 410):
@@ -300,7 +295,7 @@ class InternalError(MoveFailure, code="internal", retryable=True, who_can_fix="o
 
 
 def failure_of(code: str) -> type[MoveFailure] | None:
-    """The kind of failure that has the code, if there is one."""
+    """Return the class of failure with the code, if there is one."""
     if code.startswith("http-") and code[5:].isdecimal():
         return HttpRefused.of(int(code[5:]))
     return FAILURES.get(code)

@@ -1,8 +1,8 @@
 """Fault points: named points at which a test makes a process die, stop or fail. For tests alone.
 
-They are open only where the setting `data_mover.fault_points` is true and $DATA_MOVER_FAULTS names a directory. A file
-in it is an order: its name is the point, its text is `kill`, `stop`, `hang` (the thread) or `raise`. Whoever of all
-processes reaches the point first takes the order away and carries it out, once. The points: docs/reliability.md.
+They are active only if the setting `data_mover.fault_points` is true and $DATA_MOVER_FAULTS names a directory. A file
+in it is an order: its name is the point, its text is `kill`, `stop`, `hang` (the thread) or `raise`. The first process
+that reaches the point removes the order and carries it out, once. The points: docs/reliability.md.
 """
 
 import logging
@@ -18,35 +18,35 @@ _orders: Path | None = None
 
 
 class FaultOrdered(Exception):
-    """What `raise` raises; nothing in the product knows it."""
+    """Raised by the order `raise`; never caught by name."""
 
 
 def open_to_orders() -> None:
-    """Takes orders from now on, in this process and those that it forks; without $DATA_MOVER_FAULTS there are none."""
+    """Take orders from now on, in this process and those that it forks; without $DATA_MOVER_FAULTS there are none."""
     global _orders
     directory = os.environ.get("DATA_MOVER_FAULTS")
     _orders = Path(directory) if directory else None
 
 
 def reach(point: str) -> None:
-    """This process has come to the point."""
+    """Carry out the order for this point, if there is one."""
     if _orders is not None and (action := _taken(_orders / point)):
         _carry_out(point, action)
 
 
 class Passing:
-    """The bytes of a file on their way: the point `sent-K` is reached once K of them, and no more, are passed on."""
+    """The bytes of a file that is sent: the point `sent-K` is reached once exactly K of them are passed on."""
 
     def __init__(self) -> None:
         self._passed = 0
         self._counts = [] if _orders is None else _byte_counts(_orders)
 
     def cut(self, block: bytes | memoryview) -> Iterable[bytes | memoryview]:
-        """The next block, in as many pieces as there are points in it."""
+        """Return the next block, cut at the points in it."""
         return self._pieces(memoryview(block)) if self._counts else (block,)
 
     def end(self) -> None:
-        """All bytes have been passed on."""
+        """Reach the last point: all bytes have been passed on."""
         if self._counts:
             reach(f"sent-{self._passed}")
 
@@ -64,7 +64,7 @@ def _byte_counts(orders: Path) -> list[int]:
 
 
 def _taken(order: Path) -> str | None:
-    """What is ordered, if this process is the one that took the order away."""
+    """Return the order's text, if this process has removed the order first."""
     mine = order.with_name(f".{order.name}.{os.getpid()}")
     try:
         order.rename(mine)

@@ -1,4 +1,4 @@
-"""What a check finds, step by step. Backends and the checks of an installation both make findings."""
+"""The findings of a check, step by step. Backends and the checks of an installation both make findings."""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -9,10 +9,10 @@ from data_mover.domain.errors import DataMoverError, MoveFailure
 
 @dataclass(frozen=True)
 class Finding:
-    """One step: whether it holds, and what there is to say of it or to do about it, in one line or several."""
+    """The result of a step: whether it succeeded, and what was found or what to do, in one line or several."""
 
     step: str
-    holds: bool
+    passed: bool
     sentence: str
 
 
@@ -20,12 +20,12 @@ class Lacking(DataMoverError):
     """A step fails; the text says what to do."""
 
 
-#: the name of a step, and what looks: it returns what there is to say, or raises Lacking or a failure
+#: the name of a step, and its function, which returns a sentence, or raises Lacking or a failure
 Step = tuple[str, Callable[[], str]]
 
 
 def find(step: str, look: Callable[[], str]) -> Finding:
-    """What is found by looking."""
+    """Run the step; return its finding."""
     try:
         return Finding(step, True, look())
     except MoveFailure as failure:
@@ -35,18 +35,18 @@ def find(step: str, look: Callable[[], str]) -> Finding:
 
 
 def in_turn(*steps: Step) -> Generator[Finding, None, bool]:
-    """The finding of each step, up to the first that does not hold. Returns whether all of them do."""
+    """Yield the finding of each step, up to the first that fails. Returns whether all succeed."""
     for step, look in steps:
         finding = find(step, look)
         yield finding
-        if not finding.holds:
+        if not finding.passed:
             return False
     return True
 
 
 @contextmanager
 def advised(kind: type[MoveFailure], advice: str) -> Iterator[None]:
-    """A failure of that kind is Lacking, with the advice on a line of its own."""
+    """Map a failure of that kind to Lacking, with the advice on a line of its own."""
     try:
         yield
     except kind as failure:

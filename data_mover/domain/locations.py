@@ -1,8 +1,8 @@
-"""Where files are or are to go: as a caller writes it, as the registry resolves it, and if something is there already.
+"""Locations of files: as a caller writes them and as the registry resolves them; and what to do if a file exists.
 
-A `Location` is what was asked for: an `Endpoint` (a path on a registered host), a `Url` of the web or a `CatalogueItem`
-(a data type and an id), which the registry both turns into endpoints. A move has one or several. Paths are literal
-POSIX text, absolute below the host's root.
+A `Location` is what a caller names: an `Endpoint` (a path on a registered host), a `Url` of the web or a
+`CatalogueItem` (a data type and an id); the registry turns the latter two into endpoints. A move has one or several.
+Paths are literal POSIX text, absolute below the host's root.
 """
 
 import re
@@ -26,7 +26,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
 _QUERY_OR_FRAGMENT = re.compile("[?#]")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-#: how the ends of a move are written
+#: how sources and destinations are written
 SOURCE_FORMS = "{'host': 'hpc', 'path': '/a.tif'}, {'type': 'species', 'id': 12}, hpc:/a.tif, species:12 or a URL"
 _DESTINATION_FORMS = "{'host': 'hpc', 'path': '/maps/'}, hpc:/maps/ or a URL like sftp://hpc/maps/"
 
@@ -35,7 +35,7 @@ _DESTINATION_FORMS = "{'host': 'hpc', 'path': '/maps/'}, hpc:/maps/ or a URL lik
 class Endpoint:
     """A path on a registered host. A trailing slash says that the path is a directory.
 
-    Where a source was asked for by its URL on the web, the path is that URL, query included; as text it has no query.
+    For a source on the web, the path is its URL, query included; as text it has no query.
     """
 
     host: str
@@ -48,7 +48,7 @@ class Endpoint:
         return {"host": self.host, "path": self.path}
 
     def as_shown(self) -> dict[str, str]:
-        """As a struct that may be shown to everybody."""
+        """Return a struct that may be shown to everybody."""
         return {"host": self.host, "path": without_query(self.path)}
 
 
@@ -68,7 +68,7 @@ Locations = tuple[Location, ...]
 
 
 class IfExists(StrEnum):
-    """What becomes of a file that stands at the destination already."""
+    """What to do with an existing file at the destination."""
 
     #: the new one replaces it
     REPLACE = "replace"
@@ -79,25 +79,25 @@ class IfExists(StrEnum):
 
 
 def missing(field: str, way_out: str = "") -> Refusal:
-    """The refusal of an argument that is not there, or of the wrong type."""
+    """Return the refusal of an argument that is missing, or of the wrong type."""
     reason = f"Missing or incorrect parameter '{field}'"
     return Refusal(f"{reason}: {way_out}" if way_out else reason, code="missing-parameter", field=field)
 
 
 def invalid(field: str, problem: str) -> Refusal:
-    """The refusal of an argument of the right type whose value cannot be used."""
+    """Return the refusal of an argument whose value cannot be used."""
     return Refusal(f"Invalid parameter '{field}': {problem}", code="invalid-parameter", field=field)
 
 
 def parse_sources(value: Any) -> Locations:
-    """The locations that a caller or the catalogue wrote as a source, or as a list of them. Raises Refusal, naming the
-    field."""
+    """Return the locations that a caller or the catalogue wrote as a source, or as a list of them. Raises Refusal,
+    naming the field."""
     if not isinstance(value, list):
         return (parse_source(value),)
     if not value:
         raise missing("source", "the list of sources is empty")
     if any(isinstance(each, list) for each in value):
-        raise invalid("source", "a list of sources holds no further list")
+        raise invalid("source", "a list of sources contains no further list")
     sources = []
     for number, each in enumerate(value):
         with in_list(number):
@@ -106,13 +106,13 @@ def parse_sources(value: Any) -> Locations:
 
 
 def sources_as_json(sources: Locations) -> Any:
-    """One as a struct, several as a list of them: what `parse_sources` reads."""
+    """Return one source as a struct, several as a list of them: what `parse_sources` reads."""
     structs = [source.as_struct() for source in sources]
     return structs if structs[1:] else structs[0]
 
 
 def parse_source(value: Any) -> Location:
-    """The location that a caller or the catalogue wrote as one source. Raises Refusal, naming the field."""
+    """Return the location that a caller or the catalogue wrote as one source. Raises Refusal, naming the field."""
     if isinstance(value, dict) and value.get("type") == "url":
         return _source_from_url(_text(value.get("url"), "source.url"), "source.url")
     if isinstance(value, dict) and "host" not in value and "type" in value:
@@ -123,12 +123,12 @@ def parse_source(value: Any) -> Location:
 
 
 def parse_destination(value: Any) -> Endpoint:
-    """The endpoint that a caller wrote as a destination. Raises Refusal, naming the field."""
+    """Return the endpoint that a caller wrote as a destination. Raises Refusal, naming the field."""
     return _parse_endpoint(value, "destination", _DESTINATION_FORMS)
 
 
 def parse_short_endpoint(text: str, field: str) -> Endpoint:
-    """An endpoint from `host:/path` or from a URL. Raises Refusal, naming the field."""
+    """Return the endpoint of `host:/path` or of a URL. Raises Refusal, naming the field."""
     host, colon, path = text.partition(":")
     if path.startswith("//"):
         return _endpoint_from_url(text, field, field)
@@ -138,14 +138,14 @@ def parse_short_endpoint(text: str, field: str) -> Endpoint:
 
 
 def catalogue_id(value: Any, field: str) -> str:
-    """The id of a catalogue item, which callers may send as an integer or as text."""
+    """Return the id of a catalogue item, which callers may send as an integer or as text."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return _text(value, field)
 
 
 def checked_path(path: str, field: str) -> str:
-    """The path without empty and `.` segments, its trailing slash kept. Raises Refusal, naming the field."""
+    """Return the path without empty and `.` segments, its trailing slash kept. Raises Refusal, naming the field."""
     problem = _path_problem(path)
     if problem:
         raise invalid(field, problem)
@@ -155,20 +155,20 @@ def checked_path(path: str, field: str) -> str:
 
 
 def shown(source: Any) -> Any:
-    """What `sources_as_json` made, as it may be shown: the query of a URL may be a secret."""
+    """Return what `sources_as_json` made without the queries of URLs, which may be secrets."""
     if isinstance(source, list):
         return [shown(each) for each in source]
     return {**source, "url": without_query(source["url"])} if "url" in source else source
 
 
 def quoted_for_url(text: str) -> str:
-    """Text that stands for itself, and for one path segment, in a URL."""
+    """Quote text so that it is one literal path segment in a URL."""
     return quote(text, safe="")
 
 
 @contextmanager
 def in_list(number: int) -> Iterator[None]:
-    """What is wrong with a source of a list names its position: `source[2].path`."""
+    """Make a Refusal name the source's position in the list: `source[2].path`."""
     try:
         yield
     except Refusal as refusal:
@@ -188,7 +188,7 @@ def _parse_endpoint(value: Any, field: str, forms: str) -> Endpoint:
 
 
 def _source_from_text(text: str) -> Location:
-    """The location that `host:/path`, `type:id` or a URL names."""
+    """Return the location that `host:/path`, `type:id` or a URL names."""
     name, _, rest = text.partition(":")
     if rest.startswith("//"):
         return _source_from_url(text, "source")
@@ -200,7 +200,7 @@ def _source_from_text(text: str) -> Location:
 def _source_from_url(url: str, field: str) -> Location:
     if _scheme(url) not in DEFAULT_PORTS:
         return _endpoint_from_url(url, "source", field)
-    if ".." in _QUERY_OR_FRAGMENT.split(url)[0].split("/"):  # parsers resolve it without a word
+    if ".." in _QUERY_OR_FRAGMENT.split(url)[0].split("/"):  # parsers resolve it silently
         raise invalid(field, "must not contain '..'")
     try:
         return Url.parse(url)
@@ -209,13 +209,13 @@ def _source_from_url(url: str, field: str) -> Location:
 
 
 def _scheme(url: str) -> str:
-    """What stands before the first colon, which is all of a URL that may be repeated."""
+    """Return the scheme, the only part of a URL that may be repeated."""
     scheme = _SCHEME.match(url)
     return scheme[0].lower() if scheme else ""
 
 
 def _endpoint_from_url(url: str, role: str, field: str) -> Endpoint:
-    """The endpoint that a URL names; the standard library's parser would drop tabs and newlines without a word."""
+    """Return the endpoint that a URL names; the standard library's parser would silently drop tabs and newlines."""
     rest = url.partition("://")[2]
     if _scheme(url) not in HOST_SCHEMES:
         raise Refusal(f"Unknown {role} URL scheme '{_scheme(url)}'", code="unknown-scheme", field=field)

@@ -1,4 +1,4 @@
-"""What a move is to do: in the row of a job and in a plan request alike."""
+"""The specification of a move: in the row of a job and in a plan request alike."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from data_mover.domain.selection import Selection
 
 @dataclass(frozen=True)
 class MoveSpec:
-    """Which files are to be where, on hosts of the registry."""
+    """What a move has to do, on hosts of the registry."""
 
     sources: tuple[Endpoint, ...]
     destination: Endpoint
@@ -44,6 +44,6 @@ class MoveSpec:
 
     @property
     def route(self) -> str:
-        """From where to where, for people."""
+        """Sources and destination, for display."""
         others = f" and {len(self.sources) - 1} more" if self.sources[1:] else ""
         return f"source={self.sources[0]}{others} destination={self.destination}"

@@ -1,9 +1,9 @@
-"""Text of others, as lines of a log, a terminal or a page can show it."""
+"""Untrusted text, escaped for logs, terminals and pages."""
 
 
 def printable(text: str) -> str:
-    r"""The text with every character escaped that does not print, as `\n`, `\x1b` or `\u202e`: line breaks, which would
-    make a second line, control characters, which a terminal obeys, and marks that turn the direction of text around."""
+    r"""Escape every character that does not print, as `\n`, `\x1b` or `\u202e`: line breaks, which would begin a second
+    line, control characters, which a terminal obeys, and marks that change the direction of text."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -1,4 +1,4 @@
-"""What somebody wrote wrong, as sentences that name the key and never show the value: it may be a secret."""
+"""Config problems, as sentences that name the key and never show the value: it may be a secret."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from data_mover.domain.errors import ConfigProblem, ConfigurationError
 
 @contextmanager
 def ending_the_process() -> Iterator[None]:
-    """Ends the process with every problem of its configuration, without a traceback."""
+    """End the process with every problem of its configuration, without a traceback."""
     try:
         yield
     except ConfigurationError as error:
@@ -18,7 +18,7 @@ def ending_the_process() -> Iterator[None]:
 
 
 def problems_of(error: ValidationError, prefix: str = "") -> list[ConfigProblem]:
-    """Returns every problem, each with its whole key: `hosts.vis.port`."""
+    """Return every problem, each with its whole key: `hosts.vis.port`."""
     return [
         ConfigProblem(_key(prefix, details["loc"]), _sentence(details["type"], details["msg"]))
         for details in error.errors(include_input=False, include_url=False)

@@ -17,14 +17,15 @@ WAY_OUT = "write env:NAME, file:/path or credential:NAME, never the secret itsel
 
 @dataclass(frozen=True)
 class SecretReference:
-    """Where a secret is to be found. Its text may be shown; what `read()` returns may not."""
+    """A reference to a secret. Its text may be shown; what `read()` returns may not."""
 
     kind: str
     name: str
 
     @classmethod
     def parse(cls, text: str) -> "SecretReference":
-        """Raises ValueError, without repeating `text`, if it is not a reference: it may be the secret itself."""
+        """Return the reference. Raises ValueError, without repeating `text`, if it is none: it may be the secret
+        itself."""
         kind, colon, name = text.partition(":")
         if kind not in KINDS or not colon or not name:
             raise ValueError(WAY_OUT)
@@ -36,7 +37,8 @@ class SecretReference:
         return f"{self.kind}:{self.name}"
 
     def read(self) -> str:
-        """The secret, without a trailing newline. Raises LookupError with a sentence that names the reference."""
+        """Return the secret, without a trailing newline. Raises LookupError with a sentence that names the
+        reference."""
         if self.kind == "env":
             try:
                 return os.environ[self.name]
@@ -50,7 +52,7 @@ class SecretReference:
             raise LookupError(f"{self}: is no text in UTF-8") from None
 
     def problem(self) -> str | None:
-        """What keeps an existing file from being fit for secrets; one that is missing is reported by `read`."""
+        """Return why an existing file cannot be used for secrets; a missing one is reported by `read`."""
         return None if self.kind == "env" else privacy_problem(self._path())
 
     def _path(self) -> Path:
@@ -60,9 +62,9 @@ class SecretReference:
 
 
 def privacy_problem(path: Path) -> str | None:
-    """A sentence if others can read the file at `path`, or change what stands there, else None.
+    """Return a sentence if others can read or change the file at `path`, else None.
 
-    systemd gives a unit its credentials by an ACL, whose mask shows as rights of a group.
+    systemd grants a unit its credentials by an ACL, whose mask shows as rights of a group.
     """
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -74,7 +76,7 @@ def privacy_problem(path: Path) -> str | None:
 
 
 def writing_problem(path: Path) -> str | None:
-    """A sentence if others can change what stands at `path`, by the file or by its directory, else None."""
+    """Return a sentence if others can change the file at `path`, directly or by its directory, else None."""
     for each in (path, path.absolute().parent):
         try:
             if _others_may_write(each.stat()):
@@ -90,7 +92,8 @@ def _is_credential(path: Path) -> bool:
 
 
 def _others_may_write(status: os.stat_result) -> bool:
-    """A sticky directory keeps others from exchanging a file; a group of nobody but the owner is no other."""
+    """Whether others may write. A sticky directory prevents others from replacing a file; a group with only the owner
+    does not count."""
     if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
         return False
     return bool(status.st_mode & 0o002 or (status.st_mode & 0o020 and not _is_own_group(status)))
@@ -105,7 +108,7 @@ def _is_own_group(status: os.stat_result) -> bool:
 
 
 def private_text(path: Path) -> str:
-    """The text of a file that nobody else may read. Raises PermissionError if others can, OSError as `open` does."""
+    """Return the text of a private file. Raises PermissionError if others can read it, OSError as `open` does."""
     problem = privacy_problem(path)
     if problem:
         raise PermissionError(13, problem)

@@ -1,4 +1,4 @@
-"""Which files a move of folders takes, what they must be, and how they appear."""
+"""Which files of a folder are moved, their checksums, and whether they are published at once."""
 
 import fnmatch
 import re
@@ -12,7 +12,7 @@ from typing import Any, Self
 
 
 class Links(StrEnum):
-    """What becomes of symbolic links within a folder."""
+    """What to do with symbolic links within a folder."""
 
     #: they are left out
     SKIP = "skip"
@@ -24,9 +24,9 @@ class Links(StrEnum):
 
 @dataclass(frozen=True)
 class Selection:
-    """What a caller wants of the files of a move. Names are paths below the source, or base names."""
+    """A caller's options for the files of a move. Names are paths below the source, or base names."""
 
-    #: patterns of which a name must match one; where there is none, every file is taken
+    #: patterns of which a name must match one; without patterns, every file is moved
     match: tuple[str, ...] = ()
     links: Links = Links.SKIP
     #: the SHA-256, in hexadecimal, that files must have, by name
@@ -47,7 +47,7 @@ class Selection:
         }
 
     def takes(self, name: str) -> bool:
-        """Whether a file of this name is wanted."""
+        """Whether a file of this name is to be moved."""
         segments = name.split("/")
         return not self.match or any(pattern.takes(segments) for pattern in self._patterns)
 
@@ -57,11 +57,11 @@ class Selection:
 
 
 class _Pattern:
-    """`*` and `?` do not cross a slash, `**` between slashes stands for any number of segments, at the end for one at
-    least; hidden files are files, and case counts.
+    """A pattern. `*` and `?` do not match a slash, `**` between slashes matches any number of segments, at the end one
+    at least; hidden files match, and case counts.
 
-    Each segment of a name is compared with each of the pattern once at most: callers write the patterns, and what tries
-    all ways of dividing a name among several `**` does not end.
+    Each segment of a name is compared with each of the pattern once at most: patterns are untrusted, and trying all
+    ways to divide a name among several `**` would take exponential time.
     """
 
     def __init__(self, text: str) -> None:
@@ -71,7 +71,7 @@ class _Pattern:
         self._segments = [None if each == "**" else re.compile(fnmatch.translate(each)) for each in segments]
 
     def takes(self, name: Sequence[str]) -> bool:
-        # whether the pattern, as far as it has been read, stands for the first 0, 1, 2, ... segments of the name
+        # whether the pattern, as far as it has been read, matches the first 0, 1, 2, ... segments of the name
         taken = [True, *(False for _ in name)]
         for segment in self._segments:
             if segment is None:

@@ -1,4 +1,4 @@
-"""Being asked to end."""
+"""Signals that end a process."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from typing import NoReturn
 
 @contextmanager
 def signals_as_interrupts() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the block as Ctrl-C does, which works even where a shell had it ignored."""
+    """Make SIGTERM and SIGHUP end the block as Ctrl-C does, which works even if the shell has ignored it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,20 +1,20 @@
-"""The states of a job and of its files. Pure: nothing here touches a database."""
+"""The states of a job and of its files. Pure: no database."""
 
 from enum import StrEnum
 
 
 class Status(StrEnum):
-    """What `check` says of a job. Old callers know exactly these words, and REJECTED, which is never recorded."""
+    """The status of a job in `check`. Old callers know exactly these words, and REJECTED, which is never recorded."""
 
     #: waits for a worker, for the first time or again
     PENDING = "PENDING"
     #: a worker runs it
     IN_PROGRESS = "IN_PROGRESS"
-    #: the file stands at its destination, and that was proven
+    #: the file is at its destination, and verified
     COMPLETED = "COMPLETED"
-    #: it did not arrive; the reason says why
+    #: it has not arrived; the reason says why
     FAILED = "FAILED"
-    #: the caller no longer wanted it
+    #: the caller has cancelled it
     CANCELLED = "CANCELLED"
 
     @property
@@ -26,46 +26,46 @@ TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
 
 class Phase(StrEnum):
-    """Where exactly a live job is; a job that has ended is in none."""
+    """The phase of a live job; a job that has ended has none."""
 
     #: PENDING, and runnable
     QUEUED = "queued"
     #: PENDING until `next_attempt_at`
     WAITING_RETRY = "waiting-retry"
-    #: PENDING while one of its hosts cannot be reached or is paused; said by the host's row, never by the job's
+    #: PENDING while one of its hosts cannot be reached or is paused; derived from the host's row, never in the job's
     BLOCKED = "blocked"
-    #: IN_PROGRESS: asks the hosts what is there
+    #: IN_PROGRESS: connects, and lists the files
     RESOLVING = "resolving"
-    #: IN_PROGRESS: bytes move
+    #: IN_PROGRESS: copies bytes
     TRANSFERRING = "transferring"
-    #: IN_PROGRESS: proves that what arrived is what was sent
+    #: IN_PROGRESS: verifies that what arrived is what was sent
     VERIFYING = "verifying"
     #: IN_PROGRESS: gives the file its final name; too late to cancel
     PUBLISHING = "publishing"
-    #: IN_PROGRESS: the caller no longer wants the file, and the worker is about to stop
+    #: IN_PROGRESS: the caller has cancelled it, and the worker is about to stop
     CANCELLING = "cancelling"
-    #: has come to its end, and its many files are being settled, some at a time
+    #: its end is decided, and its many files are being settled, in batches
     ENDING = "ending"
 
 
 class EventKind(StrEnum):
-    """What an entry of a job's log is about."""
+    """The kind of an event in a job's log."""
 
     SUBMITTED = "submitted"
     #: a worker begins an attempt
     CLAIMED = "claimed"
-    #: the attempt goes from one phase to the next
+    #: the attempt enters another phase
     PHASE = "phase"
     #: the attempt has failed, and another one will follow
     ATTEMPT_FAILED = "attempt-failed"
     #: the attempt has ended through no fault of the job
     ATTEMPT_POSTPONED = "attempt-postponed"
-    #: the worker gave no sign of life in time
+    #: the worker did not renew its lease in time
     LEASE_LOST = "lease-lost"
-    #: some files have arrived, or failed, in one go
+    #: a batch of files has arrived, or failed
     FILES_ARRIVED = "files-arrived"
     FILES_FAILED = "files-failed"
-    #: the caller no longer wants the job, and a worker has still to stop
+    #: the caller has cancelled the job, and its worker has still to stop
     CANCEL_REQUESTED = "cancel-requested"
     #: the end is decided, and many files have still to be settled
     ENDING = "ending"
@@ -75,13 +75,13 @@ class EventKind(StrEnum):
 
 
 class FileState(StrEnum):
-    """How far one file of a job is."""
+    """The state of one file of a job."""
 
     PENDING = "pending"
     TRANSFERRING = "transferring"
-    #: proven right, and about to get its final name
+    #: verified, and about to get its final name
     VERIFIED = "verified"
-    #: stands under its final name
+    #: has its final name
     PUBLISHED = "published"
     #: was there already, byte for byte
     SKIPPED = "skipped"
@@ -89,24 +89,24 @@ class FileState(StrEnum):
 
 
 class FileKind(StrEnum):
-    """What stands at a path of a host. A job has files and directories on record, and nothing else."""
+    """The kind of an entry on a host. Jobs record only files and directories."""
 
     FILE = "file"
     DIRECTORY = "directory"
     #: only in a listing: a stat follows it
     LINK = "link"
-    #: device, socket, pipe or a link that leads nowhere
+    #: device, socket, pipe or a dangling link
     OTHER = "other"
 
 
-#: a file in one of these is done with
+#: a file in one of these states is settled
 SETTLED = (FileState.PUBLISHED, FileState.SKIPPED, FileState.FAILED)
-#: and in one of these it has arrived
+#: a file in one of these states has arrived
 ARRIVED = (FileState.PUBLISHED, FileState.SKIPPED)
 
 
 class Priority(StrEnum):
-    """What callers may ask for, the first claimed first."""
+    """The priority of a job, the first is claimed first."""
 
     HIGH = "high"
     NORMAL = "normal"
@@ -114,7 +114,7 @@ class Priority(StrEnum):
 
     @property
     def rank(self) -> int:
-        """The lower goes first; kept as a number so that an index can order by it."""
+        """Jobs of a lower rank are claimed first; a number, so that an index can order by it."""
         return list(Priority).index(self)
 
     @classmethod
@@ -123,11 +123,11 @@ class Priority(StrEnum):
 
 
 class Cause(StrEnum):
-    """What keeps a job where it is; stable words, as the codes of failures are."""
+    """What a job waits for; stable words, as the codes of failures are."""
 
     ENDED = "ended"
     RUNNING = "running"
-    #: its worker gave no sign of life in time, and the sweeper has not taken it back yet
+    #: its worker did not renew its lease in time, and the sweeper has not taken it back yet
     WORKER_LOST = "worker-lost"
     #: its end is decided, and its many files are being settled
     SETTLING = "settling"
@@ -137,13 +137,13 @@ class Cause(StrEnum):
     PATH_LOCKED = "path-locked"
     WAITING_RETRY = "waiting-retry"
     NO_WORKER = "no-worker"
-    #: as many jobs run with a host as may
+    #: all slots of a host are in use
     HOST_LIMIT = "host-limit"
-    #: nothing but the jobs before it
+    #: only the jobs before it
     QUEUED = "queued"
 
 
-#: what a job is told that waits for a worker, by the cause
+#: the reasons of jobs that lack a worker, by cause
 REASONS = {
     Cause.WORKER_LOST: "Its worker gave no sign of life; another one takes the move.",
     Cause.NO_WORKER: "No worker is alive to run it; whoever runs the service starts one with `data_mover worker`.",

@@ -1,4 +1,4 @@
-"""Addresses of files on the web, as callers, the catalogue and web servers write them."""
+"""URLs of files on the web, as callers, the catalogue and web servers write them."""
 
 import re
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from urllib3.util import parse_url
 
 MAX_URL_BYTES = 8192
 MAX_NAME_BYTES = 255
-#: of a file whose URL ends in a slash
+#: the name of a file whose URL ends in a slash
 NAMELESS = "download"
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-#: spellings of dot, slash and backslash that some servers read although UTF-8 does not allow them, and IIS's own
+#: spellings of dot, slash and backslash that some servers decode although UTF-8 does not allow them, and IIS's own
 _ODD_SPELLINGS = (
     (re.compile(rb"\xc0\xae|\xe0\x80\xae|\xf0\x80\x80\xae|%u002e|%uff0e", re.IGNORECASE), b"."),
     (re.compile(rb"\xc0\xaf|\xe0\x80\xaf|\xf0\x80\x80\xaf|%u002f|%uff0f|%u2215", re.IGNORECASE), b"/"),
     (re.compile(rb"\xc1\x9c|\xe0\x81\x9c|\xf0\x80\x81\x9c|%u005c|%uff3c", re.IGNORECASE), b"/"),
 )
-#: how often servers in a row may read escapes, each those that the one before has left
+#: how many servers in a row may decode escapes, each those that the one before has left
 _READINGS = 4
-#: what begins something that is no part of the segment, for a server that reads escapes before it looks for these
+#: what ends a segment for a server that decodes escapes before it looks for these
 _AFTER_A_SEGMENT = re.compile(rb"[;?#]")
 _IGNORED = re.compile(rb"[\x00-\x20\x7f]")
 
@@ -34,7 +34,7 @@ _UNSAFE_IN_A_NAME = re.compile(r"[/\x00-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class Url:
-    """A file on the web, spelt in one way: lower-case ASCII host without a dot at its end, escaped path and query.
+    """A URL in normal form: lower-case ASCII host without a dot at its end, escaped path and query.
 
     As text it has no query, which may be a secret; `full` has it.
     """
@@ -49,7 +49,8 @@ class Url:
 
     @classmethod
     def parse(cls, text: str) -> "Url":
-        """Raises ValueError with a sentence that repeats nothing of the text, which may hold secrets."""
+        """Return the Url. Raises ValueError with a sentence that repeats nothing of the text, which may contain
+        secrets."""
         if _SURROGATE.search(text) or len(text.encode()) > MAX_URL_BYTES:
             raise ValueError(f"must be text that UTF-8 can carry, of {MAX_URL_BYTES} bytes at most")
         try:
@@ -73,7 +74,7 @@ class Url:
 
     @property
     def authority(self) -> str:
-        """Host and port as they stand in a URL, the usual port left out."""
+        """Host and port as in a URL, the default port left out."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -83,7 +84,7 @@ class Url:
 
     @property
     def target(self) -> str:
-        """What is asked of the server: path and query."""
+        """The request target: path and query."""
         return self.path if self.query is None else f"{self.path}?{self.query}"
 
     @property
@@ -92,7 +93,7 @@ class Url:
 
     @property
     def name(self) -> str:
-        """The name of the file: the last segment of the path, its escapes read and made safe."""
+        """The name of the file: the last segment of the path, decoded and made safe."""
         return safe_name(unquote(basename(self.path), errors="replace"))
 
     def __str__(self) -> str:
@@ -103,7 +104,7 @@ class Url:
 
 
 def _require_no_step_up(path: str) -> None:
-    """Raises ValueError where any common server could read an escaped path as one that leads up, or as shorter."""
+    """Raise ValueError if any common server could read an escaped path as one that leads up, or as shorter."""
     text = path.encode()
     for _ in range(_READINGS):
         text = unquote_to_bytes(text)
@@ -114,7 +115,7 @@ def _require_no_step_up(path: str) -> None:
 
 
 def _segments(path: bytes) -> set[bytes]:
-    """Those that the most generous server would find."""
+    """Return the segments that the most lenient server would find."""
     for spelling, plain in _ODD_SPELLINGS:
         path = spelling.sub(plain, path)
     wide = normalize("NFKC", path.decode(errors="ignore")).encode()
@@ -123,13 +124,13 @@ def _segments(path: bytes) -> set[bytes]:
 
 
 def safe_name(name: str) -> str:
-    """The name as one path segment of 255 bytes at most, whoever has chosen it; `download` where nothing is left."""
+    """Return the name as one safe path segment of 255 bytes at most; `download` if nothing is left."""
     kept = _UNSAFE_IN_A_NAME.sub("_", name).encode(errors="replace")[:MAX_NAME_BYTES].decode(errors="ignore")
     return NAMELESS if kept in ("", ".", "..") else kept
 
 
 def without_query(text: str) -> str:
-    """Text that may be the full text of a Url, as it may be shown."""
+    """Return the text without its query, if it is a URL."""
     is_url = text.partition("://")[0] in DEFAULT_PORTS
-    beginning, question_mark, _ = text.partition("?")
-    return f"{beginning}?…" if is_url and question_mark else text
+    beginning, separator, _ = text.partition("?")
+    return f"{beginning}?…" if is_url and separator else text

@@ -1,1 +1,1 @@
-"""One attempt at a job: what there is to move, moving it, recording what became of it."""
+"""One attempt at a job: list the files, move them, record the outcome."""

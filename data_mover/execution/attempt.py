@@ -42,10 +42,10 @@ log = logging.getLogger(__name__)
 
 #: the lease detects a stall this much later than the time-outs of the connections do
 IDLE_MARGIN_SECONDS = 5
-#: of the time that others wait for a worker, what passes between two looks for them
+#: the interval between two looks for waiting jobs, as a share of the time that they may wait
 LOOK_SHARE = 0.1
 
-#: these spend attempts only in a row without progress: what was copied before them is kept
+#: these spend attempts only in a row without progress: what was copied before is kept
 _OF_THE_LINE = (ConnectionLost, HostUnreachable, Stalled)
 
 
@@ -114,8 +114,8 @@ class Attempt:
             lease.give_up(GaveWay(waiting))
 
     def _leave(self) -> None:
-        """End this process, whose other thread hangs in the kernel: where a disk's server is gone, nothing else helps.
-        Called by the heartbeat. The disks of this machine that the job needs count as out of reach from now on."""
+        """End this process, whose other thread hangs in the kernel: nothing else helps if a disk's server is gone.
+        Called by the heartbeat. Records the job's local disks as unreachable."""
         stuck = Stalled(f"{self._claim.route}: it hangs in the kernel; a mounted disk does not answer")
         log.error("worker-stuck %s %s", self._claim, stuck.reason)
         try:
@@ -190,7 +190,7 @@ class Attempt:
         return RetryPolicy(settings.max_attempts, backoff)
 
     def _patience(self) -> Patience:
-        """That of the most patient host."""
+        """Return the patience of the most patient host."""
         options = self._options()
         idle_seconds = max((each.idle_timeout_seconds for each in options), default=0) + IDLE_MARGIN_SECONDS
         rates = [each.min_rate for each in options] + [each.bandwidth // 2 for each in options if each.bandwidth]
@@ -203,7 +203,7 @@ class Attempt:
 def _judging(
     change: Callable[Concatenate[Session, Claim, P], bool], failure: MoveFailure | None
 ) -> Callable[Concatenate[Session, Claim, P], bool]:
-    """The change of the job, with what its end says of the hosts in the same transaction."""
+    """Wrap the change, so that it records the outcome for the hosts in the same transaction."""
 
     def judged(session: Session, claim: Claim, /, *values: P.args, **named: P.kwargs) -> bool:
         is_mine = change(session, claim, *values, **named)

@@ -47,8 +47,8 @@ class Connections:
             connected.abort()
 
     def _to(self, host: str, role: Role) -> Source:
-        """Raises UnknownHost if the registry no longer has the host in this role, and what `Connector.connect`
-        raises."""
+        """Return the connection. Raises UnknownHost if the registry no longer has the host in this role, and what
+        `Connector.connect` raises."""
         if (host, role) not in self._made:
             options = self._registry.every_host.get(host)
             if options is not None and role not in options.roles:

@@ -1,4 +1,4 @@
-"""Connect to hosts, and record how they answer."""
+"""Connect to hosts, and record whether they can be reached."""
 
 import logging
 from contextlib import suppress
@@ -39,7 +39,7 @@ class Connector:
         return connected
 
     def failed(self, host: str, failure: MoveFailure) -> None:
-        """The host let nobody in."""
+        """Log and record that a connection failed."""
         log.warning("host-failed host=%s code=%s %s", host, failure.code, failure.reason)
         with suppress(ServiceUnavailable):
             self._record_failure(host, failure)
@@ -61,7 +61,8 @@ class Connector:
 
 
 def _options(host: str, registry: Registry) -> HostOptions:
-    """Raises UnknownHost for what the registry does not have, and HostUnreachable for what has a problem."""
+    """Return the options. Raises UnknownHost for an unregistered host, and HostUnreachable if its entry has a
+    problem."""
     if host in registry.refused_hosts:
         raise HostUnreachable(f"{host}: {PROBLEM_IN_REGISTRY}")
     options = registry.every_host.get(host)

@@ -30,16 +30,14 @@ MOST_FAILURES = 100
 class DryRun:
     """Runs a move up to its first change, and fills in the report.
 
-    Opens each source that is a file; of a folder's files the listing is believed.
+    Opens each source that is a file; trusts the listing for the files of a folder.
     """
 
-    def __init__(
-        self, wanted: MoveSpec, connections: Connections, report: PlanReport, alive: Callable[[], None]
-    ) -> None:
+    def __init__(self, spec: MoveSpec, connections: Connections, report: PlanReport, alive: Callable[[], None]) -> None:
         """`alive` is called for each file, and may raise to end the dry run."""
-        self._wanted = wanted
+        self._spec = spec
         self._connections = connections
-        self._destination = connections.destination(wanted.destination.host)
+        self._destination = connections.destination(spec.destination.host)
         self._report = report
         self._alive = alive
         #: directories that do not exist, without those below them
@@ -49,23 +47,23 @@ class DryRun:
 
     def look(self) -> None:
         """Fill in the report. Raises the MoveFailure that would end the whole move."""
-        listing = FileList(self._wanted, self._connections, self._alive)
+        listing = FileList(self._spec, self._connections, self._alive)
         path = self._report.path = listing.target()
         directory = self._receiving(path)
         self._report.bytes_free = self._destination.free_bytes(directory)
         self._report.writable = self._destination.may_write(directory)
         if self._report.writable is False:
             self._expect(PermissionRefused(self._destination.named(directory)))
-        for planned in listing.files(path):
-            self._require_name_of_its_own(planned)
-            if planned.kind is FileKind.FILE:
+        for listed in listing.files(path):
+            self._require_name_of_its_own(listed)
+            if listed.kind is FileKind.FILE:
                 self._report.files_total += 1
-            if planned.code is not None:
-                self._expect_of_file(planned.name, planned.code, planned.reason or "")
-            elif planned.kind is FileKind.FILE:
-                self._look_at_file(planned)
+            if listed.code is not None:
+                self._expect_of_file(listed.name, listed.code, listed.reason or "")
+            elif listed.kind is FileKind.FILE:
+                self._look_at_file(listed)
             else:
-                self._look_at_directory(planned)
+                self._look_at_directory(listed)
         self._require_room()
 
     def _receiving(self, path: str) -> str:
@@ -81,20 +79,20 @@ class DryRun:
             raise NoRoot(self._destination.host)
         raise NoSuchFile(f"{self._destination.named(path)} is no directory")
 
-    def _require_name_of_its_own(self, planned: ListedFile) -> None:
-        if planned.path is None or not self._is_source(planned):
+    def _require_name_of_its_own(self, listed: ListedFile) -> None:
+        if listed.path is None or not self._is_source(listed):
             return
-        if planned.path in self._taken:
-            raise NameConflict(self._destination.named(planned.path))
-        self._taken.add(planned.path)
+        if listed.path in self._taken:
+            raise NameConflict(self._destination.named(listed.path))
+        self._taken.add(listed.path)
 
-    def _is_source(self, planned: ListedFile) -> bool:
+    def _is_source(self, listed: ListedFile) -> bool:
         """Whether this is a source itself, not a file within one."""
-        asked = self._wanted.sources[planned.source_number]
-        return planned.source_path.rstrip("/") == asked.path.rstrip("/")
+        asked = self._spec.sources[listed.source_number]
+        return listed.source_path.rstrip("/") == asked.path.rstrip("/")
 
-    def _look_at_directory(self, planned: ListedFile) -> None:
-        path = planned.path or "/"
+    def _look_at_directory(self, listed: ListedFile) -> None:
+        path = listed.path or "/"
         if self._is_absent(path):
             return
         file_stat = self._destination.stat(path)
@@ -106,21 +104,21 @@ class DryRun:
         elif self._destination.may_write(path) is False:
             self._expect(PermissionRefused(self._destination.named(path)))
 
-    def _look_at_file(self, planned: ListedFile) -> None:
+    def _look_at_file(self, listed: ListedFile) -> None:
         try:
-            size_bytes = self._size_bytes(planned)
+            size_bytes = self._size_bytes(listed)
             self._count(size_bytes)
-            self._require_replaceable(planned.path or "/", size_bytes)
+            self._require_replaceable(listed.path or "/", size_bytes)
         except MoveFailure as failure:
             if failure.retryable:
                 raise
-            self._expect_of_file(planned.name, failure.code, failure.reason)
+            self._expect_of_file(listed.name, failure.code, failure.reason)
 
-    def _size_bytes(self, planned: ListedFile) -> int | None:
-        if not self._is_source(planned):
-            return planned.size_bytes
-        source = self._connections.source(self._wanted.sources[planned.source_number].host)
-        with source.open(planned.source_path) as reader:
+    def _size_bytes(self, listed: ListedFile) -> int | None:
+        if not self._is_source(listed):
+            return listed.size_bytes
+        source = self._connections.source(self._spec.sources[listed.source_number].host)
+        with source.open(listed.source_path) as reader:
             return reader.stat.size_bytes
 
     def _count(self, size_bytes: int | None) -> None:
@@ -134,10 +132,10 @@ class DryRun:
         self._report.files_existing += 1
         if there.kind is FileKind.DIRECTORY:
             raise IsADirectory(self._destination.named(path))
-        if self._wanted.if_exists is IfExists.REPLACE and not self._may_replace():
+        if self._spec.if_exists is IfExists.REPLACE and not self._may_replace():
             raise CannotReplace(self._destination.named(path))
         differs = size_bytes not in (None, there.size_bytes)
-        if self._wanted.if_exists is IfExists.REFUSE or (self._wanted.if_exists is IfExists.VERIFY and differs):
+        if self._spec.if_exists is IfExists.REFUSE or (self._spec.if_exists is IfExists.VERIFY and differs):
             raise Exists(self._destination.named(path))
 
     def _may_replace(self) -> bool:
@@ -154,7 +152,7 @@ class DryRun:
         free, total, reserved = self._report.bytes_free, self._report.bytes_total, self._report.bytes_reserved
         if free is not None and total is not None and free < total + reserved:
             others = f", and {reserved} more are on their way there" if reserved else ""
-            host = self._wanted.destination.host
+            host = self._spec.destination.host
             self._expect(NoSpace(f"{host} has {free} bytes free, the move has {total}{others}"))
 
     def _expect_of_file(self, name: str, code: str, reason: str) -> None:

@@ -159,8 +159,8 @@ class Execution:
                 raise failure
 
     def _finish_directories(self, staging: Direct, is_complete: bool) -> None:
-        """From the innermost to the outermost, since a new entry changes the time of its directory. While files are
-        missing, the owner may write into all directories."""
+        """Set the attributes of all directories, from the innermost to the outermost, since a new entry changes the
+        time of its directory. While files are missing, the owner may write into all of them."""
         before = None
         while page := self._record.ask(files.directories, self._claim, before):
             for directory in page:
@@ -171,7 +171,7 @@ class Execution:
             self._record.write(transitions.record_directories)
 
     def _set_directory_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
-        """A directory that existed before may belong to another user, whose attributes stay."""
+        """Set the attributes of a directory, unless it belongs to another user."""
         self._destination.make_directories(path)
         if path != "/":
             with suppress(PermissionRefused):
@@ -229,4 +229,4 @@ def _expected_bytes(file: RecordedFile) -> int:
 
 def _temporary_file(recorded: RecordedTemporaryFile) -> TemporaryFile:
     checkpoint = Checkpoint(**recorded.checkpoint) if recorded.checkpoint else None
-    return TemporaryFile(recorded.path, FileKind(recorded.kind.value), recorded.restores, checkpoint)
+    return TemporaryFile(recorded.path, recorded.kind, recorded.restores, checkpoint)

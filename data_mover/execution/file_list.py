@@ -19,21 +19,21 @@ AT_A_TIME = 500
 
 
 class FileList:
-    """The files of a move, as its hosts list them now. Changes nothing."""
+    """The files of a move, as its hosts list them now. Read-only."""
 
-    def __init__(self, wanted: MoveSpec, connections: Connections, alive: Callable[[], None]) -> None:
+    def __init__(self, spec: MoveSpec, connections: Connections, alive: Callable[[], None]) -> None:
         """`alive` is called for each file, and may raise to end the listing."""
-        self._wanted = wanted
-        self._selection = wanted.selection
+        self._spec = spec
+        self._selection = spec.selection
         self._alive = alive
-        self._sources = [_opened(connections.source(each.host), each.path) for each in wanted.sources]
-        self._destination = connections.destination(wanted.destination.host)
+        self._sources = [_opened(connections.source(each.host), each.path) for each in spec.sources]
+        self._destination = connections.destination(spec.destination.host)
         self._unseen = set(self._selection.checksums)
 
     def target(self) -> str:
         """Return the final path of the file or folder, or of the directory that receives several. Raises what
         `target_path` does, and NotAtomic or Exists if an atomic folder cannot be published there."""
-        path = target_path(self._sources, self._destination, self._wanted.destination.path)
+        path = target_path(self._sources, self._destination, self._spec.destination.path)
         if self._selection.atomic and self._is_folder():
             if not self._destination.renames_directories:
                 raise NotAtomic(self._destination.named(path))
@@ -55,12 +55,12 @@ class FileList:
             found = True
             yield self._listed(number, item, path)
         if not found:
-            raise NoSuchFile(f"{self._wanted.sources[0]} has nothing that options.match takes")
+            raise NoSuchFile(f"{self._spec.sources[0]} has nothing that options.match takes")
         if self._unseen:
             raise NoSuchFile(f"options.checksums names {min(self._unseen)!r}, which is not among the files")
 
     def _is_folder(self) -> bool:
-        """Whether everything goes into one directory; a single file is atomic in any case."""
+        """Whether everything is moved into one directory; a single file is atomic in any case."""
         source, path = self._sources[0]
         file_stat = source.stat(path) if source.has_directories else None
         return len(self._sources) > 1 or (file_stat is not None and file_stat.kind is FileKind.DIRECTORY)
@@ -91,7 +91,7 @@ class FileList:
             self._require_no_checksum(source.named(item.source_path), name, is_the_source)
         self._unseen.discard(name)
         return ListedFile(
-            kind=FileKind(item.kind.value),
+            kind=item.kind,
             source_number=number,
             source_path=item.source_path,
             name=name,
@@ -104,7 +104,7 @@ class FileList:
         )
 
     def _require_no_checksum(self, directory: str, name: str, is_the_source: bool) -> None:
-        if is_the_source and self._wanted.checksum is not None:
+        if is_the_source and self._spec.checksum is not None:
             raise IsADirectory(f"{directory}; options.checksum is of one file")
         if name in self._selection.checksums:
             raise IsADirectory(f"{directory}; options.checksums is of files")
@@ -118,14 +118,14 @@ def record_file_list(record: Record, connections: Connections, most_files: int) 
     while claim.attempt > 1 and record.ask(file_lists.is_listed, claim):
         record.write(file_lists.forget_listed)
     number, batch = 0, list[ListedFile]()
-    for planned in listing.files(path):
+    for listed in listing.files(path):
         if number + len(batch) == most_files:
             raise TooLarge(f"{claim.sources[0]}: a move has {most_files} files and directories at most")
         if len(batch) == AT_A_TIME:
             record.write(file_lists.record_files, path, number, batch)
             number, batch = number + len(batch), []
             reach("listed")
-        batch.append(planned)
+        batch.append(listed)
     record.write(file_lists.complete_file_list, path, number, batch)
     reach("planned")
     return path

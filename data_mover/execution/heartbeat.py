@@ -29,7 +29,7 @@ from data_mover.store.workers import WorkerProcess
 
 log = logging.getLogger(__name__)
 
-#: after this time a transfer that has not noticed that it must end is taken to be blocked, and its connections end
+#: a transfer that has not noticed within this time that it must end counts as blocked, and its connections are ended
 CANCEL_SECONDS = 0.5
 
 
@@ -69,7 +69,7 @@ class Renewable(Protocol):
 
     @property
     def name(self) -> str:
-        """What the worker's row calls it."""
+        """Its name in the worker's row."""
 
     def renew(self, session: Session, lease_ms: int) -> bool:
         """Extend the lease, in the transaction of the heartbeat. Return whether it is still this process's."""
@@ -175,8 +175,8 @@ class Heartbeat:
                 other.answered(is_mine)
 
     def _renew(self, leases: list["Lease"], others: tuple[Renewable, ...]) -> tuple[dict[int, Phase], list[bool]]:
-        """One transaction for the worker, and one UPDATE for all its jobs. Return the phases of the jobs that are still
-        this worker's, and of each other claim whether it is."""
+        """Renew the worker's row and all claims, in one transaction with one UPDATE for all jobs. Return the phases of
+        the jobs that are still this worker's, and of each other claim whether it is."""
         beats = [lease.beat() for lease in leases]
         runs = [f"job {lease.claim.job_id}" for lease in leases] + [other.name for other in others]
         with self._database.writing() as session:
@@ -221,13 +221,13 @@ class Lease:
         self._ends_at: float | None = None
 
     def settled(self, bytes_done: int) -> None:
-        """Another file is done; `bytes_done` of all files are."""
+        """Record that another file is done; `bytes_done` is the sum of all files."""
         self._settled_bytes, self._file_bytes, self._credited_bytes = bytes_done, 0, 0
         self.alive()
 
     def moved(self, file_bytes: int) -> None:
-        """So many bytes of the files in flight are done; the same number again is no progress, and fewer than the
-        slowest rate brings are none yet. Raises `lost` once it is set."""
+        """Record how many bytes of the files in flight are done. The same number again is no progress, nor is a rate
+        below the slowest one. Raises `lost` once it is set."""
         self._file_bytes = file_bytes
         now = time.monotonic()
         if abs(file_bytes - self._credited_bytes) > self._patience.bytes_per_second * max(0.0, now - self._moved_at):
@@ -235,7 +235,8 @@ class Lease:
         self._require_valid()
 
     def copying_from(self, offset_bytes: int) -> None:
-        """The copy of a file begins at this byte; if that is byte 0, what an earlier attempt copied of it is lost."""
+        """Record that the copy of a file begins at this byte; at byte 0, what an earlier attempt copied of it is
+        lost."""
         self._file_bytes = self._credited_bytes = offset_bytes
         self._rate.skip(offset_bytes)
         if offset_bytes == 0:
@@ -243,16 +244,16 @@ class Lease:
         self.alive()
 
     def alive(self, silent_seconds: float = 0) -> None:
-        """There is progress, or will only be after so many seconds. Raises `lost` once it is set."""
+        """Record progress, or that there will be none for so many seconds. Raises `lost` once it is set."""
         self._moved_at = time.monotonic() + silent_seconds
         self._require_valid()
 
     def noticed(self) -> None:
-        """The transfer knows that it must end, and clears up: only a fence ends its connections now."""
+        """Record that the transfer has noticed `lost` and clears up: only a fence ends its connections now."""
         self._noticed.set()
 
     def excused(self) -> None:
-        """There is no progress for a reason other than a host. Raises nothing."""
+        """Excuse a lack of progress that no host causes. Raises nothing."""
         self._moved_at = max(self._moved_at, time.monotonic())
 
     def _require_valid(self) -> None:
@@ -296,7 +297,7 @@ class Lease:
         return Beat(self.claim, max(bytes_done, self._reported_bytes), self._rate.after(bytes_done))
 
     def answered(self, phase: Phase | None, asked_at: float) -> None:
-        """The heartbeat was committed; `phase` is None if the job is no longer this attempt's."""
+        """Handle a committed heartbeat; `phase` is None if the job is no longer this attempt's."""
         if phase is None:
             self.give_up(Fenced())
             return
@@ -305,7 +306,7 @@ class Lease:
             self.give_up(Cancelled())
 
     def unanswered(self) -> None:
-        """The database is away. The lease holds until it expires by this process's clock."""
+        """Handle a failed heartbeat. The lease is valid until it expires by this process's clock."""
         if time.monotonic() - self._renewed_at > self._terms.lease_seconds:
             self.give_up(Fenced())
 
@@ -329,7 +330,7 @@ class _Rate:
         self._rate: float | None = None
 
     def skip(self, count: int) -> None:
-        """So many bytes are done that were not copied now."""
+        """Count bytes that were not copied by this attempt."""
         self._bytes += count
 
     def after(self, bytes_done: int) -> int:

@@ -116,7 +116,7 @@ class Journal:
 
 
 def _write(session: Session, claim: Claim, entries: list[Entry], lease_ms: int) -> list[Exception | None]:
-    """Write the entries, and return the outcome of each. First those that hold also for a job that was cancelled."""
+    """Write the entries, and return the outcome of each. First those that are valid also for a cancelled job."""
     gone = [entry.path for entry in entries if isinstance(entry, Removed)]
     temporary_files.forget_temporary_files(session, claim.destination.host, gone)
     ended = _write_arrived(session, claim, [entry.file for entry in entries if isinstance(entry, Arrived)])
@@ -124,7 +124,7 @@ def _write(session: Session, claim: Claim, entries: list[Entry], lease_ms: int) 
     stopped: AttemptEnded | None = ended
     if stopped is None and any(not isinstance(entry, Arrived | Removed) for entry in entries):
         try:
-            refused = _write_wanted(session, claim, entries, lease_ms)
+            refused = _write_guarded(session, claim, entries, lease_ms)
         except AttemptEnded as error:
             stopped = error
     return [_outcome(entry, ended, stopped, refused) for entry in entries]
@@ -149,7 +149,7 @@ def _write_arrived(session: Session, claim: Claim, arrived: list[ArrivedFile]) -
     return None if not arrived or transitions.record_arrived(session, claim, arrived) else Fenced()
 
 
-def _write_wanted(session: Session, claim: Claim, entries: list[Entry], lease_ms: int) -> dict[int, Exception]:
+def _write_guarded(session: Session, claim: Claim, entries: list[Entry], lease_ms: int) -> dict[int, Exception]:
     """Return why final paths cannot be locked, by number of the file. Raises Fenced or Cancelled before any change."""
     begun = [entry for entry in entries if isinstance(entry, Locking)]
     proven = [entry for entry in entries if isinstance(entry, Publishing)]

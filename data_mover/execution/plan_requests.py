@@ -1,4 +1,4 @@
-"""Answer `plan`: a worker does the dry run of a move, since only workers talk to hosts."""
+"""Answer `plan`: a worker does the dry run of a move, since only workers connect to hosts."""
 
 import logging
 import time
@@ -28,12 +28,12 @@ from data_mover.store.plan_requests import PlanClaim, PlanReport
 
 log = logging.getLogger(__name__)
 
-#: a plan that takes longer is given up, and the answer says so
+#: a plan that takes longer is given up, and answered with the reason
 LONGEST_SECONDS = 600.0
 
 
 def is_plan_requested(database: Database) -> bool:
-    """Whether somebody waits for a plan. Raises ServiceUnavailable if the database does not answer."""
+    """Whether a plan request is waiting. Raises ServiceUnavailable if the database does not answer."""
     with database.reading() as session:
         return plan_requests.waiting(session)
 
@@ -83,7 +83,7 @@ class _Answer:
         return plan_requests.report_progress(session, self._claim, self._report, lease_ms)
 
     def answered(self, is_mine: bool) -> None:
-        """End the connections once the answer is no longer wanted."""
+        """End the connections once nobody waits for the answer."""
         self._is_overdue = time.monotonic() > self._ends_at
         if self._heartbeat.stop.is_asked():
             self._lost = Stopped()
@@ -93,7 +93,7 @@ class _Answer:
             self._connections.abort()
 
     def _look(self) -> None:
-        """Do the dry run. Raises Stopped, or Fenced if the answer is no longer wanted."""
+        """Do the dry run. Raises Stopped, or Fenced if the request is no longer this worker's."""
         try:
             DryRun(self._spec, self._connections, self._report, self._alive).look()
         except MoveFailure as failure:

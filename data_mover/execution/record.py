@@ -24,7 +24,7 @@ class Record:
         self.claim = claim
         self.lease = lease
         self.lease_ms = int(lease_seconds * 1000)
-        #: whether this attempt has brought the job further for good: another file arrived, or a later checkpoint
+        #: whether this attempt has made lasting progress: another file arrived, or a later checkpoint
         self.has_advanced = False
         self._database = database
         self._lease_seconds = lease_seconds
@@ -33,11 +33,9 @@ class Record:
         """Make a guarded change. Raises Fenced or Cancelled if the job is no longer this attempt's."""
         for trial in self._trials():
             with trial, self._database.writing() as session:
-                taken_away = (
-                    None if record(session, self.claim, *values, **named) else claims.why_not(session, self.claim)
-                )
-        if taken_away is not None:
-            raise taken_away
+                ended = None if record(session, self.claim, *values, **named) else claims.why_not(session, self.claim)
+        if ended is not None:
+            raise ended
         self.lease.alive()
 
     def change(self, change: Callable[Concatenate[Session, P], T], *values: P.args, **named: P.kwargs) -> T:
@@ -47,11 +45,11 @@ class Record:
                 result = change(session, *values, **named)
         return result
 
-    def ask(self, question: Callable[Concatenate[Session, P], T], *values: P.args, **named: P.kwargs) -> T:
+    def ask(self, query: Callable[Concatenate[Session, P], T], *values: P.args, **named: P.kwargs) -> T:
         """Return the result of a query."""
         for trial in self._trials():
             with trial, self._database.reading() as session:
-                answer = question(session, *values, **named)
+                answer = query(session, *values, **named)
         return answer
 
     def try_to_write(
@@ -59,9 +57,9 @@ class Record:
     ) -> None:
         """Make a guarded change without a retry. Raises ServiceUnavailable too."""
         with self._database.writing() as session:
-            taken_away = None if record(session, self.claim, *values, **named) else claims.why_not(session, self.claim)
-        if taken_away is not None:
-            raise taken_away
+            ended = None if record(session, self.claim, *values, **named) else claims.why_not(session, self.claim)
+        if ended is not None:
+            raise ended
 
     def finish(
         self, change: Callable[Concatenate[Session, Claim, P], bool], *values: P.args, **named: P.kwargs

@@ -27,7 +27,7 @@ class Progress:
         self._moving: dict[int, int] = {}
 
     def copying_from(self, number: int, offset_bytes: int) -> None:
-        """The copy of a file begins at this byte."""
+        """Record that the copy of a file begins at this byte."""
         self._moving[number] = offset_bytes
         if len(self._moving) == 1:
             self._lease.copying_from(offset_bytes)
@@ -39,7 +39,7 @@ class Progress:
         self._lease.moved(sum(self._moving.values()))
 
     def settled(self, number: int, size_bytes: int) -> None:
-        """A file has arrived."""
+        """Record that a file has arrived."""
         self._moving.pop(number, None)
         self._settled_bytes += size_bytes
         self._lease.settled(self._settled_bytes)
@@ -47,7 +47,7 @@ class Progress:
             self._lease.moved(sum(self._moving.values()))
 
     def dropped(self, number: int) -> None:
-        """A file has failed."""
+        """Record that a file has failed."""
         self._moving.pop(number, None)
 
 
@@ -96,7 +96,7 @@ class FileRecorder:
         self._progress.copying_from(self._file.number, offset_bytes)
 
     def checkpoint(self, path: str, checkpoint: Checkpoint) -> None:
-        """Does not wait for a database that is away: there will be another checkpoint."""
+        """Record the checkpoint, without waiting for an unavailable database: there will be another one."""
         try:
             self._record.try_to_write(
                 temporary_files.record_checkpoint, path, asdict(checkpoint), self._record.lease_ms

@@ -12,7 +12,7 @@ from data_mover.store.files import RecordedFile
 from data_mover.store.temporary_files import NewTemporaryFile
 from data_mover.store.transitions import PathLock
 from data_mover.transfer import TemporaryFile, clear
-from data_mover.transfer.names import tree_path
+from data_mover.transfer.names import staged_folder_path
 
 
 class Direct:
@@ -57,24 +57,24 @@ class Atomic(Direct):
         self._claim = record.claim
         self._destination = destination
         self._path = path
-        self._tree = tree_path(path, record.claim.job_id)
+        self._staged = staged_folder_path(path, record.claim.job_id)
         self._is_published = False
 
     def begin(self) -> None:
-        """Take over the tree of an earlier attempt, which can then no longer publish it, or begin afresh.
+        """Take over the folder of an earlier attempt, which can then no longer publish it, or begin afresh.
 
         Raises UnknownOutcome if one of them was about to publish, and the final path has something else.
         """
-        if self._record.ask(files.is_tree_published, self._claim):
+        if self._record.ask(files.is_folder_published, self._claim):
             self._is_published = True
             return
-        built = self._record.ask(temporary_files.trees_of, self._claim)
-        tree = NewTemporaryFile(None, FileKind.DIRECTORY, self._tree)
-        self._record.write(temporary_files.record_temporary_files, [tree], self._record.lease_ms)
+        built = self._record.ask(temporary_files.staged_folders, self._claim)
+        folder = NewTemporaryFile(None, FileKind.DIRECTORY, self._staged)
+        self._record.write(temporary_files.record_temporary_files, [folder], self._record.lease_ms)
         reach("tree-recorded")
-        is_marked = self._record.ask(files.is_tree_marked, self._claim)
-        if any(self._take(tree) for tree in built):
-            self._record.write(transitions.unmark_tree, self._record.lease_ms)
+        is_marked = self._record.ask(files.is_folder_marked, self._claim)
+        if any(self._take(folder) for folder in built):
+            self._record.write(transitions.unmark_folder, self._record.lease_ms)
         elif is_marked and self._destination.stat(self._path) is not None:
             self._require_complete()
             self._published()
@@ -83,53 +83,53 @@ class Atomic(Direct):
             while self._record.ask(files.is_begun, self._claim):
                 self._record.write(transitions.begin_afresh, self._record.lease_ms)
             reach("tree-begun")
-            self._destination.make_directories(self._tree)
+            self._destination.make_directories(self._staged)
 
     def inside(self, path: str) -> str:
-        return self._tree + path.removeprefix(self._path)
+        return self._staged + path.removeprefix(self._path)
 
     def recorder(self, file: RecordedFile, is_alone: bool, checkpoint_bytes: int) -> FileRecorder:
         return HiddenFileRecorder(self._record, self._journal, file, False, self._progress, checkpoint_bytes)
 
     def publish(self) -> None:
-        """Rename the tree. Raises Exists if the final path is taken meanwhile.
+        """Rename the folder. Raises Exists if the final path exists by now.
 
-        If the connection fails, nobody knows whether the rename happened: the mark stays, and the next attempt looks.
+        If the connection fails, it is unknown whether the rename happened: the mark stays, and the next attempt checks.
         """
         if self._is_published:
             return
         lock = PathLock(0, self._destination.lock_name(self._path), None)
         if refused := self._record.change(transitions.lock_paths, self._claim, [lock], self._record.lease_ms):
             raise refused[0]
-        self._record.write(transitions.mark_tree, self._record.lease_ms)
+        self._record.write(transitions.mark_folder, self._record.lease_ms)
         reach("tree-marked")
         try:
-            self._destination.rename(self._tree, self._path)
+            self._destination.rename(self._staged, self._path)
             reach("tree-renamed")
         except (ConnectionLost, Stalled):
             raise
         except MoveFailure as failure:
-            if self._destination.stat(self._tree) is not None:
-                self._record.write(transitions.unmark_tree, self._record.lease_ms)
+            if self._destination.stat(self._staged) is not None:
+                self._record.write(transitions.unmark_folder, self._record.lease_ms)
                 if self._destination.stat(self._path) is not None:
                     raise Exists(self._destination.named(self._path)) from failure
                 raise
         self._published()
 
     def leave(self) -> None:
-        """Remove what a suspended attempt made where its tree no longer was. A tree on record stays for the others."""
-        if self._tree not in self._record.ask(temporary_files.trees_of, self._claim):
-            clear(self._destination, TemporaryFile(self._tree, FileKind.DIRECTORY))
+        """Remove a folder that a suspended attempt made after its own was taken over. One on record stays."""
+        if self._staged not in self._record.ask(temporary_files.staged_folders, self._claim):
+            clear(self._destination, TemporaryFile(self._staged, FileKind.DIRECTORY))
 
-    def _take(self, tree: str) -> bool:
-        """Rename the tree of an earlier attempt; the rename decides between attempts. Returns False if there is
+    def _take(self, folder: str) -> bool:
+        """Rename the folder of an earlier attempt; the rename decides between attempts. Returns False if there is
         none."""
         try:
-            self._destination.rename(tree, self._tree)
+            self._destination.rename(folder, self._staged)
         except NoSuchFile:
             return False
         reach("tree-taken")
-        self._record.write(temporary_files.record_tree_taken, self._tree, self._record.lease_ms)
+        self._record.write(temporary_files.record_folder_taken_over, self._staged, self._record.lease_ms)
         return True
 
     def _require_complete(self) -> None:
@@ -145,5 +145,5 @@ class Atomic(Direct):
 
     def _published(self) -> None:
         self._is_published = True
-        self._record.write(transitions.record_tree_published, self._tree)
+        self._record.write(transitions.record_folder_published, self._staged)
         reach("tree-forgotten")

@@ -1,1 +1,1 @@
-"""The use cases: what callers may ask, typed in and typed out."""
+"""The use cases of callers and operators, with typed arguments and answers."""

@@ -1,4 +1,4 @@
-"""Who may call. Without a callers' file, whoever calls from this machine, and nobody else."""
+"""Who may call: without a callers' file, only this machine."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-#: what a proxy adds; a request that has one did not come from this machine, whatever its address says
+#: headers that a proxy adds; a request with one did not come from this machine, whatever its address is
 FORWARDING_HEADERS = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_REAL_IP", "HTTP_VIA")
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks. Jobs belong to their caller, and others do not see them."""
+    """A caller. Jobs belong to their caller; others cannot see them."""
 
     name: str
 
@@ -22,10 +22,10 @@ LOCAL = Caller("local")
 
 
 def is_from_this_machine(environ: Mapping[str, Any]) -> bool:
-    """Whether a WSGI request came over a Unix socket or over loopback for a loopback name, and through no proxy.
+    """Whether a WSGI request came over a Unix socket, or over loopback for a loopback name, and through no proxy.
 
-    The Host header is checked since a web page may lead a browser on this machine to ask in its user's name. Browsers
-    always send one; programs that speak HTTP/1.0 may not.
+    The Host header is checked since a web page may make a browser on this machine send requests. Browsers always send
+    it; programs that speak HTTP/1.0 may not.
     """
     if any(header in environ for header in FORWARDING_HEADERS):
         return False

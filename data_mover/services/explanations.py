@@ -1,4 +1,4 @@
-"""Why a move is where it is, in words, and who can release it."""
+"""What a move waits for, in words, and who can release it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ from data_mover.services.access import Caller
 from data_mover.services.queries import no_such_job
 from data_mover.store import explanations, reports, workers
 from data_mover.store.database import Database
-from data_mover.store.explanations import Hold
+from data_mover.store.explanations import Obstacle
 from data_mover.store.reports import JobReport
 
 _SENTENCES = {
@@ -44,7 +44,7 @@ class Explanation:
     phase: Phase | None
     cause: Cause
     sentence: str
-    #: caller, host owner or operator; None where it resolves by itself
+    #: caller, host owner or operator; None if it resolves by itself
     who_can_release: str | None
     host: str | None
     worker: str | None
@@ -53,7 +53,7 @@ class Explanation:
 
 
 class Explanations:
-    """Explains a caller's own moves; names no move of another caller."""
+    """Explains a caller's own moves; never names a move of another caller."""
 
     def __init__(self, settings: Settings, database: Database, registry: RegistryFile) -> None:
         self._silence_ms = max(workers.SILENT_AFTER_MS, int(settings.lease_seconds * 1000))
@@ -61,34 +61,34 @@ class Explanations:
         self._registry = registry
 
     def explain(self, caller: Caller, job_id: int) -> Explanation:
-        """What keeps the move where it is. Raises Refusal if there is no such move."""
+        """Return what the move waits for. Raises Refusal if there is no such move."""
         slots = self._registry.current().slots
         with self._database.reading() as session:
             job = reports.find(session, caller.name, job_id)
             report = reports.report(session, caller.name, job_id)
             if job is None or report is None:
                 raise no_such_job()
-            return _explanation(report, explanations.hold(session, job, slots, self._silence_ms))
+            return _explanation(report, explanations.obstacle(session, job, slots, self._silence_ms))
 
 
-def _explanation(report: JobReport, hold: Hold) -> Explanation:
-    waits_for_fix = hold.cause in (Cause.ENDED, Cause.WAITING_RETRY)
+def _explanation(report: JobReport, obstacle: Obstacle) -> Explanation:
+    waits_for_fix = obstacle.cause in (Cause.ENDED, Cause.WAITING_RETRY)
     return Explanation(
         id=report.id,
         status=report.status,
         phase=report.phase,
-        cause=hold.cause,
-        sentence=_sentence(report, hold),
-        who_can_release=report.who_can_fix if waits_for_fix else _WHO_CAN_RELEASE.get(hold.cause),
-        host=hold.host,
-        worker=hold.worker,
-        position=hold.position,
-        until=hold.until,
+        cause=obstacle.cause,
+        sentence=_sentence(report, obstacle),
+        who_can_release=report.who_can_fix if waits_for_fix else _WHO_CAN_RELEASE.get(obstacle.cause),
+        host=obstacle.host,
+        worker=obstacle.worker,
+        position=obstacle.position,
+        until=obstacle.until,
     )
 
 
-def _sentence(report: JobReport, hold: Hold) -> str:
-    if hold.cause is Cause.ENDED:
+def _sentence(report: JobReport, obstacle: Obstacle) -> str:
+    if obstacle.cause is Cause.ENDED:
         return f"It has ended {report.status}: {report.reason}" if report.reason else f"It has ended {report.status}."
-    ahead = (hold.position or 1) - 1
-    return _SENTENCES[hold.cause].format(phase=report.phase, host=hold.host, reason=report.reason, ahead=ahead)
+    ahead = (obstacle.position or 1) - 1
+    return _SENTENCES[obstacle.cause].format(phase=report.phase, host=obstacle.host, reason=report.reason, ahead=ahead)

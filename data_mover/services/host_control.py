@@ -8,7 +8,7 @@ from data_mover.store.database import Database
 
 
 class HostControl:
-    """Pauses and resumes hosts of the registry. Raises ServiceUnavailable where the database does not answer."""
+    """Pauses and resumes hosts of the registry. Raises ServiceUnavailable if the database does not answer."""
 
     def __init__(self, database: Database, registry: RegistryFile, doorbell: Doorbell) -> None:
         self._database = database
@@ -16,11 +16,11 @@ class HostControl:
         self._doorbell = doorbell
 
     def pause(self, name: str) -> None:
-        """Lets the moves with the host wait; running ones continue. Raises Refusal for an unknown host."""
+        """Pause the host: its moves wait, running ones continue. Raises Refusal for an unknown host."""
         self._set_paused(name, True)
 
     def resume(self, name: str) -> None:
-        """Lets the moves with the host run again. Raises Refusal for an unknown host."""
+        """Resume the host: its moves run again. Raises Refusal for an unknown host."""
         self._set_paused(name, False)
 
     def _set_paused(self, name: str, paused: bool) -> None:

@@ -20,7 +20,7 @@ from data_mover.store.models import Job
 from data_mover.store.reports import JobReport
 from data_mover.store.submissions import Submission
 
-#: how often somebody who waits for an answer looks for it
+#: the interval of the queries that wait for an answer
 LOOK_SECONDS = 0.1
 
 
@@ -34,7 +34,7 @@ class MoveOptions:
     priority: Priority = Priority.NORMAL
     #: SHA-256 in hexadecimal that the source must have
     checksum: str | None = None
-    #: which files are taken, and what they must be
+    #: which files are moved, and what they must be
     selection: Selection = field(default_factory=Selection)
     if_exists: IfExists = IfExists.REPLACE
     #: how long the job may take, from now; None is what the settings say
@@ -43,14 +43,14 @@ class MoveOptions:
 
 @dataclass(frozen=True)
 class Accepted:
-    """A job that is on record, and will end whatever dies meanwhile."""
+    """A recorded job, which will end whatever process dies meanwhile."""
 
     id: int
     status: Status
 
 
 class Moves:
-    """What a caller can do with moves. Each call is a few short transactions; no call talks to a host.
+    """What a caller can do with moves. Each call is a few short transactions; no call connects to a host.
 
     All methods raise Refusal for errors of the caller, and ServiceUnavailable if the database does not answer.
     """
@@ -67,7 +67,7 @@ class Moves:
     def submit(
         self, caller: Caller, sources: Locations, destination: Endpoint | None, options: MoveOptions
     ) -> Accepted:
-        """Record a move and wake a worker. Without a destination it goes to the default one."""
+        """Record a move and wake a worker. Without a destination the default one is used."""
         return self._accept(self.submission(caller, sources, destination, options))
 
     def cancel(self, caller: Caller, job_id: int) -> JobReport:

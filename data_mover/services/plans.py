@@ -20,7 +20,7 @@ MOST_PLANS = 20
 
 
 class Plans:
-    """Dry runs of moves, which workers do, since only they talk to hosts."""
+    """Dry runs of moves, which workers do, since only they connect to hosts."""
 
     def __init__(self, database: Database, doorbell: Doorbell, moves: Moves) -> None:
         self._database = database

@@ -43,17 +43,17 @@ class Queries:
         self._registry = registry
 
     def check(self, caller: Caller, job_id: int) -> JobReport:
-        """Return how the job stands."""
+        """Return the state of the job."""
         with self._database.reading() as session:
             report = reports.report(session, caller.name, job_id)
         if report is None:
             raise no_such_job()
         return report
 
-    def page(self, caller: Caller, wanted: JobFilter) -> Sequence[JobReport]:
+    def page(self, caller: Caller, job_filter: JobFilter) -> Sequence[JobReport]:
         """Return the newest moves that match the filter, the newest first."""
         with self._database.reading() as session:
-            return listing.page(session, caller.name, wanted)
+            return listing.page(session, caller.name, job_filter)
 
     def several(self, caller: Caller, job_ids: Sequence[int]) -> Sequence[JobReport | None]:
         """Return the moves in the order of their ids; None for one that does not exist or is another caller's."""

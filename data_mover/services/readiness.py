@@ -1,4 +1,4 @@
-"""Whether moves can run now: whether the processes that they need are there."""
+"""Whether moves can run now: whether the processes that they need are alive."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ NO_REDIS = "Redis does not answer, so that no worker wakes; whoever runs the ser
 
 @dataclass(frozen=True)
 class MissingPart:
-    """A process that moves need and that is not there: a stable code, and a sentence with the way out."""
+    """A process that moves need and that is missing: a stable code, and a sentence with the way out."""
 
     code: str
     sentence: str
 
 
 class Readiness:
-    """Looks for the workers, the sweeper and Redis. Raises ServiceUnavailable where the database does not answer."""
+    """Checks for workers, a sweeper and Redis. Raises ServiceUnavailable if the database does not answer."""
 
     def __init__(self, settings: Settings, database: Database, doorbell: Doorbell) -> None:
         self._settings = settings

@@ -1,1 +1,1 @@
-"""The record of every move: what was asked, how it stands, and which worker runs it."""
+"""The record of every move: the request, its state, and which worker runs it."""

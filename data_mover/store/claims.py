@@ -1,8 +1,8 @@
-"""A job in the hands of one attempt, and what nobody but that attempt may change.
+"""The claim of an attempt on a job, and the changes that only this attempt may make.
 
-The number of the attempt is the fence: each UPDATE of an attempt says "if the job is still mine" and returns whether it
-was. A change of status, phase or of a file's state goes through `transitions`. All functions take a writing session and
-leave the commit to the caller.
+The attempt's number is the fence: it guards each UPDATE, which returns whether the job was still this attempt's. A
+change of status, phase or of a file's state goes through `transitions`. All functions take a writing session and leave
+the commit to the caller.
 """
 
 from collections.abc import Sequence
@@ -20,28 +20,28 @@ from data_mover.domain.states import FileState, Phase, Status
 from data_mover.store.database import now_ms
 from data_mover.store.models import Job, JobFile
 
-#: a job that has lost its lease so often runs alone on its machine, to show whether it was to blame
+#: a job that has lost so many leases runs alone on its machine, to show whether it is the cause
 SUSPECT_LOSSES = 2
-#: for so long after its last loss; from then on it takes its turn like any other, for it must not stop the machine
+#: how long after its last loss this lasts; then the job is claimed like any other, so that it cannot block the machine
 SUSPECT_MS = 600_000
 
 
 @dataclass(frozen=True)
 class Claim(MoveSpec):
-    """A job in the hands of one attempt."""
+    """A claimed job, as one attempt sees it."""
 
     job_id: int
     attempt: int
     #: how many earlier attempts have failed for a reason of the job's own
     failures: int
-    #: where the file or folder goes, or the directory that receives several, if an earlier attempt has resolved it
+    #: the final path of the file or folder, or of the directory that receives several, once an attempt has resolved it
     path: str | None
-    #: whether an earlier attempt has put all files on record
+    #: whether an earlier attempt has recorded all files
     planned: bool
-    #: the job that this one does again
+    #: the job that this one retries
     retry_of: int | None
     deadline_ms: int
-    #: what earlier attempts have copied, as far as it was reported
+    #: how much earlier attempts have copied, as far as it was reported
     bytes_done: int
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class Claim(MoveSpec):
 
 
 class Beat(NamedTuple):
-    """The progress of a job that its worker reports with a sign of life."""
+    """The progress of a job, which its worker reports with each heartbeat."""
 
     claim: Claim
     bytes_done: int
@@ -57,7 +57,7 @@ class Beat(NamedTuple):
 
 
 def claim_of(session: Session, job_id: int) -> Claim:
-    """The claim of the job's newest attempt."""
+    """Return the claim of the job's newest attempt."""
     job = session.get_one(Job, job_id, populate_existing=True)
     return Claim(
         job_id=job.id,
@@ -77,23 +77,23 @@ def claim_of(session: Session, job_id: int) -> Claim:
 
 
 def mine(claim: Claim) -> tuple[ColumnElement[bool], ...]:
-    """What holds of the job's row as long as the job is this attempt's."""
+    """Return the conditions under which the job is this attempt's."""
     running = (Job.status == Status.IN_PROGRESS, Job.ending.is_(None))
     return Job.id == claim.job_id, Job.attempt == claim.attempt, *running
 
 
-def wanted(claim: Claim) -> tuple[ColumnElement[bool], ...]:
-    """What holds of the job's row as long as the job is this attempt's and its caller wants it."""
+def active(claim: Claim) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions under which the job is this attempt's and is not being cancelled."""
     return *mine(claim), Job.phase != Phase.CANCELLING
 
 
 def renew(session: Session, claim: Claim, lease_ms: int, **progress: Any) -> bool:
-    """Extends the lease and records progress. False if the job is no longer this attempt's."""
+    """Extend the lease and record progress. Returns False if the job is no longer this attempt's."""
     return change(session, claim, lease_until_ms=now_ms() + lease_ms, **progress)
 
 
 def renew_all(session: Session, beats: Sequence[Beat], lease_ms: int) -> dict[int, Phase]:
-    """Extends the leases of all these jobs and records their progress, in one statement.
+    """Extend the leases of several jobs and record their progress, in one statement.
 
     Returns the phase of each job that is still its attempt's, by the job's id.
     """
@@ -116,35 +116,35 @@ def renew_all(session: Session, beats: Sequence[Beat], lease_ms: int) -> dict[in
 
 
 def change(session: Session, claim: Claim, **values: Any) -> bool:
-    """Changes what is no state of the job. False if it is no longer this attempt's, or if the caller no longer wants
-    it: nothing but `transitions.end_cancelled` changes it then."""
-    statement = update(Job).where(*wanted(claim)).values(**values).returning(Job.id)
+    """Change columns other than those of the job's state. Returns False if the job is no longer this attempt's, or is
+    being cancelled: then only `transitions.end_cancelled` changes it."""
+    statement = update(Job).where(*active(claim)).values(**values).returning(Job.id)
     statement = statement.execution_options(synchronize_session=False)
     return session.scalars(statement).one_or_none() is not None
 
 
 def is_mine(session: Session, claim: Claim) -> bool:
-    """Whether the job is this attempt's still, wanted or not. Its row stays locked until the transaction ends."""
+    """Whether the job is still this attempt's, cancelled or not. Locks its row until the transaction ends."""
     return session.scalars(select(Job.id).where(*mine(claim)).with_for_update()).one_or_none() is not None
 
 
 def is_cancelling(session: Session, claim: Claim) -> bool:
-    """Whether the caller no longer wants this attempt's job. The row stays locked until the transaction ends."""
+    """Whether this attempt's job is being cancelled. Locks its row until the transaction ends."""
     cancelling = select(Job.id).where(*mine(claim), Job.phase == Phase.CANCELLING).with_for_update()
     return session.scalars(cancelling).one_or_none() is not None
 
 
 def why_not(session: Session, claim: Claim) -> AttemptEnded:
-    """Why a change that the attempt wanted to make was not made."""
+    """Return why a change of the attempt was not made."""
     return Cancelled() if is_cancelling(session, claim) else Fenced()
 
 
 def remaining_ms(session: Session, claim: Claim) -> int:
-    """How long until the job's deadline; negative once it has passed."""
+    """Return the milliseconds until the job's deadline; negative once it has passed."""
     return claim.deadline_ms - session.scalars(select(now_ms())).one()
 
 
 def is_marked(session: Session, claim: Claim) -> bool:
-    """Whether an attempt was about to publish, and nobody has found out yet whether it did."""
+    """Whether an attempt was about to publish, and it is unknown whether it did."""
     marked = (JobFile.job_id == claim.job_id, JobFile.state == FileState.VERIFIED)
     return session.scalars(select(JobFile.job_id).where(*marked).limit(1)).one_or_none() is not None

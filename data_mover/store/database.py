@@ -16,14 +16,14 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from data_mover.domain.errors import ServiceUnavailable
 
-#: how long SQLite's lock is waited for, and how long PostgreSQL may take to be connected to or to answer a statement
+#: time-out of SQLite's lock, of connecting to PostgreSQL and of its statements
 BUSY_TIMEOUT_SECONDS = 5
-#: how long a migration may take, or wait for another one
+#: time-out of a migration, also while it waits for another one
 LONG_TRANSACTION_SECONDS = 3600
-#: any number that nobody else takes for PostgreSQL's advisory locks
+#: an arbitrary key for PostgreSQL's advisory lock
 _LONG_TRANSACTION_LOCK = 7_236_282
 
-#: of PostgreSQL: a statement that takes too long, a lock that is not had, a client that stands still in a transaction
+#: of PostgreSQL: for a statement, for a lock, and for a client that is idle in a transaction
 _SERVER_TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 
 _WRITES = "data_mover_writes"
@@ -49,7 +49,7 @@ class _NowMs(FunctionElement[int]):
 
 
 def now_ms() -> ColumnElement[int]:
-    """The database's clock, in milliseconds since the epoch."""
+    """Return the time by the database's clock, in milliseconds since the epoch."""
     return _NowMs()
 
 
@@ -64,7 +64,7 @@ def _now_ms_postgresql(element: _NowMs, compiler: Any, **options: Any) -> str:
 
 
 class Database:
-    """Sessions on one database. To be made after a fork, not before: connections cannot be shared by processes."""
+    """Sessions on one database. Make it after a fork, not before: processes cannot share connections."""
 
     def __init__(self, url: URL) -> None:
         self.engine = _engine(url)
@@ -72,18 +72,18 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that only reads. Raises ServiceUnavailable where the database does not answer."""
-        with _told_apart(), Session(self.engine, expire_on_commit=False) as session:
+        """Yield a session that only reads. Raises ServiceUnavailable if the database does not answer."""
+        with _mapping_errors(), Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """A session that commits at the end of the block, or rolls back if the block raises.
+        """Yield a session that commits at the end of the block, or rolls back if the block raises.
 
-        On SQLite it is the only writer from its first statement on. Raises ServiceUnavailable where the database does
-        not answer; whether a commit that was under way took effect is then unknown.
+        On SQLite it is the only writer from its first statement on. Raises ServiceUnavailable if the database does not
+        answer; a commit may or may not have taken effect then.
         """
-        with _told_apart(), Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
+        with _mapping_errors(), Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     def close(self) -> None:
@@ -92,10 +92,10 @@ class Database:
 
 @contextmanager
 def long_transaction(engine: Engine) -> Iterator[Connection]:
-    """A connection that writes, for as long as it takes: a migration. Another one waits until the first is done.
+    """Yield a connection for a long write: a migration. Concurrent callers block.
 
-    Raises OperationalError where the database does not answer. The connection is closed at the end, for its time-outs
-    are not those of all others.
+    Raises OperationalError if the database does not answer. Closes the connection at the end, since its time-outs
+    differ from those of all others.
     """
     with engine.execution_options(**{_WRITES: True}).connect() as connection:
         driver: Any = connection.connection.driver_connection
@@ -113,7 +113,7 @@ def long_transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def insert_if_absent(session: Session, table: type[Base], values: dict[str, Any]) -> int | None:
-    """Inserts a row unless it would break a unique constraint, in one statement, so that nobody can come in between.
+    """Insert a row unless it would break a unique constraint, atomically in one statement.
 
     Returns the new row's primary key, or None if there was such a row already.
     """
@@ -126,8 +126,8 @@ def insert_if_absent(session: Session, table: type[Base], values: dict[str, Any]
 def insert_or_update(
     session: Session, table: type[Base], values: dict[str, Any], unique: Sequence[str], changes: dict[str, Any]
 ) -> int:
-    """Inserts a row, or makes the changes to the one that has the same values in the unique columns: in one statement,
-    so that nobody can delete the row in between. Returns its id."""
+    """Insert a row, or make the changes to the one that has the same values in the unique columns: in one statement, so
+    that the row cannot be deleted in between. Returns its id."""
     dialect = session.get_bind().dialect.name
     insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
     statement = insert(table).values(values).on_conflict_do_update(index_elements=unique, set_=changes)
@@ -136,8 +136,8 @@ def insert_or_update(
 
 
 @contextmanager
-def _told_apart() -> Iterator[None]:
-    """A database that does not answer is a ServiceUnavailable; what a statement did wrong stays what it is."""
+def _mapping_errors() -> Iterator[None]:
+    """Map connection errors to ServiceUnavailable; re-raise the errors of statements."""
     try:
         yield
     except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
@@ -145,7 +145,7 @@ def _told_apart() -> Iterator[None]:
     except DBAPIError as error:
         if error.connection_invalidated:
             raise ServiceUnavailable("the connection to the database broke") from error
-        if type(error) is DatabaseError:  # what SQLite says of a damaged file, or of one that is no database
+        if type(error) is DatabaseError:  # SQLite's error for a damaged file, or one that is no database
             raise ServiceUnavailable("the database cannot be read") from error
         raise
 
@@ -157,7 +157,7 @@ def _engine(url: URL) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    from data_mover.store.postgresql import Connector  # its driver is there only where PostgreSQL is used
+    from data_mover.store.postgresql import Connector  # its driver is installed only where PostgreSQL is used
 
     milliseconds = BUSY_TIMEOUT_SECONDS * 1000
     connect_args = {
@@ -174,15 +174,15 @@ def _engine(url: URL) -> Engine:
 
 
 def _keep_private(url: URL) -> None:
-    """Makes the file of SQLite, or closes it, to all but its owner; what SQLite makes beside it has the same rights. A
-    file of somebody else is left to SQLite, which says what it cannot do."""
+    """Create SQLite's file, or restrict it, with access for its owner alone; SQLite gives the files beside it the same
+    mode. A file of another user is left to SQLite, which raises what fails."""
     if url.database in (None, "", ":memory:"):
         return
     path = str(url.database)
     with suppress(OSError):
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        except FileExistsError:  # closing it would let go of every lock that this process has on it
+        except FileExistsError:  # closing it would release every lock that this process has on it
             if os.stat(path).st_mode & 0o077:
                 for name in (path, f"{path}-wal", f"{path}-shm"):
                     with suppress(FileNotFoundError):
@@ -190,13 +190,13 @@ def _keep_private(url: URL) -> None:
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:
-    """pysqlite's own transactions begin too late to keep two processes from losing each other's updates."""
+    """Turn off pysqlite's own transactions: they begin too late to prevent lost updates between processes."""
     connection.isolation_level = None
     for pragma in ("journal_mode=wal", "synchronous=full", "foreign_keys=on"):
         connection.execute(f"pragma {pragma}").close()
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """Writers take the lock at once; readers never wait for them."""
+    """Lock the database at once for a writer; readers never wait for writers."""
     writes = connection.get_execution_options().get(_WRITES, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

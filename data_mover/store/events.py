@@ -1,7 +1,7 @@
-"""The log of each job: what happened to it, in order. Rows are only ever added, by `transitions`.
+"""The log of each job: its events in order. Rows are only added, by `transitions`.
 
-An event is inserted from the job's row as it is before the change, in the transaction that makes the change: nothing
-changes without its event, and there is no event of what did not happen.
+An event is inserted from the job's row as it is before the change, in the same transaction: no change is without its
+event, and no event without its change.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class EventReport:
     number: int
     at: datetime
     event: EventKind
-    #: None of the first one
+    #: None for the first event
     from_status: Status | None
     to_status: Status
     from_phase: Phase | None
@@ -34,16 +34,15 @@ class EventReport:
     worker: str | None
     code: str | None
     reason: str | None
-    #: how many files it is about, where it is about files
+    #: the number of files, if the event is about files
     files: int | None
 
 
 def append(session: Session, kind: EventKind, guard: Sequence[ColumnElement[bool]], **values: Any) -> list[int]:
-    """Adds an event to the log of each job that meets the guard, and returns the ids of these.
+    """Add an event to the log of each job that meets the guard; return the ids of these jobs.
 
-    The rows of the jobs stay locked until the transaction ends, so that the caller's UPDATE of them, which has to make
-    `events` greater by one, finds them as the event says. `values` are what that UPDATE sets; what it does not set
-    stays as it is.
+    Locks the rows of the jobs until the transaction ends: the caller's UPDATE, which must increment `events`, then
+    finds them as the event says. `values` are the columns that this UPDATE sets.
     """
     worker = values.get("worker")
     columns: dict[str, Any] = {
@@ -67,7 +66,7 @@ def append(session: Session, kind: EventKind, guard: Sequence[ColumnElement[bool
 
 
 def of_job(session: Session, job_id: int) -> Sequence[EventReport]:
-    """The whole log of the job, the oldest first."""
+    """Return the whole log of the job, the oldest event first."""
     rows = session.scalars(select(Event).where(Event.job_id == job_id).order_by(Event.number))
     return [_report(row) for row in rows]
 

@@ -1,4 +1,4 @@
-"""What keeps a job where it is."""
+"""What a job waits for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from data_mover.store.models import HostRecord, Job, JobFile, Lane
 
 
 @dataclass(frozen=True)
-class Hold:
-    """Why the job is where it is. What does not apply is None."""
+class Obstacle:
+    """Why the job is in its state. None for what does not apply."""
 
     cause: Cause
     host: str | None = None
@@ -26,44 +26,45 @@ class Hold:
     until: datetime | None = None
 
 
-def hold(session: Session, job: Job, slots: Mapping[str, int], worker_silence_ms: int) -> Hold:
-    """The first cause that keeps the job, in the order in which they would have to go.
+def obstacle(session: Session, job: Job, slots: Mapping[str, int], worker_silence_ms: int) -> Obstacle:
+    """Return the first obstacle of the job, in the order in which obstacles have to be removed.
 
-    `slots` says how many jobs may run with each host; a worker that was silent for `worker_silence_ms` does not count.
+    `slots` is the number of jobs that may run with each host; a worker that was silent for `worker_silence_ms` does not
+    count.
     """
     now = session.scalars(select(now_ms())).one()
     if job.ended_ms is not None:
-        return Hold(Cause.ENDED)
+        return Obstacle(Cause.ENDED)
     if job.ending is not None:
-        return Hold(Cause.SETTLING)
+        return Obstacle(Cause.SETTLING)
     if job.status == Status.IN_PROGRESS:
         lost = (job.lease_until_ms or 0) < now
-        return Hold(Cause.WORKER_LOST if lost else Cause.RUNNING, worker=job.worker)
+        return Obstacle(Cause.WORKER_LOST if lost else Cause.RUNNING, worker=job.worker)
     names = sorted(session.get_one(Lane, job.lane_id).host_names)
     return (
         _closed_host(session, names)
         or _wait(session, job, now)
         or _no_worker(session, worker_silence_ms)
         or _full_host(names, host_health.states(session), slots)
-        or Hold(Cause.QUEUED, position=_position(session, job))
+        or Obstacle(Cause.QUEUED, position=_position(session, job))
     )
 
 
-def _closed_host(session: Session, names: list[str]) -> Hold | None:
+def _closed_host(session: Session, names: list[str]) -> Obstacle | None:
     for record in session.scalars(select(HostRecord).where(HostRecord.name.in_(names)).order_by(HostRecord.name)):
         if record.paused:
-            return Hold(Cause.HOST_PAUSED, host=record.name)
+            return Obstacle(Cause.HOST_PAUSED, host=record.name)
         if record.probe_at_ms is not None:
-            return Hold(Cause.HOST_UNREACHABLE, host=record.name, until=_instant(record.probe_at_ms))
+            return Obstacle(Cause.HOST_UNREACHABLE, host=record.name, until=_instant(record.probe_at_ms))
     return None
 
 
-def _wait(session: Session, job: Job, now: int) -> Hold | None:
-    """A locked path, or a retry that is not due."""
+def _wait(session: Session, job: Job, now: int) -> Obstacle | None:
+    """Return a locked path, or a retry that is not due."""
     if _path_is_locked(session, job.id):
-        return Hold(Cause.PATH_LOCKED)
+        return Obstacle(Cause.PATH_LOCKED)
     if job.not_before_ms > now and job.phase == Phase.WAITING_RETRY:
-        return Hold(Cause.WAITING_RETRY, until=_instant(job.not_before_ms))
+        return Obstacle(Cause.WAITING_RETRY, until=_instant(job.not_before_ms))
     return None
 
 
@@ -74,19 +75,19 @@ def _path_is_locked(session: Session, job_id: int) -> bool:
     return session.scalars(mine.limit(1)).one_or_none() is not None
 
 
-def _no_worker(session: Session, silence_ms: int) -> Hold | None:
-    return None if workers.alive(session, silence_ms) else Hold(Cause.NO_WORKER)
+def _no_worker(session: Session, silence_ms: int) -> Obstacle | None:
+    return None if workers.alive(session, silence_ms) else Obstacle(Cause.NO_WORKER)
 
 
-def _full_host(names: list[str], states: Mapping[str, HostState], slots: Mapping[str, int]) -> Hold | None:
-    """A host that admits no more; one that is not registered has a slot, in which its job fails."""
+def _full_host(names: list[str], states: Mapping[str, HostState], slots: Mapping[str, int]) -> Obstacle | None:
+    """Return a host without a free slot; an unregistered one has one slot, in which its job fails."""
     full = (name for name in names if not states.get(name, HostState()).admits(slots.get(name, 1)))
     name = next(full, None)
-    return Hold(Cause.HOST_LIMIT, host=name) if name is not None else None
+    return Obstacle(Cause.HOST_LIMIT, host=name) if name is not None else None
 
 
 def _position(session: Session, job: Job) -> int:
-    """Counts the caller's queued jobs only: nobody learns how many others have."""
+    """Return the position among the caller's queued jobs; how many jobs others have stays private."""
     before = or_(Job.priority < job.priority, (Job.priority == job.priority) & (Job.id < job.id))
     queued = (Job.caller == job.caller, Job.status == Status.PENDING, Job.phase == Phase.QUEUED)
     return 1 + session.scalars(select(func.count()).select_from(Job).where(*queued, before)).one()

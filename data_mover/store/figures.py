@@ -1,4 +1,4 @@
-"""What jobs come to in files and bytes, as their files say."""
+"""The numbers of files and bytes of jobs, summed over their files."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ from data_mover.store.models import EXPECTED_BYTES, Job, JobFile
 
 @dataclass(frozen=True)
 class Figures:
-    """What a job has come to so far: how many files it has, and the bytes of those that have arrived and of those that
-    are to come, as far as their sizes are known."""
+    """The number of a job's files, the bytes that have arrived and those that are missing, as far as sizes are
+    known."""
 
     files_total: int
     arrived_bytes: int
@@ -21,7 +21,7 @@ class Figures:
 
 
 def figures(session: Session, claim: Claim) -> Figures:
-    """The job's file count, arrived bytes and missing bytes."""
+    """Return the job's file count, arrived bytes and missing bytes."""
     arrived = case((JobFile.state.in_(ARRIVED), JobFile.size_bytes), else_=0)
     size, there = func.coalesce(func.sum(EXPECTED_BYTES), 0), func.coalesce(func.sum(arrived), 0)
     files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE)
@@ -30,15 +30,16 @@ def figures(session: Session, claim: Claim) -> Figures:
 
 
 def bytes_total(claim: Claim) -> ScalarSelect[int | None]:
-    """The size of all files of the job, if every one tells its size that has not failed before it could."""
+    """Return the size of all files of the job, NULL if one is unknown. Files that failed before their size was known do
+    not count."""
     known = case((func.count() == func.count(JobFile.size_bytes), func.coalesce(func.sum(JobFile.size_bytes), 0)))
-    tells = or_(JobFile.state != FileState.FAILED, JobFile.size_bytes.is_not(None))
-    files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE, tells)
+    counts = or_(JobFile.state != FileState.FAILED, JobFile.size_bytes.is_not(None))
+    files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE, counts)
     return select(known).where(*files).scalar_subquery()
 
 
 def bytes_reserved_on(session: Session, host: str, *which: ColumnElement[bool]) -> int:
-    """What running jobs have still to bring to the host, as far as they have found out."""
+    """Return the bytes that running jobs have still to write to the host, as far as they are known."""
     begun = (Job.status == Status.IN_PROGRESS, Job.phase != Phase.RESOLVING, Job.destination_host == host)
     expected = select(func.coalesce(func.sum(EXPECTED_BYTES), 0)).where(JobFile.job_id == Job.id)
     left = expected.scalar_subquery() - Job.bytes_done

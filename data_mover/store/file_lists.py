@@ -1,4 +1,4 @@
-"""What a job consists of: every file is on record before the first is moved, and is never listed again."""
+"""The file list of a job: recorded before the first file is moved, and never listed again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from data_mover.store.transitions import FILES_AT_ONCE, insert_files
 
 @dataclass(frozen=True)
 class ListedFile:
-    """A file of a job as it is put on record: one to move, a directory to make, or one that cannot be moved."""
+    """A file of a job as it is recorded: one to move, a directory to make, or one that cannot be moved."""
 
     kind: FileKind
     source_number: int
@@ -30,41 +30,40 @@ class ListedFile:
     #: of a directory
     mode: int | None = None
     modified_at: float | None = None
-    #: why it has failed before it was tried
+    #: why it failed before it was tried
     code: str | None = None
     reason: str | None = None
 
 
-def record_files(session: Session, claim: Claim, path: str, first_number: int, planned: Sequence[ListedFile]) -> bool:
-    """Records where the move goes, for all attempts to come, and the next of its files. False if the job is no longer
-    this attempt's.
+def record_files(session: Session, claim: Claim, path: str, first_number: int, listed: Sequence[ListedFile]) -> bool:
+    """Record the final path, for all later attempts, and the next files. Returns False if the job is no longer this
+    attempt's.
 
-    Replaces what has these numbers already: the answer to an earlier call may have been lost. Takes over the proofs of
-    files that the job of `retry_of` has brought to their final paths. Raises NameConflict where two files have the same
-    final path.
+    Replaces rows with these numbers: the answer to an earlier call may have been lost. Copies the proofs of files that
+    the job of `retry_of` has published. Raises NameConflict if two files have the same final path.
     """
     mine = change(session, claim, path=path)
     if mine:
         for name in claim.host_names:
-            host_health.record_reached(session, name)  # it has answered: listing may take minutes
-    if mine and planned:
-        same = JobFile.number.between(first_number, first_number + len(planned) - 1)
+            host_health.record_reached(session, name)  # it has answered; listing may take minutes
+    if mine and listed:
+        same = JobFile.number.between(first_number, first_number + len(listed) - 1)
         session.execute(delete(JobFile).where(JobFile.job_id == claim.job_id, same))
         try:
             with session.begin_nested():
-                insert_files(session, claim, first_number, [vars(each) for each in planned])
+                insert_files(session, claim, first_number, [vars(each) for each in listed])
         except IntegrityError as error:
-            raise NameConflict(_conflict(session, claim, [each.path for each in planned])) from error
+            raise NameConflict(_conflict(session, claim, [each.path for each in listed])) from error
         if claim.retry_of is not None:
             _take_proofs_over(session, claim, claim.retry_of, first_number)
     return mine
 
 
 def complete_file_list(
-    session: Session, claim: Claim, path: str, first_number: int, planned: Sequence[ListedFile]
+    session: Session, claim: Claim, path: str, first_number: int, listed: Sequence[ListedFile]
 ) -> bool:
-    """Records the last files of the job, as `record_files` does; from now on all are on record."""
-    if not record_files(session, claim, path, first_number, planned):
+    """Record the last files of the job, as `record_files` does, and that the list is complete."""
+    if not record_files(session, claim, path, first_number, listed):
         return False
     files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE)
     total = session.scalars(select(func.count()).where(*files)).one()
@@ -73,13 +72,13 @@ def complete_file_list(
 
 
 def is_listed(session: Session, claim: Claim) -> bool:
-    """Whether files are on record that an attempt has listed which came to no end with that."""
+    """Whether an attempt has recorded a part of the file list, and did not complete it."""
     listed = select(JobFile.number).where(JobFile.job_id == claim.job_id).limit(1)
     return session.scalars(listed).one_or_none() is not None
 
 
 def forget_listed(session: Session, claim: Claim) -> bool:
-    """Forgets the next files of a list that came to no end. False if the job is no longer this attempt's."""
+    """Delete the next files of an incomplete list. Returns False if the job is no longer this attempt's."""
     mine = is_mine(session, claim)
     if mine:
         some = select(JobFile.number).where(JobFile.job_id == claim.job_id).order_by(JobFile.number)
@@ -89,7 +88,8 @@ def forget_listed(session: Session, claim: Claim) -> bool:
 
 
 def path_of(session: Session, job_id: int, like: Claim) -> str | None:
-    """Where a job went that was asked for what another one is, if it came so far."""
+    """Return the final path of the job if it has the same source and destination as `like`; None if it is not
+    resolved."""
     job = session.get_one(Job, job_id)
     sources = [[source.host, source.path] for source in like.sources]
     same = (job.sources, job.destination_host, job.destination_path) == (
@@ -101,7 +101,7 @@ def path_of(session: Session, job_id: int, like: Claim) -> str | None:
 
 
 def _take_proofs_over(session: Session, claim: Claim, job_id: int, first_number: int) -> None:
-    """Whether what was proven then is there still, and still right, is for the attempt to find out."""
+    """Copy the proofs of the retried job. The attempt checks whether they are still valid."""
     before = aliased(JobFile)
     same = (before.job_id == job_id, before.path == JobFile.path, before.state.in_(ARRIVED))
     names = ("sha256", "verified", "source_modified_at", "source_version")
@@ -111,7 +111,7 @@ def _take_proofs_over(session: Session, claim: Claim, job_id: int, first_number:
 
 
 def _conflict(session: Session, claim: Claim, paths: Sequence[str | None]) -> str:
-    """Host and path that two files would have."""
+    """Return the host and path that two files would have."""
     taken = set(session.scalars(select(JobFile.path).where(JobFile.job_id == claim.job_id, JobFile.path.in_(paths))))
     twice = [path for number, path in enumerate(paths) if path and (path in taken or path in paths[:number])]
     return str(Endpoint(claim.destination.host, twice[0] if twice else "?"))

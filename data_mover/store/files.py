@@ -1,4 +1,4 @@
-"""The files of a job as they are on record: where each goes, how far it is, and how it was proven."""
+"""The recorded files of a job: final path, state and proof of each."""
 
 from dataclasses import dataclass
 from unicodedata import normalize
@@ -14,7 +14,7 @@ from data_mover.store.temporary_files import top_directory
 
 #: how many files are read from the record at a time
 PAGE = 200
-#: files that have left their first state, and not failed
+#: files that have left their first state and have not failed
 BEGUN = JobFile.state.not_in((FileState.FAILED, FileState.PENDING)) | JobFile.locked
 
 
@@ -36,14 +36,14 @@ class RecordedFile:
     verified: str | None
     source_modified_at: float | None
     source_version: str | None
-    #: the last attempt that was done with it and did not move it
+    #: the last attempt that tried the file and did not move it
     attempt: int
 
 
 def unsettled(session: Session, claim: Claim, after: tuple[int, int]) -> list[RecordedFile]:
-    """The next files that this attempt is not done with; first those that no earlier one has failed with.
+    """Return the next files that this attempt has not settled; first those that no earlier attempt failed to move.
 
-    `after` are the attempt and the number of the last one before them.
+    `after` is the attempt and the number of the last file of the page before.
     """
     mine = (JobFile.job_id == claim.job_id, JobFile.attempt < claim.attempt, UNSETTLED)
     following = tuple_(JobFile.attempt, JobFile.number) > after
@@ -64,7 +64,7 @@ def twins(session: Session, claim: Claim) -> dict[int, str]:
 
 
 def directories(session: Session, claim: Claim, before: int | None) -> list[RecordedFile]:
-    """The next directories before the one of that number, the last first: what is in a directory comes before it."""
+    """Return the next directories before that number, the last first: inner directories come before outer ones."""
     mine = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.DIRECTORY, JobFile.state.not_in(SETTLED))
     statement = select(JobFile).where(*mine).order_by(JobFile.number.desc()).limit(PAGE)
     found = statement if before is None else statement.where(JobFile.number < before)
@@ -72,41 +72,41 @@ def directories(session: Session, claim: Claim, before: int | None) -> list[Reco
 
 
 def is_folder(session: Session, claim: Claim) -> bool:
-    """Whether there is a directory that all files of the job go into."""
+    """Whether all files of the job are moved into one directory."""
     return session.scalars(select(JobFile.number).where(*top_directory(claim))).one_or_none() is not None
 
 
 def is_begun(session: Session, claim: Claim) -> bool:
-    """Whether a file of the job has left its first state, and not failed."""
+    """Whether a file of the job has left its first state and has not failed."""
     begun = select(JobFile.number).where(JobFile.job_id == claim.job_id, BEGUN).limit(1)
     return session.scalars(begun).one_or_none() is not None
 
 
-def is_tree_marked(session: Session, claim: Claim) -> bool:
-    """Whether an attempt was about to let all files appear at once, and nobody has found out yet whether it did."""
-    return _is_tree(session, claim, FileState.VERIFIED)
+def is_folder_marked(session: Session, claim: Claim) -> bool:
+    """Whether an attempt was about to publish the atomic folder, and it is unknown whether it did."""
+    return _is_folder_in(session, claim, FileState.VERIFIED)
 
 
-def is_tree_published(session: Session, claim: Claim) -> bool:
-    """Whether an attempt has recorded that all files have appeared at once."""
-    return _is_tree(session, claim, FileState.PUBLISHED)
+def is_folder_published(session: Session, claim: Claim) -> bool:
+    """Whether an attempt has recorded that the atomic folder is published."""
+    return _is_folder_in(session, claim, FileState.PUBLISHED)
 
 
 def arrived(session: Session, claim: Claim, after: int) -> list[RecordedFile]:
-    """The next files behind the one of that number that are at their final paths."""
+    """Return the next files after that number that are at their final paths."""
     there = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE, JobFile.state.in_(ARRIVED))
     statement = select(JobFile).where(*there, JobFile.number > after).order_by(JobFile.number).limit(PAGE)
     return [_recorded(row) for row in session.scalars(statement)]
 
 
 def first_failure(session: Session, claim: Claim) -> FilesFailed | None:
-    """What the first of the job's files has failed for that have failed for good."""
+    """Return the failure of the first file that failed for good, None if there is none."""
     failed = (JobFile.job_id == claim.job_id, JobFile.state == FileState.FAILED)
     first = session.scalars(select(JobFile).where(*failed).order_by(JobFile.number).limit(1)).one_or_none()
     return FilesFailed(str(first.code), str(first.reason)) if first else None
 
 
-def _is_tree(session: Session, claim: Claim, state: FileState) -> bool:
+def _is_folder_in(session: Session, claim: Claim, state: FileState) -> bool:
     top = select(JobFile.number).where(*top_directory(claim), JobFile.state == state)
     return session.scalars(top).one_or_none() is not None
 

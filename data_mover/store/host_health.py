@@ -1,8 +1,8 @@
-"""What the database knows of hosts: their rows to lock, what runs with them, and whether they can be reached.
+"""The state of hosts: rows to lock, running jobs, and whether a host can be reached.
 
-A host that cannot be reached opens its circuit: its jobs wait, and spend no attempt, until a probe is let in. A host
-that has let no worker in lately is unproven: one job at a time may find out, so that a host which never answers holds
-one worker and not all.
+An unreachable host opens its circuit: its jobs wait, and spend no attempt, until a probe succeeds. A host without a
+recent login is unproven: one job at a time may try it, so that a host which never answers blocks one worker and not
+all.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,15 +18,15 @@ from data_mover.domain.states import TERMINAL, Phase, Status
 from data_mover.store.database import insert_if_absent, now_ms
 from data_mover.store.models import HostRecord, Job, Lane, TemporaryFile
 
-#: for so long after it has let a worker in, a host counts as one that will do so again
+#: how long after a login a host counts as proven
 PROVEN_MS = 60_000
-#: nobody waits longer for a probe
+#: the longest wait for a probe
 LONGEST_PROBE_WAIT_MS = 3_600_000
 
 
 @dataclass(frozen=True)
 class HostHealth:
-    """How a host stands: `unknown`, `ok`, `failing` with the code and the reason of the failure, or `paused` by an
+    """The health of a host: `unknown`, `ok`, `failing` with the code and the reason of the failure, or `paused` by an
     operator."""
 
     state: str
@@ -38,7 +38,7 @@ class HostHealth:
 class HostState:
     """What a claim must know of a host."""
 
-    #: how many jobs read from it or write to it, and how many of them may not have been let in yet
+    #: the jobs that read from it or write to it, and those of them that may not be logged in yet
     running: int = 0
     connecting: int = 0
     proven: bool = False
@@ -46,7 +46,7 @@ class HostState:
     blocked: bool = False
 
     def admits(self, slots: int) -> bool:
-        """Whether one more job may run with the host, which takes `slots` at a time."""
+        """Whether one more job may run with the host, which has `slots` slots."""
         return not self.blocked and self.running < slots and (self.proven or not self.connecting)
 
 
@@ -61,32 +61,32 @@ class Block:
 
 
 class Probe(NamedTuple):
-    """A host that one worker tries to reach."""
+    """A host that one worker probes."""
 
     host: str
-    #: nobody else tries before; it is also what the probe is known by
+    #: no other worker probes it before; it also identifies the probe
     until_ms: int
 
 
 def know(session: Session, names: Iterable[str]) -> None:
-    """Gives each host a row, so that there is something to lock."""
+    """Give each host a row, which can be locked."""
     for name in sorted(set(names)):
         insert_if_absent(session, HostRecord, {"name": name, "unreachable": 0, "paused": False})
 
 
 def lock(session: Session, names: Iterable[str]) -> None:
-    """Keeps other claims with these hosts waiting until the transaction ends. In order of name, so that two never
-    wait for each other."""
+    """Lock the rows of the hosts until the transaction ends; concurrent claims block. In order of name, against
+    deadlocks."""
     _lock(session, HostRecord.name.in_(set(names)))
 
 
 def lock_all(session: Session) -> None:
-    """Keeps all other claims waiting until the transaction ends."""
+    """Lock the rows of all hosts until the transaction ends; concurrent claims block."""
     _lock(session)
 
 
 def states(session: Session) -> dict[str, HostState]:
-    """By host name; a host that is not named has the state of one that nothing is known of."""
+    """Return the states by host name. A host that is missing is one without a record."""
     now = session.scalars(select(now_ms())).one()
     running = _running(session)
     names = {record.name: record for record in session.scalars(select(HostRecord))}
@@ -94,7 +94,7 @@ def states(session: Session) -> dict[str, HostState]:
 
 
 def record_reached(session: Session, name: str) -> bool:
-    """The host has let a worker in, which closes its circuit. True if that was not known."""
+    """Record that the host can be reached, which closes its circuit. Returns True if that was not known."""
     fresh = (HostRecord.reached_ms > now_ms() - PROVEN_MS // 2) & (HostRecord.reached_ms <= now_ms())
     known = fresh & HostRecord.code.is_(None)
     changes = {"reached_ms": now_ms(), "code": None, "reason": None, "unreachable": 0, "probe_at_ms": None}
@@ -103,13 +103,14 @@ def record_reached(session: Session, name: str) -> bool:
 
 
 def record_refused(session: Session, name: str, failure: MoveFailure) -> None:
-    """The host answers, and did not let the worker in: its jobs shall hear so themselves."""
+    """Record that the host answers but refuses the login. Closes its circuit: its jobs run, and fail with the
+    reason."""
     changes = {"code": failure.code, "reason": failure.reason, "unreachable": 0, "probe_at_ms": None}
     session.execute(update(HostRecord).where(HostRecord.name == name).values(changes))
 
 
 def record_unreachable(session: Session, name: str, failure: HostUnreachable, backoff: Backoff) -> None:
-    """Opens the circuit of the host, or keeps it open: it is probed after a wait that grows."""
+    """Open the circuit of the host, or keep it open; the wait until the next probe grows."""
     record = session.get_one(HostRecord, name, with_for_update=True)
     record.unreachable += 1
     record.code, record.reason = failure.code, failure.reason
@@ -118,7 +119,8 @@ def record_unreachable(session: Session, name: str, failure: HostUnreachable, ba
 
 
 def record_move(session: Session, names: Iterable[str], failure: MoveFailure | None) -> None:
-    """How a move ended with the hosts. A failure counts against the host that its reason names, if it is the host's."""
+    """Record how a move ended for its hosts. A failure that the host's owner has to fix counts against the host that it
+    names."""
     if failure is None:
         settled = update(HostRecord).where(HostRecord.name.in_(set(names)), HostRecord.move_code.is_not(None))
         session.execute(settled.values(move_code=None, move_reason=None))
@@ -129,7 +131,7 @@ def record_move(session: Session, names: Iterable[str], failure: MoveFailure | N
 
 
 def take_probe(session: Session, lease_ms: int) -> Probe | None:
-    """A host to be probed now, which nobody else is given for as long as a lease lasts; None if there is none."""
+    """Claim a host to be probed, for the length of a lease. Returns None if there is none."""
     statement = _probes_due(session).order_by(HostRecord.probe_at_ms).limit(1)
     due = statement.with_for_update(skip_locked=True, of=HostRecord)
     record = session.scalars(due).one_or_none()
@@ -140,7 +142,7 @@ def take_probe(session: Session, lease_ms: int) -> Probe | None:
 
 
 def renew_probe(session: Session, probe: Probe, lease_ms: int) -> Probe | None:
-    """Extends the lease. None if there is an answer by now, or somebody else tries."""
+    """Extend the lease. Returns None if the probe has an outcome, or another worker has it."""
     mine = (HostRecord.name == probe.host, HostRecord.probe_at_ms == probe.until_ms)
     statement = update(HostRecord).where(*mine).values(probe_at_ms=now_ms() + lease_ms)
     until_ms = session.scalars(statement.returning(HostRecord.probe_at_ms)).one_or_none()
@@ -153,19 +155,19 @@ def probe_due(session: Session) -> bool:
 
 
 def set_paused(session: Session, name: str, paused: bool) -> None:
-    """Pauses the host, so that its jobs wait unless they run already, or resumes it."""
+    """Pause the host, so that its jobs wait unless they run already, or resume it."""
     know(session, [name])
     session.execute(update(HostRecord).where(HostRecord.name == name).values(paused=paused))
 
 
 def blocks(session: Session) -> Mapping[str, Block]:
-    """The hosts whose jobs wait, by name."""
+    """Return the hosts whose jobs wait, by name."""
     records = session.scalars(select(HostRecord).where(_blocked()).order_by(HostRecord.name))
     return {record.name: _block(record) for record in records}
 
 
 def health(session: Session) -> dict[str, HostHealth]:
-    """By host name; hosts that no job has named yet are left out."""
+    """Return the health by host name, without hosts that no job has named yet."""
     return {record.name: _health(record) for record in session.scalars(select(HostRecord))}
 
 
@@ -174,7 +176,7 @@ def _lock(session: Session, *which: ColumnElement[bool]) -> None:
 
 
 def _running(session: Session) -> dict[str, tuple[int, int]]:
-    """How many jobs run with each host, and how many of them are in their first phase."""
+    """Return how many jobs run with each host, and how many of them are in their first phase."""
     connecting = func.count().filter(Job.phase == Phase.RESOLVING)
     rows = session.execute(
         select(Lane.hosts, func.count(), connecting)
@@ -200,7 +202,8 @@ def _blocked() -> ColumnElement[bool]:
 
 
 def _probes_due(session: Session) -> Select[HostRecord]:
-    """Hosts that somebody waits for; one that is to be probed later than can have been meant is due: clocks jump."""
+    """Return hosts that jobs or cleanup wait for and whose probe is due. A probe scheduled beyond the longest wait is
+    due too: clocks jump."""
     return select(HostRecord).where(
         ~HostRecord.paused,
         or_(HostRecord.probe_at_ms <= now_ms(), HostRecord.probe_at_ms > now_ms() + LONGEST_PROBE_WAIT_MS),
@@ -209,13 +212,13 @@ def _probes_due(session: Session) -> Select[HostRecord]:
 
 
 def _waited_for(session: Session) -> set[str]:
-    """The hosts of jobs that wait."""
+    """Return the hosts of jobs that wait."""
     waiting = select(Job.id).where(Job.lane_id == Lane.id, Job.status == Status.PENDING).exists()
     return {name for names in session.scalars(select(Lane.hosts).where(waiting)) for name in names.split()}
 
 
 def _has_temporary_files() -> ColumnElement[bool]:
-    """Whether a job that has ended may have left something on the host."""
+    """Whether a job that has ended may have left temporary files on the host."""
     ended = select(TemporaryFile.id).join(Job, Job.id == TemporaryFile.job_id).where(Job.status.in_(TERMINAL))
     return ended.where(TemporaryFile.host == HostRecord.name).exists()
 

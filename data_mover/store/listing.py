@@ -1,4 +1,4 @@
-"""Pages of a caller's jobs: chosen by a filter, the newest first."""
+"""Pages of a caller's jobs, filtered, the newest first."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from data_mover.store.reports import JobReport
 
 @dataclass(frozen=True)
 class JobFilter:
-    """Which jobs are listed; what is None chooses nothing."""
+    """Which jobs are listed; None is no condition."""
 
     status: Status | None = None
     phase: Phase | None = None
-    #: one of the job's sources, or its destination
+    #: the host of a source or of the destination
     host: str | None = None
     label: str | None = None
-    #: submitted at that instant or later, and before the other one
+    #: submitted at `since` or later, and before `until`
     since: datetime | None = None
     until: datetime | None = None
     #: jobs with a smaller id
@@ -30,37 +30,37 @@ class JobFilter:
     limit: int = 50
 
 
-def page(session: Session, caller: str, wanted: JobFilter) -> Sequence[JobReport]:
-    """The caller's newest jobs that the filter chooses, the newest first."""
-    return reports.newest(session, caller, wanted.limit, *_conditions(session, wanted))
+def page(session: Session, caller: str, job_filter: JobFilter) -> Sequence[JobReport]:
+    """Return the caller's jobs that match the filter, the newest first."""
+    return reports.newest(session, caller, job_filter.limit, *_conditions(session, job_filter))
 
 
 def several(session: Session, caller: str, job_ids: Sequence[int]) -> Sequence[JobReport]:
-    """Those of the jobs that are the caller's, the newest first."""
+    """Return those of the jobs that are the caller's, the newest first."""
     return reports.newest(session, caller, len(job_ids), Job.id.in_(job_ids))
 
 
-def _conditions(session: Session, wanted: JobFilter) -> list[ColumnElement[bool]]:
+def _conditions(session: Session, job_filter: JobFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    if wanted.status is not None:
-        conditions.append(Job.status == wanted.status)
-    if wanted.phase is not None:
-        conditions.append(_in_phase(session, wanted.phase))
-    if wanted.host is not None:
-        conditions.append(Job.lane_id.in_(_lanes_of(session, {wanted.host})))
-    if wanted.label is not None:
-        conditions.append(Job.label == wanted.label)
-    if wanted.since is not None:
-        conditions.append(Job.submitted_ms >= _milliseconds(wanted.since))
-    if wanted.until is not None:
-        conditions.append(Job.submitted_ms < _milliseconds(wanted.until))
-    if wanted.before is not None:
-        conditions.append(Job.id < wanted.before)
+    if job_filter.status is not None:
+        conditions.append(Job.status == job_filter.status)
+    if job_filter.phase is not None:
+        conditions.append(_in_phase(session, job_filter.phase))
+    if job_filter.host is not None:
+        conditions.append(Job.lane_id.in_(_lanes_of(session, {job_filter.host})))
+    if job_filter.label is not None:
+        conditions.append(Job.label == job_filter.label)
+    if job_filter.since is not None:
+        conditions.append(Job.submitted_ms >= _milliseconds(job_filter.since))
+    if job_filter.until is not None:
+        conditions.append(Job.submitted_ms < _milliseconds(job_filter.until))
+    if job_filter.before is not None:
+        conditions.append(Job.id < job_filter.before)
     return conditions
 
 
 def _in_phase(session: Session, phase: Phase) -> ColumnElement[bool]:
-    """A host's row says that a job is blocked; its own row says everything else."""
+    """Return the condition for a phase. BLOCKED follows from the host's row, every other phase from the job's."""
     lanes = _lanes_of(session, host_health.blocks(session))
     blocked = (Job.status == Status.PENDING) & Job.ending.is_(None) & Job.lane_id.in_(lanes)
     return blocked if phase is Phase.BLOCKED else (Job.phase == phase) & ~blocked

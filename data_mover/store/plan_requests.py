@@ -1,6 +1,6 @@
-"""Plan requests: callers ask what a move would come to. Only the hosts know, so a worker answers.
+"""Plan requests: callers ask what a move would do. That takes the hosts, so a worker answers.
 
-A request stays on record while its caller repeats it: a large folder may take longer than one call waits.
+A request is kept while its caller repeats it: a large folder may take longer than one call waits.
 """
 
 import hashlib
@@ -19,13 +19,13 @@ from data_mover.store import host_health
 from data_mover.store.database import insert_or_update, now_ms
 from data_mover.store.models import PlanRequest
 
-#: how long a request is worked on after its caller has asked last
+#: how long a request is kept after its caller has asked last
 KEPT_MS = 60_000
 
 
 @dataclass(frozen=True)
 class ExpectedFailure:
-    """A file that the move could not bring to its final path."""
+    """A file that the move could not publish."""
 
     #: the path below the source, or the base name of a source that is a file
     name: str
@@ -37,36 +37,36 @@ class ExpectedFailure:
 class PlanReport:
     """The answer to `plan`. Sizes are bytes; what is not known is None."""
 
-    #: whether everything was looked at; else the same request, made again, is resumed
+    #: whether the dry run is complete; else the same request, repeated, resumes it
     complete: bool = False
     #: queued until a worker has begun, resolving while one looks, blocked where the move would wait for a host
     phase: Phase | None = Phase.QUEUED
-    #: host and path of each source and of the destination, by the registry; without the queries of URLs
+    #: host and path of each source and of the destination, as the registry resolves them; without the queries of URLs
     sources: list[dict[str, str]] = field(default_factory=list)
     destination: dict[str, str] = field(default_factory=dict)
-    #: where the file or the folder would go, or the directory that would receive several
+    #: the final path of the file or folder, or of the directory that would receive several
     path: str | None = None
     files_total: int = 0
-    #: None as long as a file is among them whose size the source does not tell
+    #: None if the source does not report the size of a file
     bytes_total: int | None = 0
-    #: at how many of the final paths something stands already
+    #: how many of the final paths exist already
     files_existing: int = 0
     files_failed: int = 0
-    #: the first of them
+    #: the first of these
     failures: list[ExpectedFailure] = field(default_factory=list)
-    #: what the destination has room for, and what running moves will still take of it
+    #: the free space of the destination, and what running moves will still write to it
     bytes_free: int | None = None
     bytes_reserved: int = 0
-    #: whether the destination lets this service write there
+    #: whether this service may write at the destination
     writable: bool | None = None
-    #: why the move would fail or wait; None where nothing was found
+    #: why the move would fail or wait; None if it would not
     code: str | None = None
     reason: str | None = None
     retryable: bool | None = None
     who_can_fix: str | None = None
 
     def expect(self, code: str | None, reason: str) -> None:
-        """What the move would end with, or wait for."""
+        """Record what the move would fail with, or wait for."""
         self.code, self.reason = code, reason
         failure = failure_of(code) if code else None
         self.retryable = failure.retryable if failure else None
@@ -74,10 +74,10 @@ class PlanReport:
 
 
 class PlanClaim(NamedTuple):
-    """A plan request in the hands of one worker."""
+    """A claimed plan request."""
 
     id: int
-    #: how often it was claimed; a later worker's number is higher
+    #: the number of the claim; a later worker's is higher
     number: int
     spec: MoveSpec
 
@@ -86,7 +86,7 @@ _REPORT = TypeAdapter(PlanReport)
 
 
 def ask(session: Session, caller: str, spec: MoveSpec) -> int:
-    """Puts the request on record, or renews the one that the caller made before. Returns its id."""
+    """Record the request, or renew the same one of this caller. Returns its id."""
     host_health.know(session, spec.host_names)
     row = {
         "caller": caller,
@@ -100,14 +100,14 @@ def ask(session: Session, caller: str, spec: MoveSpec) -> int:
 
 
 def asked_by(session: Session, caller: str, spec: MoveSpec) -> int:
-    """How many other plans the caller waits for."""
+    """Return how many other plans the caller waits for."""
     digest = _digest(spec)
     mine = (PlanRequest.caller == caller, PlanRequest.digest != digest, ~PlanRequest.answered, _is_asked())
     return session.scalars(select(func.count()).select_from(PlanRequest).where(*mine)).one()
 
 
 def report(session: Session, request_id: int) -> PlanReport | None:
-    """How far the answer is. None if the request is no longer on record."""
+    """Return the answer so far. Returns None if the request no longer exists."""
     row = session.get(PlanRequest, request_id)
     if row is None:
         return None
@@ -119,12 +119,12 @@ def report(session: Session, request_id: int) -> PlanReport | None:
 
 
 def forget(session: Session, request_id: int) -> None:
-    """The caller has the answer."""
+    """Delete an answered request."""
     session.execute(delete(PlanRequest).where(PlanRequest.id == request_id))
 
 
 def forget_abandoned(session: Session) -> None:
-    """Those whose callers have not asked again."""
+    """Delete the requests whose callers have not asked again."""
     session.execute(delete(PlanRequest).where(~_is_asked()))
 
 
@@ -134,7 +134,7 @@ def waiting(session: Session) -> bool:
 
 
 def take(session: Session, lease_ms: int) -> PlanClaim | None:
-    """Claims the request that has waited longest; nobody else is given it for as long as a lease lasts."""
+    """Claim the request that has waited longest, for the length of a lease. Returns None if there is none."""
     statement = select(PlanRequest).where(*_open()).order_by(PlanRequest.id).limit(1)
     row = session.scalars(statement.with_for_update(skip_locked=True)).one_or_none()
     if row is None:
@@ -145,15 +145,15 @@ def take(session: Session, lease_ms: int) -> PlanClaim | None:
 
 
 def report_progress(session: Session, claim: PlanClaim, progress: PlanReport, lease_ms: int) -> bool:
-    """Records how far the answer is and extends the lease. False if nobody wants to know any more, or another worker
-    has the request."""
+    """Record the answer so far and extend the lease. Returns False if the caller no longer asks, or another worker has
+    the request."""
     struct: Any = _REPORT.dump_python(progress, mode="json")
     values = {"report": struct, "answered": progress.complete, "lease_until_ms": now_ms() + lease_ms}
     return _changed(session, claim, values, _is_asked())
 
 
 def hand_back(session: Session, claim: PlanClaim) -> None:
-    """Leaves the request to another worker."""
+    """Release the request to another worker."""
     _changed(session, claim, {"lease_until_ms": None})
 
 
@@ -169,7 +169,7 @@ def _open() -> tuple[ColumnElement[bool], ...]:
 
 
 def _is_asked() -> ColumnElement[bool]:
-    """Clocks jump: what was asked later than now was not asked of late."""
+    """Whether the caller has asked recently. Times far in the future do not count: clocks jump."""
     return PlanRequest.asked_ms.between(now_ms() - KEPT_MS, now_ms() + KEPT_MS)
 
 

@@ -1,4 +1,4 @@
-"""The queue: which jobs may be claimed now, the best first, and who gets them."""
+"""The queue: which jobs may be claimed now, in order, and claiming them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from data_mover.store.models import Job, JobFile, Lane, WorkerRecord
 from data_mover.store.shares import Shares
 from data_mover.store.workers import WorkerProcess
 
-#: Clocks jump: whatever is due later than it can have been set counts as due now. Nobody waits longer than this.
+#: Clocks jump: a time further in the future than this counts as due now. No job waits longer.
 LONGEST_WAIT_MS = 86_400_000
 #: delay before a job retries a locked path
 PATH_WAIT_MS = 1_000
@@ -28,7 +28,7 @@ PATHS_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Candidate:
-    """The job that is next in its lane."""
+    """The first job of its lane."""
 
     job_id: int
     lane_id: int
@@ -41,12 +41,11 @@ class Candidate:
 def candidates(
     session: Session, worker: WorkerProcess, slots: Mapping[str, int], last: Claim | None = None
 ) -> list[Candidate]:
-    """The jobs that the worker may claim now, the best first: one of each lane whose hosts admit one more.
+    """Return the jobs that the worker may claim now, the best first: one of each lane whose hosts have a free slot.
 
-    `slots` says how many jobs may run with each host; a host that is not named has one, for a job that then
-    fails because its host is unknown. Order: priority, the caller with the least running, hosts that would not have all
-    workers then, the hosts of the `last` claim, age; but while one worker finds out whether a host lets it in, the
-    others turn to hosts that are proven.
+    `slots` is the number of jobs that may run with each host; an unregistered host has one, in which its job fails.
+    Order: priority, the caller with the fewest running jobs, hosts that would not occupy all workers then, the hosts of
+    the `last` claim, age; but while one worker tries an unproven host, the others prefer proven ones.
     """
     states, shares = host_health.states(session), Shares.read(session)
     callers = shares.by_caller()
@@ -71,30 +70,30 @@ def candidates(
 def take(
     session: Session, candidate: Candidate, worker: WorkerProcess, slots: Mapping[str, int], lease_ms: int
 ) -> Claim | None:
-    """Claims the job that is next in the lane of the candidate by now: others may have taken that one. Returns None
-    where none is left, or it has to wait.
+    """Claim the job that is first in the candidate's lane by now: another worker may have claimed the candidate.
+    Returns None if there is none, or it has to wait.
 
-    One in a transaction: it keeps the rows of both hosts locked, in order of name, so that no two wait for each other.
-    A suspect keeps all hosts locked, so that nothing else begins beside it.
+    Claim one job per transaction: it locks the rows of all its hosts, in order of name, against deadlocks. A suspect
+    locks all hosts, so that no other job begins beside it.
     """
     if candidate.suspect:
         host_health.lock_all(session)
     else:
         host_health.lock(session, candidate.host_names)
-    head = _head(session, candidate.lane_id)
-    if head is not None and _wait_for_paths(session, head):
-        head = _head(session, candidate.lane_id)
-    if head is None or (head.suspect and not candidate.suspect):
+    current = _candidate_of_lane(session, candidate.lane_id)
+    if current is not None and _wait_for_paths(session, current):
+        current = _candidate_of_lane(session, candidate.lane_id)
+    if current is None or (current.suspect and not candidate.suspect):
         return None
-    may = _admit(head, host_health.states(session), slots) and _leaving_suspects_alone(session, worker, [head])
-    if may and transitions.begin(session, [head.job_id], worker, lease_ms):
-        return claim_of(session, head.job_id)
+    may = _admit(current, host_health.states(session), slots) and _leaving_suspects_alone(session, worker, [current])
+    if may and transitions.begin(session, [current.job_id], worker, lease_ms):
+        return claim_of(session, current.job_id)
     return None
 
 
 def kept_waiting(session: Session, claim: Claim, slots: Mapping[str, int], wait_ms: int) -> int | None:
-    """The job for which this one is to give way: it has waited for so long, since one host or one caller has all
-    workers, of whose jobs this one is the slowest. None where there is no such job."""
+    """Return the job for which this one has to give way: it has waited for `wait_ms` because one host or one caller has
+    all workers, and this job is the slowest. Returns None if there is no such job."""
     shares = Shares.read(session)
     mine = shares.gives_way(claim.job_id)
     if mine is None:
@@ -113,7 +112,7 @@ def kept_waiting(session: Session, claim: Claim, slots: Mapping[str, int], wait_
 
 
 def runnable(session: Session) -> bool:
-    """Whether a job waits whose time has come. Does not check the capacity of its hosts."""
+    """Whether a job is due. Does not check the capacity of its hosts."""
     now = _now(session)
     statement = select(Job.id).where(Job.status == Status.PENDING, Job.ending.is_(None))
     due = statement.where(_due(Job.not_before_ms, now, LONGEST_WAIT_MS))
@@ -121,20 +120,20 @@ def runnable(session: Session) -> bool:
 
 
 def _candidates(session: Session, *lanes: ColumnElement[bool]) -> list[Candidate]:
-    """The next job of each lane: of those that are due the one of the best priority, and then the oldest."""
+    """Return the first job of each lane: among those due, by priority and then by age."""
     now = _now(session)
-    heads = union_all(
-        *(select(head.label("job_id")).select_from(Lane).where(*lanes) for head in _heads(now))
+    first_jobs = union_all(
+        *(select(first.label("job_id")).select_from(Lane).where(*lanes) for first in _first_jobs(now))
     ).subquery()
-    statement = select(Job.id, Job.priority, _is_suspect(now), Lane).join(heads, heads.c.job_id == Job.id)
+    statement = select(Job.id, Job.priority, _is_suspect(now), Lane).join(first_jobs, first_jobs.c.job_id == Job.id)
     best = dict[int, Candidate]()
     for job_id, priority, suspect, lane in session.execute(statement.join(Lane, Lane.id == Job.lane_id)):
-        head = Candidate(job_id, lane.id, priority, lane.caller, lane.host_names, suspect)
-        best[lane.id] = min(best.get(lane.id, head), head, key=lambda each: (each.priority, each.job_id))
+        candidate = Candidate(job_id, lane.id, priority, lane.caller, lane.host_names, suspect)
+        best[lane.id] = min(best.get(lane.id, candidate), candidate, key=lambda each: (each.priority, each.job_id))
     return list(best.values())
 
 
-def _head(session: Session, lane_id: int) -> Candidate | None:
+def _candidate_of_lane(session: Session, lane_id: int) -> Candidate | None:
     return next(iter(_candidates(session, Lane.id == lane_id)), None)
 
 
@@ -142,20 +141,20 @@ def _is_suspect(now: int) -> ColumnElement[bool]:
     return and_(Job.losses >= SUSPECT_LOSSES, Job.not_before_ms > now - SUSPECT_MS)
 
 
-def _heads(now: int) -> Iterator[ScalarSelect[int]]:
-    """The job ids that may be the next of a lane, each the first entry of a range of an index: so a claim costs the
-    same however many jobs are queued, or wait for a retry."""
+def _first_jobs(now: int) -> Iterator[ScalarSelect[int]]:
+    """Yield queries for the job ids that may be first in a lane, each the first row of an index range: a claim costs
+    the same however many jobs are queued or wait for a retry."""
     queued = (Job.phase == Phase.QUEUED, _due(Job.not_before_ms, now, LONGEST_WAIT_MS))
-    yield _first((Job.priority, Job.id), *queued)
+    yield _first_job((Job.priority, Job.id), *queued)
     for priority in Priority:
         retry = (Job.phase == Phase.WAITING_RETRY, Job.priority == priority.rank)
-        yield _first((Job.not_before_ms,), *retry, Job.not_before_ms <= now)
-        yield _first((Job.not_before_ms,), *retry, Job.not_before_ms > now + LONGEST_WAIT_MS)
+        yield _first_job((Job.not_before_ms,), *retry, Job.not_before_ms <= now)
+        yield _first_job((Job.not_before_ms,), *retry, Job.not_before_ms > now + LONGEST_WAIT_MS)
 
 
-def _first(order: Sequence[InstrumentedAttribute[int]], *which: ColumnElement[bool]) -> ScalarSelect[int]:
-    head = select(Job.id).where(Job.lane_id == Lane.id, *which).order_by(*order).limit(1)
-    return head.correlate(Lane).scalar_subquery()
+def _first_job(order: Sequence[InstrumentedAttribute[int]], *which: ColumnElement[bool]) -> ScalarSelect[int]:
+    first = select(Job.id).where(Job.lane_id == Lane.id, *which).order_by(*order).limit(1)
+    return first.correlate(Lane).scalar_subquery()
 
 
 def _admit(candidate: Candidate, states: Mapping[str, HostState], slots: Mapping[str, int]) -> bool:
@@ -163,8 +162,8 @@ def _admit(candidate: Candidate, states: Mapping[str, HostState], slots: Mapping
 
 
 def _leaving_suspects_alone(session: Session, worker: WorkerProcess, found: Sequence[Candidate]) -> list[Candidate]:
-    """Those of the jobs that may begin beside what runs on the machine: nothing beside a suspect, no suspect beside
-    anything. While a suspect waits, nothing new begins, so that its turn comes."""
+    """Return the jobs that may begin beside those that run on the machine: none beside a suspect, and a suspect beside
+    none. While a suspect waits, no other job begins."""
     here = (Job.status == Status.IN_PROGRESS, WorkerRecord.machine == worker.machine)
     running = select(_is_suspect(_now(session))).join(WorkerRecord, WorkerRecord.id == Job.worker_id).where(*here)
     beside = session.scalars(running).all()
@@ -174,9 +173,9 @@ def _leaving_suspects_alone(session: Session, worker: WorkerProcess, found: Sequ
     return suspects[:1] or list(found)
 
 
-def _wait_for_paths(session: Session, head: Candidate) -> bool:
-    """Whether another job locks the final path of this one's only file, as far as that is known. It then waits a
-    little, and so does whatever else in its lane waits for a path: none of them keeps others waiting."""
+def _wait_for_paths(session: Session, candidate: Candidate) -> bool:
+    """Whether another job locks the final path of this one's only file, as far as it is known. Postpones this job, and
+    all others of its lane that wait for paths, so that they do not block the lane."""
     other, mine = aliased(JobFile), aliased(JobFile)
     is_locked = (other.lock_name == mine.lock_name, other.locked, other.job_id != mine.job_id)
     waiting = (
@@ -184,10 +183,10 @@ def _wait_for_paths(session: Session, head: Candidate) -> bool:
         .join(Job, Job.id == mine.job_id)
         .where(Job.files_total == 1, Job.status == Status.PENDING, select(other.job_id).where(*is_locked).exists())
     )
-    if session.scalars(waiting.where(Job.id == head.job_id).limit(1)).one_or_none() is None:
+    if session.scalars(waiting.where(Job.id == candidate.job_id).limit(1)).one_or_none() is None:
         return False
-    in_lane = waiting.where(Job.lane_id == head.lane_id).limit(PATHS_AT_ONCE)
-    ids = {head.job_id, *session.scalars(in_lane)}
+    in_lane = waiting.where(Job.lane_id == candidate.lane_id).limit(PATHS_AT_ONCE)
+    ids = {candidate.job_id, *session.scalars(in_lane)}
     postponed = update(Job).where(Job.id.in_(ids), Job.status == Status.PENDING)
     session.execute(
         postponed.values(not_before_ms=now_ms() + PATH_WAIT_MS).execution_options(synchronize_session=False)

@@ -19,7 +19,7 @@ from data_mover.store.models import Job, JobFile, Lane
 
 @dataclass(frozen=True)
 class JobReport:
-    """What `check` tells of a job. Sizes are bytes, rates bytes a second; what is not known yet is None."""
+    """The answer to `check`. Sizes are bytes, rates bytes a second; None is not known yet."""
 
     id: int
     status: Status
@@ -43,7 +43,7 @@ class JobReport:
     seconds_left: float | None
     files_done: int
     files_total: int
-    #: of a job that failed, how many of its files have arrived all the same
+    #: how many files of a failed job have arrived
     files_completed: int | None
     sha256: str | None
     verified: str | None
@@ -54,7 +54,7 @@ class JobReport:
 
 @dataclass(frozen=True)
 class FileReport:
-    """What `files` tells of one file of a job, or of a directory that comes with them."""
+    """The answer to `files` for one file or directory of a job."""
 
     number: int
     kind: FileKind
@@ -73,27 +73,27 @@ class FileReport:
 
 
 def find(session: Session, caller: str, job_id: int) -> Job | None:
-    """The caller's job, or None if the caller has no such job."""
+    """Return the caller's job, or None if the caller has no such job."""
     return session.scalars(select(Job).where(Job.caller == caller, Job.id == job_id)).one_or_none()
 
 
 def report(session: Session, caller: str, job_id: int) -> JobReport | None:
-    """What there is to tell of one of the caller's jobs, or None if the caller has no such job."""
+    """Return the report of one of the caller's jobs, or None if the caller has no such job."""
     row = session.execute(_reported().where(Job.caller == caller, Job.id == job_id)).one_or_none()
     return _report(*row, _waits(session)) if row else None
 
 
 def newest(session: Session, caller: str, limit: int, *which: ColumnElement[bool]) -> Sequence[JobReport]:
-    """The caller's newest jobs that meet the conditions, the newest first."""
+    """Return the caller's jobs that meet the conditions, the newest first."""
     statement = _reported().where(Job.caller == caller, *which).order_by(Job.id.desc()).limit(limit)
     waits = _waits(session)
     return [_report(*row, waits) for row in session.execute(statement)]
 
 
 def files(session: Session, job_id: int, state: FileState | None, after: int, limit: int) -> Sequence[FileReport]:
-    """The next files of a job, of one state or of any, behind the one of that number.
+    """Return the next files of a job after that number, of one state or of any.
 
-    Of a folder that appears at once, nothing is published before all of it is.
+    Files of an atomic folder are reported as published only once all are.
     """
     job = session.get_one(Job, job_id)
     unseen = job.selection["atomic"] and job.status not in TERMINAL
@@ -122,7 +122,7 @@ def _waits(session: Session) -> _Waits:
 
 
 def _reported() -> Select[Job, Lane, JobFile | None]:
-    """Jobs with their lanes, and with their file where they are of one."""
+    """Return the query of jobs with their lanes, and with their file if they have only one."""
     alone = (JobFile.job_id == Job.id) & (JobFile.number == 0) & (Job.files_total == 1)
     return select(Job, Lane, JobFile).join(Lane, Lane.id == Job.lane_id).outerjoin(JobFile, alone)
 
@@ -185,7 +185,7 @@ def _file_report(file: JobFile, unseen: bool) -> FileReport:
 
 
 def _waiting(job: Job, lane: Lane, waits: _Waits) -> tuple[Phase | None, str | None, str | None, int | None]:
-    """The phase of the job, why that is so, and when it may be tried next."""
+    """Return the phase of the job, reason and code, and the time of the next attempt."""
     phase = Phase(job.phase) if job.phase else None
     next_ms = job.not_before_ms if job.status == Status.PENDING else None
     if job.ending is not None:
@@ -199,14 +199,14 @@ def _waiting(job: Job, lane: Lane, waits: _Waits) -> tuple[Phase | None, str | N
 
 
 def _block(job: Job, lane: Lane, blocks: Mapping[str, Block]) -> Block | None:
-    """Why one of its hosts keeps the job waiting, if one does."""
+    """Return why a host blocks the job, if one does."""
     if job.status != Status.PENDING:
         return None
     return next((blocks[name] for name in lane.hosts.split() if name in blocks), None)
 
 
 def _missed(job: Job, waits: _Waits) -> Cause | None:
-    """Whether the job lacks a worker."""
+    """Return the cause if the job lacks a worker."""
     if job.status == Status.IN_PROGRESS and (job.lease_until_ms or 0) < waits.now_ms:
         return Cause.WORKER_LOST
     if job.phase == Phase.QUEUED and not waits.has_workers:
@@ -215,7 +215,7 @@ def _missed(job: Job, waits: _Waits) -> Cause | None:
 
 
 def _seconds_left(job: Job) -> float | None:
-    """How long the remaining bytes take at the present rate; verifying comes on top."""
+    """Return the seconds for the remaining bytes at the present rate, without the time to verify."""
     if job.status != Status.IN_PROGRESS or job.bytes_total is None or not job.bytes_per_second:
         return None
     return (job.bytes_total - job.bytes_done) / job.bytes_per_second

@@ -1,4 +1,4 @@
-"""How the workers are shared out: who has them now."""
+"""How the running jobs share the workers."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -15,7 +15,7 @@ from data_mover.store.models import Job, Lane
 
 @dataclass(frozen=True)
 class RunningJob:
-    """What counts of a job that a worker runs."""
+    """A running job, as far as the shares depend on it."""
 
     job_id: int
     caller: str
@@ -25,7 +25,7 @@ class RunningJob:
 
 
 class Shares:
-    """The running jobs, and how many workers there are for them."""
+    """The running jobs, and the number of workers."""
 
     def __init__(self, running: Sequence[RunningJob], workers: int) -> None:
         self._running = running
@@ -33,7 +33,7 @@ class Shares:
 
     @classmethod
     def read(cls, session: Session) -> Self:
-        """Counted here: SQLite would go through all jobs in the order of their callers."""
+        """Read the running jobs. They are counted here: SQLite would scan all jobs in the order of their callers."""
         columns = (Job.id, Job.caller, Lane.hosts, Job.priority, Job.bytes_per_second)
         rows = session.execute(select(*columns).join(Lane).where(Job.status == Status.IN_PROGRESS))
         running = [
@@ -47,7 +47,8 @@ class Shares:
         return Counter(each.caller for each in self._running)
 
     def would_have_all(self, host_names: Collection[str]) -> int:
-        """How many of the hosts would have all workers, two at least, if a free one took another job of theirs."""
+        """Return how many of the hosts would have all workers, two at least, if a free one claimed another of their
+        jobs."""
         is_last = self._workers >= 2 and len(self._running) >= self._workers - 1
         return len(self._hosts_of_all().intersection(host_names)) if is_last else 0
 
@@ -65,5 +66,5 @@ class Shares:
         return not self._hosts_of_all().issubset(host_names) or (len(callers) == 1 and caller not in callers)
 
     def _hosts_of_all(self) -> frozenset[str]:
-        """The hosts that every running job needs."""
+        """Return the hosts that every running job needs."""
         return frozenset.intersection(*(each.host_names for each in self._running)) if self._running else frozenset()

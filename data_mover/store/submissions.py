@@ -1,4 +1,4 @@
-"""Moves that were asked for: how they become jobs, and which jobs they have become."""
+"""Submitted moves: making jobs of them, and finding those jobs again."""
 
 from dataclasses import dataclass, field
 
@@ -15,12 +15,12 @@ from data_mover.store.models import Job, Lane
 
 @dataclass(frozen=True)
 class Submission:
-    """A move that was asked for and found valid."""
+    """A valid request for a move."""
 
     caller: str
     sources: Locations
     destination: Endpoint
-    #: what the sources are by the registry of this moment
+    #: the sources, as the registry resolves them now
     endpoints: tuple[Endpoint, ...]
     key: str | None
     label: str | None
@@ -30,7 +30,7 @@ class Submission:
     deadline_seconds: int
     selection: Selection = field(default_factory=Selection)
     if_exists: IfExists = IfExists.REPLACE
-    #: the job that this one does again
+    #: the job that this one retries
     retry_of: int | None = None
 
     @property
@@ -39,8 +39,8 @@ class Submission:
 
 
 def add(session: Session, submission: Submission) -> int | None:
-    """Records a new PENDING job and returns its id, or None if the caller has used the key before, or if a job does
-    already again what this one is to do again."""
+    """Record a new PENDING job; return its id, or None if the caller has used the key before, or a live job retries the
+    same job already."""
     if submission.retry_of is not None and _is_being_done_again(session, submission.retry_of):
         return None
     now = session.scalars(select(now_ms())).one()
@@ -70,12 +70,12 @@ def add(session: Session, submission: Submission) -> int | None:
 
 
 def find_by_key(session: Session, caller: str, key: str) -> Job:
-    """The job that the caller has submitted with this key."""
+    """Return the job that the caller has submitted with this key."""
     return session.scalars(select(Job).where(Job.caller == caller, Job.key == key)).one()
 
 
 def is_same_request(job: Job, submission: Submission) -> bool:
-    """Whether the job was asked for in the same way, labels apart."""
+    """Whether the job has the same request, labels apart."""
     asked = (job.source, job.destination, job.checksum, job.selection, job.priority, job.if_exists)
     return asked == (
         sources_as_json(submission.sources),
@@ -88,18 +88,18 @@ def is_same_request(job: Job, submission: Submission) -> bool:
 
 
 def find_live_retry(session: Session, job_id: int) -> Job | None:
-    """A job that does this one again and has not ended."""
+    """Return a job that retries this one and has not ended, if there is one."""
     statement = select(Job).where(Job.retry_of == job_id, Job.status.not_in(TERMINAL)).order_by(Job.id).limit(1)
     return session.scalars(statement).one_or_none()
 
 
 def find_newest_retry(session: Session, job_id: int) -> Job:
-    """The last job that does this one again, or did."""
+    """Return the newest job that retries this one."""
     return session.scalars(select(Job).where(Job.retry_of == job_id).order_by(Job.id.desc()).limit(1)).one()
 
 
 def _is_being_done_again(session: Session, job_id: int) -> bool:
-    """Whether a live job does it again already. Locks the row of the job: concurrent callers block."""
+    """Whether a live job retries it already. Locks the row of the job: concurrent callers block."""
     session.execute(select(Job.id).where(Job.id == job_id).with_for_update())
     return find_live_retry(session, job_id) is not None
 

@@ -1,4 +1,4 @@
-"""When the last sweep was made."""
+"""The time of the last sweep."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from data_mover.store.database import insert_or_update, now_ms
 from data_mover.store.models import SweepRecord
 
-#: a sweeper that has made no sweep for so long counts for nothing
+#: a sweeper without a sweep for so long counts as dead
 SILENT_AFTER_MS = 60_000
 NO_SWEEPER = (
     "No sweeper is alive: moves that lost their worker, or whose turn comes later, wait; whoever runs the service "
@@ -15,12 +15,12 @@ NO_SWEEPER = (
 
 
 def record(session: Session) -> None:
-    """A sweep is being made."""
+    """Record that a sweep begins."""
     values = {"swept_ms": now_ms()}
     insert_or_update(session, SweepRecord, {"id": 1, **values}, ["id"], values)
 
 
 def is_fresh(session: Session, every_seconds: float) -> bool:
-    """Whether a sweep was made of late, by sweepers that make one every so often."""
+    """Whether a sweep was made recently, given the interval between sweeps."""
     age_ms = session.scalars(select(now_ms() - SweepRecord.swept_ms)).one_or_none()
     return age_ms is not None and age_ms < max(SILENT_AFTER_MS, 3000 * every_seconds)

@@ -1,4 +1,4 @@
-"""What may still lie on a host and must not stay: temporary files, the folders that are built aside, and old files."""
+"""What may be left on a host: temporary files, staged folders, and old files of a swap."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -16,37 +16,37 @@ from data_mover.store.models import Job, JobFile, TemporaryFile
 
 @dataclass(frozen=True)
 class NewTemporaryFile:
-    """What an attempt is about to make on a host, and that must not stay there."""
+    """A temporary file that an attempt is about to create."""
 
-    #: for which file of the job it is; None if it is for all
+    #: the number of the job's file, None if it is for all
     file_number: int | None
     kind: FileKind
     path: str
-    #: the final path to which it goes back, if it is the old file of a swap
+    #: the final path to which it is renamed back, if it is the old file of a swap
     restores: str | None = None
-    #: how far the copy into it has come at least
+    #: the last checkpoint of the copy
     checkpoint: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class RecordedTemporaryFile:
-    """A temporary file that must go, of a job that has ended or no longer needs it."""
+    """A temporary file that has to be removed or resumed."""
 
     job_id: int
     file_number: int | None
     host: str
     path: str
     kind: FileKind
-    #: the final path to which it goes back, if it is the old file of a swap
+    #: the final path to which it is renamed back, if it is the old file of a swap
     restores: str | None
-    #: how far the copy into it had come at least
+    #: the last checkpoint of the copy
     checkpoint: dict[str, Any] | None
 
 
 def record_temporary_files(session: Session, claim: Claim, files: Sequence[NewTemporaryFile], lease_ms: int) -> bool:
-    """Records files before they are there. False if the job is no longer this attempt's.
+    """Record files before they are created. Returns False if the job is no longer this attempt's.
 
-    Once the job has ended, the files are left alone for two leases more: whoever is fenced has stopped by then.
+    Once the job has ended, the files are left alone for two more leases: a fenced attempt has stopped by then.
     """
     mine = renew(session, claim, lease_ms)
     if mine and files:
@@ -58,7 +58,7 @@ def record_temporary_files(session: Session, claim: Claim, files: Sequence[NewTe
 
 
 def record_checkpoint(session: Session, claim: Claim, path: str, checkpoint: dict[str, Any], lease_ms: int) -> bool:
-    """Records how far the copy into a temporary file has come. False if the job is no longer this attempt's."""
+    """Record the checkpoint of a temporary file. Returns False if the job is no longer this attempt's."""
     mine = renew(session, claim, lease_ms)
     if mine:
         file = (TemporaryFile.host == claim.destination.host, TemporaryFile.path == path)
@@ -69,7 +69,7 @@ def record_checkpoint(session: Session, claim: Claim, path: str, checkpoint: dic
 
 
 def left_by_earlier_attempts(session: Session, claim: Claim) -> list[RecordedTemporaryFile]:
-    """What earlier attempts at the job may have left, the oldest first."""
+    """Return what earlier attempts at the job may have left, the oldest first."""
     earlier = (TemporaryFile.job_id == claim.job_id, TemporaryFile.attempt < claim.attempt)
     return [
         _temporary_file(row)
@@ -77,41 +77,41 @@ def left_by_earlier_attempts(session: Session, claim: Claim) -> list[RecordedTem
     ]
 
 
-def trees_of(session: Session, claim: Claim) -> list[str]:
-    """Where the folder of the job may be that shall appear at once, the newest path first. What is made by attempts
-    older than the one that has it, for they may only be slow, is worth nothing."""
+def staged_folders(session: Session, claim: Claim) -> list[str]:
+    """Return the paths at which the job's atomic folder may be staged, the newest first; without those of attempts
+    older than the folder's own, which may only be slow."""
     has_it = select(JobFile.attempt).where(*top_directory(claim)).scalar_subquery()
     mine = (TemporaryFile.job_id == claim.job_id, TemporaryFile.kind == FileKind.DIRECTORY)
-    trees = select(TemporaryFile.path).where(*mine, TemporaryFile.attempt >= has_it)
-    return list(session.scalars(trees.order_by(TemporaryFile.id.desc())))
+    paths = select(TemporaryFile.path).where(*mine, TemporaryFile.attempt >= has_it)
+    return list(session.scalars(paths.order_by(TemporaryFile.id.desc())))
 
 
-def record_tree_taken(session: Session, claim: Claim, tree: str, lease_ms: int) -> bool:
-    """Records that the folder has a new name; what is on record within it has moved with it. All names that a folder
-    ever has are of the same length, and stay on record. False if the job is no longer this attempt's."""
+def record_folder_taken_over(session: Session, claim: Claim, path: str, lease_ms: int) -> bool:
+    """Record the new name of a staged folder, and of the files recorded within it. All names of a staged folder have
+    the same length, and stay recorded. Returns False if the job is no longer this attempt's."""
     mine = renew(session, claim, lease_ms)
     if mine:
         within = (TemporaryFile.job_id == claim.job_id, TemporaryFile.kind == FileKind.FILE)
-        moved = tree + func.substr(TemporaryFile.path, len(tree) + 1)
+        moved = path + func.substr(TemporaryFile.path, len(path) + 1)
         session.execute(update(TemporaryFile).where(*within).values(path=moved))
-        take_tree_over(session, claim)
+        take_over_folder(session, claim)
     return mine
 
 
-def take_tree_over(session: Session, claim: Claim) -> None:
-    """From now on the folder is this attempt's."""
+def take_over_folder(session: Session, claim: Claim) -> None:
+    """Record that the staged folder is this attempt's."""
     session.execute(update(JobFile).where(*top_directory(claim)).values(attempt=claim.attempt))
 
 
 def top_directory(claim: Claim) -> tuple[ColumnElement[bool], ...]:
-    """The directory that all files of the job go into, if there is one."""
+    """Return the conditions of the directory that receives all files of the job."""
     return JobFile.job_id == claim.job_id, JobFile.number == 0, JobFile.kind == FileKind.DIRECTORY
 
 
 def claim_temporary_files(session: Session, limit: int, wait_ms: int) -> list[RecordedTemporaryFile]:
-    """Temporary files of jobs that have ended, whose time has come; nobody else is given them for `wait_ms`.
+    """Claim due temporary files of jobs that have ended; no other worker gets them for `wait_ms`.
 
-    Those of live jobs are left to the next attempt, which learns from them whether an earlier one has published.
+    Those of live jobs are left to the next attempt, which finds out by them whether an earlier one has published.
     """
     now = session.scalars(select(now_ms())).one()
     statement = _clearable(session).where(TemporaryFile.not_before_ms <= now).order_by(TemporaryFile.not_before_ms)
@@ -128,13 +128,13 @@ def temporary_files_due(session: Session) -> bool:
 
 
 def forget_temporary_files(session: Session, host: str, paths: Collection[str]) -> None:
-    """Deletes the record of files that are known to be gone, or to be where they belong."""
+    """Delete the record of files that no longer exist, or have their final names."""
     if paths:
         session.execute(delete(TemporaryFile).where(TemporaryFile.host == host, TemporaryFile.path.in_(paths)))
 
 
 def _clearable(session: Session) -> Select[TemporaryFile]:
-    """Of jobs that have ended, on hosts that can be reached."""
+    """Return the query of those of ended jobs, on reachable hosts."""
     ended = select(TemporaryFile).join(Job, Job.id == TemporaryFile.job_id).where(Job.status.in_(TERMINAL))
     return ended.where(TemporaryFile.host.not_in(host_health.blocks(session)))
 

@@ -1,4 +1,4 @@
-"""The workers: a row each, from the start to the end, renewed by one heartbeat."""
+"""The workers: a row for each, renewed by its heartbeat."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from data_mover.domain.states import Status
 from data_mover.store.database import now_ms
 from data_mover.store.models import Job, WorkerRecord
 
-#: a process that has not given a sign of life for so long is dead, and its row goes
+#: a process without a heartbeat for so long is dead, and its row is deleted
 DEAD_AFTER_MS = 600_000
-#: a worker that has given no sign of life for so long counts for nothing
+#: a worker without a heartbeat for so long does not count as alive
 SILENT_AFTER_MS = 60_000
 
 
 @dataclass(frozen=True)
 class WorkerProcess:
-    """Who claims jobs: the row of a worker, and the process that works for it."""
+    """A process that claims jobs, and the row of its worker."""
 
     id: int
     machine: str
@@ -32,13 +32,13 @@ class WorkerProcess:
 
 
 def register(session: Session, machine: str, pid: int, version: str) -> WorkerProcess:
-    """Gives a worker that has just begun its row."""
+    """Insert the row of a worker that has just begun."""
     statement = insert(WorkerRecord).values(_row(machine, pid, version, ())).returning(WorkerRecord.id)
     return WorkerProcess(session.scalars(statement).one(), machine, pid, version)
 
 
 def beat(session: Session, worker: WorkerProcess, runs: Sequence[str]) -> None:
-    """Records a sign of life, and what the worker runs. One that was taken for dead gets its row back."""
+    """Record a heartbeat, and what the worker runs. A worker that was taken for dead gets its row back."""
     mine = update(WorkerRecord).where(WorkerRecord.id == worker.id).values(beat_ms=now_ms(), runs=list(runs))
     statement = mine.returning(WorkerRecord.id).execution_options(synchronize_session=False)
     if session.scalars(statement).one_or_none() is None:
@@ -47,12 +47,12 @@ def beat(session: Session, worker: WorkerProcess, runs: Sequence[str]) -> None:
 
 
 def forget(session: Session, worker: WorkerProcess) -> None:
-    """The worker ends."""
+    """Delete the row of a worker that ends."""
     session.execute(delete(WorkerRecord).where(WorkerRecord.id == worker.id))
 
 
 def forget_dead(session: Session) -> None:
-    """Removes the rows of workers that died without a word, once none of their jobs counts as running."""
+    """Delete the rows of dead workers, once none of their jobs counts as running."""
     running = select(Job.id).where(Job.worker_id == WorkerRecord.id, Job.status == Status.IN_PROGRESS).exists()
     silent = WorkerRecord.beat_ms < now_ms() - DEAD_AFTER_MS
     dead = delete(WorkerRecord).where(silent, ~running).execution_options(synchronize_session=False)
@@ -60,7 +60,7 @@ def forget_dead(session: Session) -> None:
 
 
 def alive(session: Session, within_ms: int) -> int:
-    """How many workers gave a sign of life of late."""
+    """Return how many workers had a heartbeat within the time."""
     fresh = WorkerRecord.beat_ms.between(now_ms() - within_ms, now_ms() + within_ms)
     return len(session.scalars(select(WorkerRecord.id).where(fresh)).all())
 

@@ -20,14 +20,14 @@ async def aclear(files: Files, temporary_file: TemporaryFile) -> None:
     """Remove the file, or the directory and all that is in it. An old file that was moved aside is renamed back, unless
     there is another one at its path."""
     if temporary_file.kind is FileKind.DIRECTORY:
-        _remove_tree(files, temporary_file.path)
+        _remove_recursively(files, temporary_file.path)
     elif temporary_file.restores is None or files.stat(temporary_file.restores) is not None:
         await _remove(files, temporary_file.path)
     elif files.stat(temporary_file.path) is not None:
         files.rename(temporary_file.path, temporary_file.restores)
 
 
-def _remove_tree(files: Files, path: str) -> None:
+def _remove_recursively(files: Files, path: str) -> None:
     """Remove the directory, if it exists, also if its mode forbids writing."""
     if files.stat(path) is None:
         return
@@ -36,7 +36,7 @@ def _remove_tree(files: Files, path: str) -> None:
     with closing(files.list(path)) as entries:
         for entry in entries:
             if entry.kind is FileKind.DIRECTORY:
-                _remove_tree(files, join(path, entry.name))
+                _remove_recursively(files, join(path, entry.name))
             else:
                 files.remove(join(path, entry.name))
     files.remove_directory(path)
@@ -49,8 +49,8 @@ async def discard(destination: Files, temporary_file: TemporaryFile, recorder: R
 
 
 async def _remove(files: Files, path: str) -> None:
-    """Remove the file. A read-only disk refuses that even of a file that does not exist, which is no failure here.
-    Under a name that the host does not take, nothing of ours can be."""
+    """Remove the file. A read-only disk refuses that even for a missing file, which is no failure here; nor is a name
+    that the host does not accept, under which no file can exist."""
     try:
         await files.aremove(path)
     except (ConnectionLost, Stalled):

@@ -42,7 +42,7 @@ async def proof_of_what_is_there(
     if (
         task.proof is not None
         and may_be_it
-        and await _holds(task.proof, task, source, source_stat, destination, recorder)
+        and await _is_unchanged(task.proof, task, source, source_stat, destination, recorder)
     ):
         return replace(task.proof, size_bytes=there.size_bytes or 0)
     if task.if_exists is IfExists.REPLACE:
@@ -57,13 +57,13 @@ async def proof_of_what_is_there(
     return Proof.of(source_stat, there.size_bytes or 0, sha256, "sha256-readback")
 
 
-async def _holds(
+async def _is_unchanged(
     proof: Proof, task: FileTask, source: Source, source_stat: FileStat, destination: Files, recorder: Recorder
 ) -> bool:
     """Whether source and destination are what an earlier job has proven. Reads the source if its host reports neither a
     time nor a version."""
     recorder.phase("verifying")
-    if proof.tells_source:
+    if proof.identifies_source:
         is_same = proof.is_of(source_stat)
     else:
         is_same = await read_digest(source, task.source_path, recorder) == proof.sha256

@@ -13,7 +13,7 @@ from data_mover.transfer.tasks import Checkpoint
 
 LONGEST_SLEEP_SECONDS = 0.5
 
-#: no more than this, and what is in flight, is to be sent again after an interruption
+#: at most so much, and what is in flight, is sent again after an interruption
 MOST_AGAIN_BYTES = 64 * 2**20
 
 #: on a slow connection a checkpoint is due after this time
@@ -29,10 +29,10 @@ class Copied:
 
 
 class Hashed:
-    """The blocks of a file from byte 0 on, hashed as they pass."""
+    """The blocks of a file from byte 0 on, hashed as they are read."""
 
     def __init__(self, blocks: AsyncIterator[Block]) -> None:
-        #: how many bytes have passed
+        #: how many bytes were read
         self.size_bytes = 0
         self._blocks = blocks
         self._rest: Block = b""
@@ -40,11 +40,11 @@ class Hashed:
 
     @property
     def sha256(self) -> str:
-        """The SHA-256, in hexadecimal, of the bytes that have passed."""
+        """The SHA-256, in hexadecimal, of the bytes that were read."""
         return self._digest.hexdigest()
 
     async def until(self, end_bytes: int) -> AsyncGenerator[Block, None]:
-        """Yield the next blocks until `end_bytes` have passed in all, or the file ends."""
+        """Yield the next blocks until `end_bytes` were read in all, or the file ends."""
         while self.size_bytes < end_bytes:
             block = self._rest or await self._next()
             if block is None:
@@ -66,7 +66,7 @@ class Hashed:
 
 
 class Throttle:
-    """Limits the average rate of a transfer, which stays alive meanwhile. A rate of None is no limit."""
+    """Limits the average rate of a transfer, which counts as alive meanwhile. A rate of None is no limit."""
 
     def __init__(self, bytes_per_second: int | None, recorder: Recorder) -> None:
         self._rate = bytes_per_second
@@ -96,7 +96,7 @@ class Checkpoints:
         report: Callable[[Checkpoint], None],
         waiting: Callable[[], None],
     ) -> None:
-        """`waiting` is called before the writer is waited for."""
+        """`waiting` is called before this waits for the writer."""
         self._writer = writer
         self._source = source
         self._every_bytes = every_bytes

@@ -72,8 +72,8 @@ class _Directory:
 
     item: Item
     above: "_Directory | None"
-    #: the real paths of the directory and of all above it, where links are followed
-    real_paths: frozenset[str] = frozenset()
+    #: the realpaths of the directory and of all above it, where links are followed
+    realpaths: frozenset[str] = frozenset()
     is_yielded: bool = field(default=False)
 
     def yield_once(self) -> Iterator[Item]:
@@ -95,14 +95,14 @@ def _require_same_kind(source: Source, source_path: str, destination: Files, pat
 
 def _walk(source: Source, path: str, file_stat: FileStat, selection: Selection) -> Iterator[Item]:
     """Yield every directory if there are no patterns, else those with a file that a pattern matches."""
-    top = _Directory(Item.of(path, "", file_stat), None, _real_paths(source, path, selection, frozenset()))
+    top = _Directory(Item.of(path, "", file_stat), None, _realpaths(source, path, selection, frozenset()))
     waiting = [top]
     while waiting:
         directory = waiting.pop()
         try:
-            for item, real_paths in _children(source, directory, selection):
+            for item, realpaths in _children(source, directory, selection):
                 if item.kind is FileKind.DIRECTORY and item.failure is None:
-                    waiting.append(_Directory(item, directory, real_paths))
+                    waiting.append(_Directory(item, directory, realpaths))
                 elif selection.takes(item.name):
                     yield from directory.yield_once()
                     yield item
@@ -117,7 +117,7 @@ def _walk(source: Source, path: str, file_stat: FileStat, selection: Selection) 
 
 
 def _children(source: Source, directory: _Directory, selection: Selection) -> Iterator[tuple[Item, frozenset[str]]]:
-    """Yield the entries of a directory, without temporary files; directories with their real paths."""
+    """Yield the entries of a directory, without temporary files; directories with their realpaths."""
     for entry in source.list(directory.item.source_path):
         if is_temporary(entry.name):
             continue
@@ -129,15 +129,15 @@ def _children(source: Source, directory: _Directory, selection: Selection) -> It
             found = _followed(source, path, selection) if entry.kind is FileKind.LINK else entry
             if found.kind not in (FileKind.FILE, FileKind.DIRECTORY):
                 raise NotARegularFile(source.named(path))
-            real_paths = frozenset[str]()
+            realpaths = frozenset[str]()
             if found.kind is FileKind.DIRECTORY:
-                real_paths = _real_paths(source, path, selection, directory.real_paths)
+                realpaths = _realpaths(source, path, selection, directory.realpaths)
         except MoveFailure as failure:
             if failure.retryable:
                 raise
             yield Item(FileKind.FILE, _readable(path), _readable(name), failure=failure), frozenset()
         else:
-            yield Item.of(path, name, found), real_paths
+            yield Item.of(path, name, found), realpaths
 
 
 def _followed(source: Source, path: str, selection: Selection) -> FileStat:
@@ -146,18 +146,18 @@ def _followed(source: Source, path: str, selection: Selection) -> FileStat:
     return _stat(source, path)
 
 
-def _real_paths(source: Source, path: str, selection: Selection, above: frozenset[str]) -> frozenset[str]:
+def _realpaths(source: Source, path: str, selection: Selection, above: frozenset[str]) -> frozenset[str]:
     """Raise NotARegularFile if a link leads back to a directory above it."""
     if selection.links is not Links.FOLLOW:
         return frozenset()
-    real = source.realpath(path)
-    if real in above:
+    realpath = source.realpath(path)
+    if realpath in above:
         raise NotARegularFile(f"{source.named(path)} is a link that leads back to a directory above it")
-    return above | {real}
+    return above | {realpath}
 
 
 def _stat(source: Source, path: str) -> FileStat:
-    """Raise NoSuchFile or NotARegularFile. A source without directories is not asked."""
+    """Return the stat. Raises NoSuchFile or NotARegularFile. Sends no request to a source without directories."""
     if not source.has_directories:
         return FileStat(FileKind.FILE, None, None)
     file_stat = source.stat(path)
@@ -169,7 +169,7 @@ def _stat(source: Source, path: str) -> FileStat:
 
 
 def _require_usable(source: Source, name: str, path: str) -> None:
-    """Raise BadName if a name that a server has sent could lead elsewhere, or cannot be recorded."""
+    """Raise BadName if a name that a server has sent could lead out of its directory, or cannot be recorded."""
     try:
         too_long = len(name.encode()) > MAX_SEGMENT_BYTES or len(path.encode()) > MAX_PATH_BYTES
     except UnicodeEncodeError:

@@ -17,7 +17,7 @@ _TEMPORARY_NAME = re.compile(
 
 
 def temporary_path(path: str, job_id: int, file_number: int, attempt: int) -> str:
-    """Return a path beside the final one that no other attempt has and nobody can guess."""
+    """Return a path beside the final one that no other attempt has and that cannot be guessed."""
     name = f"{TEMPORARY_PREFIX}{job_id}-{file_number}-{attempt}-{secrets.token_hex(8)}"
     return join(dirname(path), name)
 
@@ -27,7 +27,7 @@ def aside_path(path: str, job_id: int, file_number: int, attempt: int) -> str:
     return join(dirname(path), f"{TEMPORARY_PREFIX}{job_id}-{file_number}-{attempt}-old")
 
 
-def tree_path(path: str, job_id: int) -> str:
+def staged_folder_path(path: str, job_id: int) -> str:
     """Return the path at which an atomic folder is built."""
     return join(dirname(path), f"{TEMPORARY_PREFIX}{job_id}-tree-{secrets.token_hex(8)}")
 

@@ -22,7 +22,7 @@ from data_mover.transfer.recorder import Recorder
 from data_mover.transfer.tasks import Checkpoint, TemporaryFile
 from data_mover.transfer.verify import has_prefix
 
-#: after these the copy is not resumed: its bytes are unwanted, wrong, or take the space of others
+#: after these the copy is not resumed: its bytes are not needed, wrong, or take the space of others
 _USELESS_AFTER = (Cancelled, NoSpace, SourceChanged, VerifyFailed)
 #: failures that say nothing about whether the host can resume
 _NOT_ITS_FAULT = (AttemptEnded, ConnectionLost, ServiceUnavailable, Stalled)
@@ -83,7 +83,7 @@ class PartialFile:
         return self.temporary_file.checkpoint
 
     def reached(self, checkpoint: Checkpoint) -> None:
-        """Record that so much is on disk."""
+        """Record how much is on disk."""
         self._recorder.checkpoint(self.temporary_file.path, checkpoint)
         self._temporary_file = replace(self.temporary_file, checkpoint=checkpoint)
 
@@ -106,7 +106,8 @@ class PartialFile:
             raise
 
     def _is_useful_after(self, error: BaseException) -> bool:
-        """A host that failed before it acknowledged another byte may do so again, unlike a copy from byte 0."""
+        """Whether the next attempt can resume the file. A host that failed before it acknowledged another byte may fail
+        again, unlike a copy from byte 0."""
         if self._temporary_file is None or self._temporary_file.checkpoint is None or isinstance(error, _USELESS_AFTER):
             return False
         if isinstance(error, MoveFailure) and not error.retryable:

@@ -12,8 +12,8 @@ from typing import Protocol
 from data_mover.backends.futures import Line, Way
 from data_mover.domain.errors import AttemptEnded
 
-#: the files in flight have at most so many bytes together, which bounds memory; a larger file, or one of unknown size,
-#: runs alone
+#: the most bytes of all files in flight together, which bounds memory; a larger file, or one of unknown size, runs
+#: alone
 MOST_BYTES = 16 * 2**20
 
 
@@ -26,11 +26,11 @@ class Move:
 
 
 class Journal(Protocol):
-    """Where files wait until one transaction has the entries of all of them."""
+    """The journal in which files wait until one transaction has the entries of all of them."""
 
     def turn(self, under_way: int, is_quiet: bool) -> None:
-        """Called when no file can run. `under_way` files are in flight; those without an entry here wait for a host.
-        `is_quiet` if no host has an answer to give."""
+        """Write the batch if it is due; called when no file can run. `under_way` files are in flight; those without an
+        entry here wait for a host. `is_quiet` is true if no answer of a host is expected."""
 
 
 class Pipeline:

@@ -18,8 +18,8 @@ async def publish(
 ) -> None:
     """Rename the temporary file to its final path, replacing what is there if the request allows it.
 
-    If the connection fails, nobody knows whether the rename happened: the mark stays, and the next attempt looks. If
-    the host refuses, this attempt looks: some hosts fail after they have renamed. Object stores copy instead of
+    If the connection fails, it is unknown whether the rename happened: the mark stays, and the next attempt checks. If
+    the host refuses, this attempt checks: some hosts fail after they have renamed. Object stores copy instead of
     renaming, which takes time.
     """
     final = task.path
@@ -29,7 +29,7 @@ async def publish(
         if task.if_exists is IfExists.REPLACE:
             await _replace(task, destination, temporary.path, final, recorder)
         else:
-            await _place(destination, temporary.path, final)
+            await _rename_to_free_path(destination, temporary.path, final)
     except (ConnectionLost, Stalled):
         raise
     except MoveFailure:
@@ -42,8 +42,8 @@ async def publish(
     await recorder.published(temporary)
 
 
-async def _place(destination: Files, temporary: str, final: str) -> None:
-    """Rename to a free path. Raises Exists if there is a file meanwhile."""
+async def _rename_to_free_path(destination: Files, temporary: str, final: str) -> None:
+    """Rename the file. Raises Exists if there is another one at the path by now."""
     try:
         await destination.arename(temporary, final)
     except (ConnectionLost, Stalled):

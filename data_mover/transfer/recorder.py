@@ -1,4 +1,4 @@
-"""What a transfer reports while it runs, and how it learns that it must stop."""
+"""The interface to which a transfer reports, and which stops it."""
 
 from typing import Protocol
 
@@ -13,7 +13,7 @@ class Recorder(Protocol):
     """
 
     def phase(self, name: str) -> None:
-        """The transfer begins `transferring` or `verifying`."""
+        """Record that the transfer begins `transferring` or `verifying`."""
 
     async def lock_path(self, lock_name: str, size_bytes: int | None, temporary_file: TemporaryFile | None) -> None:
         """Lock the final path by its `Files.lock_name`, and record the temporary file as `creating` does, if given.
@@ -26,31 +26,32 @@ class Recorder(Protocol):
         """Record a temporary file before it is created."""
 
     def copying_from(self, offset_bytes: int) -> None:
-        """The copy begins at this byte: an earlier attempt copied those before it."""
+        """Record that the copy begins at this byte: an earlier attempt copied those before it."""
 
     def checkpoint(self, path: str, checkpoint: Checkpoint) -> None:
-        """So much of the temporary file is on disk. Recorded only if the database answers at once."""
+        """Record how much of the temporary file is on disk, if the database answers at once."""
 
     def moved(self, acknowledged_bytes: int) -> None:
-        """The destination has acknowledged so many bytes of the file; the same number again is no progress."""
+        """Record how many bytes of the file the destination has acknowledged; the same number again is no progress."""
 
     def alive(self) -> None:
-        """There is progress other than new bytes at the destination."""
+        """Record progress other than new bytes at the destination."""
 
     def busy(self, seconds: float) -> None:
-        """The host may be silent for so long from now on, since it works by itself."""
+        """Allow the host to be silent for so long from now on, while it works."""
 
     async def publishing(self, proof: Proof) -> None:
-        """Mark the verified file as about to be renamed. Of the last file: from now on it is too late to cancel."""
+        """Mark the verified file as about to be renamed. For the last file it is too late to cancel from now on."""
 
     async def not_published(self) -> None:
         """Take the mark back: the file certainly did not get its final name."""
 
     async def published(self, temporary: TemporaryFile | None) -> None:
-        """The file has its final name. `temporary` is the name that it had, None if an earlier attempt renamed it."""
+        """Record that the file has its final name. `temporary` is the name that it had, None if an earlier attempt
+        renamed it."""
 
     async def skipped(self, proof: Proof) -> None:
-        """The destination had the file already."""
+        """Record that the destination had the file already."""
 
     async def removed(self, temporary_file: TemporaryFile) -> None:
         """Forget a temporary file that certainly no longer exists."""

@@ -14,7 +14,7 @@ from data_mover.transfer.verify import has_digest
 
 @dataclass(frozen=True)
 class Recovered:
-    """What the temporary files of earlier attempts have led to."""
+    """The outcome of the recovery."""
 
     #: an earlier attempt has published the file
     published: bool = False
@@ -33,8 +33,8 @@ async def recover(task: FileTask, destination: Files, recorder: Recorder) -> Rec
             await _discard_if_there(destination, temporary_file, recorder)
         return Recovered(published=True)
     marked = task.publishing_sha256 is not None
-    wanted = [each for each in task.temporary_files if each.restores is None and (marked or each.checkpoint)]
-    taken = [own for each in wanted if (own := await _take(task, destination, each, recorder))]
+    useful = [each for each in task.temporary_files if each.restores is None and (marked or each.checkpoint)]
+    taken = [own for each in useful if (own := await _take(task, destination, each, recorder))]
     if marked and taken:
         await recorder.not_published()
     begun = max((own for own in taken if own.checkpoint), key=_offset_bytes, default=None)
@@ -42,7 +42,7 @@ async def recover(task: FileTask, destination: Files, recorder: Recorder) -> Rec
         if temporary_file != begun:
             await discard(destination, temporary_file, recorder)
     for temporary_file in task.temporary_files:
-        if temporary_file not in wanted:
+        if temporary_file not in useful:
             await _discard_if_there(destination, temporary_file, recorder)
     if marked and not taken:
         if not await has_digest(destination, task.path, task.publishing_sha256 or "", recorder):

@@ -15,7 +15,7 @@ class Room:
         self._is_known = False
 
     def settled(self, size_bytes: int) -> None:
-        """So many bytes need no longer be copied."""
+        """Count bytes that need no longer be copied."""
         self._missing_bytes -= size_bytes
 
     def require(self, destination: Files, directory: str, size_bytes: int | None) -> None:

@@ -14,7 +14,7 @@ from data_mover.domain.errors import StateDirFull
 from data_mover.transfer.copy import Throttle
 from data_mover.transfer.recorder import Recorder
 
-#: kept free on the disk for everything else, the database included
+#: how much stays free on the disk for everything else, the database included
 SPARE_BYTES = 100 * 10**6
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -1,4 +1,4 @@
-"""What a transfer is given to do, and what it proves."""
+"""The task of a transfer, and the proof that it returns."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +49,8 @@ class Proof:
         return cls(size_bytes, sha256, verified, source.modified_at, source.version)
 
     @property
-    def tells_source(self) -> bool:
-        """Whether `is_of` can tell a changed source without reading it."""
+    def identifies_source(self) -> bool:
+        """Whether `is_of` can recognise a changed source without reading it."""
         return self.source_modified_at is not None or self.source_version is not None
 
     def is_of(self, source: FileStat) -> bool:

@@ -6,7 +6,7 @@ from data_mover.transfer.copy import Copied, Hashed
 from data_mover.transfer.recorder import Recorder
 from data_mover.transfer.tasks import Checkpoint
 
-#: From this size on a command on the host is asked first; starting one costs about as much as reading 8 MiB back.
+#: from this size on a command on the host is tried first; starting one costs about as much as reading 8 MiB back
 REMOTE_DIGEST_BYTES = 8 * 2**20
 
 
@@ -72,7 +72,8 @@ async def _read_back(destination: Files, path: str, copied: Copied, recorder: Re
 
 
 def _is_confirmed(destination: Files, path: str, first_bytes: int, sha256: str, recorder: Recorder) -> bool:
-    """Whether a command on the host finds this SHA-256. False too where reading back is cheaper or configured."""
+    """Whether a command on the host computes this SHA-256. Returns False too if reading back is cheaper or
+    configured."""
     if destination.options.verify != "sha256" or first_bytes < REMOTE_DIGEST_BYTES:
         return False
     recorder.busy(destination.options.patience_seconds(first_bytes))

@@ -1,4 +1,4 @@
-"""Sources whose modification time is too young to tell whether they were written while they were read."""
+"""Young sources: their modification time cannot show whether they were written while they were read."""
 
 import time
 

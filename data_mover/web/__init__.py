@@ -1,4 +1,4 @@
-"""What people see, and how requests are let in: the page, the health check, the rule for requests of this machine."""
+"""The web application: the page, the health check, and the access rule for requests of this machine."""
 
 from functools import partial
 from typing import Any

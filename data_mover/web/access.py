@@ -1,4 +1,4 @@
-"""Who is let in: without a callers' file only this machine, for pages and calls alike."""
+"""The access rule: without a callers' file only this machine, for pages and calls alike."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ Handler = Callable[[Request], Response]
 
 
 def access_tween(handler: Handler, registry: Registry) -> Handler:
-    """Answers 403 before anything of the request is read."""
+    """Answer 403 before the request is read."""
 
     def access(request: Request) -> Response:
         if not is_from_this_machine(request.environ):
@@ -28,7 +28,7 @@ def access_tween(handler: Handler, registry: Registry) -> Handler:
 
 
 def _is_utf8(path_info: str) -> bool:
-    """WSGI hands the bytes of the path over as Latin-1."""
+    """Whether the path is UTF-8. WSGI passes its bytes as Latin-1."""
     try:
         path_info.encode("latin-1").decode()
     except UnicodeDecodeError:

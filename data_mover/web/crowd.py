@@ -1,7 +1,7 @@
 """The connections of the server: how many there may be, and how long each may take for a request.
 
-Waitress bounds how long a connection is silent, not how long a request takes to arrive, and accepts nobody where it has
-too many connections. A thousand clients that send a byte now and then shut everybody else out.
+Waitress bounds how long a connection is silent, not how long a request takes to arrive, and accepts no connection when
+it has too many. A thousand clients that send a byte now and then would shut out all others.
 """
 
 import logging
@@ -17,22 +17,22 @@ from waitress.channel import HTTPChannel
 log = logging.getLogger(__name__)
 
 TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-#: the same crowd is logged so often at most
+#: the shortest interval between two log lines about the same crowd
 LOG_SECONDS = 60.0
 
 
 class Crowd:
-    """Closes the connection that has waited longest for a request, where there are too many."""
+    """Closes the connection that has waited longest for a request, if there are too many."""
 
     def __init__(self, most: int, most_of_an_address: int, request_seconds: float) -> None:
-        """`request_seconds` passes from a connection, or the last answer over it, to the next whole request at most."""
+        """`request_seconds` is the most time from a connection, or its last answer, to the next complete request."""
         self.request_seconds = request_seconds
         self._most = most
         self._most_of_an_address = most_of_an_address
         self._log_from: dict[str, float] = {}
 
     def admit(self, newcomer: "TimedChannel", others: Iterable["TimedChannel"]) -> None:
-        """Make room for the newcomer. What is being served never gives way."""
+        """Make room for the newcomer. A connection that is being served is never closed."""
         present = list(others)
         neighbours = [each for each in present if each.address is not None and each.address == newcomer.address]
         if len(neighbours) >= self._most_of_an_address:
@@ -57,17 +57,17 @@ class TimedChannel(HTTPChannel):
 
     def __init__(self, server: Any, sock: socket.socket, addr: Any, adj: Any, map: dict[int, Any]) -> None:
         self._waiting_since = time.monotonic()
-        #: whose connection it is; nobody's over a Unix socket
+        #: the client's address; None over a Unix socket
         self.address = None if sock.family == socket.AF_UNIX else addr[0]
         super().__init__(server, sock, addr, adj, map=map)
         self.crowd.admit(self, [each for each in map.values() if isinstance(each, TimedChannel) and each is not self])
 
     def waited_seconds(self, now: float) -> float:
-        """How long it has waited for a whole request; 0 while it is being served."""
+        """Return how long it has waited for a complete request; 0 while it is being served."""
         return 0.0 if self.requests else max(0.0, now - self._waiting_since)
 
     def readable(self) -> bool:
-        """Asked in each turn of the server's loop."""
+        """Close the connection if its request is overdue; the server calls this in each turn of its loop."""
         if self.connected and self.waited_seconds(time.monotonic()) > self.crowd.request_seconds:
             if self.socket is not None:
                 with suppress(OSError):

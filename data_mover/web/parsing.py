@@ -1,4 +1,4 @@
-"""Arguments of calls as values. Whatever is wrong is a Refusal that names the field."""
+"""Arguments of calls as values. Raises a Refusal that names the field for every wrong one."""
 
 import re
 from datetime import datetime
@@ -34,7 +34,7 @@ _LARGEST_ID = 2**63 - 1
 MOST_IDS = 500
 LONGEST_WAIT_SECONDS = 30
 _MOST_PATTERNS, _LONGEST_PATTERN = 100, 1000
-#: in no name below a folder there is a slash at either end, or a segment `.` or `..`
+#: names below a folder have no slash at either end, and no segment `.` or `..`
 _NEVER_IN_A_NAME = re.compile(r"^/|/$|(^|/)\.\.?(/|$)")
 
 
@@ -79,7 +79,7 @@ class Options(BaseModel):
 
 
 def move_request(source: Any, destination: Any, options: Any) -> tuple[Locations, Endpoint | None, MoveOptions]:
-    """What `move` was called with. Text without a colon as the source is a data type, which its id follows."""
+    """Return the arguments of `move`. Text without a colon as the source is a data type, followed by its id."""
     if source is None:
         raise missing("source")
     if isinstance(source, str) and source and ":" not in source:
@@ -89,7 +89,7 @@ def move_request(source: Any, destination: Any, options: Any) -> tuple[Locations
 
 
 def stated_move(source: Any, destination: Any, options: Any) -> tuple[Locations, Endpoint | None, MoveOptions]:
-    """A move whose three parts have their names. Without a destination it goes to the default one."""
+    """Return a move from three named parts. Without a destination the default one is used."""
     if source is None:
         raise missing("source")
     parsed_options = _options(options)
@@ -98,7 +98,7 @@ def stated_move(source: Any, destination: Any, options: Any) -> tuple[Locations,
 
 
 def _following_id(value: Any, options: Any) -> str:
-    """The id behind a data type; who has meant something else is reported how that is written."""
+    """Return the id behind a data type. The Refusal says how other sources are written."""
     if isinstance(options, dict) and "host" in options:
         raise invalid("options.host", "unknown option; with a destination a source is one argument: " + SOURCE_FORMS)
     try:
@@ -110,7 +110,7 @@ def _following_id(value: Any, options: Any) -> str:
 
 
 def job_id(value: Any) -> int:
-    """The id of a job, which callers may send as an integer or as text."""
+    """Return the id of a job, which callers may send as an integer or as text."""
     if value is None or isinstance(value, bool) or not isinstance(value, int | str) or value == "":
         raise missing("id")
     if isinstance(value, str) and not (value.isascii() and value.isdecimal() and len(value) < 20):
@@ -132,7 +132,7 @@ class FileFilter(BaseModel):
 
 
 def file_filter(value: Any) -> tuple[FileState | None, int, int]:
-    """What `files` was called with: a state, the number that its files are behind, and how many there may be."""
+    """Return the arguments of `files`: a state, the number after which the page begins, and its limit."""
     if value is None:
         return file_filter({})
     filter_ = _validated(FileFilter, value, "filter")
@@ -148,7 +148,7 @@ class EventFilter(BaseModel):
 
 
 def event_after(value: Any) -> int:
-    """The number that the events are behind."""
+    """Return the number after which the events begin."""
     return _validated(EventFilter, value, "filter").after
 
 
@@ -176,7 +176,7 @@ class JobFilterModel(BaseModel):
     phase: Annotated[Phase, Field(strict=False)] | None = None
     host: PlainText | None = None
     label: PlainText | None = None
-    #: only the caller's own name chooses anything: others' jobs are not seen
+    #: only the caller's own name matches: others' jobs are not visible
     caller: PlainText | None = None
     since: Instant | None = None
     until: Instant | None = None
@@ -185,14 +185,14 @@ class JobFilterModel(BaseModel):
 
 
 def job_filter(value: Any) -> tuple[JobFilter, str | None]:
-    """What `jobs` was called with: the filter, and the caller whose jobs are asked for."""
-    wanted = _validated(JobFilterModel, {} if value is None else value, "filter").model_dump()
-    caller = wanted.pop("caller")
-    return JobFilter(**wanted), caller
+    """Return the arguments of `jobs`: the filter, and the caller whose jobs are requested."""
+    fields = _validated(JobFilterModel, {} if value is None else value, "filter").model_dump()
+    caller = fields.pop("caller")
+    return JobFilter(**fields), caller
 
 
 def job_ids(value: Any) -> list[int | None]:
-    """The ids of `check_many`; None for what can be the id of no job."""
+    """Return the ids of `check_many`; None for a value that cannot be an id."""
     if not isinstance(value, list):
         raise missing("ids", "write a list of ids")
     if len(value) > MOST_IDS:
@@ -201,7 +201,7 @@ def job_ids(value: Any) -> list[int | None]:
 
 
 def wait_seconds(value: Any) -> float:
-    """How long `wait` may last, in seconds."""
+    """Return how long `wait` may last, in seconds."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST_WAIT_SECONDS:
         raise invalid("seconds", f"must be a number from 0 to {LONGEST_WAIT_SECONDS}")
     return float(value)
@@ -230,7 +230,7 @@ def _options(value: Any) -> MoveOptions:
 
 
 def _validated(model: type[M], value: Any, field: str) -> M:
-    """The struct as the model; what is wrong with it is a Refusal, a name that it does not know included."""
+    """Return the struct as the model. Raises Refusal for a wrong value or an unknown name."""
     if not isinstance(value, dict):
         raise missing(field)
     try:

@@ -14,10 +14,10 @@ from data_mover.web.crowd import Crowd, TimedChannel
 
 log = logging.getLogger(__name__)
 
-#: what this process makes, the socket among it, is its user's alone
+#: files of this process, the socket among them, are accessible only for its user
 PRIVATE_UMASK = 0o077
 
-#: waitress accepts nobody at its own limit, which is therefore never reached
+#: waitress accepts no connection at its own limit, which is therefore never reached
 SPARE_CONNECTIONS = 100
 #: XML-RPC calls are small; pages send nothing
 LIMITS = {
@@ -33,9 +33,8 @@ LIMITS = {
 
 
 def server_factory(global_config: dict[str, str], **settings: Any) -> Callable[[Any], None]:
-    """PasteDeploy's server factory: return what serves an application, forever. Whatever waitress knows can be set
-    beside `listen` or `unix_socket`, the limits included. Ends the process if others than this machine could
-    connect."""
+    """Return a function that serves an application forever: PasteDeploy's server factory. Every setting of waitress is
+    allowed beside `listen` or `unix_socket`, the limits included. Ends the process if other machines could connect."""
     ini = global_config.get("__file__", "[server:main]")
     with ending_the_process():
         sentence = who_may_call(settings, ini)
@@ -60,7 +59,7 @@ def server_factory(global_config: dict[str, str], **settings: Any) -> Callable[[
 
 
 def _describing_itself(app: Any, described: dict[str, Any]) -> Any:
-    """Return the application, with what each request is to know of the server."""
+    """Return the application, which describes the server to each request."""
 
     def serve(environ: dict[str, Any], start_response: Any) -> Any:
         environ.update(described)
@@ -70,6 +69,6 @@ def _describing_itself(app: Any, described: dict[str, Any]) -> Any:
 
 
 def _allow_open_files() -> None:
-    """As many as the system lets this process have: the usual 1024 are used up by the connections alone."""
+    """Raise the limit of open files to the system's maximum: connections alone may use up the usual 1024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

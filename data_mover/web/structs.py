@@ -1,4 +1,4 @@
-"""Answers whose keys are not the names of our values, for every face alike."""
+"""Answers whose keys differ from the names of our values, for both APIs."""
 
 from typing import Any
 

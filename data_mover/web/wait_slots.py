@@ -1,4 +1,4 @@
-"""How long calls may wait for something to happen: a thread that waits serves nobody else."""
+"""Wait slots: how long calls may wait, since a waiting thread serves no other request."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ from pyramid.request import Request
 
 #: how long the calls of one request may wait together, unless the first of them says more
 LONGEST_SECONDS = 10.0
-#: where our own server tells how many threads it has; of another one nothing is known
+#: the key under which our own server passes its number of threads; other servers do not
 THREADS = "data_mover.threads"
 FEWEST_THREADS = 2
 
@@ -17,7 +17,7 @@ _WAITS_UNTIL = "data_mover.waits_until"
 
 
 class WaitSlots:
-    """Has a slot for half of the server's threads. A request that finds none is answered at once."""
+    """Has slots for half of the server's threads. A request without a slot is answered at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -25,7 +25,7 @@ class WaitSlots:
 
     @contextmanager
     def slot(self, request: Request, longest_seconds: float = LONGEST_SECONDS) -> Iterator[float]:
-        """Gives the number of seconds for which the block may wait."""
+        """Yield the number of seconds that the block may wait."""
         until = request.environ.setdefault(_WAITS_UNTIL, time.monotonic() + longest_seconds)
         entered = self._enter(request.environ.get(THREADS, FEWEST_THREADS) // 2)
         try:

@@ -1,4 +1,4 @@
-"""What a worker does when the doorbell rings: it runs jobs until none is left, and answers plan requests meanwhile."""
+"""The worker loop: it runs jobs until none is left, and answers plan requests meanwhile."""
 
 import logging
 import time
@@ -21,18 +21,18 @@ from data_mover.worker.plan_thread import PlanThread
 
 log = logging.getLogger(__name__)
 
-#: how often the queue is looked at again where others were faster with everything that was seen
+#: how often candidates are read again if other workers have claimed all of them
 ROUNDS = 10
-#: of the time of a busy worker, what probes and clearing may take; and how long they are not looked for at least
+#: the share of a busy worker's time for maintenance, and the shortest interval between two runs of it
 SHARE, SHARE_SECONDS = 0.1, 1.0
-#: how often a worker that has nothing but a plan to answer looks for jobs
+#: how often a worker that only answers a plan looks for jobs
 PLAN_SECONDS = 0.5
-#: within this time a plan is handed back once a stop was asked for
+#: how long a stopping worker waits for its plan to be handed back
 STOP_PLAN_SECONDS = 10.0
 
 
 class WorkerLoop:
-    """Works through what can be claimed. Everything it needs is handed in; connections are its process's own."""
+    """Claims and runs jobs, one after the other, on connections of its own process."""
 
     def __init__(
         self, settings: Settings, database: Database, registry: RegistryFile, doorbell: Doorbell, heartbeat: Heartbeat
@@ -48,9 +48,9 @@ class WorkerLoop:
         self._plans = PlanThread(lambda: is_plan_requested(database), self._answer_plan)
 
     def work(self) -> None:
-        """Returns when nothing can be claimed, or `claim_on_seconds` have passed or a stop is asked for and the job in
-        hand is done; another worker is woken then. Returns, too, where the database does not answer: the sweeper wakes
-        workers later."""
+        """Return when no job can be claimed. Returns after `claim_on_seconds` or a requested stop too, once the running
+        job has ended, and wakes another worker. Returns if the database does not answer: the sweeper wakes workers
+        later."""
         until = time.monotonic() + self._settings.claim_on_seconds
         try:
             while self._claim_on(until):
@@ -61,14 +61,14 @@ class WorkerLoop:
             log.error("loop-ended %s; the sweeper wakes workers when it does", error)
 
     def _claim_on(self, until: float) -> bool:
-        """Returns whether nothing was left; else the time was up, or a stop was asked for."""
+        """Return whether no job was left; else the time was up, or a stop was requested."""
         claim = None
         while not self._heartbeat.stop.is_asked():
             has_plan = self._plans.look()
             claim = self._claim(last=claim)
             if claim is not None:
                 self._attempt(claim).run()
-                self._give_a_share()
+                self._maintain()
             elif has_plan:
                 self._plans.wait(PLAN_SECONDS)
             else:
@@ -81,9 +81,8 @@ class WorkerLoop:
     def _answer_plan(self) -> None:
         answer_plan_request(self._database, self._registry.current(), self._connector, self._heartbeat)
 
-    def _give_a_share(self) -> None:
-        """Between two jobs, some time goes to hosts that cannot be reached and to what is to be cleared: there may
-        always be a next job."""
+    def _maintain(self) -> None:
+        """Run maintenance between two jobs, at most SHARE of the time: there may always be a next job."""
         began = time.monotonic()
         if began < self._share_from:
             return

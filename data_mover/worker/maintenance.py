@@ -1,5 +1,4 @@
-"""What workers do for nobody in particular: they find out whether a host can be reached again, and clear what jobs that
-have ended left on the hosts."""
+"""Maintenance: probe unreachable hosts, and remove the temporary files of ended jobs."""
 
 import logging
 from collections.abc import Sequence
@@ -13,7 +12,6 @@ from data_mover.backends.local.options import LocalOptions
 from data_mover.config.registry import Registry
 from data_mover.domain.errors import ConnectionLost, HostUnreachable, MoveFailure, Stalled, UnknownHost
 from data_mover.domain.fault_points import reach
-from data_mover.domain.states import FileKind
 from data_mover.execution.connector import Connector
 from data_mover.execution.heartbeat import Heartbeat
 from data_mover.store import host_health, temporary_files
@@ -24,44 +22,45 @@ from data_mover.transfer import TemporaryFile, clear
 
 log = logging.getLogger(__name__)
 
-#: how many files are cleared at a time, and how long one that could not be cleared is left alone
+#: how many files are cleared at a time, and the delay before one that could not be cleared is tried again
 AT_A_TIME = 20
 WAIT_SECONDS = 300
 
 
 def probe(database: Database, registry: Registry, connector: Connector, heartbeat: Heartbeat) -> bool:
-    """Finds out whether a host can be reached again whose jobs wait for that, if there is one whose time has come.
+    """Probe an unreachable host, if a probe is due.
 
-    Returns whether there was one. Raises ServiceUnavailable where the database does not answer.
+    Returns whether one was due. Raises ServiceUnavailable if the database does not answer.
     """
     with database.reading() as session:
         due = host_health.probe_due(session)
     if not due:
         return False
     with database.writing() as session:
-        taken = host_health.take_probe(session, heartbeat.terms.lease_ms)
-    if taken is not None:
-        with heartbeat.keep(_RenewedProbe(taken)):
-            _probe(database, registry, connector, taken.host)
-    return taken is not None
+        claimed = host_health.take_probe(session, heartbeat.terms.lease_ms)
+    if claimed is not None:
+        with heartbeat.keep(_RenewedProbe(claimed)):
+            _probe(database, registry, connector, claimed.host)
+    return claimed is not None
 
 
 def clear_temporary_files(database: Database, registry: Registry, connector: Connector) -> None:
-    """Clears what is due, host by host. Raises ServiceUnavailable where the database does not answer."""
+    """Clear the temporary files that are due, host by host. Raises ServiceUnavailable if the database does not
+    answer."""
     with database.reading() as session:
         due = temporary_files.temporary_files_due(session)
     if not due:
         return
     with database.writing() as session:
-        taken = temporary_files.claim_temporary_files(session, AT_A_TIME, WAIT_SECONDS * 1000)
-    for host in sorted({temporary_file.host for temporary_file in taken}):
-        of_host = [temporary_file for temporary_file in taken if temporary_file.host == host]
+        claimed = temporary_files.claim_temporary_files(session, AT_A_TIME, WAIT_SECONDS * 1000)
+    for host in sorted({temporary_file.host for temporary_file in claimed}):
+        of_host = [temporary_file for temporary_file in claimed if temporary_file.host == host]
         _clear_host(database, registry, connector, host, of_host)
 
 
 class _RenewedProbe:
-    """Nobody else tries to reach the host until the probe ends, or a lease after this process has. Two that do so
-    nevertheless do no harm: each records what it has found."""
+    """A claimed probe. No other worker probes the host until it ends, or its lease expires. Two that do so nevertheless
+    do no harm: each records what it has found."""
 
     def __init__(self, probe: Probe) -> None:
         self._probe: Probe | None = probe
@@ -77,7 +76,8 @@ class _RenewedProbe:
 
 
 def _probe(database: Database, registry: Registry, connector: Connector, name: str) -> None:
-    """A host that has left the registry is not waited for: its jobs shall hear so."""
+    """Connect, and record the outcome. Closes the circuit of a host that has left the registry: its jobs then fail with
+    the reason."""
     reach("probing")
     options = registry.every_host.get(name)
     if isinstance(options, LocalOptions) and not answers(options.root, options.connect_timeout_seconds):
@@ -89,7 +89,7 @@ def _probe(database: Database, registry: Registry, connector: Connector, name: s
         with database.writing() as session:
             host_health.record_refused(session, name, failure)
     except MoveFailure:
-        pass  # the connector has put it on record
+        pass  # the connector has recorded it
 
 
 def _clear_host(
@@ -105,11 +105,9 @@ def _clear_host(
 
 
 def _clear(database: Database, connected: Files, temporary_file: RecordedTemporaryFile) -> None:
-    """One that cannot be cleared keeps no other from being tried. Raises what says that the connection is gone."""
+    """Clear a file; a failure is logged. Raises ConnectionLost or Stalled."""
     try:
-        clear(
-            connected, TemporaryFile(temporary_file.path, FileKind(temporary_file.kind.value), temporary_file.restores)
-        )
+        clear(connected, TemporaryFile(temporary_file.path, temporary_file.kind, temporary_file.restores))
     except (ConnectionLost, Stalled):
         raise
     except MoveFailure as failure:

@@ -1,4 +1,4 @@
-"""Plans are answered beside the jobs of a worker: a plan of a large folder takes minutes, and keeps no move waiting."""
+"""Answers plans beside the jobs of a worker: the plan of a large folder takes minutes, and must not delay moves."""
 
 import logging
 import threading
@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 
 class PlanThread:
-    """One plan at a time, in a thread of its own."""
+    """A thread that answers one plan at a time."""
 
     def __init__(self, is_asked: Callable[[], bool], answer: Callable[[], None]) -> None:
         """`is_asked` returns whether a plan waits for an answer; `answer` gives one. Both may raise
@@ -20,14 +20,14 @@ class PlanThread:
         self._thread: threading.Thread | None = None
 
     def look(self) -> bool:
-        """Begin with a plan that waits, unless one is being answered; return whether one is now."""
+        """Begin with a waiting plan, unless one is being answered; return whether one is now."""
         if not self._is_busy() and self._is_asked():
             self._thread = threading.Thread(target=self._run, name="plan", daemon=True)
             self._thread.start()
         return self._is_busy()
 
     def wait(self, seconds: float) -> None:
-        """Wait for the plan in hand, so long at most."""
+        """Wait for the current plan, for so many seconds at most."""
         if self._thread is not None:
             self._thread.join(seconds)
 

@@ -1,7 +1,7 @@
-"""The RQ worker: it listens for the doorbell on one queue, runs nothing else, and outlives an absence of Redis.
+"""The RQ worker: it listens for the doorbell on one queue, runs nothing else, and survives an outage of Redis.
 
-It obeys nobody through Redis, and believes nothing that is there: RQ's commands, suspension, scheduler and registers of
-jobs are out of use (docs/decisions/0023-nothing-in-redis-is-believed.md).
+It takes no commands from Redis and trusts nothing in it: RQ's commands, suspension, scheduler and job registries are
+disabled (docs/decisions/0023-nothing-in-redis-is-believed.md).
 """
 
 import ctypes
@@ -55,13 +55,14 @@ from data_mover.worker.loop import WorkerLoop
 
 log = logging.getLogger(__name__)
 
-#: an idle worker looks up from its queue after `ttl - 15` seconds; so long may a swallowed connection go unnoticed
+#: an idle worker returns from its queue after `ttl - 15` seconds, which bounds how long a dead connection goes
+#: unnoticed
 WORKER_TTL_SECONDS = 60
 
-#: so many new objects are looked through for garbage at a time: files under way are many, and no garbage
+#: threshold of the garbage collector: the objects of many files in flight are no garbage
 GARBAGE_OBJECTS = 20_000
 
-#: what asks a worker to stop; its work-horse is asked with the first of them
+#: the signals that stop a worker; it passes the first of them on to its work-horse
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _PR_SET_PDEATHSIG = 1
@@ -74,13 +75,13 @@ class Deployment(NamedTuple):
 
 @cache
 def deployment() -> Deployment:
-    """What $DATA_MOVER_INI says, read once by the worker and inherited by the processes that it forks."""
+    """Return what $DATA_MOVER_INI says, read once by the worker and inherited by the processes that it forks."""
     settings = Settings.from_ini(os.environ["DATA_MOVER_INI"])
     return Deployment(settings, RegistryFile(settings.registry, settings.open_web, settings.open_web_denied))
 
 
 def _require_deployment() -> None:
-    """Raises ConfigurationError if there is no deployment to work for."""
+    """Raise ConfigurationError unless the deployment can be used."""
     settings = deployment().settings
     settings.make_state_dir()
     if settings.fault_points:
@@ -91,16 +92,17 @@ def _require_deployment() -> None:
 
 @cache
 def worker_row() -> WorkerProcess:
-    """The row of this worker, made once and inherited by the processes that it forks. Raises ServiceUnavailable."""
+    """Return the row of this worker, made once and inherited by the processes that it forks. Raises
+    ServiceUnavailable."""
     with _database() as database, database.writing() as session:
         return workers.register(session, socket.gethostname(), os.getpid(), version("data_mover"))
 
 
 def answer_doorbell() -> None:
-    """What the doorbell calls, in a process of its own with connections of its own: runs what can be claimed, and
-    listens for more until `claim_on_seconds` have passed."""
+    """Run the worker loop, in a process of its own with connections of its own, and listen for more doorbell jobs until
+    `claim_on_seconds` have passed. RQ calls this for a doorbell job."""
     reach("heard")
-    gc.freeze()  # else every collection looks again at all that was imported before the fork
+    gc.freeze()  # else every collection scans all that was imported before the fork
     gc.set_threshold(GARBAGE_OBJECTS)
     settings, registry = deployment()
     stop = Stop(settings.stop_seconds)
@@ -138,7 +140,7 @@ def _hears_more(doorbell: Doorbell, stop: Stop, until: float) -> bool:
 
 @contextmanager
 def _database() -> Iterator[Database]:
-    """The database on connections of this process, which end with the block."""
+    """Yield the database on connections of this process, which are closed with the block."""
     database = Database(deployment().settings.database_url())
     try:
         yield database
@@ -148,13 +150,13 @@ def _database() -> Iterator[Database]:
 
 @cache
 def _own_database() -> Database:
-    """The database of the worker itself, which has no connection while it forks."""
+    """Return the database of the worker itself, which has no connection while it forks."""
     return Database(deployment().settings.database_url())
 
 
 def _record(change: Callable[[Session], object]) -> None:
-    """Changes the worker's row, if the database answers. A stop that is asked for meanwhile waits: RQ raises it in the
-    main thread wherever that is, and a transaction of SQLAlchemy may swallow it."""
+    """Change the worker's row, if the database answers. Delays a stop meanwhile: RQ raises it anywhere in the main
+    thread, and a transaction of SQLAlchemy may swallow it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         with suppress(ServiceUnavailable), _own_database().writing() as session:
@@ -192,13 +194,13 @@ class Worker(ForkingWorker):
         super().execute_job(job, queue)
 
     def prepare_execution(self, job: Job) -> Execution:
-        """Known to this process alone."""
+        """Return the execution. RQ would record it in Redis, this keeps it in the process."""
         self.execution = Execution(job.id, job.id, self.connection, self.name)
         self.set_state(WorkerStatus.BUSY)
         return self.execution
 
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
-        """Answers the doorbell, and does nothing else, whatever the job says."""
+        """Answer the doorbell, and ignore what the job says."""
         try:
             answer_doorbell()
         except Exception:
@@ -207,31 +209,32 @@ class Worker(ForkingWorker):
         return True
 
     def handle_job_failure(self, *args: Any, **kwargs: Any) -> None:
-        """What a work-horse leaves behind when it dies is a lease in the database, and nothing in Redis."""
+        """Do nothing: a work-horse that dies leaves a lease in the database, and nothing in Redis."""
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
-        """A stop that is asked for meanwhile waits until the worker knows its work-horse, and that one can hear it."""
+        """Fork. A stop is delayed until the worker knows its work-horse, and the work-horse handles the signal."""
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         super().fork_work_horse(job, queue)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def handle_warm_shutdown_request(self) -> None:
-        """The work-horse begins nothing further, and hands its job back if that does not end in time."""
+        """Stop the work-horse: it claims no further job, and hands its job back if that does not end in time."""
         log.info("stop-requested")
         if self.horse_pid:
             with suppress(ProcessLookupError):
                 os.kill(self.horse_pid, signal.SIGTERM)
 
     def set_shutdown_requested_date(self) -> None:
-        """Nobody reads that date in Redis, and a Redis that is away must not come between a stop and its end."""
+        """Do nothing: no program reads that date, and an unavailable Redis must not delay a stop."""
 
     def register_birth(self) -> None:
-        """Whatever stands under its name: that is no proof that anybody else lives."""
+        """Register, also if Redis has a worker of this name: that does not prove that one is alive."""
         self.birth_date = now()
         self.heartbeat()
 
     def register_death(self) -> None:
-        """On a connection of its own: a signal may have come between a request and its answer on the old one."""
+        """Deregister, on a new connection: a signal may have interrupted the old one between a request and its
+        answer."""
         register_death: Callable[[], None] = super().register_death
         self.connection.connection_pool.disconnect()
         with self._redis_may_be_away("its registration runs out by itself"):
@@ -239,7 +242,7 @@ class Worker(ForkingWorker):
         _record(lambda session: workers.forget(session, worker_row()))
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
-        """The forked process ends with its worker: without one nobody would hear of what it does."""
+        """Run the job. The kernel kills this process if its worker dies."""
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != self.pid:
             os._exit(1)
@@ -251,8 +254,8 @@ class Worker(ForkingWorker):
         self.heartbeat()
 
     def heartbeat(self, *args: Any, **kwargs: Any) -> None:
-        """Registers again what a Redis that was emptied has forgotten. While a work-horse runs, it beats for the row in
-        the database."""
+        """Renew the registration in Redis, which may have been emptied, and the row in the database; while a work-horse
+        runs, that one renews the row."""
         with self._redis_may_be_away("the worker continues"), self.connection.pipeline() as pipeline:
             self.last_heartbeat = now()
             pipeline.hset(self.key, mapping=self.serialize())
@@ -267,19 +270,19 @@ class Worker(ForkingWorker):
             super().set_state(state, pipeline)
 
     def run_maintenance_tasks(self) -> None:
-        """Jobs leave nothing in Redis that would have to be looked after."""
+        """Forget dead listeners. Jobs leave nothing in Redis to maintain."""
         self.last_cleaned_at = now()
         with self._redis_may_be_away("the worker continues"):
             self._queue.forget_dead_listeners()
 
     def subscribe(self) -> None:
-        """To nothing: a command through Redis is nobody's."""
+        """Do nothing: no commands are taken from Redis."""
 
     def check_for_suspension(self, burst: bool) -> None:
-        """Nobody suspends a worker through Redis."""
+        """Do nothing: a worker cannot be suspended through Redis."""
 
     def _start_scheduler(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing is scheduled in Redis."""
+        """Do nothing: no jobs are scheduled in Redis."""
 
     @contextmanager
     def _redis_may_be_away(self, meanwhile: str) -> Iterator[None]:

@@ -1,4 +1,5 @@
-"""The sweeper: finds jobs that nobody claims or that lost their worker, and wakes workers. It never talks to a host."""
+"""The sweeper: finds unclaimed jobs and those that lost their worker, and wakes workers. It never connects to a
+host."""
 
 import logging
 import threading
@@ -13,12 +14,12 @@ from data_mover.store.database import Database
 
 log = logging.getLogger(__name__)
 
-#: how many jobs are changed in one transaction: nobody waits long for it
+#: how many jobs are changed in one transaction, which keeps it short
 AT_A_TIME = 50
 
 
 class Sweeper:
-    """Any number of them may run; each sweep is a few guarded statements."""
+    """Sweeps at intervals. Any number may run; each sweep is a few guarded statements."""
 
     def __init__(self, settings: Settings, database: Database, doorbell: Doorbell) -> None:
         self._settings = settings
@@ -27,15 +28,15 @@ class Sweeper:
         self._had_workers = True
 
     def run(self, stop: threading.Event) -> None:
-        """Sweeps every `sweep_seconds` until the event is set, whatever is away meanwhile."""
+        """Sweep every `sweep_seconds` until the event is set, whatever fails meanwhile."""
         while not stop.is_set():
             self.sweep()
             stop.wait(self._settings.sweep_seconds)
 
     def sweep(self) -> None:
-        """Takes back jobs whose lease has run out, ends those past their deadline, settles the files of what is ending,
-        forgets plans that nobody asks for any more, wakes workers if there is work. What fails stops nothing else: the
-        next sweep tries it again."""
+        """Take back jobs whose lease has expired, end those past their deadline, settle the files of ending jobs,
+        forget abandoned plan requests, wake workers if there is work. A step that fails does not prevent the others:
+        the next sweep repeats it."""
         for part in (
             self._record,
             self._take_back_lost,
@@ -61,7 +62,7 @@ class Sweeper:
             self._doorbell.notify_workers()
 
     def _require_workers(self) -> None:
-        """Logs it once, until there is a worker again."""
+        """Log that no worker is alive, once until there is one again."""
         with self._database.reading() as session:
             has_workers = bool(workers.alive(session, workers.SILENT_AFTER_MS))
         if not has_workers and self._had_workers:

@@ -28,7 +28,7 @@ def found(ini):
 
 
 def problems(ini):
-    return [finding.sentence for finding in check_configuration(str(ini)) if not finding.holds]
+    return [finding.sentence for finding in check_configuration(str(ini)) if not finding.passed]
 
 
 def test_all_is_well(ini):

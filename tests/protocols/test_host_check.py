@@ -41,15 +41,15 @@ def check(tmp_path):
 
 
 def holding(findings):
-    assert [finding.sentence for finding in findings.values() if not finding.holds] == []
+    assert [finding.sentence for finding in findings.values() if not finding.passed] == []
     return list(findings)
 
 
 def lacking(findings):
     """Return the sentence of the last finding, which is the only failed one."""
     *before, last = findings.values()
-    assert [finding.sentence for finding in before if not finding.holds] == []
-    assert not last.holds
+    assert [finding.sentence for finding in before if not finding.passed] == []
+    assert not last.passed
     return last.step, last.sentence
 
 
@@ -167,7 +167,7 @@ def test_where_no_key_is_pinned_the_host_is_asked_for_it_all_the_same(check, ope
     findings = check(table)
 
     assert list(findings) == ["registry", "address", "host key"]
-    assert not findings["registry"].holds
+    assert not findings["registry"].passed
     assert findings["host key"].sentence.splitlines()[-1] == f'host_key = "{right_key}"'
 
 
@@ -210,7 +210,7 @@ def test_a_host_that_lets_nobody_write(check, root, tmp_path):
     with openssh_server(tmp_path / "ssh", extra="ForceCommand internal-sftp -R") as server:
         findings = check(server.options(root))
 
-    assert not findings["write"].holds
+    assert not findings["write"].passed
     assert "Let Data Mover write" in findings["write"].sentence
     assert "verify" not in findings
 
@@ -222,7 +222,7 @@ def test_a_root_that_may_not_be_written(check, openssh, root, protocol):
 
     findings = check(openssh.options(root, protocol=protocol))
 
-    assert not findings["write"].holds
+    assert not findings["write"].passed
     assert "Let Data Mover write" in findings["write"].sentence
 
 
@@ -230,10 +230,10 @@ def test_a_host_that_cannot_replace_atomically(check, root, tmp_path):
     with openssh_server(tmp_path / "ssh", extra="ForceCommand internal-sftp -P posix-rename") as server:
         atomic, swap = check(server.options(root)), check(server.options(root, replace="swap"))
 
-    assert not atomic["replace"].holds
+    assert not atomic["replace"].passed
     assert 'replace = "swap"' in atomic["replace"].sentence
     assert "sha256-readback" in atomic["verify"].sentence
-    assert swap["replace"].holds
+    assert swap["replace"].passed
     assert left_in(root) == []
 
 
@@ -357,7 +357,7 @@ def test_what_a_web_server_says_to_the_login_at_its_root_is_reported(check, tmp_
 
     assert fields["Authorization"] == "Bearer hunter2"
     assert list(findings) == ["connection", "login", *(["source"] if holds else [])]
-    assert findings["login"].holds == holds
+    assert findings["login"].passed == holds
     assert ("403" in findings["login"].sentence) == (status == 403)
     assert ("`bearer`" in findings["login"].sentence) == (status in (200, 204, 401, 404))
 

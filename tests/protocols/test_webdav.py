@@ -388,7 +388,7 @@ def test_a_listing_of_another_directory_is_not_taken_for_an_empty_one(answering)
     elsewhere = listing(response(b"/dav/a/", DIRECTORY))
     files = answering(a=(207, listing(response(b"/a", DIRECTORY))), **{"a/": (207, elsewhere)})
 
-    with pytest.raises(HostFailed, match="cloud:/a: the server tells of another directory"):
+    with pytest.raises(HostFailed, match="cloud:/a: the server lists another directory"):
         list(files.list("/a"))
 
 

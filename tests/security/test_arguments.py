@@ -148,7 +148,7 @@ def web():
         yield source(url), invalid("source", problem)
         yield source({"type": "url", "url": url}), invalid("source.url", problem)
     for scheme in ["http", "https"]:
-        way_out = "name it in the registry, with a root that holds the file, or set data_mover.open_web"
+        way_out = "name it in the registry, with a root above the file, or set data_mover.open_web"
         refusal = ("unknown-source", "source.url", f"Unknown source '{scheme}://web.example.org': {way_out}")
         yield source(f"{scheme}://web.example.org/a?key=hunter2"), refusal
         yield source({"type": "url", "url": f"{scheme}://web.example.org/a"}), refusal
@@ -203,7 +203,7 @@ def sources():
     yield ("move", [SOURCE]), not_an_end("destination", None)
     yield ("move", ["local://disk/a"]), not_an_end("destination", None)
     yield source([]), missing("source", "the list of sources is empty")
-    yield source([[SOURCE]]), invalid("source", "a list of sources holds no further list")
+    yield source([[SOURCE]]), invalid("source", "a list of sources contains no further list")
     yield source([SOURCE, 7]), not_an_end("source", 7, "source[1]")
     yield source([SOURCE, "/a"]), not_an_end("source", "/a", "source[1]")
     yield source([SOURCE, {"host": "disk"}]), missing("source[1].path")

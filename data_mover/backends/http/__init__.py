@@ -1,4 +1,4 @@
-"""Web servers, which are sources alone."""
+"""Web servers, which are sources only."""
 
 from data_mover.backends.http.options import HttpOptions
 from data_mover.backends.protocol import Protocol

@@ -1,4 +1,4 @@
-"""What of the web may be read: the sites that the registry names, and what is public if the operator has opened it."""
+"""Which URLs may be read: those of registered sites, and all public ones if the operator has opened the web."""
 
 import ipaddress
 import socket
@@ -13,17 +13,17 @@ from data_mover.domain.urls import Url
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Number = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-#: by which an IPv6 network reaches IPv4 addresses, which stand in the last 32 bits (RFC 6052)
+#: through it an IPv6 network reaches IPv4 addresses, which are its last 32 bits (RFC 6052)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-#: all that has been given out for use between networks (RFC 4291)
+#: all addresses that are assigned for global unicast (RFC 4291)
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-#: what Python, or an older release of it, takes for global: where Azure answers its machines, protocols of the IETF and
-#: in their midst Oracle's metadata, relays of 6to4, and documentation
+#: what Python, or an older release of it, takes for global: Azure's internal services, protocols of the IETF with
+#: Oracle's metadata among them, relays of 6to4, and documentation
 _RESERVED = tuple(map(ipaddress.ip_network, ("168.63.129.16", "192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
 
 
 class Site(Protocol):
-    """A web server that the registry names, and the directory of it that may be read."""
+    """A registered web server, and the directory on it that may be read."""
 
     @property
     def origin(self) -> str: ...
@@ -37,38 +37,38 @@ class Site(Protocol):
 
 @dataclass(frozen=True)
 class Web:
-    """The sites by the names of their hosts, and whether the rest of the web may be read where it is public."""
+    """The sites by the names of their hosts, and whether the rest of the public web may be read."""
 
     sites: Mapping[str, Site] = field(default_factory=dict)
     is_open: bool = False
-    #: networks that are not read unless the registry names the server, public or not
+    #: networks from which only registered servers are read
     denied: Sequence[Network] = ()
 
     def site_of(self, url: Url) -> Site | None:
-        """The site of that host."""
+        """Return the site that contains the URL, if there is one."""
         host = self.host_of(url)
         return self.sites[host] if host is not None else None
 
     def host_of(self, url: Url) -> str | None:
-        """The host that the URL belongs to, the one with the longest root if there are several."""
-        found = [name for name, site in self.sites.items() if holds(site, url)]
+        """Return the host of the site that contains the URL, the one with the longest root if there are several."""
+        found = [name for name, site in self.sites.items() if contains(site, url)]
         return max(found, key=lambda name: len(self.sites[name].root), default=None)
 
 
-def holds(site: Site, url: Url) -> bool:
-    """Whether the URL is one of the site, at or below its root."""
+def contains(site: Site, url: Url) -> bool:
+    """Whether the URL is at or below the root of the site."""
     inside = site.root == "/" or f"{unquote(url.path)}/".startswith(f"{site.root}/")
     return inside and url.origin == site.origin
 
 
 def url_below(site: Site, path: str) -> Url:
-    """The URL of a path that stands for itself, below the site's root."""
+    """Return the URL of a literal path below the site's root."""
     return Url.parse(f"{site.origin}{quote(site.root.rstrip('/') + path)}")
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet, and none of this machine, through whichever of its spellings
-    and tunnels."""
+    """Whether an IP address belongs to the public internet and not to this machine, in any spelling and through any
+    tunnel."""
     number, led_to = _number(address), _led_to(address)
     if isinstance(led_to, ipaddress.IPv6Address) and led_to not in _GLOBAL_UNICAST:
         return False
@@ -76,7 +76,7 @@ def is_public(address: str) -> bool:
 
 
 def is_denied(address: str, denied: Sequence[Network]) -> bool:
-    """Whether an IP address is of one of the networks, through whichever of its spellings and tunnels."""
+    """Whether an IP address belongs to one of the networks, in any spelling and through any tunnel."""
     return any(number in network for number in (_number(address), _led_to(address)) for network in denied)
 
 
@@ -85,7 +85,7 @@ def _number(address: str) -> _Number:
 
 
 def _led_to(address: str) -> _Number:
-    """The IPv4 address that an IPv6 address stands for, or the address itself."""
+    """Return the IPv4 address that an IPv6 address embeds, or the address itself."""
     number = _number(address)
     if isinstance(number, ipaddress.IPv4Address):
         return number
@@ -95,7 +95,7 @@ def _led_to(address: str) -> _Number:
 
 
 def _is_own(number: _Number) -> bool:
-    """Whether an interface of this machine has the address: only such a one can be bound."""
+    """Whether an interface of this machine has the address: only such an address can be bound."""
     family = socket.AF_INET if number.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as bound:

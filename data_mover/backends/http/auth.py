@@ -1,4 +1,4 @@
-"""What lets a request in at a web server."""
+"""The credentials of requests to web servers."""
 
 from base64 import b64encode
 
@@ -8,7 +8,7 @@ from data_mover.domain.secrets import SecretReference
 
 
 def authorization(host: str, options: HttpLogin) -> dict[str, str]:
-    """The field that says who asks, if anybody is to be named. LoginRefused as `field_of`."""
+    """Return the Authorization header, if a login is configured. Raises LoginRefused as `field_of` does."""
     if options.bearer:
         return {"Authorization": f"Bearer {field_of(host, options.bearer)}"}
     if options.password:
@@ -18,11 +18,11 @@ def authorization(host: str, options: HttpLogin) -> dict[str, str]:
 
 
 def field_of(host: str, reference: SecretReference) -> str:
-    """The secret as the value of a field. LoginRefused if it is not where the registry says, or cannot be one."""
+    """Return the secret as the value of a header. Raises LoginRefused if it cannot be read, or cannot be one."""
     try:
         secret = reference.read()
     except LookupError as error:
         raise LoginRefused(f"{host}: {error}") from error
     if not (secret.isascii() and secret.isprintable()):
-        raise LoginRefused(f"{host}: {reference} holds what no field of a request can carry")
+        raise LoginRefused(f"{host}: {reference} has characters that no header of a request can carry")
     return secret

@@ -1,4 +1,4 @@
-"""Web servers, as sources. A path stands below the root of a registered server, or is a URL as it was asked for."""
+"""Web servers, as sources. A path is below the root of a registered server, or a URL as the caller wrote it."""
 
 import math
 import time
@@ -8,11 +8,11 @@ from typing import Self
 from urllib.parse import urldefrag, urljoin
 
 from data_mover.backends.api import BLOCK_BYTES, Block, FileStat, Reader, Source
-from data_mover.backends.http.allowed_sites import Site, holds, url_below
+from data_mover.backends.http.allowed_sites import Site, contains, url_below
 from data_mover.backends.http.auth import authorization, field_of
 from data_mover.backends.http.client import HttpConnection, Response, Terms
 from data_mover.backends.http.options import HttpOptions, WebOptions
-from data_mover.backends.http.responses import continues, facts_of, has_parts, name_of, range_of, text_of
+from data_mover.backends.http.responses import continues, has_parts, name_of, range_of, stat_of, text_of
 from data_mover.backends.options import HostOptions
 from data_mover.domain.errors import (
     ConnectionLost,
@@ -27,14 +27,14 @@ from data_mover.domain.urls import Url, safe_name
 
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
-#: small pieces are gathered for so long
+#: how long small pieces are gathered
 _GATHERING_SECONDS = 0.25
-#: an answer that was left waiting for longer may have been given up by the server: it is asked again
+#: a server may have dropped a response that nobody read for longer: the request is repeated
 _FRESH_SECONDS = 5
 
 
 class HttpSource(Source):
-    """A web server, or the web. Every request has a connection of its own. There is no way to list what is there."""
+    """A web server, or the web. Every request has a connection of its own. Nothing can be listed."""
 
     has_directories = False
 
@@ -47,23 +47,24 @@ class HttpSource(Source):
 
     @classmethod
     def connect(cls, host: str, options: HostOptions) -> Self:
-        """A server must answer, and prove who it is; what it thinks of the login it tells of each file."""
+        """Connect to a registered server, which must answer and prove its identity; it accepts or refuses the login for
+        each file."""
         if not isinstance(options, WebOptions):
             raise TypeError(options)
         source = cls(host, options)
         if isinstance(options, HttpOptions):
             _login_fields(host, options)
-            source.release(source._dial(url_below(options, "/"), host, options))
+            source.release(source._connect(url_below(options, "/"), host, options))
         return source
 
     def name(self, path: str) -> str:
-        """The server is asked only where it may name files itself, and once."""
+        """Return the name of the file. Sends a request, once, only if the server may name files itself."""
         if path not in self._names:
             self._names[path] = self._asked_name(path) or super().name(Url.parse(path).name if "://" in path else path)
         return self._names[path]
 
     def stat(self, path: str) -> FileStat | None:
-        """Asked for as the file is, and broken off: many servers answer nothing else as they answer that."""
+        """Return the stat, from a GET that is broken off: many servers answer any other request differently."""
         try:
             with self.open(path) as reader:
                 return reader.stat
@@ -71,7 +72,7 @@ class HttpSource(Source):
             return None
 
     def open(self, path: str) -> Reader:
-        """HttpMissing is no such file; whatever else but 200 is answered is an HttpRefused."""
+        """Open the file. Raises HttpMissing if there is none, HttpRefused for any other status but 200."""
         return HttpReader(self, path)
 
     def abort(self) -> None:
@@ -84,14 +85,15 @@ class HttpSource(Source):
             self.release(connection)
 
     def answer(self, path: str, headers: dict[str, str]) -> tuple["HttpConnection", Response]:
-        """The answer to GET, redirects followed: each is judged as the first URL was, and no login goes elsewhere.
+        """Return the answer to GET, redirects followed: each is checked as the first URL was, and no login is sent
+        elsewhere.
 
-        What has once led through the open web stays there: it gains neither the login nor the rights of a host.
+        A redirect through the open web stays there: it gains neither the login nor the rights of a host.
         """
         name, url = self.named(path), self._url(path)
         site = self._site(url)
         for _ in range(MAX_REDIRECTS + 1):
-            connection = self._dial(url, name, site)
+            connection = self._connect(url, name, site)
             try:
                 response = connection.ask(url, {**headers, **self._login(site)})
                 location = text_of(response, "Location")
@@ -123,7 +125,7 @@ class HttpSource(Source):
         except ValueError as problem:
             raise NotAllowed(f"{self.named(path)}: {problem}") from None
 
-    def _dial(self, url: Url, name: str, site: Site | None) -> HttpConnection:
+    def _connect(self, url: Url, name: str, site: Site | None) -> HttpConnection:
         if not self._aborted:
             connection = HttpConnection.open(url, self._terms(url, name, site), name)
             self._open.add(connection)
@@ -133,13 +135,14 @@ class HttpSource(Source):
         raise ConnectionLost(name)
 
     def _site(self, url: Url) -> Site | None:
-        """The registered site that the URL is of; None on the open web, and for whatever is read as a part of it."""
+        """Return the registered site that contains the URL; None on the open web, and for everything read as part of
+        it."""
         if not isinstance(self.options, HttpOptions):
             return None
-        return self.options if holds(self.options, url) else self.options.web.site_of(url)
+        return self.options if contains(self.options, url) else self.options.web.site_of(url)
 
     def _terms(self, url: Url, name: str, site: Site | None) -> Terms:
-        """NotAllowed where the URL leads to what nobody has named, unless the web is open."""
+        """Return the terms of the connection. Raises NotAllowed if no site contains the URL, unless the web is open."""
         options, web = self.options, self.options.web
         timeouts = options.connect_timeout_seconds, options.idle_timeout_seconds
         if site is not None:
@@ -155,7 +158,7 @@ class HttpSource(Source):
 
 
 class HttpReader(Reader):
-    """The answer to one request; another one is made where the bytes wanted are not those at hand."""
+    """The answer to one request; another request is made if other bytes are read."""
 
     def __init__(self, source: HttpSource, path: str) -> None:
         self._source = source
@@ -164,7 +167,7 @@ class HttpReader(Reader):
         self._began = time.monotonic()
         self._connection, response = source.answer(path, {})
         try:
-            self.stat = facts_of(response, self._name)
+            self.stat = stat_of(response, self._name)
             self.name = self._given_name(response)
             self._require_limits(self.stat.size_bytes or 0)
         except BaseException:
@@ -172,7 +175,7 @@ class HttpReader(Reader):
             raise
 
     def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
-        """Gathered from what comes in small pieces, unless it comes slowly."""
+        """Yield blocks, gathered from small pieces unless these arrive slowly."""
         if 0 < (self.stat.size_bytes or 0) <= offset_bytes:
             return
         if offset_bytes or time.monotonic() - self._began > _FRESH_SECONDS:
@@ -190,8 +193,8 @@ class HttpReader(Reader):
         self._source.release(self._connection)
 
     def _pieces(self, offset_bytes: int) -> Iterator[bytes]:
-        """As they come. A connection that breaks is followed by another one if it has brought a block or more, and the
-        server tells versions apart so exactly that parts of one fit together."""
+        """Yield the bytes as they arrive. Connects again after a connection has broken if that has brought a block or
+        more, and the server's versions are exact enough to join parts."""
         received_bytes = offset_bytes
         while True:
             begun_bytes = received_bytes
@@ -207,7 +210,7 @@ class HttpReader(Reader):
             self._ask_again(received_bytes)
 
     def _ask_again(self, offset_bytes: int) -> None:
-        """For the bytes from the offset on, of the same version; what a server sends before them is dropped."""
+        """Request the bytes from the offset on, of the same version; drop what a server sends before them."""
         self.close()
         self._connection, response = self._source.answer(self._path, range_of(self.stat, offset_bytes))
         if not continues(response, self.stat, offset_bytes, self._name):
@@ -218,7 +221,7 @@ class HttpReader(Reader):
             self._require_limits(0)
 
     def _given_name(self, response: Response) -> str | None:
-        """None for a path that is literal, whose last segment is the name."""
+        """Return the server's name for the file; None for a literal path, whose last segment is the name."""
         if self._source.options.content_disposition and (name := name_of(response)):
             return safe_name(name)
         return None if self._path.startswith("/") else Url.parse(self._path).name
@@ -232,7 +235,7 @@ class HttpReader(Reader):
 
 
 def _led(url: Url, location: str, name: str) -> Url:
-    """Where a redirect leads. NotAllowed if nobody may be led there."""
+    """Return the target of a redirect. Raises NotAllowed if it must not be followed."""
     try:
         led = Url.parse(urldefrag(urljoin(url.full, location)).url)
     except ValueError as problem:
@@ -243,7 +246,7 @@ def _led(url: Url, location: str, name: str) -> Url:
 
 
 def _login_fields(host: str, options: HttpOptions) -> dict[str, str]:
-    """The fields that let a request in. LoginRefused if a secret is not where the registry says."""
+    """Return the headers that log a request in. Raises LoginRefused if a secret cannot be read."""
     fields = {name: field_of(host, reference) for name, reference in options.headers.items()}
     if options.cookie:
         fields["Cookie"] = field_of(host, options.cookie)

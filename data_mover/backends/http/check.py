@@ -1,4 +1,4 @@
-"""What can be wrong with a web server: that it answers, its certificate, the login."""
+"""The check of a web server: whether it answers, its certificate, the login."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,7 +12,7 @@ from data_mover.domain.findings import Step, advised
 
 
 class HttpCheck(HostCheck):
-    """A web server has no root to enter; a name that nobody has tells whether it answers."""
+    """The check of a web server, which has no root to enter."""
 
     def log_in(self) -> Sequence[Step]:
         options = self.options
@@ -38,7 +38,8 @@ def _meet(host: str, options: HttpOptions) -> str:
 
 
 def _show_login(host: str, options: HttpOptions) -> str:
-    """An answer that is no file says nothing against a login; 403 need not, where directories are shown to nobody."""
+    """Request the root. An answer that is no file does not disprove the login; nor does 403, if the server lists no
+    directories."""
     keys = ", ".join(f"`{key}`" for key, _ in options.secrets())
     with advised(HttpLoginRefused, f"See that {keys} of the registry is what the server wants."):
         try:

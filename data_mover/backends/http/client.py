@@ -1,4 +1,4 @@
-"""Connections to web servers: to the very address that was judged, and verified by the name that was asked for.
+"""Connections to web servers: to the very address that was checked, and verified by the name in the URL.
 
 h11 speaks HTTP and never touches a socket; connecting, time-outs and the end of a connection are decided here.
 """
@@ -33,33 +33,33 @@ from data_mover.domain.errors import (
 )
 from data_mover.domain.urls import Url
 
-#: how long a server that was asked to hang up after its answer may take to do so
+#: how long a server may take to close the connection after its answer
 _HANGING_UP_SECONDS = 1
-#: what one look at the socket takes at most
+#: the most bytes of one read from the socket
 _RECEIVED_BYTES = 2**18
 #: the head of an answer, or the head of a chunk
 _LONGEST_HEAD_BYTES = 2**17
-#: answers such as 103 that may come ahead of the one that counts
+#: the most interim answers, such as 103, before the final one
 _MOST_EARLY_ANSWERS = 16
 
 
 @dataclass(frozen=True)
 class Terms:
-    """How a server is met."""
+    """The terms of a connection."""
 
     connect_timeout_seconds: float
     idle_timeout_seconds: float
     #: certificates to trust instead of the system's
     ca_file: Path | None
-    #: whether its address must be one of the public internet
+    #: whether its address must be public
     must_be_public: bool
-    #: networks that its address must not be of
+    #: networks to which its address must not belong
     denied: Sequence[Network] = ()
 
 
 @dataclass(frozen=True)
 class Response:
-    """The beginning of an answer."""
+    """The status and the headers of an answer."""
 
     status: int
     headers: HTTPHeaderDict
@@ -70,8 +70,7 @@ class Response:
 
 
 class HttpConnection:
-    """One connection, for one request and its answer, or for several in turn. Failures name what `name` says, never a
-    query."""
+    """One connection, for one request and its answer, or for several in turn. Failures show `name`, never a query."""
 
     def __init__(self, connected: socket.socket, name: str) -> None:
         self.name = name
@@ -84,9 +83,10 @@ class HttpConnection:
 
     @classmethod
     def open(cls, url: Url, terms: Terms, name: str) -> "HttpConnection":
-        """Tries the addresses of the host in turn, each for its share of the time that is left.
+        """Try the addresses of the host in turn, each for its share of the remaining time; return the connection.
 
-        HostUnreachable, CertificateRefused; NotAllowed, before anything is sent, where one must be public and is not.
+        Raises HostUnreachable or CertificateRefused; NotAllowed, before anything is sent, if one must be public and is
+        not.
         """
         deadline = time.monotonic() + terms.connect_timeout_seconds
         where = NetworkAddress(address=url.host, port=url.port, connect_timeout_seconds=terms.connect_timeout_seconds)
@@ -108,7 +108,7 @@ class HttpConnection:
         raise HostUnreachable(f"{name}: {url.authority}: {why_unreachable(refused.__cause__)}") from refused
 
     def ask(self, url: Url, headers: dict[str, str], method: str = "GET", body: bytes | None = None) -> Response:
-        """The beginning of the answer. ConnectionLost, Stalled, HostFailed."""
+        """Send a request; return the beginning of the answer. Raises ConnectionLost, Stalled or HostFailed."""
         length = {} if body is None else {"Content-Length": str(len(body))}
         self.begin(url, {**length, **headers}, method)
         if body:
@@ -118,7 +118,7 @@ class HttpConnection:
         return self.answer()
 
     def begin(self, url: Url, headers: dict[str, str], method: str) -> None:
-        """Sends the head of a request whose body comes by `send`, before `answer`."""
+        """Send the head of a request. Its body follows by `send`, then call `answer`."""
         if self._has_ended:
             self._http.start_next_cycle()
             self._awaits_head, self._has_ended = True, False
@@ -128,12 +128,12 @@ class HttpConnection:
             self._send(h11.Request(method=method, target=url.target, headers=wire))
 
     def send(self, block: Block) -> None:
-        """Returns once the system has taken the bytes."""
+        """Send a part of the body. Returns once the system has accepted the bytes."""
         with _failures_of(self.name):
-            self._send(h11.Data(data=cast(bytes, block)))  # of a body it takes the length, and hands it on as it is
+            self._send(h11.Data(data=cast(bytes, block)))  # h11 takes the length of a body, and passes it on unchanged
 
     def answer(self) -> Response:
-        """The beginning of the answer to what was begun; a server may answer before it has the whole body."""
+        """Return the beginning of the answer; a server may send it before it has the whole body."""
         with _failures_of(self.name):
             for _ in range(_MOST_EARLY_ANSWERS):
                 event = self._next_event()
@@ -144,7 +144,7 @@ class HttpConnection:
         raise HostFailed(f"{self.name} does not come to an answer")
 
     def read(self, count: int) -> bytes:
-        """The next bytes of the answer as they come, so many at most; none at its end."""
+        """Return the next bytes of the answer as they arrive, at most `count`; none at its end."""
         with _failures_of(self.name):
             if not self._received and not self._has_ended:
                 self._take(self._next_event())
@@ -155,17 +155,17 @@ class HttpConnection:
         return piece
 
     def wait_for(self, seconds: float) -> None:
-        """How long the server may be silent from now on."""
+        """Set how long the server may be silent from now on."""
         self._socket.settimeout(seconds)
 
     @property
     def is_idle(self) -> bool:
-        """Whether the answer to what was asked has been read to its end, and another one can be asked for."""
+        """Whether the answer has been read to its end, and another request can be sent."""
         done = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
         return done and not self._received and not _is_readable(self._socket)
 
     def hang_up(self, seconds: float) -> None:
-        """Sends no more of a body that was begun, and waits until the server has noticed, for so long at most."""
+        """Abandon a body that was begun, and wait until the server has noticed, at most so long."""
         with suppress(OSError):
             self._socket.settimeout(seconds)
             socket.socket.shutdown(self._socket, socket.SHUT_WR)
@@ -173,7 +173,7 @@ class HttpConnection:
                 pass
 
     def abort(self) -> None:
-        """Ends what blocks in another thread; what encrypts the connection is not touched."""
+        """End what blocks in another thread, without touching the TLS layer."""
         with suppress(OSError):
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
@@ -186,9 +186,9 @@ class HttpConnection:
             self._socket.sendall(piece)
 
     def _next_event(self) -> h11.Event:
-        """What comes next, as soon as it is here. A connection that ends in the middle of an answer is lost.
+        """Wait for the next event. A connection that ends in the middle of an answer is lost.
 
-        A head that has begun to come has as long to come whole as the server may be silent.
+        A head that has begun to arrive must be complete within the time that the server may be silent.
         """
         until = math.inf
         while True:
@@ -209,12 +209,13 @@ class HttpConnection:
             self._http.receive_data(received)
 
     def _is_other_protocol(self) -> bool:
-        """Whether what came before the end is no beginning of an answer."""
+        """Whether the bytes before the end are no beginning of an answer."""
         beginning, _ = self._http.trailing_data
         return self._awaits_head and not b"HTTP/".startswith(beginning[:5])
 
     def _checked(self, event: object) -> h11.Event:
-        """PAUSED and ConnectionClosed come where an answer was due."""
+        """Return the event. Raises ConnectionResetError for PAUSED and ConnectionClosed, which arrive instead of an
+        answer."""
         if isinstance(event, h11.Event) and not isinstance(event, h11.ConnectionClosed):
             return event
         raise ConnectionResetError
@@ -226,7 +227,7 @@ class HttpConnection:
             self._has_ended = True
 
     def _take_what_is_here(self) -> None:
-        """All of the answer that has come already; so its end is known as soon as its last byte."""
+        """Handle all of the answer that has arrived already, so that its end is known with its last byte."""
         while not self._has_ended:
             event = self._http.next_event()
             if isinstance(event, type(h11.NEED_DATA)):
@@ -234,7 +235,7 @@ class HttpConnection:
             self._take(self._checked(event))
 
     def _require_nothing_more(self) -> None:
-        """Raises _MoreCame where a server that was to hang up sends more than it announced."""
+        """Raise _MoreCame if a server sends more than it announced instead of closing the connection."""
         if self._http.their_state is h11.DONE:
             return
         more, _ = self._http.trailing_data
@@ -275,7 +276,7 @@ def _connected(url: Url, address: str, timeout_seconds: float, ca_file: Path | N
 
 
 def _is_readable(connected: socket.socket) -> bool:
-    """Whether something has come that nobody asked for: its end, as a rule."""
+    """Whether unrequested data has arrived: the end of the connection, as a rule."""
     poller = poll()
     poller.register(connected, POLLIN)
     return bool(poller.poll(0))
@@ -283,7 +284,7 @@ def _is_readable(connected: socket.socket) -> bool:
 
 @contextmanager
 def _failures_of(name: str) -> Iterator[None]:
-    """What socket and library raise becomes a failure; what a server wrote is never repeated."""
+    """Map errors of the socket and the library to failures, which never repeat text of a server."""
     try:
         yield
     except _MoreCame as error:

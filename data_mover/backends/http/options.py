@@ -1,4 +1,4 @@
-"""What the registry and the settings say of web servers."""
+"""The options of web servers."""
 
 import re
 from typing import Any, Literal, Self
@@ -14,7 +14,7 @@ from data_mover.backends.http.allowed_sites import Web
 from data_mover.backends.options import HostOptions, NetworkAddress, ReadablePath, Root, Secret, Size
 from data_mover.domain.urls import Url
 
-#: those of the protocol itself, and those that have keys of their own
+#: headers of the protocol itself, and those that have keys of their own
 _OWN_FIELDS = (
     "accept-encoding",
     "authorization",
@@ -31,7 +31,7 @@ _FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 class HttpLogin(BaseModel):
-    """Who asks for something over HTTP: nobody, or whoever the registry names in one of two ways."""
+    """A login over HTTP: none, a bearer token, or username and password."""
 
     bearer: Secret | None = None
     username: str | None = None
@@ -47,7 +47,7 @@ class HttpLogin(BaseModel):
 
 
 class WebOptions(HostOptions):
-    """How the web is read. A web server is a source alone, and needs no login."""
+    """How the web is read. A web server is a source only, and needs no login."""
 
     protocol: Literal["http", "https"]
     root: Root = "/"
@@ -60,7 +60,7 @@ class WebOptions(HostOptions):
     content_disposition: bool = False
     #: certificates to trust instead of the system's
     ca_file: ReadablePath | None = None
-    #: to what else redirects may lead, which the registry knows
+    #: the other sites to which redirects may lead
     _web: Web = PrivateAttr(default_factory=Web)
 
     @property
@@ -68,14 +68,14 @@ class WebOptions(HostOptions):
         return self._web
 
     def within(self, web: Web) -> Self:
-        """These options, where redirects may lead to the sites of a web."""
+        """Return a copy of these options whose redirects may lead to the sites of a web."""
         options = self.model_copy()
         options._web = web
         return options
 
 
 class HttpOptions(HttpLogin, WebOptions, NetworkAddress):
-    """A web server. Its login is sent to it alone, and never in clear."""
+    """A web server. Its login is sent only to it, and never in clear."""
 
     cookie: Secret | None = None
     #: further fields of each request, by their names
@@ -104,6 +104,6 @@ class HttpOptions(HttpLogin, WebOptions, NetworkAddress):
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port, as they stand in the one spelling of a Url."""
+        """Scheme, host and port, in the normal form of a Url."""
         host = f"[{self.address}]" if ":" in self.address else self.address
         return Url.parse(f"{self.protocol}://{host}:{self.port}").origin

@@ -1,4 +1,4 @@
-"""What the answers of web servers say of a file."""
+"""The stat of a file from the answers of web servers."""
 
 import re
 from email.message import Message
@@ -10,15 +10,15 @@ from data_mover.backends.http.client import Response
 from data_mover.domain.errors import Encoded, HostFailed, HttpRefused, SizeUnknown
 from data_mover.domain.states import FileKind
 
-#: of SFTP
+#: the first time that SFTP cannot express
 _END_OF_TIME = 2**32
 _STRONG_ETAG = re.compile(r'"[!#-~]+"')
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
-def facts_of(response: Response, name: str) -> FileStat:
-    """Those of a whole file. HttpRefused if it is none, Encoded, and SizeUnknown where its end cannot differ from
-    a connection that breaks."""
+def stat_of(response: Response, name: str) -> FileStat:
+    """Return the stat of a whole file. Raises HttpRefused if there is none, Encoded, or SizeUnknown if its end would
+    look like a broken connection."""
     _require_status(response, name, HTTPStatus.OK)
     size_bytes = _length(response, name)
     if size_bytes is None and not response.chunked:
@@ -27,7 +27,7 @@ def facts_of(response: Response, name: str) -> FileStat:
 
 
 def range_of(file_stat: FileStat, offset_bytes: int) -> dict[str, str]:
-    """The fields of a request for the bytes from the offset on, if the file is still the same."""
+    """Return the headers of a request for the bytes from the offset on, if the file is still the same."""
     if offset_bytes == 0:
         return {}
     version = _exact_version(file_stat)
@@ -35,19 +35,19 @@ def range_of(file_stat: FileStat, offset_bytes: int) -> dict[str, str]:
 
 
 def has_parts(file_stat: FileStat) -> bool:
-    """Whether parts that were asked for one after the other are sure to be of one and the same file."""
+    """Whether parts that are requested one after the other are certainly of the same version."""
     return file_stat.size_bytes is not None and _exact_version(file_stat) is not None
 
 
 def continues(response: Response, file_stat: FileStat, offset_bytes: int, name: str) -> bool:
     """Whether the answer is of the same version: the rest from the offset on, or the whole file.
 
-    HttpRefused, Encoded.
+    Raises HttpRefused or Encoded.
     """
     if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         return False
     if response.status != HTTPStatus.PARTIAL_CONTENT:
-        return facts_of(response, name) == file_stat
+        return stat_of(response, name) == file_stat
     _require_status(response, name, HTTPStatus.PARTIAL_CONTENT)
     found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if found is None or int(found[1]) != offset_bytes or offset_bytes == 0:
@@ -58,7 +58,7 @@ def continues(response: Response, file_stat: FileStat, offset_bytes: int, name: 
 
 
 def name_of(response: Response) -> str | None:
-    """The name that the server gives the file, without a directory."""
+    """Return the name that the server gives the file, without a directory."""
     message = Message()
     message["Content-Disposition"] = text_of(response, "Content-Disposition") or ""
     name = message.get_filename()
@@ -66,7 +66,7 @@ def name_of(response: Response) -> str | None:
 
 
 def text_of(response: Response, field: str) -> str | None:
-    """The value of a field: the library reads bytes as ISO 8859-1, whatever they are, and servers send UTF-8."""
+    """Return the value of a header: the library decodes it as ISO 8859-1, whatever it is, and servers send UTF-8."""
     value = response.headers.get(field)
     try:
         return value and value.encode("latin-1").decode()
@@ -74,8 +74,8 @@ def text_of(response: Response, field: str) -> str | None:
         return value
 
 
-def _require_status(response: Response, name: str, wanted: HTTPStatus) -> None:
-    if response.status != wanted:
+def _require_status(response: Response, name: str, expected: HTTPStatus) -> None:
+    if response.status != expected:
         raise HttpRefused.of(response.status)(response.status, f"{name} is answered with {response.status}")
     for field, plain in (("Content-Encoding", "identity"), ("Transfer-Encoding", "chunked")):
         if response.headers.get(field, plain).strip().lower() != plain:
@@ -83,7 +83,8 @@ def _require_status(response: Response, name: str, wanted: HTTPStatus) -> None:
 
 
 def _length(response: Response, name: str) -> int | None:
-    """None where it is not reported. HostFailed where it is reported in more than one way, of which chunks are one."""
+    """Return the size, None if it is not reported. Raises HostFailed if it is reported in several ways, chunks
+    included."""
     lengths = set(response.headers.getlist("Content-Length"))
     if lengths and response.chunked:
         raise HostFailed(f"{name}: it has a Content-Length, and comes in chunks")
@@ -93,7 +94,7 @@ def _length(response: Response, name: str) -> int | None:
 
 
 def _exact_version(file_stat: FileStat) -> str | None:
-    """None where the server tells no version, or says that files which differ may have the same."""
+    """Return the strong ETag, None if there is none."""
     return file_stat.version if _STRONG_ETAG.fullmatch(file_stat.version or "") else None
 
 
@@ -104,7 +105,7 @@ def _stat(response: Response, size_bytes: int | None) -> FileStat:
 
 
 def time_of(date: str | None) -> float | None:
-    """None where it is not reported, or is one that not every destination can give a file."""
+    """Return the time, None if it is not reported or out of the range that every destination can set."""
     try:
         seconds = parsedate_to_datetime(date or "").timestamp()
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Directories that the workers see as their own."""
+"""Local directories."""
 
 from data_mover.backends.local.options import LocalOptions
 from data_mover.backends.protocol import Protocol

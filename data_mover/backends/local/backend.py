@@ -42,9 +42,9 @@ _FAILURES: dict[int, type[MoveFailure]] = {
 
 
 class LocalFiles(Files):
-    """The files below a directory of this machine. `sha256` is left to reading back: there is no other party to ask."""
+    """The files below a directory of this machine. It has no `sha256`: files are read back."""
 
-    #: a tick of the kernel's clock, and some more
+    #: a tick of the kernel's clock, with a margin
     settling_seconds = 0.02
 
     def __init__(self, host: str, options: HostOptions) -> None:
@@ -58,7 +58,7 @@ class LocalFiles(Files):
 
     @property
     def most_files(self) -> None:
-        """Files are fast here: as many as the other end likes."""
+        """No limit: local files are fast."""
 
     def stat(self, path: str) -> FileStat | None:
         try:
@@ -82,7 +82,7 @@ class LocalFiles(Files):
 
     def realpath(self, path: str) -> str:
         with self._mapping_errors(path):
-            return self._root.real(path).removeprefix(self._root.path.rstrip("/")) or "/"
+            return self._root.realpath(path).removeprefix(self._root.path.rstrip("/")) or "/"
 
     def create(self, path: str, new_file: NewFile) -> Writer:
         with self._mapping_errors(path), self._root.above(path) as (directory, name):
@@ -102,7 +102,7 @@ class LocalFiles(Files):
                 raise
 
     def make_directories(self, path: str) -> None:
-        """Looks upwards: in a tree, what is above is mostly there."""
+        """Create the missing directories. Looks upwards: most of those above exist."""
         root = self.stat("/")
         if root is None or root.kind is not FileKind.DIRECTORY:
             raise NoRoot(self.host)
@@ -128,7 +128,7 @@ class LocalFiles(Files):
 
     def lock_name(self, path: str) -> str:
         with self._mapping_errors(path):
-            return f"local:{self._root.real(dirname(path)).rstrip('/')}/{basename(path)}"
+            return f"local:{self._root.realpath(dirname(path)).rstrip('/')}/{basename(path)}"
 
     def replace(self, path: str, final_path: str) -> None:
         with (
@@ -162,10 +162,10 @@ class LocalFiles(Files):
         return status.f_bavail * status.f_frsize
 
     def abort(self) -> None:
-        """Nothing ends a system call that a dead disk holds; the lease runs out instead."""
+        """Do nothing: a system call that hangs on a dead disk cannot be ended; the lease expires instead."""
 
     def close(self) -> None:
-        """Keeps nothing between calls."""
+        """Do nothing: no resources are kept between calls."""
 
     def _make_directory(self, path: str) -> None:
         with self._mapping_errors(path), self._root.above(path) as (directory, name), suppress(FileExistsError):
@@ -193,7 +193,7 @@ class LocalFiles(Files):
 
     @contextmanager
     def _opened_directory(self, path: str) -> Iterator[int]:
-        """NoSuchFile if there is no directory."""
+        """Yield a descriptor. Raises NoSuchFile if there is no directory."""
         try:
             with self._opened(path, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
                 yield descriptor
@@ -245,7 +245,7 @@ class _LocalReader(Reader):
             self._descriptor = -1
 
     def _require_end(self) -> None:
-        """Some files have more than the system tells: those in `/proc` say that they are empty."""
+        """Raise SourceChanged if there are more bytes: files in `/proc` report that they are empty."""
         with self._files._mapping_errors(self._path):
             more = os.pread(self._descriptor, 1, self._size_bytes)
         if more:
@@ -303,7 +303,7 @@ def _stat(status: os.stat_result) -> FileStat:
 
 
 def _entry(found: os.DirEntry[str]) -> Entry | None:
-    """None for what is gone meanwhile."""
+    """Return the entry, None if it no longer exists."""
     with suppress(FileNotFoundError):
         status = found.stat(follow_symlinks=False)
         return Entry.of(found.name, status.st_mode, status.st_size, status.st_mtime)
@@ -318,7 +318,7 @@ def _require_file(file_stat: FileStat, name: str) -> None:
 
 
 def _sync_directory(directory: int) -> None:
-    """What cannot be synced is left to the system: the rename has happened, and must not look like a failure."""
+    """Sync the directory. Ignores errors: the rename has happened, and must not look like a failure."""
     with suppress(OSError):
         descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
         try:

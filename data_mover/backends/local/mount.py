@@ -1,4 +1,4 @@
-"""Whether a file system of this machine answers: one whose server is gone keeps whoever asks it in the kernel."""
+"""Whether a mounted file system answers: one whose server is gone blocks processes in the kernel."""
 
 import os
 import select
@@ -6,7 +6,7 @@ import signal
 
 
 def answers(directory: str, timeout_seconds: float) -> bool:
-    """Whether the file system of the directory answers in time. Another process asks, and is left behind if not."""
+    """Whether the file system of the directory answers in time. Another process tries, and is abandoned if not."""
     silent = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (1, 2)]
     asking = os.posix_spawnp("stat", ["stat", "-f", "--", directory], os.environ, file_actions=silent)
     ended = os.pidfd_open(asking)

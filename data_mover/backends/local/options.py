@@ -1,4 +1,4 @@
-"""What the registry says of a directory that the workers see as their own."""
+"""The options of a local directory."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from data_mover.backends.options import HostOptions
 
 
 class LocalOptions(HostOptions):
-    """A directory that the workers see as their own; `root` may be relative to the registry."""
+    """A directory that the workers see as local; `root` may be relative to the registry."""
 
     protocol: Literal["local"]
 

@@ -1,5 +1,4 @@
-"""Paths below a root, opened so that nobody can lead out of it by a link, also not by one that is swapped in
-meanwhile."""
+"""Paths below a root, opened so that no link can lead out of it, not even one that is swapped in meanwhile."""
 
 import ctypes
 import errno
@@ -12,7 +11,7 @@ from posixpath import basename, dirname
 _SYS_OPENAT2 = 437
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x02, 0x04, 0x08
 _RENAME_NOREPLACE = 1
-#: how often an open is tried again that a concurrent rename has disturbed
+#: how often an open that a concurrent rename has disturbed is tried again
 _TRIALS = 10
 #: a kernel or a sandbox that does not have the call
 _NO_CALL = (errno.ENOSYS, errno.EPERM)
@@ -49,11 +48,11 @@ class Root:
             except OSError as error:
                 if error.errno != errno.EXDEV and error.errno not in _NO_CALL:
                     raise
-            return self._open_real(root, path, flags)
+            return self._open_resolved(root, path, flags)
 
     @contextmanager
     def directory(self, path: str) -> Iterator[int]:
-        """Yield a descriptor of a directory, for what stands in it (`dir_fd`)."""
+        """Yield a descriptor of a directory, for use as `dir_fd`."""
         descriptor = self.open(path, os.O_PATH | os.O_DIRECTORY)
         try:
             yield descriptor
@@ -62,15 +61,14 @@ class Root:
 
     @contextmanager
     def above(self, path: str) -> Iterator[tuple[int, str]]:
-        """Yield a descriptor of the directory in which the path's last name stands, and that name, which is not
-        followed.
+        """Yield a descriptor of the path's directory, and the path's last name, which is not followed.
 
-        Of `/` that is the directory itself, as `.`.
+        For `/` that is the directory itself, as `.`.
         """
         with self.directory(dirname(path)) as descriptor:
             yield descriptor, basename(path) or "."
 
-    def real(self, path: str) -> str:
+    def realpath(self, path: str) -> str:
         """Return the absolute path without links; of what does not exist, that of the directory above it and the
         name."""
         try:
@@ -78,19 +76,19 @@ class Root:
         except FileNotFoundError:
             if path == "/":
                 raise
-            return f"{self.real(dirname(path)).rstrip('/')}/{basename(path)}"
+            return f"{self.realpath(dirname(path)).rstrip('/')}/{basename(path)}"
         try:
             return os.readlink(f"/proc/self/fd/{descriptor}")
         finally:
             os.close(descriptor)
 
-    def _open_real(self, root: int, path: str, flags: int) -> int:
+    def _open_resolved(self, root: int, path: str, flags: int) -> int:
         """Open what a link with an absolute target leads to, or any path where the kernel has no openat2: resolve the
         links by name, and let none be followed afterwards."""
-        real = os.path.realpath(f"{self.path}/{path}")
-        if real != self.path and not real.startswith(f"{self.path.rstrip('/')}/"):
+        realpath = os.path.realpath(f"{self.path}/{path}")
+        if realpath != self.path and not realpath.startswith(f"{self.path.rstrip('/')}/"):
             raise LeadsOut(errno.EXDEV, "leads out of the root")
-        relative = os.path.relpath(real, self.path)
+        relative = os.path.relpath(realpath, self.path)
         try:
             return _open_beneath(root, relative, flags, _RESOLVE_NO_SYMLINKS)
         except OSError as error:
@@ -113,10 +111,10 @@ def named(descriptor: int) -> str:
 
 
 def rename_to_free(source: int, name: str, target: int, free_name: str) -> None:
-    """Rename in one step, between two directories. FileExistsError if the new name is taken.
+    """Rename in one step, between two directories. Raises FileExistsError if the new name exists.
 
-    Where the file system cannot refuse to replace, a hard link is made, which is refused so, and the old name removed;
-    of a directory, or without hard links, another program may come between the look and the rename.
+    If the file system cannot refuse to replace, this makes a hard link, which fails then, and removes the old name; for
+    a directory, or without hard links, the check and the rename are not atomic.
     """
     if _libc.renameat2(source, os.fsencode(name), target, os.fsencode(free_name), _RENAME_NOREPLACE) == 0:
         return

@@ -1,6 +1,6 @@
-"""What a store may answer: so many bytes, so many elements, in so long, and no document type.
+"""Bounds of a store's answers: bytes, elements, duration, and no document type.
 
-botocore reads answers whole and parses them with what expands entities: both happens only after this has agreed.
+botocore reads answers whole, and its parser expands entities: both happens only after these checks.
 """
 
 import time
@@ -13,23 +13,23 @@ from botocore.httpsession import URLLib3Session
 
 from data_mover.domain.errors import HostFailed, Stalled
 
-#: a thousand keys, which is what is asked for at most, escaped and with all that stores say of each
+#: enough for a thousand keys, the most in one answer, escaped and with all their properties
 MOST_BYTES = 8 * 2**20
 MOST_ELEMENTS = 50_000
-#: stores keep a connection alive with spaces while they put a large object together
+#: stores keep a connection alive with spaces while they assemble a large object
 LONGEST_SECONDS = 900
 _PIECE_BYTES = 2**16
 
 
 class BoundedSession:
-    """Sends what botocore has prepared, and lets through only answers within the bounds."""
+    """Sends botocore's requests, and returns only answers within the bounds."""
 
     def __init__(self, host: str, session: URLLib3Session) -> None:
         self._host = host
         self._session = session
 
     def send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
-        """For the event `before-send`, which takes the answer from here. HostFailed, Stalled."""
+        """Handle the event `before-send`; return the answer for botocore. Raises HostFailed or Stalled."""
         is_file, request.stream_output = request.stream_output, True
         response = self._session.send(request)
         if is_file and response.status_code < 300:
@@ -53,7 +53,8 @@ class BoundedSession:
             yield piece
 
     def _judged(self, response: AWSResponse, content: bytes) -> bytes:
-        """What may be parsed. Of a refusal that may not be, a proxy's page for example, the status says enough."""
+        """Return what may be parsed: nothing of a refusal that must not be, such as a proxy's page, since its status is
+        enough."""
         try:
             _require_plain(content)
         except ValueError as problem:
@@ -64,7 +65,7 @@ class BoundedSession:
 
 
 class _Read:
-    """A body that has been read, for what wants to stream it."""
+    """A body that has been read, in the form of a stream."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -74,7 +75,7 @@ class _Read:
 
 
 def _require_plain(content: bytes) -> None:
-    """ValueError where there is a document type or too much. Whether it is XML at all, the parser of answers finds."""
+    """Raise ValueError for a document type or too many elements. Text that is no XML is left to botocore's parser."""
     counter = _Counter()
     parser = expat.ParserCreate("utf-8")
     parser.StartDoctypeDeclHandler = _refuse

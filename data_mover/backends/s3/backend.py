@@ -1,7 +1,7 @@
 """Object stores that speak S3: files are the objects of one bucket, directories the prefixes of their keys.
 
-An object store has no rename. An object appears at once, when an upload in parts is completed, and an upload is either
-completed or aborted, once and for all: that is what publishing is made of, see `S3Files._move`.
+An object store has no rename. An object appears atomically when a multipart upload is completed, and an upload is
+either completed or aborted, for good. Publishing is based on that, see `S3Files._move`.
 """
 
 import hashlib
@@ -40,22 +40,23 @@ from data_mover.domain.errors import (
 )
 from data_mover.domain.states import FileKind
 
-#: what is asked for at a time
+#: the size of a GET range
 RANGE_BYTES = 8 * 2**20
-#: what is sent at a time, and is in memory meanwhile; stores take no smaller parts, and so many at most
+#: the size of a part, which is in memory while it is sent; stores accept no smaller parts, and so many at most
 PART_BYTES = 5 * 2**20
 MOST_PARTS = 10_000
-#: what the store copies within itself at a time
+#: the size of a part that the store copies
 COPY_BYTES = 128 * 2**20
 
-#: as rclone writes it: seconds since the epoch
+#: the metadata key of the modification time, as rclone writes it: seconds since the epoch
 MODIFIED_AT = "mtime"
-#: how the objects are named that say where another one is being moved to
+#: the name prefix of marks: objects that record where another object is being moved to
 MARK_PREFIX = ".data_mover-to-"
 
 
 class S3Files(Files):
-    """`sha256` is left to reading back: a store tells at most the digests of the parts."""
+    """The objects of a bucket. It has no `sha256`: a store reports at most the digests of parts, so files are read
+    back."""
 
     renames_directories = False
 
@@ -85,8 +86,8 @@ class S3Files(Files):
         raise NoSuchFile(self.named(path))
 
     def list(self, path: str) -> Generator[Entry, None, None]:
-        """Of files the time is left out: a listing tells only when the store got them. A key may be that of a file and
-        at the same time lead to others; both are reported."""
+        """Yield the entries. Files have no time: a listing has only that of the upload. A key may be a file and a
+        prefix of others; both are yielded."""
         prefix = f"{self._key(path)}/".lstrip("/")
         is_empty = True
         for answer in self._client.level(path, prefix):
@@ -97,15 +98,15 @@ class S3Files(Files):
             raise NoSuchFile(f"{self.named(path)} is no directory")
 
     def create(self, path: str, new_file: NewFile) -> Writer:
-        """Nothing is seen of the file until it is committed."""
+        """Create the file, which is not visible until it is committed."""
         return _S3Writer(self._client, path, self._key(path), new_file)
 
     def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
-        """Objects do not grow, and of an upload that was begun nothing can be read back."""
+        """Raise NoSuchFile: objects cannot be appended to, and an incomplete upload cannot be read back."""
         raise NoSuchFile(f"{self.named(path)} cannot be resumed")
 
     def make_directories(self, path: str) -> None:
-        """A store has none: that no file is in the way is all that is needed."""
+        """Check that no file is in the way; a store has no directories."""
         if path in self._directories:
             return
         file_stat = self.stat(path)
@@ -116,10 +117,10 @@ class S3Files(Files):
         self._directories.add(path)
 
     def set_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
-        """A store has none."""
+        """Do nothing: a store has no directories."""
 
     def remove_directory(self, path: str) -> None:
-        """A store has none."""
+        """Do nothing: a store has no directories."""
 
     def lock_name(self, path: str) -> str:
         key = self._key(path)
@@ -132,13 +133,13 @@ class S3Files(Files):
         self._move(path, final_path)
 
     def rename(self, path: str, free_path: str) -> None:
-        """Looks first: most stores know no condition for what they copy."""
+        """Check first whether the path is free: most stores support no condition for copies."""
         if self.stat(free_path) is not None:
             raise PermissionRefused(f"{self.named(free_path)} is there already")
         self._move(path, free_path)
 
     def remove(self, path: str) -> None:
-        """What was on its way to the path, or from it, is given up too."""
+        """Remove the object, and abort uploads to the path or from it."""
         for upload in self._client.uploads(path, self._key(path)):
             self._client.abort_upload(path, self._key(path), upload)
         self._delete(path)
@@ -150,11 +151,11 @@ class S3Files(Files):
         self._client.close()
 
     def _move(self, path: str, target: str) -> None:
-        """Copies the object within the store, by an upload in parts, and removes it at its old path.
+        """Copy the object within the store, by a multipart upload, and remove it at its old path.
 
-        Of several attempts to move the same object one succeeds at most, whatever has become of the others. Each puts
-        a mark beside the object before it looks for the marks of others, whose uploads it aborts: they cannot complete
-        them any more. Where one has been completed already, the object counts as moved.
+        At most one of several concurrent attempts succeeds, whatever happens to the others. Each puts a mark beside the
+        object, then looks for the marks of others and aborts their uploads, which can no longer be completed. If one is
+        completed already, the object counts as moved.
         """
         found = self._object(path)
         if found is None:
@@ -179,7 +180,7 @@ class S3Files(Files):
         self._forget(path, mark)
 
     def _stop_others(self, path: str, mine: "_Mark") -> None:
-        """NoSuchFile where another one has moved the object."""
+        """Abort the uploads of other attempts. Raises NoSuchFile if one of them has moved the object."""
         for mark in self._marks(path):
             if mark.name == mine.name:
                 continue
@@ -189,7 +190,7 @@ class S3Files(Files):
             self._client.delete(path, mark.name)
 
     def _copied_parts(self, path: str, target: str, mark: "_Mark", found: "_Object") -> Sequence[dict[str, Any]]:
-        """NoSuchFile where the object has been taken away."""
+        """Copy the object in parts. Raises NoSuchFile if it no longer exists."""
         key, source, size = self._key(target), self._key(path), found.stat.size_bytes or 0
         if size == 0:
             return [self._client.send_part(target, key, mark.upload, 1, b"")]
@@ -206,8 +207,7 @@ class S3Files(Files):
             raise NoSuchFile(self.named(path)) from changed
 
     def _forget(self, path: str, mark: "_Mark") -> None:
-        """Removes the object that was moved, then the mark that proves that it was. Where that fails, the
-        next attempt finds out."""
+        """Remove the object that was moved, then its mark. If that fails, the next attempt finds out by the mark."""
         try:
             self._client.delete(path, self._key(path))
             self._client.delete(path, mark.name)
@@ -215,14 +215,14 @@ class S3Files(Files):
             raise ConnectionLost(self.named(path)) from failure
 
     def _delete(self, path: str) -> None:
-        """Removes the object, then all marks of it; what they tell of is given up unless it is completed."""
+        """Remove the object, then all its marks, and abort their uploads unless they are completed."""
         self._client.delete(path, self._key(path))
         for mark in self._marks(path):
             self._give_up(path, mark)
             self._client.delete(path, mark.name)
 
     def _give_up(self, path: str, mark: "_Mark") -> bool:
-        """Whether the upload will never be completed; else it has been."""
+        """Abort the upload of the mark. Returns False if it has been completed."""
         return self._client.abort_upload(path, mark.target, mark.upload)
 
     def _marks(self, path: str) -> Sequence["_Mark"]:
@@ -241,7 +241,7 @@ class S3Files(Files):
         return _Object.of(head) if head is not None else None
 
     def _is_directory(self, path: str) -> bool:
-        """The root is one if there is such a bucket."""
+        """Whether the path is a directory; the root is one if the bucket exists."""
         if path == "/":
             return self._client.has_bucket()
         return self._client.has_keys(path, f"{self._key(path)}/")
@@ -252,11 +252,11 @@ class S3Files(Files):
 
 @dataclass(frozen=True)
 class _Object:
-    """What the store says of an object."""
+    """An object of the store."""
 
     stat: FileStat
     etag: str
-    #: what belongs to the object besides its bytes, as a new one is given it
+    #: the metadata of the object, in the form in which a new one gets it
     own: dict[str, Any]
 
     @classmethod
@@ -270,7 +270,7 @@ class _Object:
 
 
 def _entries(answer: dict[str, Any], prefix: str) -> Iterator[Entry]:
-    """Without the object by whose name, the prefix itself, some programs say that there is a directory."""
+    """Yield the entries, without the object that some programs create as the directory itself."""
     for each in answer.get("Contents", []):
         if each["Key"] != prefix:
             yield _entry(each["Key"].removeprefix(prefix), FileKind.FILE, each["Size"])
@@ -286,7 +286,7 @@ def _entry(name: str, kind: FileKind, size_bytes: int | None) -> Entry:
 
 @dataclass(frozen=True)
 class _Mark:
-    """The object beside a temporary one that says which upload is to bring it to which key."""
+    """A mark: the object beside a temporary one that records which upload moves it to which key."""
 
     name: str
     target: str
@@ -305,13 +305,13 @@ class _S3Reader(Reader):
         self._etag = found.etag
 
     def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
-        """Range by range: a store tells at each whether it is still the same object."""
+        """Yield the bytes, range by range: for each the store checks that it is still the same object."""
         size_bytes = self.stat.size_bytes or 0
         for start in range(offset_bytes, size_bytes, RANGE_BYTES):
             yield from self._range(start, min(start + RANGE_BYTES, size_bytes))
 
     def close(self) -> None:
-        """Keeps nothing between ranges."""
+        """Do nothing: no resources are kept between ranges."""
 
     def _range(self, start: int, end: int) -> Iterator[Block]:
         try:
@@ -349,7 +349,7 @@ class _S3Writer(Writer):
             rest = rest[fitting:]
 
     def sync(self) -> None:
-        """Nobody can see what a store has of a file before all of it is there."""
+        """Do nothing: a store does not report what it has of an incomplete file."""
 
     def commit(self) -> None:
         self._require_size()
@@ -362,7 +362,7 @@ class _S3Writer(Writer):
             self._client.complete(self._path, self._key, self._upload, self._parts)
 
     def close(self) -> None:
-        """Parts that were sent stay in the store until `remove`."""
+        """Drop what was not sent. Parts that were sent stay in the store until `remove`."""
         self._waiting.clear()
 
     def _send_part(self) -> None:
@@ -382,7 +382,7 @@ class _S3Writer(Writer):
 
     @property
     def _part_bytes(self) -> int:
-        """Of a file whose size is not known, parts become larger as it does: all that a store takes have 5 TB."""
+        """Return the part size, which grows with a file of unknown size, so that the most parts have 5 TB."""
         if self._new_file.size_bytes is None:
             return PART_BYTES << (len(self._parts) // 1000)
         return _part_bytes(self._new_file.size_bytes, PART_BYTES)
@@ -393,5 +393,5 @@ class _S3Writer(Writer):
 
 
 def _part_bytes(size_bytes: int, usual_bytes: int) -> int:
-    """So that there are no more parts than a store takes."""
+    """Return a part size with which a store accepts the number of parts."""
     return max(usual_bytes, -(-size_bytes // MOST_PARTS))

@@ -1,4 +1,4 @@
-"""What can be wrong with an object store: its address and certificate, the keys, the bucket."""
+"""The check of an object store: its address and certificate, the keys, the bucket."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""The requests of S3 that a backend is made of, and what their failures mean."""
+"""The S3 requests of the backend, and the failures of their errors."""
 
 import logging
 import os
@@ -41,7 +41,7 @@ from data_mover.domain.errors import (
     VerifyFailed,
 )
 
-# It tells at this level which answers it takes for errors, with the names of keys.
+# Below this level it logs which answers it takes for errors, with the names of keys.
 logging.getLogger("botocore").setLevel(logging.ERROR)
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -63,22 +63,22 @@ _FAILURES: dict[str, type[MoveFailure]] = {
 _FAILURES_BY_STATUS: dict[int, type[MoveFailure]] = {403: PermissionRefused, 404: NoSuchFile, 507: NoSpace}
 
 
-#: by which arguments the next page is asked for, and what of an answer they are
+#: the arguments that request the next page, and the keys of an answer from which they are taken
 _NEXT_KEYS = {"ContinuationToken": "NextContinuationToken"}
 _NEXT_UPLOADS = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
 _ENTRIES = ("Contents", "CommonPrefixes", "Uploads")
-#: of what belongs to one file
+#: the most pages of a listing for one file
 _MOST_PAGES = 100
-#: a store may have looked at a thousand versions that are deleted
+#: a page is empty if the store has scanned a thousand deleted versions
 _MOST_EMPTY_PAGES = 100
 
 
 class Changed(Exception):
-    """The object is not the one that was meant."""
+    """The object is another one by now."""
 
 
 class S3Client:
-    """The bucket of a registered host. Paths are for messages; keys are what the store goes by."""
+    """The bucket of a registered host. Paths are for messages; keys identify objects in the store."""
 
     def __init__(self, host: str, options: S3Options) -> None:
         self.host = host
@@ -91,7 +91,7 @@ class S3Client:
 
     @classmethod
     def open(cls, host: str, options: HostOptions) -> "S3Client":
-        """HostUnreachable, CertificateRefused, LoginRefused."""
+        """Connect and check the login. Raises HostUnreachable, CertificateRefused or LoginRefused."""
         if not isinstance(options, S3Options):
             raise InternalError(f"{host} is no object store")
         opened = cls(host, options)
@@ -108,13 +108,13 @@ class S3Client:
         return opened
 
     def require_name(self, path: str, key: str) -> None:
-        """BadName where XML, which a store answers in, cannot carry the key. An object that has it may be read; nothing
-        that is answered with the key may be asked."""
+        """Raise BadName if XML, in which a store answers, cannot express the key. Such an object can be read; requests
+        whose answers contain the key cannot be made."""
         if _NOT_XML.search(key):
             raise BadName(f"{self.host}:{path}")
 
     def has_bucket(self) -> bool:
-        """Asked in a way in which a store tells why it refuses."""
+        """Whether the bucket exists. Uses a request whose refusal has a reason."""
         try:
             self._call("list_objects_v2", "/", MaxKeys=1)
         except NoSuchFile:
@@ -122,21 +122,21 @@ class S3Client:
         return True
 
     def head(self, path: str, key: str) -> dict[str, Any] | None:
-        """None where there is no such object."""
+        """Return the properties of the object, None if there is none."""
         try:
             return self._call("head_object", path, Key=key)
         except NoSuchFile:
             return None
 
     def has_keys(self, path: str, prefix: str) -> bool:
-        """Whether any key begins so; none does where there is no bucket."""
+        """Whether any key has the prefix; none does if there is no bucket."""
         try:
             return bool(self._call("list_objects_v2", path, Prefix=prefix, MaxKeys=1).get("Contents"))
         except NoSuchFile:
             return False
 
     def keys(self, path: str, prefix: str) -> list[str]:
-        """All keys that begin so; none where there is no bucket."""
+        """Return all keys with the prefix; none if there is no bucket."""
         try:
             pages = self._few_pages("list_objects_v2", path, _NEXT_KEYS, Prefix=prefix)
         except NoSuchFile:
@@ -144,22 +144,22 @@ class S3Client:
         return [each["Key"] for answer in pages for each in answer.get("Contents", [])]
 
     def level(self, path: str, prefix: str) -> Iterator[dict[str, Any]]:
-        """What is below the prefix up to the next slash, a thousand keys at a time. NoSuchFile where there is no
-        bucket."""
+        """Yield answers with what is below the prefix up to the next slash, a thousand keys at a time. Raises
+        NoSuchFile if there is no bucket."""
         yield from self._pages("list_objects_v2", path, _NEXT_KEYS, Prefix=prefix, Delimiter="/")
 
     def get_range(self, path: str, key: str, start: int, end: int, etag: str) -> Any:
-        """The open body. Changed where it is another object by now."""
+        """Return the open body. Raises Changed if it is another object by now."""
         return self._call("get_object", path, Key=key, Range=f"bytes={start}-{end - 1}", IfMatch=etag)["Body"]
 
     def read(self, path: str, body: Any, count: int) -> bytes:
-        """The next bytes of an open body, none at its end."""
-        with self._told(path):
+        """Return the next bytes of an open body, none at its end."""
+        with self._mapping_errors(path):
             block: bytes = body.read(count)
         return block
 
     def text(self, path: str, key: str) -> str | None:
-        """A small object; None where there is none."""
+        """Return the text of a small object; None if there is none."""
         try:
             body = self._call("get_object", path, Key=key)["Body"]
         except NoSuchFile:
@@ -171,14 +171,14 @@ class S3Client:
         self._call("put_object", path, Key=key, Body=content, Metadata=metadata)
 
     def delete(self, path: str, key: str) -> None:
-        """One that is not there is fine."""
+        """Delete the object; a missing one is fine."""
         try:
             self._call("delete_object", path, Key=key)
         except NoSuchFile:
             return
 
     def begin(self, path: str, key: str, metadata: dict[str, str]) -> str:
-        """The id of a new upload in parts."""
+        """Begin a multipart upload; return its id."""
         return str(self._call("create_multipart_upload", path, Key=key, Metadata=metadata)["UploadId"])
 
     def send_part(self, path: str, key: str, upload: str, number: int, content: bytes | bytearray) -> dict[str, Any]:
@@ -188,8 +188,8 @@ class S3Client:
     def copy_part(
         self, path: str, key: str, upload: str, number: int, source: str, etag: str, part: tuple[int, int] | None
     ) -> dict[str, Any]:
-        """Copies an object, or a part of it from one offset to another. Changed where it is another one by now, or
-        none."""
+        """Copy an object, or the part of it between two offsets. Raises Changed if it is another one by now, or
+        missing."""
         of_part = {"CopySourceRange": f"bytes={part[0]}-{part[1] - 1}"} if part else {}
         answer = self._call(
             "upload_part_copy",
@@ -204,11 +204,11 @@ class S3Client:
         return {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
 
     def complete(self, path: str, key: str, upload: str, parts: Sequence[dict[str, Any]]) -> None:
-        """NoSuchFile where the upload was aborted."""
+        """Complete the upload. Raises NoSuchFile if it was aborted."""
         self._call("complete_multipart_upload", path, Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
 
     def abort_upload(self, path: str, key: str, upload: str) -> bool:
-        """False where there is no such upload any more."""
+        """Abort the upload. Returns False if it no longer exists."""
         try:
             self._call("abort_multipart_upload", path, Key=key, UploadId=upload)
         except NoSuchFile:
@@ -216,7 +216,7 @@ class S3Client:
         return True
 
     def uploads(self, path: str, key: str) -> list[str]:
-        """The ids of the uploads to exactly this key that are neither completed nor aborted."""
+        """Return the ids of the uploads to exactly this key that are neither completed nor aborted."""
         try:
             pages = self._few_pages("list_multipart_uploads", path, _NEXT_UPLOADS, Prefix=key)
         except NoSuchFile:
@@ -224,7 +224,7 @@ class S3Client:
         return [each["UploadId"] for answer in pages for each in answer.get("Uploads", []) if each["Key"] == key]
 
     def abort(self) -> None:
-        """A request that is under way ends within the idle time-out at the latest; there is no other one."""
+        """Let no further request begin; the current one ends within the idle time-out."""
         self._aborted.set()
 
     def close(self) -> None:
@@ -234,7 +234,7 @@ class S3Client:
     def _few_pages(
         self, operation: str, path: str, markers: Mapping[str, str], **arguments: str
     ) -> list[dict[str, Any]]:
-        """All pages, which are kept. HostFailed where there are too many."""
+        """Return all pages. Raises HostFailed if there are too many."""
         pages = list(islice(self._pages(operation, path, markers, **arguments), _MOST_PAGES + 1))
         if len(pages) > _MOST_PAGES:
             raise HostFailed(f"{self.host}:{path}: more than {_MOST_PAGES} pages of {operation}")
@@ -243,7 +243,8 @@ class S3Client:
     def _pages(
         self, operation: str, path: str, markers: Mapping[str, str], **arguments: str
     ) -> Iterator[dict[str, Any]]:
-        """The answers, a thousand entries at a time. HostFailed where one leads nowhere, or many in a row are empty."""
+        """Yield the answers, a thousand entries at a time. Raises HostFailed if one has no next page, or many in a row
+        are empty."""
         here: dict[str, str] = {}
         empty = 0
         while True:
@@ -259,13 +260,13 @@ class S3Client:
 
     def _call(self, operation: str, path: str, **arguments: Any) -> dict[str, Any]:
         self.require_name(path, arguments.get("Prefix", ""))
-        with self._told(path):
+        with self._mapping_errors(path):
             answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self.bucket, **arguments)
         return answer
 
     @contextmanager
-    def _told(self, path: str) -> Iterator[None]:
-        """What the store or the library says becomes a failure that names host and path, or Changed."""
+    def _mapping_errors(self, path: str) -> Iterator[None]:
+        """Map errors of the store and the library to failures that name host and path, or to Changed."""
         name = f"{self.host}:{path}"
         if self._aborted.is_set():
             raise ConnectionLost(self.host)
@@ -278,7 +279,7 @@ class S3Client:
 
 
 def _what_broke(error: BaseException) -> type[MoveFailure]:
-    """That the name is another than the certificate's, the library finds out by itself."""
+    """Return the failure of a connection error. The library itself detects a certificate for another name."""
     of_system = [each for each in _chain(error) if isinstance(each, OSError) and not isinstance(each, BotoCoreError)]
     if isinstance(error, SSLError) and all(isinstance(each, ssl.SSLCertVerificationError) for each in of_system):
         return CertificateRefused
@@ -286,7 +287,7 @@ def _what_broke(error: BaseException) -> type[MoveFailure]:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what has led to it."""
+    """Yield the error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -302,14 +303,14 @@ def _failure(error: ClientError, name: str) -> Exception:
 
 @cache
 def _session() -> botocore.session.Session:
-    """Remembers what it has read of the interface's description. What the user's own configuration or the environment
-    say about Amazon's services is for other programs."""
+    """Return the session, which caches the description of the interface. It ignores the user's configuration and the
+    environment for Amazon's services."""
     none = {"config_file": (None, None, os.devnull, None), "credentials_file": (None, None, os.devnull, None)}
     return botocore.session.Session({"profile": (None, None, None, None), **none})
 
 
 def _client(host: str, options: S3Options) -> Any:
-    """Signs what it sends, so that the store compares the SHA-256 of every part with that of what it has received."""
+    """Return a client that signs bodies, so that the store verifies the SHA-256 of every part."""
     config = Config(
         region_name=options.region,
         signature_version="s3v4",

@@ -1,4 +1,4 @@
-"""What the registry says of a bucket."""
+"""The options of a bucket."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Hosts that speak scp and let commands be run."""
+"""Hosts that speak scp and run commands."""
 
 from data_mover.backends.protocol import Protocol
 from data_mover.backends.ssh.options import SshOptions

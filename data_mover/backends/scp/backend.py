@@ -1,4 +1,4 @@
-"""Hosts that are reached by the scp protocol, with a POSIX shell for what it cannot do."""
+"""Hosts that speak the scp protocol, with a POSIX shell for what it cannot do."""
 
 import re
 import stat
@@ -53,7 +53,7 @@ class ScpFiles(SshFiles):
 
     def __init__(self, host: str, options: SshOptions, connection: SshConnection) -> None:
         super().__init__(host, options, connection)
-        self._root = self._real_root()
+        self._root = self._fetch_root()
 
     def stat(self, path: str) -> FileStat | None:
         found = self._found(path)
@@ -63,10 +63,10 @@ class ScpFiles(SshFiles):
         found = self._found(path)
         if found is None:
             raise NoSuchFile(self._name(path))
-        file_stat, real = found
+        file_stat, realpath = found
         if file_stat.kind is not FileKind.FILE:
             raise (IsADirectory if file_stat.kind is FileKind.DIRECTORY else NotARegularFile)(self._name(path))
-        return ScpReader(self, self._connection, path, real, file_stat)
+        return ScpReader(self, self._connection, path, realpath, file_stat)
 
     def list(self, path: str) -> Generator[Entry, None, None]:
         found = self._found(path)
@@ -75,32 +75,32 @@ class ScpFiles(SshFiles):
         yield from listed(self._connection, path, found[1])
 
     def realpath(self, path: str) -> str:
-        return self._asked_real(path).removeprefix(self._root.rstrip("/")) or "/"
+        return self._fetch_realpath(path).removeprefix(self._root.rstrip("/")) or "/"
 
     def create(self, path: str, new_file: NewFile) -> Writer:
-        """The shell creates the file exclusively. Raises SizeUnknown: the size tells the shell that the file is
-        whole."""
+        """Create the file exclusively, in the shell. Raises SizeUnknown: the shell checks by the size that the file is
+        complete."""
         if new_file.size_bytes is None:
             raise SizeUnknown(f"scp needs it for {self.host}:{path}")
-        real = self._beside(path)
-        name = _in_its_directory(real)
+        realpath = self._beside(path)
+        name = _in_its_directory(realpath)
         opening = (
-            f"{_entering(dirname(real))} if [ -e {name} ] || [ -L {name} ]; then exit {EXISTS}; fi; "
+            f"{_entering(dirname(realpath))} if [ -e {name} ] || [ -L {name} ]; then exit {EXISTS}; fi; "
             f"[ -w . ] || exit {NOT_PERMITTED}; set -C; exec 4>{name}"
         )
-        return self._writer(path, real, new_file, opening)
+        return self._writer(path, realpath, new_file, opening)
 
     def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
-        """`dd` goes to the offset and cuts nothing off."""
-        real = self._beside(path)
-        name = _in_its_directory(real)
+        """Open the file at the offset. `dd` seeks, and does not truncate."""
+        realpath = self._beside(path)
+        name = _in_its_directory(realpath)
         opening = (
-            f"{_entering(dirname(real))} [ -e {name} ] || exit {MISSING}; "
+            f"{_entering(dirname(realpath))} [ -e {name} ] || exit {MISSING}; "
             f"[ -f {name} ] && [ ! -L {name} ] || exit {NOT_A_FILE}; "
             f"[ -w {name} ] || exit {NOT_PERMITTED}; exec 4<>{name}; "
             f"dd if=/dev/null bs=1 count=0 seek={offset_bytes} conv=notrunc 2>/dev/null >&4"
         )
-        return self._writer(path, real, new_file, opening, offset_bytes)
+        return self._writer(path, realpath, new_file, opening, offset_bytes)
 
     def set_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
         commands = []
@@ -115,74 +115,80 @@ class ScpFiles(SshFiles):
             raise PermissionRefused(self._name(path))
         self._known.forget(path)
         if self._look(dirname(path)) is not None:
-            real = self._beside(path)
-            name = _in_its_directory(real)
-            self._shell(f"{_entering(dirname(real))} if [ -e {name} ] || [ -L {name} ]; then rmdir -- {name}; fi", path)
+            realpath = self._beside(path)
+            name = _in_its_directory(realpath)
+            self._shell(
+                f"{_entering(dirname(realpath))} if [ -e {name} ] || [ -L {name} ]; then rmdir -- {name}; fi", path
+            )
 
     def lock_name(self, path: str) -> str:
         return self._lock_name(self._beside(path))
 
     def replace(self, path: str, final_path: str) -> None:
-        """`mv` in one file system is rename(2), which is atomic; `-T` keeps it from moving into a directory.
+        """Replace the file. `mv` in one file system is rename(2), which is atomic; `-T` keeps it from moving into a
+        directory.
 
-        The one of BusyBox does not replace a link that leads to a directory.
+        BusyBox's `mv` does not replace a link that leads to a directory.
         """
         self._known.forget(final_path)
-        entering, real, final = self._names_of_a_move(path, final_path)
+        entering, realpath, final = self._names_of_a_move(path, final_path)
         self._shell(
             f"{entering} [ -d {final} ] && [ ! -L {final} ] && exit {IS_A_DIRECTORY}; "
-            f"if mv --help 2>&1 | grep -q -e -T; then mv -fT -- {real} {final} && exit; "
-            f"elif [ ! -d {final} ]; then mv -f -- {real} {final} && exit; fi; "
+            f"if mv --help 2>&1 | grep -q -e -T; then mv -fT -- {realpath} {final} && exit; "
+            f"elif [ ! -d {final} ]; then mv -f -- {realpath} {final} && exit; fi; "
             f"[ ! -d {final} ] || exit {CANNOT_REPLACE}; exit 1",
             final_path,
         )
 
     def rename(self, path: str, free_path: str) -> None:
-        """A hard link is refused where something stands; a directory gets a rename, and a file system without links."""
+        """Make a hard link, which fails if the path exists; rename a directory, or if the file system has no hard
+        links."""
         self._known.forget(path, free_path)
-        entering, real, free = self._names_of_a_move(path, free_path)
+        entering, realpath, free = self._names_of_a_move(path, free_path)
         self._shell(
             f"{entering} if [ -e {free} ] || [ -L {free} ]; then exit {EXISTS}; fi; "
-            f"if ln -- {real} {free} 2>/dev/null; then rm -- {real} || exit {MISSING}; "
+            f"if ln -- {realpath} {free} 2>/dev/null; then rm -- {realpath} || exit {MISSING}; "
             f"elif [ -e {free} ]; then exit {EXISTS}; "
-            f"elif mv --help 2>&1 | grep -q -e -T; then mv -fT -- {real} {free}; else mv -f -- {real} {free}; fi",
+            f"elif mv --help 2>&1 | grep -q -e -T; then mv -fT -- {realpath} {free}; "
+            f"else mv -f -- {realpath} {free}; fi",
             free_path,
         )
 
     def remove(self, path: str) -> None:
         self._known.forget(path)
         if self._look(dirname(path)) is not None:
-            real = self._beside(path)
-            self._shell(f"{_entering(dirname(real))} rm -f -- {_in_its_directory(real)}", path)
+            realpath = self._beside(path)
+            self._shell(f"{_entering(dirname(realpath))} rm -f -- {_in_its_directory(realpath)}", path)
 
     def sha256(self, path: str, first_bytes: int | None = None) -> str | None:
         found = self._found(path)
         return self._connection.sha256(found[1], found[0].size_bytes or 0, first_bytes) if found else None
 
     def may_write(self, path: str) -> bool | None:
-        return self._connection.may_write(self._real_directory(path))
+        return self._connection.may_write(self._realpath_of_directory(path))
 
     def free_bytes(self, path: str) -> int | None:
         output = self._run(f"df -Pk -- {quote(self._beside(path))}")
         columns = _DF_COLUMNS.search(output.text)
         return int(columns[1]) * 1024 if columns else None
 
-    def _writer(self, path: str, real: str, new_file: NewFile, opening: str, offset_bytes: int = 0) -> ScpWriter:
+    def _writer(self, path: str, realpath: str, new_file: NewFile, opening: str, offset_bytes: int = 0) -> ScpWriter:
         try:
-            return ScpWriter(self, self._connection, path, real, new_file, opening, offset_bytes)
+            return ScpWriter(self, self._connection, path, realpath, new_file, opening, offset_bytes)
         except MoveFailure:
             self._known.forget_all()
             raise
 
     def _found(self, path: str) -> tuple[FileStat, str] | None:
-        """As `_look`. NotAllowed where the real path is outside of the root."""
+        """Return what `_look` does. Raises NotAllowed if the realpath is outside of the root."""
         found = self._look(path)
         if found is not None:
             self._require_inside(path, found[1])
         return found
 
     def _look(self, path: str) -> tuple[FileStat, str] | None:
-        """What stands at the path, and its real path. A link that leads nowhere is something, and is its own path."""
+        """Return the stat of the path and its realpath, None if it is missing. A dangling link exists, and is its own
+        path."""
         name = quote(f"{self._root.rstrip('/')}{path}")
         output = self._run(
             f"{{ if [ -e {name} ]; then stat -L -c '%f %s %Y' -- {name} && readlink -f -- {name}; "
@@ -194,37 +200,37 @@ class ScpFiles(SshFiles):
             raise refusal(output.text, self.host, path)
         if first == b"none":
             return None
-        return _stat(first, self.host), _real_path(rest, self.host)
+        return _stat(first, self.host), _parse_realpath(rest, self.host)
 
-    def _real_root(self) -> str:
+    def _fetch_root(self) -> str:
         output = self._run(f"cd -P -- {quote(self.options.root)} || exit {MISSING}; pwd -P")
         if output.status == MISSING:
             raise NoRoot(self.host)
         if output.status != 0:
             raise HostFailed(f"{self.host}: the root directory of the registry cannot be looked up")
-        return _real_path(output.text, self.host).rstrip("/") or "/"
+        return _parse_realpath(output.text, self.host).rstrip("/") or "/"
 
     def _make_directory(self, path: str) -> None:
-        real = self._beside(path)
-        name, mode = _in_its_directory(real), f"{self.options.directory_mode:04o}"
-        self._shell(f"{_entering(dirname(real))} mkdir -m {mode} -- {name} || [ -d {name} ]", path)
+        realpath = self._beside(path)
+        name, mode = _in_its_directory(realpath), f"{self.options.directory_mode:04o}"
+        self._shell(f"{_entering(dirname(realpath))} mkdir -m {mode} -- {name} || [ -d {name} ]", path)
 
-    def _asked_real(self, path: str) -> str:
+    def _fetch_realpath(self, path: str) -> str:
         found = self._found(path)
         if found is None:
             raise NoSuchFile(self._name(path))
         return found[1]
 
-    def _require_inside(self, path: str, real: str) -> None:
-        if self._root != "/" and real != self._root and not real.startswith(f"{self._root}/"):
+    def _require_inside(self, path: str, realpath: str) -> None:
+        if self._root != "/" and realpath != self._root and not realpath.startswith(f"{self._root}/"):
             raise NotAllowed(self._name(path))
 
     def _names_of_a_move(self, path: str, final_path: str) -> tuple[str, str, str]:
-        """The start of a command that moves a file, which finds what `mv` itself would say only in words; and the
-        quoted names for the rest of it."""
-        real, final = self._beside(path), self._beside(final_path)
-        same = dirname(real) == dirname(final)
-        name = _in_its_directory(real) if same else quote(real)
+        """Return the start of a command that moves a file, which detects the errors that `mv` reports only in words;
+        and the quoted names for the rest of it."""
+        realpath, final = self._beside(path), self._beside(final_path)
+        same = dirname(realpath) == dirname(final)
+        name = _in_its_directory(realpath) if same else quote(realpath)
         entering = f"{_entering(dirname(final))} [ -e {name} ] || exit {MISSING}; [ -w . ] || exit {NOT_PERMITTED};"
         return entering, name, _in_its_directory(final)
 
@@ -240,8 +246,8 @@ class ScpFiles(SshFiles):
 
 
 def _entering(directory: str) -> str:
-    """The start of a command that acts in a directory, whose real path is remembered. Somebody may have put a link in
-    its place since; from here on the command holds the directory itself, whatever has its name."""
+    """Return the start of a command that acts in a directory with a cached realpath. It may have been exchanged for a
+    link since; once entered, the command stays in the directory itself, whatever has its name."""
     name = quote(directory)
     return (
         f"[ -d {name} ] || exit {MISSING}; cd -P -- {name} || exit {NOT_PERMITTED}; "
@@ -249,13 +255,13 @@ def _entering(directory: str) -> str:
     )
 
 
-def _in_its_directory(real: str) -> str:
-    """The quoted name of what is in the directory that a command has entered."""
-    return quote(f"./{basename(real)}")
+def _in_its_directory(realpath: str) -> str:
+    """Return the quoted name of an entry of the directory that a command has entered."""
+    return quote(f"./{basename(realpath)}")
 
 
 def _stat(line: bytes, host: str) -> FileStat:
-    """From the mode in hexadecimal, the size and the modification time."""
+    """Return the stat from the mode in hexadecimal, the size and the modification time."""
     words = _STAT.fullmatch(line)
     if words is None:
         raise ConnectionLost(f"{host}: {_NOT_UNDERSTOOD}")
@@ -264,8 +270,9 @@ def _stat(line: bytes, host: str) -> FileStat:
     return FileStat(kinds.get(stat.S_IFMT(mode), FileKind.OTHER), int(words[2]), float(words[3]), mode=mode & 0o777)
 
 
-def _real_path(text: bytes, host: str) -> str:
-    """What `pwd` or `readlink` has said. Anything else would be taken for another path than the one that was meant."""
+def _parse_realpath(text: bytes, host: str) -> str:
+    """Return the path that `pwd` or `readlink` has printed. Raises ConnectionLost for any other output, which would be
+    taken for a wrong path."""
     if not text.startswith(b"/") or not text.endswith(b"\n"):
         raise ConnectionLost(f"{host}: {_NOT_UNDERSTOOD}")
     return text.removesuffix(b"\n").decode(errors="surrogateescape")

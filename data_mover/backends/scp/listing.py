@@ -1,8 +1,8 @@
-"""Listing one directory by the host's shell, as many entries at a time as fit on the command line of a `stat`.
+"""Listing one directory by the host's shell, with as many entries at a time as fit on the command line of a `stat`.
 
-Each is a line `81a4 12 1700000000 ./name//`. A name may hold any byte but NUL and the slash, so that two slashes can be
-nowhere but at its end; a NUL is what the `stat` of BusyBox cannot write. The last line is a status alone, so that a
-listing that breaks off differs from a whole one.
+Each is a line `81a4 12 1700000000 ./name//`. A name may contain any byte but NUL and the slash, so that two slashes can
+only be at its end; BusyBox's `stat` cannot write a NUL. The last line is only a status, so that a truncated listing
+differs from a complete one.
 """
 
 import re
@@ -17,27 +17,29 @@ from data_mover.domain.errors import ConnectionLost, HostFailed, PermissionRefus
 
 _END = b"//\n"
 _RECEIVE_BYTES = 64 * 1024
-#: of one entry
+#: the longest line of an entry
 _MAX_BYTES = 8192
 _ENTRY = re.compile(rb"([0-9a-f]+) (\d+) (-?\d+) \./(.*)", re.DOTALL)
 
 _NOT_PERMITTED = 82
-#: Where one of several is gone meanwhile, they are asked for one by one.
-_TELL = (
+#: If one of several no longer exists, they are requested one by one.
+_STAT_ENTRIES = (
     'out=$(stat -c "$0" -- "$@") && printf "%s\\n" "$out" && exit; for name do stat -c "$0" -- "$name" && continue; '
     'if [ -e "$name" ] || [ -L "$name" ]; then exit 1; fi; done'
 )
-#: Ends when it is reported to, not while another command begins: Dropbear confuses their channels.
+#: It ends when its input is closed, not while another command begins: Dropbear confuses their channels.
 _COMMAND = (
     "LC_ALL=C; export LC_ALL; exec 2>/dev/null; (cd -P -- {directory} && [ -r . ] || exit {not_permitted}; "
-    "find . ! -name . -prune -exec sh -c {tell} '%f %s %Y %n//' {{}} +) </dev/null; "
+    "find . ! -name . -prune -exec sh -c {stat_entries} '%f %s %Y %n//' {{}} +) </dev/null; "
     "printf '%s//\\n' $?; exec cat >/dev/null"
 )
 
 
-def listed(connection: SshConnection, path: str, real: str) -> Iterator[Entry]:
-    """What our `path` holds, the host's directory `real`. PermissionRefused, HostFailed."""
-    command = _COMMAND.format(directory=quote(real), not_permitted=_NOT_PERMITTED, tell=quote(_TELL))
+def listed(connection: SshConnection, path: str, realpath: str) -> Iterator[Entry]:
+    """Yield the entries of our `path`, the host's directory `realpath`. Raises PermissionRefused or HostFailed."""
+    command = _COMMAND.format(
+        directory=quote(realpath), not_permitted=_NOT_PERMITTED, stat_entries=quote(_STAT_ENTRIES)
+    )
     channel = connection.start(command)
     try:
         for line in _lines(connection, path, channel):
@@ -50,7 +52,7 @@ def listed(connection: SshConnection, path: str, real: str) -> Iterator[Entry]:
 
 
 def _lines(connection: SshConnection, path: str, channel: Channel) -> Iterator[bytes]:
-    """Yields the line of each entry, without its end, and at last the status."""
+    """Yield the line of each entry, without its end, and at last the status."""
     rest = b""
     while len(rest) <= _MAX_BYTES:
         with connection.mapping_errors(path):

@@ -1,6 +1,6 @@
-"""The exit statuses of our own commands on a host, and what they mean.
+"""The exit statuses of our own commands on a host, and their failures.
 
-A shell that runs nothing says 0, and so do some that are no shells.
+A shell that runs nothing exits with 0, and so do some programs that are no shells.
 """
 
 from data_mover.domain.errors import (
@@ -14,7 +14,7 @@ from data_mover.domain.errors import (
 )
 
 DONE, IS_A_DIRECTORY, NOT_PERMITTED, MISSING, EXISTS, CANNOT_REPLACE, NOT_A_FILE, NOT_DONE = range(80, 88)
-#: the directory has been exchanged for a link, or renamed, since its real path was looked up
+#: the directory has been exchanged for a link, or renamed, since its realpath was looked up
 NOT_WHERE_IT_WAS = 88
 
 _FAILURES: dict[int, type[MoveFailure]] = {
@@ -29,6 +29,6 @@ _FAILURES: dict[int, type[MoveFailure]] = {
 
 
 def failure_of(status: int, name: str) -> MoveFailure | None:
-    """Return the failure that an exit status stands for, of the file of that name; None if it is none of ours."""
+    """Return the failure of an exit status, for the file of that name; None if the status is none of ours."""
     failure = _FAILURES.get(status)
     return failure(name) if failure else None

@@ -1,7 +1,7 @@
 """The scp protocol: a command on the host sends one file.
 
-The two sides speak in lines and single bytes: a `C` line announces mode, size and name; NUL agrees, 1 and 2 refuse,
-with a sentence.
+The two sides exchange lines and single bytes: a `C` line announces mode, size and name; NUL acknowledges, 1 and 2
+refuse, with a message.
 """
 
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ from data_mover.domain.errors import (
 
 _MAX_LINE_BYTES = 8192
 
-#: Opens the file and sends what it has opened, if that is what has the name: not what a link led to that somebody has
-#: put there since the path was looked up. Where the system has no name for an open file, `scp` opens it by its own.
+#: Opens the file, and sends it only if the opened file has the realpath: not a file to which a link leads that was put
+#: there since the path was looked up. If the system has no name for an open file, `scp` opens it by its own.
 _COMMAND = """LC_ALL=C; export LC_ALL
 [ -e /proc/self/fd/0 ] || exec scp -f {name}
 refuse() {{ printf '\\001%s\\n' "$1"; exit 1; }}
@@ -39,12 +39,12 @@ _ELSEWHERE = "its name leads elsewhere now"
 class ScpReader(Reader):
     """`scp -f`: the host sends one file, from its first byte to its last."""
 
-    def __init__(self, files: Files, connection: SshConnection, path: str, real: str, file_stat: FileStat) -> None:
+    def __init__(self, files: Files, connection: SshConnection, path: str, realpath: str, file_stat: FileStat) -> None:
         self.stat = file_stat
         self._files = files
         self._connection = connection
         self._path = path
-        self._channel = connection.start(_COMMAND.format(name=quote(real), elsewhere=_ELSEWHERE))
+        self._channel = connection.start(_COMMAND.format(name=quote(realpath), elsewhere=_ELSEWHERE))
         with connection.ending_refused(self._channel), connection.mapping_errors(path):
             self._channel.sendall(b"\0")
             announced = self._announced_bytes()
@@ -53,7 +53,7 @@ class ScpReader(Reader):
         self._to_the_end = announced <= self._left_bytes
 
     def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
-        """The protocol begins at the first byte; what is before the offset is read and dropped."""
+        """Yield the bytes. The protocol begins at the first byte; those before the offset are read and dropped."""
         skip = offset_bytes
         for block in self._all_blocks():
             if len(block) <= skip:
@@ -77,7 +77,8 @@ class ScpReader(Reader):
             yield block
 
     def _require_good_end(self) -> None:
-        """The host fills a file that became shorter with zeros, and says so only behind them."""
+        """Raise SourceChanged if the file became shorter: the host fills it with zeros, and reports that only after
+        them."""
         with self._connection.mapping_errors(self._path):
             if self._channel.recv(1) != b"\0":
                 raise SourceChanged(f"{self._files.host}:{self._path}")
@@ -85,7 +86,7 @@ class ScpReader(Reader):
         self._connection.end(self._channel)
 
     def _announced_bytes(self) -> int:
-        """The size in a line like `C0644 12 name`."""
+        """Return the size in a line like `C0644 12 name`."""
         line = _line(self._channel)
         words = line.split(b" ", 2)
         if line.startswith(b"C") and len(words) == 3 and words[1].isdigit():
@@ -106,7 +107,7 @@ def _line(channel: Channel) -> bytes:
 
 
 def refusal(sentence: bytes, host: str, path: str) -> MoveFailure:
-    """What a sentence of a program on the host means; the sentence itself is not shown."""
+    """Return the failure of an error message of a program on the host; the message itself is not shown."""
     if b"No space left" in sentence or b"quota exceeded" in sentence:
         return NoSpace(host)
     if any(words in sentence for words in (b"Permission denied", b"not permitted", b"Read-only")):

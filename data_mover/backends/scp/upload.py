@@ -1,5 +1,5 @@
-"""Writing a file on a host by its shell, which opens the file itself and takes the bytes: `scp -t` would open it by its
-name once more, and follow a link that somebody has put there meanwhile (decision record 0022)."""
+"""Writing a file on a host by its shell, which opens the file itself and receives the bytes: `scp -t` would open it by
+its name once more, and follow a link that was put there meanwhile (decision record 0022)."""
 
 import time
 from collections.abc import Iterator
@@ -16,16 +16,16 @@ from data_mover.backends.ssh.connection import LEAVE_SECONDS, SshConnection
 from data_mover.domain.errors import ConnectionLost, HostFailed, VerifyFailed
 
 _LATEST_TIME = 2**31 - 1
-#: what the command says once it is ready for the bytes
+#: what the command sends once it is ready for the bytes
 _READY = b"\0"
 
-#: `{opening}` opens the file as descriptor 4. Where the system has a name for an open file, the command uses that, and
-#: the file must be the one that the path names, not one that a link led to.
+#: `{opening}` opens the file as descriptor 4. If the system has a name for an open file, the command uses that, and the
+#: file must be the one that the path names, not one to which a link leads.
 _COMMAND = """LC_ALL=C; export LC_ALL; umask 077
 {opening} || exit {not_done}
 file=/proc/self/fd/4
 if [ -e "$file" ]; then
-    [ "$(readlink "$file")" = "$(printf %s {real})" ] || exit {not_a_file}
+    [ "$(readlink "$file")" = "$(printf %s {realpath})" ] || exit {not_a_file}
 else
     file={name}; [ ! -L "$file" ] || exit {not_a_file}
 fi
@@ -39,14 +39,14 @@ exit {done}"""
 
 
 class ScpWriter(Writer):
-    """A command on the host that takes bytes until there are as many as were announced."""
+    """A command on the host that receives bytes until there are as many as were announced."""
 
     def __init__(
         self,
         files: Files,
         connection: SshConnection,
         path: str,
-        real: str,
+        realpath: str,
         new_file: NewFile,
         opening: str,
         offset_bytes: int = 0,
@@ -57,11 +57,11 @@ class ScpWriter(Writer):
         self._connection = connection
         self._path = path
         self._size_bytes = new_file.size_bytes or 0
-        self._syncs = ScpSyncs(connection, real)
+        self._syncs = ScpSyncs(connection, realpath)
         command = _COMMAND.format(
             opening=opening,
-            real=quote(real),
-            name=quote(f"./{basename(real)}"),
+            realpath=quote(realpath),
+            name=quote(f"./{basename(realpath)}"),
             size=self._size_bytes,
             mode=new_file.mode,
             touch=touching('"$file"', new_file.modified_at),
@@ -74,8 +74,8 @@ class ScpWriter(Writer):
             self._require_ready()
 
     def write(self, block: Block) -> None:
-        """Bytes count as acknowledged when the host's window has taken them: the shell reports nothing before the
-        end."""
+        """Send the bytes. They count as acknowledged when the host's window has accepted them: the shell reports
+        nothing before the end."""
         if self.acknowledged_bytes + len(block) > self._size_bytes:
             raise VerifyFailed(f"{self._name}: more than the announced {self._size_bytes} bytes")
         with self._heard_out():
@@ -90,7 +90,7 @@ class ScpWriter(Writer):
         self.synced_bytes = self._syncs.wait(self._files.options.patience_seconds(self._size_bytes))
 
     def commit(self) -> None:
-        """The command checks the size, and sets mode and time, before it ends."""
+        """End the command, which checks the size and sets mode and time."""
         if self.acknowledged_bytes != self._size_bytes:
             raise VerifyFailed(f"{self._name}: less than the announced {self._size_bytes} bytes")
         with self._heard_out():
@@ -123,7 +123,7 @@ class ScpWriter(Writer):
 
     @contextmanager
     def _heard_out(self) -> Iterator[None]:
-        """A command that ends early has said why."""
+        """Raise the failure that a command which ended early has reported."""
         try:
             with self._connection.mapping_errors(self._path):
                 yield
@@ -133,7 +133,7 @@ class ScpWriter(Writer):
             raise
 
     def _sentence(self) -> bytes:
-        """Return what the command has said of its end, which may come behind its exit status."""
+        """Return the error message of the command, which may arrive after its exit status."""
         with suppress(OSError):
             self._channel.settimeout(LEAVE_SECONDS)
             return self._channel.recv_stderr(1000)
@@ -145,7 +145,7 @@ class ScpWriter(Writer):
 
 
 def touching(name: str, modified_at: float) -> str:
-    """The command that gives a modification time to what has the quoted name."""
+    """Return the command that sets the modification time of the quoted name."""
     stamp = time.strftime("%Y%m%d%H%M.%S", time.gmtime(_in_range(modified_at)))
     return f"TZ=UTC0 touch -c -m -t {stamp} -- {name}"
 

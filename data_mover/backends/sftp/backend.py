@@ -1,4 +1,4 @@
-"""Hosts that are reached by SFTP, version 3, with OpenSSH's extensions where the host has them."""
+"""Hosts that speak SFTP, version 3, with OpenSSH's extensions if the host has them."""
 
 import stat
 from collections.abc import Generator, Iterator
@@ -37,7 +37,7 @@ class SftpFiles(SshFiles):
         self._session = SftpSession(connection)
         try:
             with self._session.mapping_errors("/"):
-                self._root = self._session.real_path(options.root)
+                self._root = self._session.realpath(options.root)
         except NoSuchFile as failure:
             raise NoRoot(host) from failure
 
@@ -66,15 +66,15 @@ class SftpFiles(SshFiles):
         if found.stat.kind is not FileKind.FILE:
             raise (IsADirectory if found.stat.kind is FileKind.DIRECTORY else NotARegularFile)(self._name(path))
         with self._session.mapping_errors(path):
-            handle = await self._session.aopen(found.real, OpenFlags.READ)
+            handle = await self._session.aopen(found.realpath, OpenFlags.READ)
         return SftpReader(self._session, path, handle, found.stat, found.attributes)
 
     def list(self, path: str) -> Generator[Entry, None, None]:
         with self._session.mapping_errors(path):
-            real = self._inside(path)
-            if _stat(self._session.attributes(real)).kind is not FileKind.DIRECTORY:
+            realpath = self._inside(path)
+            if _stat(self._session.attributes(realpath)).kind is not FileKind.DIRECTORY:
                 raise NoSuchFile(f"{self._name(path)} is no directory")
-        yield from listed(self._session, path, real)
+        yield from listed(self._session, path, realpath)
 
     def realpath(self, path: str) -> str:
         with self._session.mapping_errors(path):
@@ -84,25 +84,25 @@ class SftpFiles(SshFiles):
         return complete(self.acreate(path, new_file))
 
     async def acreate(self, path: str, new_file: NewFile) -> Writer:
-        """Nobody else may read the file before it is committed."""
-        with self._making(path) as real:
-            handle = await self._session.acreate(real, Attributes(mode=0o600))
-        return SftpWriter(self._session, path, real, handle, new_file)
+        """Create the file, readable only for its owner until it is committed."""
+        with self._making(path) as realpath:
+            handle = await self._session.acreate(realpath, Attributes(mode=0o600))
+        return SftpWriter(self._session, path, realpath, handle, new_file)
 
     async def areopen(self, path: str, size_bytes: int) -> Reader:
-        """The size is not asked for: reading to the end and one byte further shows it."""
+        """Open the file without a request for its size: reading to the end and one byte further shows it."""
         with self._session.mapping_errors(path):
             handle = await self._session.aopen(self._beside(path), OpenFlags.READ)
         return SftpReader(self._session, path, handle, FileStat(FileKind.FILE, size_bytes, None))
 
     def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
         with self._session.mapping_errors(path):
-            real = self._beside(path)
-            attributes = self._itself(path, real)
+            realpath = self._beside(path)
+            attributes = self._itself(path, realpath)
             if attributes is None or _stat(attributes).kind is not FileKind.FILE:
                 raise NotARegularFile(self._name(path))
-            handle = self._session.reopen(real, attributes)
-        return SftpWriter(self._session, path, real, handle, new_file, offset_bytes)
+            handle = self._session.reopen(realpath, attributes)
+        return SftpWriter(self._session, path, realpath, handle, new_file, offset_bytes)
 
     def set_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
         attributes = Attributes(mode=mode, modified_at=None if modified_at is None else int(modified_at))
@@ -110,7 +110,7 @@ class SftpFiles(SshFiles):
             self._session.set_attributes(self._beside(path), attributes)
 
     def remove_directory(self, path: str) -> None:
-        """Looks first: some hosts remove a file, or what a link leads to."""
+        """Check first that it is a directory: some hosts remove a file, or what a link leads to."""
         if path == "/":
             raise PermissionRefused(self._name(path))
         self._known.forget(path)
@@ -146,7 +146,7 @@ class SftpFiles(SshFiles):
         complete(self.arename(path, free_path))
 
     async def arename(self, path: str, free_path: str) -> None:
-        """Looks first: some hosts overwrite."""
+        """Check first that the path is free: some hosts overwrite."""
         self._known.forget(path, free_path)
         with self._making(free_path) as free:
             if await self._astands(free):
@@ -167,14 +167,14 @@ class SftpFiles(SshFiles):
 
     def sha256(self, path: str, first_bytes: int | None = None) -> str | None:
         with self._session.mapping_errors(path):
-            real = self._inside(path)
-            size_bytes = self._session.attributes(real).size_bytes
-        return self._connection.sha256(real, size_bytes or 0, first_bytes)
+            realpath = self._inside(path)
+            size_bytes = self._session.attributes(realpath).size_bytes
+        return self._connection.sha256(realpath, size_bytes or 0, first_bytes)
 
     def may_write(self, path: str) -> bool | None:
         with self._session.mapping_errors(path):
-            real = self._inside(path)
-        return self._connection.may_write(real)
+            realpath = self._inside(path)
+        return self._connection.may_write(realpath)
 
     def free_bytes(self, path: str) -> int | None:
         with self._session.mapping_errors(path):
@@ -183,46 +183,46 @@ class SftpFiles(SshFiles):
 
     @contextmanager
     def _making(self, path: str) -> Iterator[str]:
-        """The real path, for whatever brings something there."""
+        """Yield the realpath, for a block that creates or renames something there."""
         with self._session.mapping_errors(path):
-            real = self._beside(path)
+            realpath = self._beside(path)
             try:
-                with self._session.explaining(path, dirname(real)):
-                    yield real
+                with self._session.explaining(path, dirname(realpath)):
+                    yield realpath
             except (Refused, Moved, MoveFailure):
                 self._known.forget_all()
                 raise
 
-    async def _replace(self, real: str, final: str) -> None:
-        """Where nothing stands an ordinary rename is as atomic, and every host has it."""
+    async def _replace(self, realpath: str, final: str) -> None:
+        """Replace the file. If nothing is there, an ordinary rename is as atomic, and every host has it."""
         if self._session.replaces:
             try:
-                return await self._session.replace(real, final)
+                return await self._session.replace(realpath, final)
             except Refused as refused:
                 if refused.status != Status.UNSUPPORTED:
                     raise
         if not self._stands(final):
-            return await self._session.rename(real, final)
+            return await self._session.rename(realpath, final)
         if self._is_directory(final):
             raise Refused(Status.FAILURE)
         raise CannotReplace(self.host)
 
-    def _remove_directory(self, path: str, real: str) -> None:
-        attributes = self._itself(path, real)
+    def _remove_directory(self, path: str, realpath: str) -> None:
+        attributes = self._itself(path, realpath)
         if attributes is None or _stat(attributes).kind is not FileKind.DIRECTORY:
             raise NoSuchFile(f"{self._name(path)} is no directory")
-        self._session.remove_directory(real)
+        self._session.remove_directory(realpath)
 
-    def _itself(self, path: str, real: str) -> Attributes | None:
-        """The attributes of what stands there, None for a link: some hosts tell of what it leads to all the same."""
-        attributes = self._session.link_attributes(real)
-        return attributes if self._inside(path) == real else None
+    def _itself(self, path: str, realpath: str) -> Attributes | None:
+        """Return the attributes, None for a link: some hosts report the target's all the same."""
+        attributes = self._session.link_attributes(realpath)
+        return attributes if self._inside(path) == realpath else None
 
-    def _stands(self, real: str) -> bool:
-        return complete(self._astands(real))
+    def _stands(self, realpath: str) -> bool:
+        return complete(self._astands(realpath))
 
-    async def _astands(self, real: str) -> bool:
-        reply = await self._session.acall(Request.LSTAT, text(real))
+    async def _astands(self, realpath: str) -> bool:
+        reply = await self._session.acall(Request.LSTAT, text(realpath))
         try:
             reply.answer(Answer.ATTRS)
         except Refused as refused:
@@ -231,52 +231,52 @@ class SftpFiles(SshFiles):
             return False
         return True
 
-    def _is_directory(self, real: str) -> bool:
-        return self._stands(real) and _stat(self._session.link_attributes(real)).kind is FileKind.DIRECTORY
+    def _is_directory(self, realpath: str) -> bool:
+        return self._stands(realpath) and _stat(self._session.link_attributes(realpath)).kind is FileKind.DIRECTORY
 
     def _make_directory(self, path: str) -> None:
-        with self._making(path) as real:
+        with self._making(path) as realpath:
             try:
-                self._session.make_directory(real, self.options.directory_mode)
+                self._session.make_directory(realpath, self.options.directory_mode)
             except Refused:
                 file_stat = self.stat(path)
                 if file_stat is None or file_stat.kind is not FileKind.DIRECTORY:
                     raise
 
     async def _found(self, path: str) -> "_Found | None":
-        """What stands at the path, links followed."""
+        """Return what is at the path, links followed, None if it is missing."""
         try:
             with self._session.mapping_errors(path):
-                real, reply = await self._session.located(f"{self._root.rstrip('/')}{path}")
-                self._require_inside(path, real)
+                realpath, reply = await self._session.located(f"{self._root.rstrip('/')}{path}")
+                self._require_inside(path, realpath)
                 attributes = Attributes.read(reply.answer(Answer.ATTRS))
-                return _Found(real, attributes, _stat(attributes))
+                return _Found(realpath, attributes, _stat(attributes))
         except NoSuchFile:
             return self._dangling(path)
 
     def _inside(self, path: str) -> str:
-        """The real path, links followed. NotAllowed where it leads out of the root."""
-        real = self._session.real_path(f"{self._root.rstrip('/')}{path}")
-        self._require_inside(path, real)
-        return real
+        """Return the realpath. Raises NotAllowed if it leads out of the root."""
+        realpath = self._session.realpath(f"{self._root.rstrip('/')}{path}")
+        self._require_inside(path, realpath)
+        return realpath
 
-    def _require_inside(self, path: str, real: str) -> None:
-        if real != self._root and not real.startswith(f"{self._root.rstrip('/')}/"):
+    def _require_inside(self, path: str, realpath: str) -> None:
+        if realpath != self._root and not realpath.startswith(f"{self._root.rstrip('/')}/"):
             raise NotAllowed(self._name(path))
 
-    def _asked_real(self, path: str) -> str:
+    def _fetch_realpath(self, path: str) -> str:
         return self._inside(path)
 
     def _dangling(self, path: str) -> "_Found | None":
-        """A link that leads nowhere is something; where the directory is missing too, there is nothing."""
+        """Return a dangling link itself; None if there is none, or its directory is missing too."""
         try:
             with self._session.mapping_errors(path):
-                real = self._beside(path)
-                attributes = self._session.link_attributes(real)
-                return _Found(real, attributes, _stat(attributes))
+                realpath = self._beside(path)
+                attributes = self._session.link_attributes(realpath)
+                return _Found(realpath, attributes, _stat(attributes))
         except NoSuchFile:
             return None
-        except HostFailed:  # all that some hosts say of what is below a file
+        except HostFailed:  # some hosts report nothing else for a path below a file
             above = self.stat(dirname(path)) if path != "/" else None
             if above is None or above.kind is FileKind.DIRECTORY:
                 raise
@@ -284,15 +284,15 @@ class SftpFiles(SshFiles):
 
 
 class _Found(NamedTuple):
-    """What stands at a path: its real path, what the host reports of it, and what that means."""
+    """What is at a path: its realpath, the attributes that the host reports, and their stat."""
 
-    real: str
+    realpath: str
     attributes: Attributes
     stat: FileStat
 
 
 def _stat(attributes: Attributes) -> FileStat:
-    """Raises Refused for a file whose size the host does not tell: it must not count as empty."""
+    """Return the stat. Raises Refused for a file whose size the host does not report: it must not count as empty."""
     kinds = {stat.S_IFREG: FileKind.FILE, stat.S_IFDIR: FileKind.DIRECTORY}
     kind = kinds.get(stat.S_IFMT(attributes.mode or 0), FileKind.OTHER)
     if kind is FileKind.FILE and attributes.size_bytes is None:

@@ -9,16 +9,17 @@ from data_mover.backends.sftp.session import SftpSession
 from data_mover.domain.errors import MoveFailure
 
 
-def listed(session: SftpSession, path: str, real: str) -> Iterator[Entry]:
-    """What our `path` holds, at the host's path `real`; as much at a time as the host tells in one answer."""
+def listed(session: SftpSession, path: str, realpath: str) -> Iterator[Entry]:
+    """Yield the entries of our `path`, at the host's path `realpath`; as many at a time as the host returns in one
+    answer."""
     with session.mapping_errors(path):
-        handle = session.open_directory(real)
+        handle = session.open_directory(realpath)
     try:
         batch = _batch(session, path, handle)
         if not batch:
-            _require_searchable(session, path, real)
+            _require_searchable(session, path, realpath)
         while batch:
-            yield from _entries(session, path, real, batch)
+            yield from _entries(session, path, realpath, batch)
             batch = _batch(session, path, handle)
     finally:
         with suppress(MoveFailure), session.mapping_errors(path):
@@ -30,27 +31,28 @@ def _batch(session: SftpSession, path: str, handle: bytes) -> list[Named]:
         return session.next_names(handle)
 
 
-def _require_searchable(session: SftpSession, path: str, real: str) -> None:
-    """OpenSSH tells nothing at all, not even `.`, of a directory whose names may be read but not followed."""
+def _require_searchable(session: SftpSession, path: str, realpath: str) -> None:
+    """Raise the failure of a directory that can be read but not searched: OpenSSH returns no names for it, not even
+    `.`."""
     with session.mapping_errors(path):
-        session.attributes(f"{real.rstrip('/')}/.")
+        session.attributes(f"{realpath.rstrip('/')}/.")
 
 
-def _entries(session: SftpSession, path: str, real: str, batch: list[Named]) -> Iterator[Entry]:
+def _entries(session: SftpSession, path: str, realpath: str, batch: list[Named]) -> Iterator[Entry]:
     for name, attributes in batch:
         if name in (b".", b".."):
             continue
         text = name.decode(errors="surrogateescape")
-        whole = attributes if attributes.mode is not None else _asked(session, path, f"{real.rstrip('/')}/{text}")
+        whole = attributes if attributes.mode is not None else _asked(session, path, f"{realpath.rstrip('/')}/{text}")
         if whole is not None:
             yield _entry(text, whole)
 
 
-def _asked(session: SftpSession, path: str, real: str) -> Attributes | None:
-    """For a host that does not tell them with the name; None of what is gone meanwhile."""
+def _asked(session: SftpSession, path: str, realpath: str) -> Attributes | None:
+    """Return the attributes, for a host that does not return them with the name; None if the entry no longer exists."""
     with session.mapping_errors(path):
         try:
-            return session.link_attributes(real)
+            return session.link_attributes(realpath)
         except Refused as refused:
             if refused.status != Status.NO_SUCH_FILE:
                 raise

@@ -1,4 +1,4 @@
-"""The messages of SFTP version 3: numbers, and the layout of what is in them."""
+"""The messages of SFTP version 3: numbers and layout."""
 
 import struct
 from dataclasses import astuple, dataclass
@@ -38,7 +38,7 @@ class Answer(IntEnum):
 
 
 class Status(IntEnum):
-    """The codes that every host knows. FAILURE says little: a full disk, a quota, a name that is taken."""
+    """The codes that every host knows. FAILURE is unspecific: a full disk, a quota, an existing name."""
 
     OK = 0
     EOF = 1
@@ -64,7 +64,7 @@ _LATEST_TIME = 2**32 - 1
 
 
 class Refused(Exception):
-    """The host answered a request with a status that is not OK, or not with what it was asked for."""
+    """The host answered a request with a status that is not OK, or with another type of reply."""
 
     def __init__(self, status: int) -> None:
         self.status = status
@@ -85,9 +85,9 @@ class Reply(NamedTuple):
         (code,) = struct.unpack_from(">I", self.content)
         return int(code)
 
-    def answer(self, wanted: Answer) -> memoryview:
-        """What a reply of the wanted type carries. Raises Refused if it is a status instead, else struct.error."""
-        if self.kind == wanted:
+    def answer(self, expected: Answer) -> memoryview:
+        """Return the content of a reply of this type. Raises Refused if it is a status instead, else struct.error."""
+        if self.kind == expected:
             return self.content
         raise Refused(self.status or Status.FAILURE)
 
@@ -97,14 +97,14 @@ class Reply(NamedTuple):
         return self.kind == Answer.STATUS and self.status == Status.UNSUPPORTED
 
     def require_ok(self) -> None:
-        """Raises Refused if the status is another, struct.error if it is no status."""
+        """Raise Refused if the status is another, struct.error if the reply is no status."""
         if self.status != Status.OK:
             raise Refused(self.status)
 
 
 @dataclass(frozen=True)
 class Attributes:
-    """What a host tells of a file; what it does not tell is None."""
+    """The attributes of a file; None for those that the host does not report."""
 
     size_bytes: int | None = None
     mode: int | None = None
@@ -122,12 +122,13 @@ class Attributes:
         return cls(size, mode, modified, owner)
 
     def may_be(self, other: "Attributes") -> bool:
-        """Whether both can be of one file: what only one of them tells is no difference."""
+        """Whether both can belong to one file: an attribute that only one of them has is no difference."""
         pairs = zip(astuple(self), astuple(other), strict=True)
         return all(None in (one, another) or one == another for one, another in pairs)
 
     def packed(self) -> bytes:
-        """Mode and time; the access time becomes the modification time, for SFTP cannot set one alone."""
+        """Return mode and time, packed; the access time becomes the modification time, since SFTP cannot set one
+        alone."""
         flags, fields = 0, b""
         if self.mode is not None:
             flags, fields = flags | _MODE, fields + struct.pack(">I", self.mode)
@@ -138,14 +139,14 @@ class Attributes:
 
 
 class Named(NamedTuple):
-    """What a directory holds under one name, as the host tells it: some do not tell all attributes."""
+    """An entry of a directory, as the host returns it: some hosts do not return all attributes."""
 
     name: bytes
     attributes: Attributes
 
 
 def names(content: memoryview) -> list[Named]:
-    """What a reply of the type NAME carries. Raises struct.error if it is something else."""
+    """Return the names in a reply of the type NAME. Raises struct.error if it is something else."""
     (count,) = struct.unpack_from(">I", content)
     found, rest = [], content[4:]
     for _ in range(count):
@@ -158,7 +159,7 @@ def names(content: memoryview) -> list[Named]:
 
 
 def _attributes_bytes(content: memoryview) -> int:
-    """How long the attributes are that `content` begins with."""
+    """Return the length of the attributes that `content` begins with."""
     (flags,) = struct.unpack_from(">I", content)
     length = 4 + struct.calcsize(">" + "".join(_layout(flags)))
     if flags & _EXTENDED:
@@ -174,17 +175,17 @@ def _layout(flags: int) -> list[str]:
 
 
 def text(value: str) -> bytes:
-    """A name as SFTP carries it: its bytes in UTF-8 behind their length."""
+    """Return a name as SFTP encodes it: its bytes in UTF-8 behind their length."""
     return string(value.encode(errors="surrogateescape"))
 
 
 def string(value: bytes) -> bytes:
-    """Bytes behind their length."""
+    """Return the bytes behind their length."""
     return struct.pack(">I", len(value)) + value
 
 
 def first_string(content: memoryview) -> memoryview:
-    """What is in the string that `content` begins with. Raises struct.error if there is none."""
+    """Return the string that `content` begins with. Raises struct.error if there is none."""
     (length,) = struct.unpack_from(">I", content)
     if 4 + length > len(content):
         raise struct.error("a string is longer than its packet")
@@ -192,7 +193,7 @@ def first_string(content: memoryview) -> memoryview:
 
 
 def strings(content: memoryview) -> list[bytes]:
-    """All the strings that `content` is made of. Raises struct.error if it is not."""
+    """Return all the strings that `content` consists of. Raises struct.error if it does not."""
     found, rest = [], content
     while rest:
         found.append(bytes(first_string(rest)))

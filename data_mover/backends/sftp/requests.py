@@ -1,8 +1,7 @@
 """Requests in flight on one SFTP channel, every reply checked.
 
-Each request comes with the function that takes its reply, so that no reply goes unread. The requests of many files
-share the channel. See
-`docs/decisions/0002-checked-sftp-pipeline.md` and `0018-many-files-in-flight.md`.
+Each request has the function that takes its reply, so that every reply is read. The requests of many files share the
+channel. See `docs/decisions/0002-checked-sftp-pipeline.md` and `0018-many-files-in-flight.md`.
 """
 
 import struct
@@ -18,13 +17,13 @@ from paramiko.ssh_exception import SSHException
 from data_mover.backends.futures import Future, Line
 from data_mover.backends.sftp.messages import MAX_PACKET_BYTES, VERSION, Answer, Reply, Request, strings
 
-#: what is taken from the channel at once: paramiko moves the rest of its buffer for each piece that is taken from it
+#: how much is read from the channel at once: paramiko moves the rest of its buffer for each piece that is read
 _RECEIVE_BYTES = 2**20
-#: the start of a block that goes into the same SSH packet as its header; those have 32 KiB
+#: the start of a block that is sent in the same SSH packet as its header; packets have 32 KiB
 _FIRST_BYTES = 32_000
 #: length, type and number of a request
 _HEADER = struct.Struct(">IBI")
-#: so much is gathered before it is sent although nobody waits yet
+#: so much is gathered before it is sent although no caller waits yet
 _GATHERED_BYTES = 256 * 1024
 
 
@@ -38,7 +37,7 @@ class Pending:
 
     @property
     def answer(self) -> Reply:
-        """The reply of a flight that has landed."""
+        """The reply, once the flight is done. Raises LookupError before."""
         if self.reply is None:
             raise LookupError("the request has not been answered")
         return self.reply
@@ -55,7 +54,7 @@ class Flight(Future):
         self._left = 0
 
     def ask(self, kind: Request, head: bytes) -> Pending:
-        """Adds a request."""
+        """Add a request."""
         pending = Pending()
 
         def answered(reply: Reply) -> None:
@@ -167,13 +166,13 @@ class SftpRequests(Line):
             raise
 
     def ask(self, kind: Request, head: bytes) -> Pending:
-        """Sends a request whose reply is wanted later."""
+        """Send a request whose reply is needed later."""
         pending = Pending()
         self.send(kind, head, pending.take)
         return pending
 
     def flight(self) -> Flight:
-        """A flight without requests yet."""
+        """Return a flight without requests yet."""
         self._require_unbroken()
         flight = Flight(self)
         self._flights.add(flight)
@@ -183,13 +182,13 @@ class SftpRequests(Line):
         self._flights.discard(flight)
 
     def wait(self, pending: Pending) -> Reply:
-        """The reply; those of earlier requests come before it."""
+        """Wait for the reply, and return it; those of earlier requests arrive before it."""
         while pending.reply is None:
             self.receive()
         return pending.reply
 
     def call(self, kind: Request, head: bytes) -> Reply:
-        """Sends a request and returns its reply."""
+        """Send a request and return its reply."""
         return self.wait(self.ask(kind, head))
 
     @contextmanager
@@ -206,12 +205,12 @@ class SftpRequests(Line):
             self._channel.settimeout(max(self._patience))
 
     def drain(self) -> None:
-        """Returns once nothing is in flight."""
+        """Return once nothing is in flight."""
         while self._waiting:
             self.receive()
 
     def receive(self) -> None:
-        """Take the next reply and hand it on. Blocks until there is one, or the channel times out."""
+        """Receive the next reply and pass it on. Blocks until there is one, or the channel times out."""
         self._require_unbroken()
         try:
             self._send_gathered()
@@ -219,7 +218,7 @@ class SftpRequests(Line):
             kind, number = struct.unpack_from(">BI", packet)
             then = self._waiting.pop(number, None)
             if then is None:
-                raise EOFError("the host answers what was not asked")
+                raise EOFError("the host answers an unknown request")
             then(Reply(kind, packet[5:]))
         except BaseException as error:
             self.break_off(error)

@@ -1,4 +1,4 @@
-"""The operations of SFTP on one host, one request each, and what its refusals mean."""
+"""The operations of SFTP on one host, one request each, and the failures of its refusals."""
 
 import struct
 import time
@@ -42,18 +42,18 @@ from data_mover.domain.errors import (
 #: how many requests are in flight on the channel, so that the host always has work
 IN_FLIGHT = 64
 
-#: the send window of small files: so many bytes, and what a host takes in during a round trip (measured)
+#: the send window of small files: so many bytes, and what a host receives during a round trip (measured)
 ROOM_BYTES, ROOM_BYTES_PER_SECOND = 256 * 1000, 40 * 10**6
 #: how many files may be in flight: at least, more per second of round trip, at most
 FEWEST_FILES, FILES_PER_SECOND, MOST_FILES = 256, 20_000, 512
 
-#: what every server takes in one request; OpenSSH says more by `limits@openssh.com`
+#: what every server accepts in one request; OpenSSH reports more by `limits@openssh.com`
 _SAFE_BYTES = 32 * 1024
 _LIMITS, _STATVFS = b"limits@openssh.com", b"statvfs@openssh.com"
 _FSYNC, _POSIX_RENAME = b"fsync@openssh.com", b"posix-rename@openssh.com"
 
 
-#: any other refusal is permanent: an unsupported request, or a name that the host cannot take
+#: any other refusal is permanent: an unsupported request, or a name that the host does not accept
 _FAILURES: dict[int, type[MoveFailure]] = {
     Status.NO_SUCH_FILE: NoSuchFile,
     Status.FAILURE: HostFailed,
@@ -68,13 +68,13 @@ class FileSystem:
     """What a host reports of the file system of a directory."""
 
     free_bytes: int
-    #: whether it can take one more file
+    #: whether one more file can be created
     takes_files: bool
     read_only: bool
 
 
 class Moved(Exception):
-    """A path that was real leads elsewhere now: somebody has exchanged a directory, or the file, for a link."""
+    """A realpath leads elsewhere now: a directory, or the file, has been exchanged for a link."""
 
 
 class SftpSession:
@@ -89,7 +89,7 @@ class SftpSession:
             self.requests = SftpRequests(connection.open_subsystem("sftp"), IN_FLIGHT)
             asked_at = time.monotonic()
             self.read_bytes, self.write_bytes = self._limits()
-            #: how long the host takes to answer, at most
+            #: an upper bound of the host's round trip time
             self.round_trip_seconds = time.monotonic() - asked_at
         self.window = SendWindow(self.requests, ROOM_BYTES + int(ROOM_BYTES_PER_SECOND * self.round_trip_seconds))
 
@@ -99,50 +99,51 @@ class SftpSession:
 
     @property
     def replaces(self) -> bool:
-        """Whether the host says that it can rename onto an existing file."""
+        """Whether the host announces that it can rename onto an existing file."""
         return _POSIX_RENAME in self.requests.extensions
 
     @property
     def syncs(self) -> bool:
         return _FSYNC in self.requests.extensions
 
-    def real_path(self, path: str) -> str:
-        """The path with its links followed. OpenSSH lets the last name be missing."""
-        return _real(self.requests.call(Request.REALPATH, text(path)))
+    def realpath(self, path: str) -> str:
+        """Return the path with its links followed. OpenSSH allows a missing last name."""
+        return _realpath_in(self.requests.call(Request.REALPATH, text(path)))
 
     def attributes(self, path: str) -> Attributes:
         return Attributes.read(self._answer(Request.STAT, text(path), Answer.ATTRS))
 
     def link_attributes(self, path: str) -> Attributes:
-        """The attributes of a link itself."""
+        """Return the attributes of a link itself."""
         return Attributes.read(self._answer(Request.LSTAT, text(path), Answer.ATTRS))
 
     async def located(self, path: str) -> tuple[str, Reply]:
-        """The path with its links followed, and the answer to STAT. Raises Moved if the links change meanwhile."""
+        """Return the path with its links followed, and the answer to STAT. Raises Moved if the links change
+        meanwhile."""
         flight = self.requests.flight()
-        real = flight.ask(Request.REALPATH, text(path))
+        realpath = flight.ask(Request.REALPATH, text(path))
         found = flight.ask(Request.STAT, text(path))
         still = flight.ask(Request.REALPATH, text(path))
         await flight
-        if still.answer.kind == Answer.NAME and _real(still.answer) != _real(real.answer):
+        if still.answer.kind == Answer.NAME and _realpath_in(still.answer) != _realpath_in(realpath.answer):
             raise Moved(path)
-        return _real(real.answer), found.answer
+        return _realpath_in(realpath.answer), found.answer
 
     async def aopen(self, path: str, flags: int, attributes: Attributes | None = None) -> bytes:
-        """The handle."""
+        """Return the handle."""
         head = text(path) + struct.pack(">I", flags) + (attributes or Attributes()).packed()
         reply = await self.acall(Request.OPEN, head)
         return string(bytes(first_string(reply.answer(Answer.HANDLE))))
 
     async def acreate(self, path: str, attributes: Attributes) -> bytes:
-        """Create a file in a directory whose real path is known; return the handle. Raises Moved."""
+        """Create a file in a directory whose realpath is known; return the handle. Raises Moved."""
         flight = self.requests.flight()
         flags = OpenFlags.WRITE | OpenFlags.CREATE | OpenFlags.EXCLUSIVE
         opened = flight.ask(Request.OPEN, text(path) + struct.pack(">I", flags) + attributes.packed())
-        real = flight.ask(Request.REALPATH, text(dirname(path)))
+        realpath = flight.ask(Request.REALPATH, text(dirname(path)))
         await flight
         handle = string(bytes(first_string(opened.answer.answer(Answer.HANDLE))))
-        if not is_same(_real(real.answer), dirname(path)):
+        if not is_same(_realpath_in(realpath.answer), dirname(path)):
             self.let_go(handle)
             await self.remove(path)
             raise Moved(path)
@@ -158,7 +159,7 @@ class SftpSession:
         return handle
 
     async def acall(self, kind: Request, head: bytes) -> Reply:
-        """Sends a request and returns its reply."""
+        """Send a request and return its reply."""
         flight = self.requests.flight()
         pending = flight.ask(kind, head)
         await flight
@@ -169,7 +170,7 @@ class SftpSession:
         self.requests.put(Request.CLOSE, handle, lambda reply: None)
 
     def open_directory(self, path: str) -> bytes:
-        """The handle."""
+        """Return the handle."""
         return self._handle(Request.OPENDIR, text(path))
 
     def next_names(self, handle: bytes) -> list[Named]:
@@ -193,8 +194,8 @@ class SftpSession:
             raise
 
     def set_attributes(self, path: str, attributes: Attributes) -> None:
-        """Set attributes of what has this real path, unless the host supports none. Raises Moved."""
-        if not is_same(self.real_path(path), path):
+        """Set the attributes of this realpath, unless the host supports none. Raises Moved."""
+        if not is_same(self.realpath(path), path):
             raise Moved(path)
         try:
             self.setstat(path, attributes)
@@ -231,7 +232,7 @@ class SftpSession:
         return FileSystem(fragment_bytes * available, not names or free_names > 0, bool(flags & _READ_ONLY))
 
     def mapping_errors(self, path: str) -> "ErrorMapping":
-        """What goes wrong becomes a failure that names the host and our `path`."""
+        """Map errors to failures that name the host and our `path`."""
         return ErrorMapping(self._connection, path)
 
     @contextmanager
@@ -253,7 +254,7 @@ class SftpSession:
         return HostFailed if system.takes_files and system.free_bytes >= needed_bytes else NoSpace
 
     def _limits(self) -> tuple[int, int]:
-        """How many bytes the host takes in one READ and one WRITE."""
+        """Return how many bytes the host accepts in one READ and one WRITE."""
         reply = self._extended(_LIMITS, b"")
         if reply is None:
             return _SAFE_BYTES, _SAFE_BYTES
@@ -261,7 +262,7 @@ class SftpSession:
         return min(read or _SAFE_BYTES, BLOCK_BYTES), min(write or _SAFE_BYTES, BLOCK_BYTES)
 
     def _extended(self, name: bytes, arguments: bytes) -> Reply | None:
-        """The answer to an extended request, or None where the host has none."""
+        """Return the answer to an extended request, or None if the host does not support it."""
         if name not in self.requests.extensions:
             return None
         reply = self.requests.call(Request.EXTENDED, string(name) + arguments)
@@ -283,13 +284,13 @@ class SftpSession:
         if stayed.answer.kind == Answer.ATTRS:
             raise Refused(Status.FAILURE)
 
-    def _answer(self, kind: Request, head: bytes, wanted: Answer) -> memoryview:
-        return self.requests.call(kind, head).answer(wanted)
+    def _answer(self, kind: Request, head: bytes, expected: Answer) -> memoryview:
+        return self.requests.call(kind, head).answer(expected)
 
 
 class ErrorMapping:
-    """A block in which what goes wrong becomes a failure that names the host and our path. It is on the way of every
-    request: a class costs a third of a generator."""
+    """Maps the errors of a block to failures that name the host and our path. It is used for every request: a class
+    costs a third of a generator."""
 
     __slots__ = ("_connection", "_path")
 
@@ -298,7 +299,7 @@ class ErrorMapping:
         self._path = path
 
     def __enter__(self) -> None:
-        """Nothing has gone wrong yet."""
+        """Do nothing."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -315,12 +316,12 @@ class ErrorMapping:
                 raise self._connection.failure(error, self._path) from error
 
 
-def is_same(real: str, path: str) -> bool:
-    """Whether a real path is the path that was asked for: hosts that fold case spell it as the name that is there."""
-    return normalize("NFC", real).casefold() == normalize("NFC", path).casefold()
+def is_same(realpath: str, path: str) -> bool:
+    """Whether a realpath is the requested path: hosts that fold case return the spelling of the existing name."""
+    return normalize("NFC", realpath).casefold() == normalize("NFC", path).casefold()
 
 
-def _real(reply: Reply) -> str:
-    """The path that a REALPATH was answered with."""
+def _realpath_in(reply: Reply) -> str:
+    """Return the path in the answer to REALPATH."""
     name = first_string(reply.answer(Answer.NAME)[4:])
     return bytes(name).decode(errors="surrogateescape").rstrip("/") or "/"

@@ -34,7 +34,7 @@ class SftpReader(Reader):
     def __init__(
         self, session: SftpSession, path: str, handle: bytes, file_stat: FileStat, looked_up: Attributes | None = None
     ) -> None:
-        """`looked_up` is what the name had before it was opened; what was opened has to have the same."""
+        """`looked_up` is the attributes of the name before it was opened; the opened file must have the same."""
         self.stat = file_stat
         self._looked_up = looked_up
         self._opened: Pending | None = None
@@ -101,12 +101,12 @@ class SftpReader(Reader):
             raise SourceChanged(f"{self._session.host}:{self._path}")
         self._looked_up = None
 
-    def _received(self, wanted: _Range) -> memoryview:
-        """Nothing at the end of the file."""
-        reply = wanted.pending.answer
+    def _received(self, requested: _Range) -> memoryview:
+        """Return the bytes of the range; none at the end of the file."""
+        reply = requested.pending.answer
         if reply.kind == Answer.STATUS and reply.status == Status.EOF:
             return memoryview(b"")
-        return first_string(reply.answer(Answer.DATA))[: wanted.count]
+        return first_string(reply.answer(Answer.DATA))[: requested.count]
 
     def _require_end(self, behind: _Range) -> None:
         """Raise SourceChanged if there is a byte behind the end: some files report no size, as in `/proc`. Hosts answer
@@ -118,18 +118,18 @@ class SftpReader(Reader):
 
 class SftpWriter(Writer):
     def __init__(
-        self, session: SftpSession, path: str, real: str, handle: bytes, new_file: NewFile, offset_bytes: int = 0
+        self, session: SftpSession, path: str, realpath: str, handle: bytes, new_file: NewFile, offset_bytes: int = 0
     ) -> None:
         self.acknowledged_bytes = offset_bytes
         self._session = session
         self._path = path
-        self._real = real
+        self._realpath = realpath
         self._handle: bytes | None = handle
         self._new_file = new_file
         self._sent_bytes = offset_bytes
         #: the offsets of the writes in flight, which a host may answer in any order
         self._in_flight: set[int] = set()
-        #: the end of what is to be brought to disk, until the host is asked to
+        #: the end of what is to be synced, until the host is asked to
         self._to_sync_bytes: int | None = None
         #: the end of what `sync` was last asked for
         self._asked_bytes = 0
@@ -150,7 +150,7 @@ class SftpWriter(Writer):
             self._require_no_refusal()
 
     async def awrite(self, block: Block) -> None:
-        """A small file waits for room in the send window; a large one fills the channel by itself."""
+        """Write the block. A small file waits for room in the send window; a large one fills the channel by itself."""
         if self._new_file.size_bytes is None or self._new_file.size_bytes > SMALL_BYTES:
             self.write(block)
             return
@@ -284,12 +284,12 @@ class SftpWriter(Writer):
 
     def _set_attributes_by_name(self) -> None:
         """Set the attributes by path. A host that supports none must at least give the mode's permissions."""
-        if not is_same(self._session.real_path(self._real), self._real):
-            raise Moved(self._real)
+        if not is_same(self._session.realpath(self._realpath), self._realpath):
+            raise Moved(self._realpath)
         try:
-            self._session.setstat(self._real, self._attributes())
+            self._session.setstat(self._realpath, self._attributes())
         except Refused as refused:
-            mode = self._session.attributes(self._real).mode
+            mode = self._session.attributes(self._realpath).mode
             if refused.status != Status.UNSUPPORTED or mode is None or self._new_file.mode & ~mode:
                 raise
 
@@ -306,7 +306,7 @@ class SftpWriter(Writer):
         missing = max(1, (self._new_file.size_bytes or 0) - self.acknowledged_bytes)
         with (
             self._session.mapping_errors(self._path),
-            self._session.explaining(self._path, dirname(self._real), missing),
+            self._session.explaining(self._path, dirname(self._realpath), missing),
         ):
             yield
 

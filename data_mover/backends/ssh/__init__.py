@@ -1,1 +1,1 @@
-"""What `sftp` and `scp` stand on: connection, host keys, logins."""
+"""What `sftp` and `scp` share: connection, host keys, logins."""

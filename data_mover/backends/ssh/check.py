@@ -1,4 +1,4 @@
-"""What can be wrong with a host that is reached over SSH: its address, its key, the login."""
+"""The check of a host that is reached over SSH: its address, its key, the login."""
 
 import socket
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ host_key = "{line}"
 
 
 class SshCheck(HostCheck):
-    """Nothing that is secret is sent to a host whose key is not the pinned one."""
+    """Checks a host. Sends no secret to one whose key is not the pinned one."""
 
     def reach(self) -> Sequence[Step]:
         address = self._address()
@@ -34,7 +34,7 @@ class SshCheck(HostCheck):
         return [("login", partial(_log_in, self.host, self.options))] if isinstance(self.options, SshOptions) else ()
 
     def _address(self) -> SshAddress | None:
-        """Where to knock, even if the rest of the entry has problems; None where the address has."""
+        """Return the address, even if the rest of the entry has problems; None if the address itself has."""
         if isinstance(self.options, SshOptions):
             return self.options
         try:
@@ -57,7 +57,7 @@ class SshCheck(HostCheck):
         )
 
     def _pinned(self) -> PinnedKeys | None:
-        """None where no key can be used yet: the entry has problems, or the host is not in its known_hosts file."""
+        """Return the pinned keys; None if the entry has problems, or the host is not in its known_hosts file."""
         if not isinstance(self.options, SshOptions):
             return None
         try:

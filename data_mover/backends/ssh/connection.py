@@ -1,4 +1,4 @@
-"""The SSH connection that `sftp` and `scp` share: the host's key pinned, the login, commands, and what can go wrong."""
+"""The SSH connection that `sftp` and `scp` share: the pinned host key, the login, commands, and failures."""
 
 import re
 import shlex
@@ -28,7 +28,7 @@ from data_mover.domain.errors import (
 )
 from data_mover.domain.secrets import privacy_problem
 
-#: AES-GCM first: it moves about half as much again as the default, and needs no MAC
+#: AES-GCM first: it is about half as fast again as the default, and needs no MAC
 CIPHERS = (
     "aes128-gcm@openssh.com",
     "aes256-gcm@openssh.com",
@@ -44,16 +44,16 @@ MACS = (
 )
 #: how much a host may send before it must wait for us
 WINDOW_BYTES = 2**24
-#: all that a host may send before it has let us in
+#: how much a host may send before the login succeeds
 GREETING_BYTES = 2**20
-#: of one SSH packet; hosts are asked for 32 KiB
+#: the largest SSH packet that is read; hosts are asked for 32 KiB
 MOST_PACKET_BYTES = 2**20
-#: a command that says more is not one of ours
+#: the most output of one of our commands
 MAX_OUTPUT_BYTES = 64 * 1024
 #: how long a command may take to end once there is nothing more to do for it
 LEAVE_SECONDS = 1.0
 
-#: OpenSSL first: it uses what the processor offers, and is several times as fast as many a `sha256sum`
+#: OpenSSL first: it uses the processor's instructions, and is several times as fast as many a `sha256sum`
 _SHA256_COMMAND = "{ openssl dgst -sha256 -r 2>/dev/null || sha256sum; }"
 _SHA256_OUTPUT = re.compile(rb"([0-9a-f]{64}) [ *](?:-|\*?stdin)\n?")
 _YES_NO = re.compile(rb"(?:yes|no)\n")
@@ -61,26 +61,26 @@ _YES_NO = re.compile(rb"(?:yes|no)\n")
 
 @dataclass(frozen=True)
 class Output:
-    """What a command said. An exit status of -1 means that it was not heard out."""
+    """The output of a command. An exit status of -1 means that it is incomplete."""
 
     status: int
     text: bytes
 
 
 class SshConnection:
-    """A connection to a host whose key was found right, logged in."""
+    """A connection to a host whose key was verified, logged in."""
 
     def __init__(self, host: str, options: SshOptions, transport: paramiko.Transport, login: str) -> None:
         self.host = host
         self.options = options
-        #: the registry's key for what the host let in: `key_file`, `allow_agent` or `password`
+        #: the registry's key for the login that succeeded: `key_file`, `allow_agent` or `password`
         self.login = login
         self._transport = transport
         self._runs_commands = True
 
     @classmethod
     def open(cls, host: str, options: SshOptions) -> Self:
-        """Connects and logs in. HostUnreachable, HostKeyMismatch, LoginRefused."""
+        """Connect and log in. Raises HostUnreachable, HostKeyMismatch or LoginRefused."""
         pinned = PinnedKeys.of(host, options)
         with ExitStack() as undo:
             connected = undo.enter_context(closing(_socket(host, options)))
@@ -96,23 +96,23 @@ class SshConnection:
         return cls(host, options, transport, login)
 
     def open_subsystem(self, name: str) -> paramiko.Channel:
-        """The channel of a subsystem that has been started; its time-out is the idle time-out."""
+        """Start a subsystem; return its channel, whose time-out is the idle time-out."""
         with self.mapping_errors(), self._bounded():
             channel = self._open_channel()
             channel.invoke_subsystem(name)
             return channel
 
     def start(self, command: str) -> paramiko.Channel:
-        """The channel of a command that has been started; its time-out is the idle time-out."""
+        """Start a command; return its channel, whose time-out is the idle time-out."""
         with self.mapping_errors(), self._bounded():
             channel = self._open_channel()
             channel.exec_command(command.encode(errors="surrogateescape"))
             return channel
 
     def run(self, command: str, size_bytes: int = 0) -> Output:
-        """Runs a command to its end, with nothing to read, while patience with work on so many bytes lasts.
+        """Run a command to its end, without input, for at most the time that work on so many bytes may take.
 
-        ConnectionLost where it does not come to one.
+        Raises ConnectionLost or Stalled if it does not end.
         """
         channel = self.start(command)
         with self.mapping_errors():
@@ -123,9 +123,9 @@ class SshConnection:
                 channel.close()
 
     def end(self, channel: paramiko.Channel) -> None:
-        """Lets a command whose input or output is over end by itself, as long as that is soon, and closes its channel.
+        """Wait shortly until a command whose input or output is complete ends by itself, and close its channel.
 
-        Dropbear may close another channel, one that is just being opened, when a command ends.
+        When a command ends, Dropbear may close another channel that is just being opened.
         """
         with suppress(OSError, EOFError, SSHException):
             deadline = time.monotonic() + LEAVE_SECONDS
@@ -139,7 +139,7 @@ class SshConnection:
 
     @contextmanager
     def ending_refused(self, channel: paramiko.Channel) -> Iterator[None]:
-        """Ends the channel of a command that does not begin what it was started for."""
+        """End the channel of a command if the block raises."""
         try:
             yield
         except BaseException:
@@ -147,9 +147,10 @@ class SshConnection:
             raise
 
     def sha256(self, path: str, size_bytes: int, first_bytes: int | None) -> str | None:
-        """The SHA-256 of the file at the path on the host, or of its first bytes, or None.
+        """Return the SHA-256 of the file at the path on the host, or of its first bytes; None if no command computes
+        it.
 
-        The path comes in through a redirection: the commands would escape odd names in their output.
+        The path is passed by a redirection: the commands would escape odd names in their output.
         """
         name = shlex.quote(path)
         if first_bytes in (None, size_bytes):
@@ -161,7 +162,8 @@ class SshConnection:
         return match[1].decode() if match else None
 
     def may_write(self, directory: str) -> bool | None:
-        """Whether the login may make files in the directory at the path on the host, or None."""
+        """Return whether the login may create files in the directory at the path on the host; None if no command shows
+        it."""
         name = shlex.quote(directory)
         match = self._answered_by(
             f"[ -d {name} ] && {{ [ -w {name} ] && [ -x {name} ] && echo yes || echo no; }}", _YES_NO
@@ -170,24 +172,24 @@ class SshConnection:
 
     @property
     def alive(self) -> bool:
-        """Whether the connection still stands, as far as anybody has noticed."""
+        """Whether the connection is still up, as far as paramiko knows."""
         return self._transport.is_active()
 
     @contextmanager
     def mapping_errors(self, what: str = "") -> Iterator[None]:
-        """What paramiko and the socket raise becomes a failure that names the host."""
+        """Map errors of paramiko and the socket to failures that name the host."""
         try:
             yield
         except (OSError, EOFError, SSHException) as error:
             raise self.failure(error, what) from error
 
     def failure(self, error: BaseException, what: str = "") -> MoveFailure:
-        """What an error of paramiko or of the socket means."""
+        """Return the failure of an error of paramiko or of the socket."""
         name = f"{self.host}: {what}" if what else self.host
         return Stalled(name) if isinstance(error, TimeoutError) else ConnectionLost(name)
 
     def abort(self) -> None:
-        """Ends whatever blocks; any thread may call it. The descriptor stays, for it could soon be somebody else's."""
+        """End whatever blocks; any thread may call it. Does not close the descriptor, which could be reused at once."""
         with suppress(OSError):
             self._transport.sock.shutdown(socket.SHUT_RDWR)
 
@@ -196,7 +198,7 @@ class SshConnection:
         self._transport.sock.close()
 
     def _answered_by(self, command: str, answer: re.Pattern[bytes], size_bytes: int = 0) -> re.Match[bytes] | None:
-        """What a command answers, or None; a host that once had no answer is not asked again."""
+        """Return the output of a command, or None. A host that once gave no valid output is not asked again."""
         if not self._runs_commands:
             return None
         try:
@@ -226,7 +228,7 @@ class SshConnection:
 
     @contextmanager
     def _bounded(self) -> Iterator[None]:
-        """Ends the connection if the block takes too long: paramiko waits for ever for the answer to a request."""
+        """End the connection if the block takes too long: paramiko waits for ever for the answer to a request."""
         timer = threading.Timer(self.options.idle_timeout_seconds, self.abort)
         timer.daemon = True
         timer.start()
@@ -242,18 +244,19 @@ class SshConnection:
 
 
 def shown_key(host: str, address: SshAddress, algorithms: Sequence[str]) -> paramiko.PKey:
-    """The key by which the host proves itself, the first of the algorithms that it has; nobody logs in.
+    """Return the host's key, of the first algorithm that it has, without a login.
 
-    HostUnreachable, or HostKeyMismatch where it has none of them.
+    Raises HostUnreachable, or HostKeyMismatch if it has none of them.
     """
     with closing(_socket(host, address)) as connected, closing(paramiko.Transport(connected)) as transport:
         return _exchange_keys(host, address, transport, algorithms)
 
 
 class _EagerSocket(socket.socket):
-    """Acknowledges at once: a delayed acknowledgement costs each connection 40 ms. Linux forgets the wish each time."""
+    """Acknowledges at once: a delayed acknowledgement costs each connection 40 ms. Linux resets the option each
+    time."""
 
-    #: how much may still come in; unbounded once the host has been recognised and has let us in
+    #: how much may still be received; unbounded once the login has succeeded
     left_bytes: int | None = GREETING_BYTES
 
     def recv(self, size: int, flags: int = 0) -> bytes:
@@ -262,40 +265,40 @@ class _EagerSocket(socket.socket):
         if self.left_bytes is not None:
             self.left_bytes -= len(data)
             if self.left_bytes < 0:
-                raise ConnectionAbortedError("more came than a greeting and a login can have")
+                raise ConnectionAbortedError("the host sent more than a greeting and a login can have")
         return data
 
 
 class _BoundedPacketizer(Packetizer):
-    """Reads no packet that is larger than any that was asked for: paramiko itself would wait for 4 GB."""
+    """Reads no packet that is larger than any that was requested: paramiko itself would wait for 4 GB."""
 
     def read_all(self, n: int, check_rekey: bool = False) -> bytes:
         if n > MOST_PACKET_BYTES:
-            raise SSHException("a packet is larger than any that was asked for")
+            raise SSHException("a packet is larger than any that was requested")
         return super().read_all(n, check_rekey)
 
 
 def _exchange_keys(
     host: str, address: SshAddress, transport: paramiko.Transport, algorithms: Sequence[str]
 ) -> paramiko.PKey:
-    """Exchanges keys with the host; its own, which is not looked at yet. Nothing that is secret has been sent."""
+    """Exchange keys with the host; return its own, which is not verified yet. Sends no secret."""
     transport.banner_timeout = transport.handshake_timeout = address.connect_timeout_seconds
     transport.auth_timeout = transport.channel_timeout = address.connect_timeout_seconds
     security = transport.get_security_options()
     security.ciphers, security.digests, security.key_types = CIPHERS, MACS, tuple(algorithms)
     try:
         transport.start_client(timeout=address.connect_timeout_seconds)
-        return transport.get_remote_server_key()  # raises where the time ran out, which `start_client` keeps to itself
+        return transport.get_remote_server_key()  # raises after a time-out, which `start_client` does not
     except IncompatiblePeer as error:
         _raise_incompatible(host, error)
     except (OSError, EOFError, SSHException) as error:
         raise HostUnreachable(f"{host} does not speak SSH") from error
 
 
-def _socket(host: str, wanted: SshAddress) -> _EagerSocket:
-    """Tries the addresses in turn, each for its share of the time that is left."""
-    deadline = time.monotonic() + wanted.connect_timeout_seconds
-    addresses = resolved(host, wanted)
+def _socket(host: str, options: SshAddress) -> _EagerSocket:
+    """Connect to the addresses in turn, each for its share of the remaining time."""
+    deadline = time.monotonic() + options.connect_timeout_seconds
+    addresses = resolved(host, options)
     for left, (family, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
         eager = _EagerSocket(family, socket.SOCK_STREAM)
         try:
@@ -317,7 +320,7 @@ def _raise_incompatible(host: str, error: IncompatiblePeer) -> NoReturn:
 
 
 def _log_in(host: str, options: SshOptions, transport: paramiko.Transport) -> str:
-    """Key, agent and password in turn, until the host is content; the registry's key for what it took."""
+    """Try key, agent and password in turn, until the login succeeds; return the registry's key for it."""
     try:
         login = _offer_keys(host, options, transport)
         if not transport.is_authenticated() and options.password is not None:
@@ -335,7 +338,8 @@ def _log_in(host: str, options: SshOptions, transport: paramiko.Transport) -> st
 
 
 def _offer_keys(host: str, options: SshOptions, transport: paramiko.Transport) -> str:
-    """The registry's key for the last one offered; its failure is raised only where no password is left to try."""
+    """Offer the keys; return the registry's key for the last one. Raises its failure only if there is no password to
+    try."""
     with _agent(options) as agent_keys:
         keys = [("key_file", _private_key(host, options))] if options.key_file else []
         keys += [("allow_agent", key) for key in agent_keys]
@@ -352,7 +356,7 @@ def _offer_keys(host: str, options: SshOptions, transport: paramiko.Transport) -
 
 @contextmanager
 def _agent(options: SshOptions) -> Iterator[tuple[paramiko.PKey, ...]]:
-    """The keys of the user's ssh-agent, where the registry allows it."""
+    """Yield the keys of the user's ssh-agent, if the registry allows it."""
     if not options.allow_agent:
         yield ()
         return
@@ -364,7 +368,7 @@ def _agent(options: SshOptions) -> Iterator[tuple[paramiko.PKey, ...]]:
 
 
 def _private_key(host: str, options: SshOptions) -> paramiko.PKey:
-    """Others may have got access to it since the registry was read. LoginRefused where it cannot be used."""
+    """Return the private key. Raises LoginRefused if it cannot be used, also because others have got access since."""
     try:
         if options.key_file and (problem := privacy_problem(options.key_file)):
             raise PermissionError(problem)

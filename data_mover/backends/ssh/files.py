@@ -1,4 +1,4 @@
-"""What the files of `sftp` and `scp` hosts share: how they are connected to and let go, and what is remembered."""
+"""What the files of `sftp` and `scp` hosts share: the connection, and the cache of directories."""
 
 from abc import abstractmethod
 from posixpath import basename, dirname
@@ -50,14 +50,14 @@ class SshFiles(Files):
 
     @abstractmethod
     def _make_directory(self, path: str) -> None:
-        """Makes the directory in one that is there. One that somebody else has made meanwhile is fine."""
+        """Create the directory in an existing one. A directory that exists meanwhile is fine."""
 
     @abstractmethod
-    def _asked_real(self, path: str) -> str:
-        """The real path of a directory on the host, links followed. NotAllowed where it leads out of the root."""
+    def _fetch_realpath(self, path: str) -> str:
+        """Return the realpath of a directory on the host. Raises NotAllowed if it leads out of the root."""
 
     def _is_there(self, path: str) -> bool:
-        """Whether the directory is there; NoSuchFile if something else stands there, NoRoot if there is no root."""
+        """Whether the directory exists. Raises NoSuchFile if something else is there, NoRoot if there is no root."""
         if self._known.is_there(path):
             return True
         file_stat = self.stat(path)
@@ -68,17 +68,17 @@ class SshFiles(Files):
         self._known.remember_there(path)
         return True
 
-    def _real_directory(self, path: str) -> str:
-        """As `_asked_real`, asked once."""
-        return self._known.realpath(path) or self._known.remember_real(path, self._asked_real(path))
+    def _realpath_of_directory(self, path: str) -> str:
+        """Return the cached realpath of the directory, else fetch it."""
+        return self._known.realpath(path) or self._known.remember_realpath(path, self._fetch_realpath(path))
 
     def _beside(self, path: str) -> str:
-        """The real path of the directory, asked once, and the name itself, not followed if it is a link."""
-        return f"{self._real_directory(dirname(path)).rstrip('/')}/{basename(path)}".rstrip("/") or "/"
+        """Return the realpath of the directory, which is cached, with the name itself, not followed if it is a link."""
+        return f"{self._realpath_of_directory(dirname(path)).rstrip('/')}/{basename(path)}".rstrip("/") or "/"
 
-    def _lock_name(self, real: str) -> str:
-        """The name of a real path for all who reach the same port of the same address."""
-        return f"{self._connection.options.address}:{self._connection.options.port}{real}"
+    def _lock_name(self, realpath: str) -> str:
+        """Return the lock name of a realpath: the same for all hosts with this address and port."""
+        return f"{self._connection.options.address}:{self._connection.options.port}{realpath}"
 
     def _name(self, path: str) -> str:
         return f"{self.host}:{path}"

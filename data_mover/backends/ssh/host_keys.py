@@ -1,4 +1,4 @@
-"""The keys by which a host is known, as the registry or a known_hosts file pins them."""
+"""The keys of a host, as the registry or a known_hosts file pins them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 
 @dataclass(frozen=True)
 class PinnedKeys:
-    """Lines of type and base64; at least one."""
+    """The pinned keys of a host: lines of type and base64, at least one."""
 
     lines: tuple[str, ...]
 
     @classmethod
     def of(cls, host: str, options: SshOptions) -> "PinnedKeys":
-        """HostKeyMismatch if no key is known."""
+        """Return the pinned keys. Raises HostKeyMismatch if there are none."""
         lines = options.host_key or _known_hosts(host, options)
         if not lines:
             raise HostKeyMismatch(f"{host} is not in its known_hosts file")
@@ -31,7 +31,7 @@ class PinnedKeys:
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        """What to ask the host for: a key of another type could only be refused."""
+        """The algorithms to request from the host: a key of another type could only be refused."""
         return algorithms(line.split()[0] for line in self.lines)
 
     def __contains__(self, key: paramiko.PKey) -> bool:
@@ -39,17 +39,17 @@ class PinnedKeys:
 
 
 def algorithms(types: Iterable[str]) -> tuple[str, ...]:
-    """By what keys of these types sign, in the same order."""
+    """Return the signature algorithms of keys of these types, in the same order."""
     return tuple(dict.fromkeys(name for each in types for name in _ALGORITHMS.get(each, (each,))))
 
 
 def public_line(key: paramiko.PKey) -> str:
-    """The key as the registry pins it: type and base64."""
+    """Return the key as the registry pins it: type and base64."""
     return f"{key.get_name()} {key.get_base64()}"
 
 
 def _known_hosts(host: str, options: SshOptions) -> tuple[str, ...]:
-    """Every key that the file has for the host, several of one type included, without those that it calls revoked."""
+    """Return every key that the file has for the host, several of one type included, without revoked ones."""
     name = options.address if options.port == 22 else f"[{options.address}]:{options.port}"
     try:
         text = Path(str(options.known_hosts)).read_text(encoding="utf-8")
@@ -60,13 +60,13 @@ def _known_hosts(host: str, options: SshOptions) -> tuple[str, ...]:
         marker, _, rest = line.strip().partition(" ")
         if marker == "@revoked":
             revoked.update(_keys_for(name, rest))
-        elif not line.strip().startswith(("@", "#")):  # what a certificate authority signs is not taken
+        elif not line.strip().startswith(("@", "#")):  # keys of certificate authorities are not accepted
             known += _keys_for(name, line)
     return tuple(key for key in known if key not in revoked)
 
 
 def _keys_for(name: str, line: str) -> list[str]:
-    """The key of the line, if it is one of the host; a line that cannot be understood concerns nobody."""
+    """Return the keys of the line, if they are the host's; a line that cannot be parsed is ignored."""
     try:
         entry = HostKeyEntry.from_line(line)
     except SSHException:

@@ -1,4 +1,4 @@
-"""What the registry says of a host that is reached over SSH."""
+"""The options of a host that is reached over SSH."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from pydantic import (
 from data_mover.backends.options import HostOptions, NetworkAddress, Secret, SiblingPath, _beside_the_registry
 from data_mover.domain.secrets import privacy_problem
 
-#: how the files begin that are for others: one line as in authorized_keys, or several in another format
+#: how files of public keys begin: one line as in authorized_keys, or several in another format
 _PUBLIC_KEYS = (b"ssh-", b"ecdsa-", b"sk-", b"---- BEGIN SSH2 PUBLIC KEY", b"-----BEGIN PUBLIC KEY")
 
 
@@ -35,7 +35,7 @@ def _private_key_file(value: Path) -> Path:
 
 
 def _is_missing(path: Path) -> bool:
-    """A directory that this process may not look into is left to who has to read the file."""
+    """Whether the file is missing. False in a directory that this process cannot search: the reader reports it."""
     try:
         return not path.exists()
     except OSError:
@@ -43,7 +43,7 @@ def _is_missing(path: Path) -> bool:
 
 
 def _is_public_key(path: Path) -> bool:
-    """A file that cannot be read is left to who has to read it."""
+    """Whether the file has a public key. False if it cannot be read: the reader reports it."""
     try:
         beginning = path.read_bytes() if path.is_file() else b""
     except OSError:
@@ -52,7 +52,7 @@ def _is_public_key(path: Path) -> bool:
 
 
 def _host_keys(value: Any) -> Any:
-    """A tuple of `type base64` lines from one line or a list of them; comments behind the key are dropped."""
+    """Return a tuple of `type base64` lines from one line or a list of them; comments behind the key are dropped."""
     lines = [value] if isinstance(value, str) else value
     if not isinstance(lines, Iterable):
         raise ValueError("must be a public key line, or a list of them")
@@ -73,7 +73,7 @@ PrivateKeyPath = Annotated[Path, AfterValidator(_beside_the_registry), AfterVali
 
 
 class SshAddress(NetworkAddress):
-    """Where an SSH server listens: all that it takes to ask it for its key."""
+    """The address of an SSH server, which is enough to fetch its key."""
 
     port: int = Field(default=22, ge=1, le=65535)
 

@@ -1,7 +1,7 @@
 """Servers that speak WebDAV: files are their resources, directories their collections.
 
-MOVE with `Overwrite: T` is never sent. RFC 4918 (9.9.3) has the server delete what is there before it moves, servers do
-so, and a directory would go with all that it holds.
+MOVE with `Overwrite: T` is never sent. By RFC 4918 (9.9.3) the server deletes what is there before it moves, servers do
+so, and a directory would be deleted with its content.
 """
 
 from collections.abc import Generator, Iterator
@@ -41,12 +41,12 @@ from data_mover.domain.errors import (
 )
 from data_mover.domain.states import FileKind
 
-#: what servers say that have no directory for what they are asked about; Apache says 400 where a file is on the way
-_NO_PLACE = (NoSuchFile, HostFailed)
+#: what servers answer if the resource's directory is missing; Apache answers 400 if a file is on the way
+_NO_DIRECTORY = (NoSuchFile, HostFailed)
 
 
 class WebdavFiles(Files):
-    """`sha256` is left to reading back, free space to the server's refusal."""
+    """The resources of a server. It has no `sha256`, so files are read back, and reports no free space."""
 
     needs_size = True
     replaces = False
@@ -64,7 +64,7 @@ class WebdavFiles(Files):
     def stat(self, path: str) -> FileStat | None:
         try:
             found = self._client.resource(path)
-        except _NO_PLACE:
+        except _NO_DIRECTORY:
             if path != "/" and not self._is_directory(dirname(path)):
                 return None
             raise
@@ -83,17 +83,18 @@ class WebdavFiles(Files):
     def list(self, path: str) -> Generator[Entry, None, None]:
         if not self._is_directory(path):
             raise NoSuchFile(f"{self.named(path)} is no directory")
-        itself, is_told = f"{self._client.root}{path}".rstrip("/"), False
+        itself, is_listed = f"{self._client.root}{path}".rstrip("/"), False
         for each in self._client.members(path):
             if each.path.rstrip("/") == itself:
-                is_told = True
+                is_listed = True
             else:
                 yield _entry(each.path, f"{itself}/", each.stat)
-        if not is_told:
-            raise HostFailed(f"{self.named(path)}: the server tells of another directory")
+        if not is_listed:
+            raise HostFailed(f"{self.named(path)}: the server lists another directory")
 
     def create(self, path: str, new_file: NewFile) -> Writer:
-        """Whether the directory is there is asked first: a server may tell only when it has got all of the file."""
+        """Create the file. Checks first that its directory exists: a server may report that only after the whole
+        file."""
         if new_file.size_bytes is None:
             raise SizeUnknown(self.named(path))
         if not self._is_directory(dirname(path)):
@@ -102,7 +103,7 @@ class WebdavFiles(Files):
         return _WebdavWriter(self._client, path, new_file.size_bytes, new_file.modified_at)
 
     def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
-        """There is no request that adds to a file."""
+        """Raise NoSuchFile: no request appends to a file."""
         raise NoSuchFile(f"{self.named(path)} cannot be resumed")
 
     def make_directories(self, path: str) -> None:
@@ -117,12 +118,12 @@ class WebdavFiles(Files):
         self._known.remember_there(path)
 
     def set_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
-        """There is no way to give a directory either."""
+        """Check that the directory exists: WebDAV cannot set mode or time of one."""
         if not self._is_directory(path):
             raise NoSuchFile(f"{self.named(path)} is no directory")
 
     def remove_directory(self, path: str) -> None:
-        """Looks whether it is empty: the server would remove it with all that it holds."""
+        """Remove the directory if it is empty: the server would remove it with its content."""
         file_stat = self.stat(path)
         if file_stat is None:
             return
@@ -138,7 +139,7 @@ class WebdavFiles(Files):
         return f"webdav:{url.authority}{url.path}"
 
     def replace(self, path: str, final_path: str) -> None:
-        """Only where nothing is: no server is known to replace a file atomically."""
+        """Rename the file if the path is free: no server is known to replace a file atomically."""
         there = self.stat(final_path)
         if there is not None:
             raise (IsADirectory if there.kind is FileKind.DIRECTORY else CannotReplace)(self.named(final_path))
@@ -149,7 +150,7 @@ class WebdavFiles(Files):
         self._known.forget(path)
 
     def remove(self, path: str) -> None:
-        """A directory is left alone: the server would remove it with all that it holds."""
+        """Remove the file. Refuses a directory: the server would remove it with its content."""
         file_stat = self.stat(path)
         if file_stat is None:
             return
@@ -168,15 +169,16 @@ class WebdavFiles(Files):
         return file_stat is not None and file_stat.kind is FileKind.DIRECTORY
 
     def _make_directory(self, path: str) -> None:
-        """405 is that of something that is there, a directory that somebody else has made or a file."""
+        """Create the directory. 405 means that there is one already, or a file."""
         status = self._client.do("MKCOL", f"{path}/", {})
         if status not in DONE and not self._is_directory(path):
             raise failure_of(status, self.named(path))
 
     def _move(self, path: str, free_path: str, taken: type[MoveFailure]) -> None:
-        """NoSuchFile where somebody else has moved it meanwhile: servers tell that as a failure of their own, too.
+        """Rename. Raises NoSuchFile if another attempt has moved it meanwhile, which servers report also as their own
+        failure.
 
-        Where it went is looked at: there are servers that read some names wrongly in this request alone.
+        Checks the new path: some servers read some names wrongly in this request only.
         """
         file_stat = self.stat(path)
         if file_stat is None:
@@ -203,7 +205,7 @@ class WebdavFiles(Files):
 
 
 def _entry(path: str, directory: str, file_stat: FileStat) -> Entry:
-    """What is not in the directory cannot be named."""
+    """Return the entry. One outside of the directory gets the kind OTHER."""
     name = path.removeprefix(directory).rstrip("/")
     if not path.startswith(directory) or not is_segment(name):
         return Entry(name, FileKind.OTHER, None, None, None)
@@ -224,13 +226,13 @@ class _WebdavReader(Reader):
         self._connection: HttpConnection | None = None
 
     def blocks(self, offset_bytes: int = 0) -> Iterator[Block]:
-        """What a server sends that is before the offset is dropped. What is empty is not asked for: Apache shows a pipe
-        so, and would wait for somebody to write to it."""
+        """Yield the bytes; drop those before the offset. Sends no request for an empty file: Apache shows a pipe so,
+        and would wait for a writer."""
         if offset_bytes >= (self.stat.size_bytes or 0):
             return
         name = f"{self._client.host}:{self._path}"
-        wanted = {"Range": f"bytes={offset_bytes}-"} if offset_bytes else {}
-        with self._client.asked("GET", self._path, wanted) as (connection, response):
+        headers = {"Range": f"bytes={offset_bytes}-"} if offset_bytes else {}
+        with self._client.asked("GET", self._path, headers) as (connection, response):
             self._connection = connection
             if not continues(response, self.stat, offset_bytes, name):
                 raise SourceChanged(name)
@@ -267,8 +269,8 @@ class _WebdavWriter(Writer):
         self._connection = client.begin("PUT", path, headers)
 
     def write(self, block: Block) -> None:
-        """Bytes count as acknowledged when the system has taken them: a server tells nothing before the end. One that
-        wants no more says why, and is heard."""
+        """Send the bytes. They count as acknowledged when the system has accepted them: a server reports nothing before
+        the end. If it closes the connection, its answer is read and raised."""
         if self.acknowledged_bytes + len(block) > self._size_bytes:
             raise VerifyFailed(f"{self._name}: more than the announced {self._size_bytes} bytes")
         try:
@@ -280,7 +282,7 @@ class _WebdavWriter(Writer):
         self.acknowledged_bytes += len(block)
 
     def sync(self) -> None:
-        """Nothing tells what a server has of a file before all of it is there."""
+        """Do nothing: a server does not report what it has of an incomplete file."""
 
     def commit(self) -> None:
         if self.acknowledged_bytes != self._size_bytes:
@@ -288,7 +290,7 @@ class _WebdavWriter(Writer):
         self._require_consent()
 
     def close(self) -> None:
-        """What was not committed is gone when the server has noticed, and not before."""
+        """Close the connection, and wait until the server has noticed: only then is an uncommitted file removed."""
         if not self._is_complete:
             self._connection.hang_up(self._client.options.connect_timeout_seconds)
         self._client.release(self._connection)

@@ -1,4 +1,4 @@
-"""What can be wrong with a WebDAV server: its address and certificate, the login."""
+"""The check of a WebDAV server: its address and certificate, the login."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -11,7 +11,7 @@ from data_mover.domain.findings import Step, advised
 
 
 class WebdavCheck(HostCheck):
-    """Signs in as the registry says, which may be as nobody."""
+    """Logs in as the registry says, which may be without a login."""
 
     def log_in(self) -> Sequence[Step]:
         options = self.options

@@ -1,4 +1,4 @@
-"""The requests of WebDAV that a backend is made of."""
+"""The WebDAV requests of the backend."""
 
 import time
 from collections.abc import Generator, Iterator
@@ -10,22 +10,22 @@ from data_mover.backends.http.auth import authorization
 from data_mover.backends.http.client import HttpConnection, Response, Terms
 from data_mover.backends.options import HostOptions
 from data_mover.backends.webdav.options import WebdavOptions
-from data_mover.backends.webdav.propfind import QUESTION, Multistatus, Resource, failure_of
+from data_mover.backends.webdav.propfind import PROPFIND_BODY, Multistatus, Resource, failure_of
 from data_mover.domain.errors import ConnectionLost, HostFailed, HostUnreachable, InternalError, NotAllowed, Stalled
 from data_mover.domain.urls import Url
 
 _REDIRECTS = (301, 302, 307, 308)
 _SAFE = ("GET", "PROPFIND")
-#: servers keep a connection for a few seconds that nobody uses
+#: servers keep an idle connection for a few seconds
 _FRESH_SECONDS = 2
-#: of an answer that says only what has become of a request
+#: the longest answer that has only a status
 _MOST_BYTES = 2**16
 
 
 class WebdavClient:
     """A registered server. Paths are below the root; those of directories may end in a slash.
 
-    A connection whose answer was read to the end is used again, if that is soon.
+    A connection whose answer was read to the end is reused, within _FRESH_SECONDS.
     """
 
     def __init__(self, host: str, options: WebdavOptions, login: dict[str, str]) -> None:
@@ -40,7 +40,8 @@ class WebdavClient:
 
     @classmethod
     def open(cls, host: str, options: HostOptions) -> "WebdavClient":
-        """Asks for the root, whether it is there or not. HostUnreachable, CertificateRefused, LoginRefused."""
+        """Connect and request the root, which may be missing. Raises HostUnreachable, CertificateRefused or
+        LoginRefused."""
         if not isinstance(options, WebdavOptions):
             raise InternalError(f"{host} does not speak WebDAV")
         client = cls(host, options, authorization(host, options))
@@ -55,15 +56,15 @@ class WebdavClient:
         return client
 
     def url(self, path: str) -> Url:
-        """NotAllowed where it would be longer than one can be."""
+        """Return the URL of the path. Raises NotAllowed if it would be too long."""
         try:
             return Url.parse(f"{self.options.origin}{quote(self.root + path, errors='surrogateescape')}")
         except ValueError as problem:
             raise NotAllowed(f"{self.host}:{path}: {problem}") from None
 
     def resource(self, path: str) -> Resource | None:
-        """What is at the path, None if there is nothing. Some servers tell of a directory only by its slash."""
-        with self.asked("PROPFIND", path, {"Depth": "0"}, QUESTION) as (connection, response):
+        """Return the resource, None if there is none. Some servers return a directory only with a slash at its end."""
+        with self.asked("PROPFIND", path, {"Depth": "0"}, PROPFIND_BODY) as (connection, response):
             status = response.status
             if status == 207:
                 return _first(self._resources(path, connection))
@@ -75,14 +76,14 @@ class WebdavClient:
         raise failure_of(status, f"{self.host}:{path}")
 
     def members(self, path: str) -> Generator[Resource, None, None]:
-        """The directory itself and what is in it, in any order. NoSuchFile where there is nothing."""
-        with self.asked("PROPFIND", f"{path.rstrip('/')}/", {"Depth": "1"}, QUESTION) as (connection, response):
+        """Yield the directory itself and its members, in any order. Raises NoSuchFile if there is none."""
+        with self.asked("PROPFIND", f"{path.rstrip('/')}/", {"Depth": "1"}, PROPFIND_BODY) as (connection, response):
             if response.status != 207:
                 raise failure_of(response.status, f"{self.host}:{path}")
             yield from self._resources(path, connection)
 
     def do(self, method: str, path: str, headers: dict[str, str], patience_seconds: float = 0) -> int:
-        """The status of the answer, for which the server may take longer than the idle time-out."""
+        """Send a request; return the status of the answer, which may take longer than the idle time-out."""
         with self.asked(method, path, headers, None, patience_seconds) as (connection, response):
             connection.read(_MOST_BYTES)
             return response.status
@@ -91,9 +92,9 @@ class WebdavClient:
     def asked(
         self, method: str, path: str, headers: dict[str, str], body: bytes | None = None, patience_seconds: float = 0
     ) -> Iterator[tuple[HttpConnection, Response]]:
-        """The connection and the beginning of the answer, until the end of the block.
+        """Send a request; yield the connection and the beginning of the answer.
 
-        A server may close a connection that nobody uses: what changes nothing there is asked once more then.
+        A server may close an idle connection: a safe request is then repeated once.
         """
         url, seconds = self.url(path), max(patience_seconds, self.options.idle_timeout_seconds)
         fields = {"Connection": "keep-alive", **headers, **self._login}
@@ -106,15 +107,15 @@ class WebdavClient:
                 if is_new or method not in _SAFE:
                     raise
                 self.release(connection)
-                connection = self._dial(path)
+                connection = self._connect(path)
                 response = connection.ask(url, fields, method, body)
             yield connection, response
         finally:
             self.release(connection)
 
     def begin(self, method: str, path: str, headers: dict[str, str]) -> HttpConnection:
-        """A connection that takes a body, to be released."""
-        url, connection = self.url(path), self._dial(path)
+        """Begin a request with a body; return the connection, which the caller releases."""
+        url, connection = self.url(path), self._connect(path)
         try:
             connection.begin(url, {**headers, **self._login}, method)
         except BaseException:
@@ -141,7 +142,7 @@ class WebdavClient:
             connection.close()
 
     def _connection(self, path: str) -> tuple[HttpConnection, bool]:
-        """The one that is idle, or a new one; and whether it is new."""
+        """Return the idle connection, or a new one, and whether it is new."""
         idle, self._idle = self._idle, None
         if idle is not None and idle.is_idle and time.monotonic() - self._idle_since < _FRESH_SECONDS:
             idle.name = f"{self.host}:{path}"
@@ -149,28 +150,28 @@ class WebdavClient:
         if idle is not None:
             self._open.discard(idle)
             idle.close()
-        return self._dial(path), True
+        return self._connect(path), True
 
-    def _dial(self, path: str) -> HttpConnection:
+    def _connect(self, path: str) -> HttpConnection:
         options = self.options
         terms = Terms(options.connect_timeout_seconds, options.idle_timeout_seconds, options.ca_file, False)
-        self._require_wanted()
+        self._require_not_aborted()
         connection = HttpConnection.open(self.url("/"), terms, f"{self.host}:{path}")
         self._open.add(connection)
         try:
-            self._require_wanted()
+            self._require_not_aborted()
         except ConnectionLost:
             self.release(connection)
             raise
         return connection
 
-    def _require_wanted(self) -> None:
-        """ConnectionLost if another thread has given everything up."""
+    def _require_not_aborted(self) -> None:
+        """Raise ConnectionLost if another thread has called `abort`."""
         if self._aborted:
             raise ConnectionLost(self.host)
 
     def _resources(self, path: str, connection: HttpConnection) -> Iterator[Resource]:
-        """HostFailed where the answer is none, whatever has come by then."""
+        """Yield the resources of an answer. Raises HostFailed if it is no multistatus, possibly after some of them."""
         answer = Multistatus()
         try:
             while piece := connection.read(BLOCK_BYTES):
@@ -181,7 +182,7 @@ class WebdavClient:
 
 
 def _first(resources: Iterator[Resource]) -> Resource | None:
-    """The one that was asked for. Where a server tells of more, of which there may be no end, they are not read."""
+    """Return the requested resource. If a server returns more, possibly without end, they are not read."""
     first = next(resources, None)
     next(resources, None)
     return first

@@ -1,4 +1,4 @@
-"""What the registry says of a WebDAV server."""
+"""The options of a WebDAV server."""
 
 from typing import Literal, Self
 
@@ -28,5 +28,5 @@ class WebdavOptions(HttpLogin, HostOptions):
 
     @property
     def origin(self) -> str:
-        """The endpoint in the one spelling of a Url."""
+        """The endpoint in the normal form of a Url."""
         return Url.parse(self.endpoint).origin

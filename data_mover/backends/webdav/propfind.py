@@ -1,4 +1,4 @@
-"""What a server that speaks WebDAV tells of its resources, and what its refusals mean."""
+"""Answers of WebDAV servers: resources, and the failures of statuses."""
 
 import re
 from dataclasses import dataclass, field
@@ -20,15 +20,15 @@ from data_mover.domain.errors import (
 )
 from data_mover.domain.states import FileKind
 
-#: the body of a PROPFIND that asks for what a `FileStat` needs
-QUESTION = (
+#: the body of a PROPFIND for the properties of a `FileStat`
+PROPFIND_BODY = (
     b'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop>'
     b"<resourcetype/><getcontentlength/><getlastmodified/><getetag/></prop></propfind>"
 )
-#: no server needs more to tell of one resource
+#: no server needs more to describe one resource
 _MOST_BYTES = 2**20
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d+/(\d{1,18})")
-#: the statuses of what was done
+#: the statuses of success
 DONE = (200, 201, 204)
 _SIZE, _TIME, _VERSION = "DAV: getcontentlength", "DAV: getlastmodified", "DAV: getetag"
 _COLLECTION = "DAV: collection"
@@ -52,7 +52,7 @@ def continues(response: Response, file_stat: FileStat, offset_bytes: int, name: 
         raise failure_of(response.status, name)
     if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         raise Encoded(name)
-    size_bytes = _told_size(response, offset_bytes, name)
+    size_bytes = _reported_size(response, offset_bytes, name)
     version = _bare(response.headers.get("ETag", ""))
     modified_at = time_of(response.headers.get("Last-Modified"))
     reported = (version or file_stat.version, modified_at or file_stat.modified_at)
@@ -60,12 +60,12 @@ def continues(response: Response, file_stat: FileStat, offset_bytes: int, name: 
 
 
 def _bare(etag: str) -> str:
-    """Some servers tell the same one weak and strong, others with its quotes and without."""
+    """Return the tag itself: some servers send the same one weak and strong, others with quotes and without."""
     return etag.removeprefix("W/").strip('"')
 
 
-def _told_size(response: Response, offset_bytes: int, name: str) -> int | None:
-    """Of the whole file; None where it is not reported. HostFailed where it is reported of another range."""
+def _reported_size(response: Response, offset_bytes: int, name: str) -> int | None:
+    """Return the size of the whole file; None if it is not reported. Raises HostFailed for another range."""
     if response.status == 200:
         length = response.headers.get("Content-Length", "")
         return int(length) if length.isascii() and length.isdecimal() else None
@@ -76,13 +76,13 @@ def _told_size(response: Response, offset_bytes: int, name: str) -> int | None:
 
 
 def failure_of(status: int, name: str) -> MoveFailure:
-    """What a status means that is not the one that was hoped for. 409 is that of something in no directory."""
+    """Return the failure of a status. 409 means that the directory is missing."""
     return _FAILURES.get(status, HostFailed)(f"{name} is answered with {status}")
 
 
 @dataclass(frozen=True)
 class Resource:
-    """One that an answer lists, by its path on the server, without a slash at the end."""
+    """A resource of an answer: its path on the server, without a slash at the end."""
 
     path: str
     stat: FileStat
@@ -90,11 +90,11 @@ class Resource:
 
 @dataclass
 class _Response:
-    """The properties of a resource, as far as they have come."""
+    """The properties of a resource, as far as they have arrived."""
 
     href: str = ""
     properties: dict[str, str] = field(default_factory=dict)
-    #: of the group of properties that is coming, which count only if the server has them
+    #: the current group of properties, which count only if its status is 200
     group: dict[str, str] = field(default_factory=dict)
     status: str = ""
 
@@ -105,11 +105,12 @@ class _Response:
 
     @property
     def is_missing(self) -> bool:
-        """Whether a status of the resource itself, and not of its properties, says so."""
+        """Whether the resource itself, not its properties, has another status than 200."""
         return bool(self.status) and " 200" not in self.status
 
     def resource(self) -> Resource:
-        """What has no size is none that could be verified. ValueError where it is no resource."""
+        """Return the resource. One without a size is OTHER, since it could not be verified. Raises ValueError if it is
+        none."""
         path = unquote(urlsplit(self.href).path, errors="surrogateescape")
         if not path.startswith("/"):
             raise ValueError("a resource without a path")
@@ -123,9 +124,9 @@ class _Response:
 
 
 class Multistatus:
-    """Reads the answer to a PROPFIND as it comes, and keeps none of it.
+    """Parses the answer to a PROPFIND as it arrives, and keeps none of it.
 
-    Which declarations there are of entities is not looked at: an answer that has any is refused.
+    An answer that declares entities is refused.
     """
 
     def __init__(self) -> None:
@@ -141,7 +142,7 @@ class Multistatus:
         self._bytes = 0
 
     def feed(self, piece: bytes, is_last: bool = False) -> list[Resource]:
-        """Those whose end is in the piece. ValueError where the answer is none."""
+        """Return the resources whose end is in the piece. Raises ValueError if the answer is invalid."""
         self._bytes += len(piece)
         if self._bytes > _MOST_BYTES:
             raise ValueError("too much about one resource")

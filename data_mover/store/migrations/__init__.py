@@ -1,4 +1,4 @@
-"""The schema, step by step. `initialize_data_mover_db` brings a database to the newest one."""
+"""The schema's migrations. `initialize_data_mover_db` upgrades a database to the newest one."""
 
 import logging
 
@@ -19,10 +19,9 @@ NEWER = "the schema is newer than this release; install the release that made it
 
 
 def upgrade(engine: Engine, step: str = "head") -> None:
-    """Creates the schema or brings it to the step, which is the newest one; one that is there stays as it is.
+    """Create the schema, or upgrade it to the step, by default the newest one.
 
-    Of several at once each waits for the one before. Raises ConfigurationError where the schema is newer than this
-    release.
+    Concurrent calls run one after the other. Raises ConfigurationError if the schema is newer than this release.
     """
     config = _config()
     with long_transaction(engine) as connection:
@@ -46,9 +45,9 @@ def is_newest(engine: Engine) -> bool:
 
 
 def require_newest(engine: Engine) -> None:
-    """Raises ConfigurationError, with the way out, if the database has another schema than this release needs.
+    """Raise ConfigurationError, with the way out, if the database has another schema than this release needs.
 
-    A database that does not answer is left to whoever asks it next: processes start without it.
+    A database that does not answer raises nothing here: processes start without it.
     """
     try:
         newest = is_newest(engine)

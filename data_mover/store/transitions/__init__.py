@@ -1,4 +1,4 @@
-"""The one gate: whatever changes a job's status or phase, or the state of a file, goes through here.
+"""The state machine: every change of a job's status or phase, or of a file's state, is made here.
 
 Each change of a job is one guarded UPDATE and one row of `events` in the same transaction. All functions take a writing
 session and leave the commit to the caller.
@@ -12,15 +12,15 @@ from data_mover.store.transitions.files import (
     begin_afresh,
     insert_files,
     lock_paths,
+    mark_folder,
     mark_publishing,
-    mark_tree,
     record_arrived,
     record_busy,
     record_directories,
     record_failures,
-    record_tree_published,
+    record_folder_published,
+    unmark_folder,
     unmark_publishing,
-    unmark_tree,
 )
 from data_mover.store.transitions.jobs import (
     begin,
@@ -53,19 +53,19 @@ __all__ = [
     "hand_back",
     "insert_files",
     "lock_paths",
+    "mark_folder",
     "mark_publishing",
-    "mark_tree",
     "put_back",
     "record_arrived",
     "record_busy",
     "record_directories",
     "record_failures",
+    "record_folder_published",
     "record_phase",
-    "record_tree_published",
     "reserve",
     "settle",
     "submit",
     "take_back_lost",
+    "unmark_folder",
     "unmark_publishing",
-    "unmark_tree",
 ]

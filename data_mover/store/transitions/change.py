@@ -1,4 +1,4 @@
-"""A change of jobs: their events and their new values, in one go."""
+"""A change of jobs, with its events."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,14 +11,14 @@ from data_mover.store import events
 from data_mover.store.database import now_ms
 from data_mover.store.models import Job
 
-#: what the row of a job says that no attempt works on
+#: the columns of a job that no attempt runs
 UNATTENDED = {"lease_until_ms": None, "worker": None, "worker_id": None}
 
 
 def change(session: Session, kind: EventKind, guard: Sequence[ColumnElement[bool]], **values: Any) -> list[int]:
-    """Changes all jobs that meet the guard, appends an event to the log of each, and returns their ids.
+    """Change all jobs that meet the guard, and append an event to the log of each; return their ids.
 
-    The event is inserted first and locks the rows; the guard still holds when they are updated.
+    The event is inserted first and locks the rows; the guard is still true when they are updated.
     """
     ids = events.append(session, kind, guard, **values)
     if ids:
@@ -28,5 +28,5 @@ def change(session: Session, kind: EventKind, guard: Sequence[ColumnElement[bool
 
 
 def now_but_not_before(column: ColumnElement[int] | InstrumentedAttribute[Any]) -> ColumnElement[int]:
-    """The present time, or the column's if the clock was put back: a job that began has not ended before."""
+    """Return the present time, or the column's if the clock was put back: a job cannot end before it began."""
     return case((column > now_ms(), column), else_=now_ms())

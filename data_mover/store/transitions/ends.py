@@ -1,4 +1,4 @@
-"""The end of jobs, and what it means for their files."""
+"""The end of jobs, and of their files."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -11,17 +11,17 @@ from data_mover.domain.states import ARRIVED, EventKind, FileKind, FileState, Ph
 from data_mover.store.models import ENDING, Job, JobFile
 from data_mover.store.transitions.change import UNATTENDED, change, now_but_not_before
 
-#: how many files are changed in one transaction, so that nobody waits long for it
+#: how many files are changed in one transaction, which keeps it short
 FILES_AT_ONCE = 2_000
 
 
 def marked_files() -> Select[int]:
-    """The job ids of files that an attempt was about to publish, while nobody has found out yet whether it did."""
+    """Return the job ids of files that an attempt was about to publish, with unknown outcome."""
     return select(JobFile.job_id).where(JobFile.state == FileState.VERIFIED)
 
 
 def has_arrived() -> ColumnElement[bool]:
-    """Whether all that a job consists of is at its final path, whoever was to record that."""
+    """Return the condition that all files of a job are at their final paths."""
     missing = select(JobFile.job_id).where(JobFile.job_id == Job.id, JobFile.state.not_in(ARRIVED))
     return Job.planned & ~missing.exists()
 
@@ -29,9 +29,9 @@ def has_arrived() -> ColumnElement[bool]:
 def end_all(
     session: Session, kind: EventKind, guard: Sequence[ColumnElement[bool]], status: Status, **cause: Any
 ) -> list[int]:
-    """Ends the jobs that meet the guard, and on which nobody works any more. Returns their ids.
+    """End the jobs that meet the guard; no attempt may run them any more. Returns their ids.
 
-    One of more files than a transaction may settle is only marked with its end, which `settle` then brings about.
+    A job with more files than one transaction may settle is only marked as ending; `settle` then ends it.
     """
     if status is Status.COMPLETED:  # its files are settled
         return _end(session, kind, guard, status, **cause)
@@ -41,8 +41,8 @@ def end_all(
 
 
 def settle(session: Session, job_id: int) -> bool:
-    """Settles some thousand files of a job that is ending, or ends it if none is left. True once nothing is to be done,
-    here or because somebody else is doing it."""
+    """Settle the next files of a job that is ending, or end it if none is left. Returns True once nothing is left to
+    do, or another process does it."""
     ending = select(Job).where(Job.id == job_id, Job.ending.is_not(None))
     job = session.scalars(ending.with_for_update(skip_locked=True)).one_or_none()
     if job is None:
@@ -60,7 +60,7 @@ def settle(session: Session, job_id: int) -> bool:
 
 
 def ending_jobs(session: Session, limit: int) -> list[int]:
-    """The ids of jobs whose files are still to be settled."""
+    """Return the ids of jobs whose files are still to be settled."""
     return list(session.scalars(select(Job.id).where(ENDING).limit(limit)))
 
 
@@ -76,7 +76,7 @@ def _end(
 
 
 def _end_files(session: Session, ids: Collection[int], status: Status, cause: Mapping[str, Any]) -> None:
-    """Settles the files of jobs that have ended. What the jobs have come to follows from these."""
+    """Settle the files of jobs that have ended, and sum up the jobs' totals."""
     which, values = _settled(ids, status, cause)
     files = update(JobFile).where(JobFile.job_id.in_(ids), which).values(values)
     session.execute(files.execution_options(synchronize_session=False))
@@ -90,10 +90,10 @@ def _end_files(session: Session, ids: Collection[int], status: Status, cause: Ma
 def _settled(
     ids: Collection[int], status: Status, cause: Mapping[str, Any]
 ) -> tuple[ColumnElement[bool], dict[str, Any]]:
-    """Which files of jobs that end are still to be settled, and what becomes of them.
+    """Return the condition of the files that are still to be settled, and their new values.
 
-    What has not arrived by the end of its job has failed with it, for a reason of its own if it has one, or is left
-    alone where nobody wants it any more. Of what was about to be published nobody can say whether it has arrived.
+    A file that has not arrived fails with its job, for a reason of its own if it has one; in a cancelled job it is left
+    as it is. A file that was about to be published gets UnknownOutcome.
     """
     unknown = JobFile.state == FileState.VERIFIED
     undone = (FileState.PENDING, FileState.TRANSFERRING) if status is Status.FAILED else (FileState.TRANSFERRING,)
@@ -114,12 +114,12 @@ def _settled(
 
 
 def unlock_paths(session: Session, ids: Collection[int]) -> None:
-    """Others may publish at the final paths of the jobs; not so where one of these may still be about to."""
+    """Unlock the final paths of the jobs, unless the file may still be published."""
     unmarked = (JobFile.job_id.in_(ids), JobFile.locked, JobFile.state != FileState.VERIFIED)
     session.execute(update(JobFile).where(*unmarked).values(locked=False))
 
 
 def _not_appeared(ids: Collection[int]) -> Select[int]:
-    """Those of which a folder was to appear at once, and it is not on record that it has."""
+    """Return the jobs with an atomic folder that is not recorded as published."""
     top = (JobFile.number == 0, JobFile.kind == FileKind.DIRECTORY, JobFile.state != FileState.PUBLISHED)
     return select(JobFile.job_id).join(Job).where(Job.id.in_(ids), Job.selection["atomic"].as_boolean(), *top)

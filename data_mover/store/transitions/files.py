@@ -1,6 +1,6 @@
-"""What becomes of the files of a job. Each function takes several, so that transactions grow with batches.
+"""State changes of a job's files, in batches.
 
-"False if the job is no longer this attempt's" is said once, here: it holds of every function that returns a bool.
+Every function that returns a bool returns False if the job is no longer this attempt's.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,11 +19,11 @@ from data_mover.store.claims import Claim, is_mine, mine, renew, why_not
 from data_mover.store.figures import bytes_total
 from data_mover.store.files import BEGUN
 from data_mover.store.models import Job, JobFile
-from data_mover.store.temporary_files import forget_temporary_files, take_tree_over, top_directory
+from data_mover.store.temporary_files import forget_temporary_files, take_over_folder, top_directory
 from data_mover.store.transitions.ends import FILES_AT_ONCE
 from data_mover.store.transitions.jobs import record_phase
 
-#: a job's log is for people: after so many events, batches of its files are no longer worth one
+#: a job's log is for people: after so many events, batches of files are no longer logged
 MOST_EVENTS = 1_000
 
 
@@ -32,35 +32,35 @@ class PathLock:
     """A final path that no other job may publish at."""
 
     number: int
-    #: what the final path is called by whichever name its host is known
+    #: the final path's name for every alias of its host
     lock_name: str
     size_bytes: int | None
 
 
 @dataclass(frozen=True)
 class ProvenFile:
-    """A file of which the digest at the destination is known."""
+    """A file whose digest at the destination is known."""
 
     number: int
     size_bytes: int
     sha256: str
     verified: str
-    #: what the source's host says of the source that was proven to be there
+    #: the stat of the source that was proven, as its host reports it
     source_modified_at: float | None = None
     source_version: str | None = None
 
 
 @dataclass(frozen=True)
 class ArrivedFile:
-    """A file that is at its final path, and has no longer the temporary path."""
+    """A file at its final path, no longer at the temporary path."""
 
     proof: ProvenFile
     state: FileState
     temporary_path: str | None = None
 
 
-def insert_files(session: Session, claim: Claim, first_number: int, planned: Sequence[Mapping[str, Any]]) -> None:
-    """Inserts the next files of the job; one that comes with a code has failed already."""
+def insert_files(session: Session, claim: Claim, first_number: int, listed: Sequence[Mapping[str, Any]]) -> None:
+    """Insert the next files of the job; one with a code has failed already."""
     rows = [
         {
             "job_id": claim.job_id,
@@ -69,7 +69,7 @@ def insert_files(session: Session, claim: Claim, first_number: int, planned: Seq
             "locked": False,
             **values,
         }
-        for number, values in enumerate(planned, first_number)
+        for number, values in enumerate(listed, first_number)
     ]
     session.connection().execute(insert(JobFile), rows)
 
@@ -77,12 +77,12 @@ def insert_files(session: Session, claim: Claim, first_number: int, planned: Seq
 def lock_paths(
     session: Session, claim: Claim, locks: Sequence[PathLock], lease_ms: int
 ) -> dict[int, PathBusy | MoveFailure]:
-    """Records what the final paths are called and how large the files are, and keeps all other jobs from publishing
-    there as long as this one is worked on.
+    """Lock the final paths, and record their lock names and the sizes of the files. No other job can publish there
+    while this one runs.
 
-    Returns, by number, why a path could not be locked: PathBusy if another job has locked it; Superseded if one that
-    was submitted later has published there; NameConflict if an earlier file of the job goes there too. Raises Fenced or
-    Cancelled where the job is no longer this attempt's.
+    Returns, by number, why a path could not be locked: PathBusy if another job has locked it; Superseded if a later job
+    has published there; NameConflict if an earlier file of this job has the same path. Raises Fenced or Cancelled if
+    the job is no longer this attempt's.
     """
     if not renew(session, claim, lease_ms):
         raise why_not(session, claim)
@@ -94,7 +94,7 @@ def lock_paths(
     try:
         with session.begin_nested():
             _set(session, claim, [{"number": number, "locked": True} for number in free])
-    except IntegrityError:  # a job that began at the same time has locked one of them; which one shows with each alone
+    except IntegrityError:  # a concurrent job has locked one of them; locking each alone shows which
         for lock in locks:
             if lock.number in free and not _lock_alone(session, claim, lock.number):
                 refused[lock.number] = PathBusy("Waits for another job, which writes to the same path.")
@@ -102,7 +102,7 @@ def lock_paths(
 
 
 def mark_publishing(session: Session, claim: Claim, proofs: Sequence[ProvenFile], phase: Phase, lease_ms: int) -> bool:
-    """Marks that the files are proven and about to get their final names."""
+    """Mark the files as proven and about to be published."""
     is_ours = record_phase(session, claim, phase, lease_ms)
     if is_ours:
         _correct_sizes(session, claim, {proof.number: proof.size_bytes for proof in proofs})
@@ -111,7 +111,7 @@ def mark_publishing(session: Session, claim: Claim, proofs: Sequence[ProvenFile]
 
 
 def unmark_publishing(session: Session, claim: Claim, numbers: Collection[int], lease_ms: int) -> bool:
-    """Takes the mark back: the files certainly did not get their final names, and no attempt will give them those."""
+    """Take the mark back: the files were certainly not published, and no attempt will publish them."""
     is_ours = record_phase(session, claim, Phase.TRANSFERRING, lease_ms)
     if is_ours:
         unproven = {"sha256": None, "verified": None, "state": FileState.TRANSFERRING}
@@ -120,9 +120,9 @@ def unmark_publishing(session: Session, claim: Claim, numbers: Collection[int], 
 
 
 def record_arrived(session: Session, claim: Claim, arrived: Sequence[ArrivedFile]) -> bool:
-    """Records that the files are at their final paths, which is true whether they are still wanted or not.
+    """Record that the files are at their final paths, also for a job that is being cancelled.
 
-    A job that brings files to their final paths was not to blame for the workers that it lost.
+    Resets the job's losses: a job whose files arrive did not cause the loss of its workers.
     """
     is_ours = is_mine(session, claim)
     if is_ours:
@@ -144,7 +144,7 @@ def record_arrived(session: Session, claim: Claim, arrived: Sequence[ArrivedFile
 
 
 def record_failures(session: Session, claim: Claim, failures: Mapping[int, MoveFailure]) -> bool:
-    """Records why the files could not be moved: for good, or until another attempt where a retry can help."""
+    """Record the failures of files: for good, or until another attempt if a retry can help."""
     is_ours = _put_off(session, claim, failures)
     if is_ours and failures:
         for_good = {"state": FileState.FAILED, "locked": False}
@@ -158,13 +158,13 @@ def record_failures(session: Session, claim: Claim, failures: Mapping[int, MoveF
 
 
 def record_busy(session: Session, claim: Claim, numbers: Collection[int]) -> bool:
-    """Records that the files wait for their final paths."""
+    """Record that the files wait for their final paths."""
     return _put_off(session, claim, numbers)
 
 
 def record_directories(session: Session, claim: Claim) -> bool:
-    """Records that all directories are as they are to be; that of a folder which is to appear at once is published by
-    `record_tree_published` alone."""
+    """Record that all directories are complete, except the top directory of an atomic folder, which is published by
+    `record_folder_published`."""
     is_ours = is_mine(session, claim)
     if is_ours:
         made = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.DIRECTORY, JobFile.state.not_in(SETTLED))
@@ -173,28 +173,28 @@ def record_directories(session: Session, claim: Claim) -> bool:
     return is_ours
 
 
-def mark_tree(session: Session, claim: Claim, lease_ms: int) -> bool:
-    """Marks that all files are about to appear at once."""
-    return _mark_tree(session, claim, FileState.VERIFIED, Phase.PUBLISHING, lease_ms)
+def mark_folder(session: Session, claim: Claim, lease_ms: int) -> bool:
+    """Mark the atomic folder as about to be published."""
+    return _mark_folder(session, claim, FileState.VERIFIED, Phase.PUBLISHING, lease_ms)
 
 
-def unmark_tree(session: Session, claim: Claim, lease_ms: int) -> bool:
-    """Takes the mark back: the files certainly did not appear."""
-    return _mark_tree(session, claim, FileState.TRANSFERRING, Phase.TRANSFERRING, lease_ms)
+def unmark_folder(session: Session, claim: Claim, lease_ms: int) -> bool:
+    """Take the mark back: the folder was certainly not published."""
+    return _mark_folder(session, claim, FileState.TRANSFERRING, Phase.TRANSFERRING, lease_ms)
 
 
-def record_tree_published(session: Session, claim: Claim, tree: str) -> bool:
-    """Records that all files have appeared."""
+def record_folder_published(session: Session, claim: Claim, path: str) -> bool:
+    """Record that the atomic folder is published."""
     is_ours = is_mine(session, claim)
     if is_ours:
         session.execute(update(JobFile).where(*top_directory(claim)).values(state=FileState.PUBLISHED, locked=False))
-        forget_temporary_files(session, claim.destination.host, [tree])
+        forget_temporary_files(session, claim.destination.host, [path])
     return is_ours
 
 
 def begin_afresh(session: Session, claim: Claim, lease_ms: int) -> bool:
-    """Records that nothing has arrived of a folder that is to appear at once: of the next files, while there are any
-    that `files.is_begun` finds. The folder is this attempt's from now on."""
+    """Reset the next files of an atomic folder that `files.is_begun` finds: none has arrived. The folder is this
+    attempt's from now on."""
     is_ours = renew(session, claim, lease_ms, files_done=0, bytes_done=0)
     if is_ours:
         some = select(JobFile.number).where(JobFile.job_id == claim.job_id, BEGUN).order_by(JobFile.number)
@@ -202,12 +202,12 @@ def begin_afresh(session: Session, claim: Claim, lease_ms: int) -> bool:
         again = {"state": case((JobFile.state == FileState.FAILED, JobFile.state), else_=FileState.PENDING.value)}
         files = (JobFile.job_id == claim.job_id, JobFile.number.in_(numbers))
         session.execute(update(JobFile).where(*files).values(**again, locked=False))
-        take_tree_over(session, claim)
+        take_over_folder(session, claim)
     return is_ours
 
 
 def _refused(session: Session, claim: Claim, locks: Sequence[PathLock]) -> dict[int, PathBusy | MoveFailure]:
-    """Why some of the paths cannot be locked, as far as that is on record."""
+    """Return why paths cannot be locked, by number, as far as it is recorded."""
     names = {lock.lock_name for lock in locks}
     named = (JobFile.lock_name.in_(names), JobFile.job_id != claim.job_id)
     has_published = (JobFile.job_id > claim.job_id) & (JobFile.state == FileState.PUBLISHED)
@@ -232,7 +232,7 @@ def _jobs_by_lock_name(session: Session, *which: Any) -> dict[str, int]:
 
 
 def _own_numbers(session: Session, claim: Claim, names: Collection[str]) -> dict[str, list[tuple[int, bool]]]:
-    """By lock name the files of the job that go there: number, and whether it has arrived."""
+    """Return the job's files by lock name: number, and whether the file has arrived."""
     mine = (JobFile.job_id == claim.job_id, JobFile.lock_name.in_(names), JobFile.state != FileState.FAILED)
     found: dict[str, list[tuple[int, bool]]] = {name: [] for name in names}
     for name, number, state in session.execute(select(JobFile.lock_name, JobFile.number, JobFile.state).where(*mine)):
@@ -255,7 +255,7 @@ def _lock_alone(session: Session, claim: Claim, number: int) -> bool:
 
 
 def _put_off(session: Session, claim: Claim, numbers: Collection[int]) -> bool:
-    """The paths are free for others, unless nobody knows whether the file has come there."""
+    """Record that the attempt is done with the files. Unlocks their paths, unless the outcome is unknown."""
     is_ours = is_mine(session, claim)
     if is_ours:
         unknown = case((JobFile.state == FileState.VERIFIED, JobFile.locked), else_=False)
@@ -264,7 +264,7 @@ def _put_off(session: Session, claim: Claim, numbers: Collection[int]) -> bool:
     return is_ours
 
 
-def _mark_tree(session: Session, claim: Claim, state: FileState, phase: Phase, lease_ms: int) -> bool:
+def _mark_folder(session: Session, claim: Claim, state: FileState, phase: Phase, lease_ms: int) -> bool:
     is_ours = record_phase(session, claim, phase, lease_ms)
     if is_ours:
         session.execute(update(JobFile).where(*top_directory(claim)).values(state=state))
@@ -272,23 +272,23 @@ def _mark_tree(session: Session, claim: Claim, state: FileState, phase: Phase, l
 
 
 def _append(session: Session, claim: Claim, kind: EventKind, **about: Any) -> None:
-    """Adds an event about files to a job's log that is not full of them."""
+    """Add an event about files to the job's log, up to MOST_EVENTS."""
     if events.append(session, kind, (*mine(claim), Job.events < MOST_EVENTS), **about):
         session.execute(update(Job).where(Job.id == claim.job_id).values(events=Job.events + 1))
 
 
 def _correct_sizes(session: Session, claim: Claim, sizes: Mapping[int, int | None]) -> None:
-    """Corrects what was planned; what all files have together follows from it."""
+    """Correct the listed sizes, and the job's total."""
     files = (JobFile.job_id == claim.job_id, JobFile.number.in_(sizes))
-    planned = dict(session.execute(select(JobFile.number, JobFile.size_bytes).where(*files)).all())
-    other = {number: sizes[number] for number, size in planned.items() if size != sizes[number]}
+    recorded = dict(session.execute(select(JobFile.number, JobFile.size_bytes).where(*files)).all())
+    other = {number: sizes[number] for number, size in recorded.items() if size != sizes[number]}
     if other:
         _set(session, claim, [{"number": number, "size_bytes": size} for number, size in other.items()])
         session.execute(update(Job).where(Job.id == claim.job_id).values(bytes_total=bytes_total(claim)))
 
 
 def _set(session: Session, claim: Claim, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Sets columns of files, each given with its number; all in one statement."""
+    """Set columns of files, given by number, in one statement."""
     if rows:
         columns: dict[str, Any] = {name: bindparam(f"new_{name}") for name in rows[0] if name != "number"}
         file = (JobFile.job_id == claim.job_id, JobFile.number == bindparam("its_number"))

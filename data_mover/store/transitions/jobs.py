@@ -1,4 +1,4 @@
-"""What becomes of a job: from its submission over its attempts to its end."""
+"""State changes of a job, from its submission to its end."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ from data_mover.store.workers import WorkerProcess
 
 
 def submit(session: Session, values: dict[str, Any]) -> int | None:
-    """Inserts a PENDING job and its first event. Returns its id, or None if the caller has used the key before."""
+    """Insert a PENDING job and its first event; return its id, or None if the caller has used the key before."""
     state = {"status": Status.PENDING, "phase": Phase.QUEUED, "events": 1}
     job_id = insert_if_absent(session, Job, {**values, **state})
     if job_id is not None:
@@ -30,7 +30,8 @@ def submit(session: Session, values: dict[str, Any]) -> int | None:
 
 
 def begin(session: Session, job_ids: Sequence[int], worker: WorkerProcess, lease_ms: int) -> list[int]:
-    """IN_PROGRESS, in the next attempt, which the worker makes. Returns the ids of the jobs that were still PENDING."""
+    """Begin the next attempt of PENDING jobs: they become IN_PROGRESS. Returns the ids of those that were still
+    PENDING."""
     return change(
         session,
         EventKind.CLAIMED,
@@ -47,19 +48,19 @@ def begin(session: Session, job_ids: Sequence[int], worker: WorkerProcess, lease
 
 
 def record_phase(session: Session, claim: Claim, phase: Phase, lease_ms: int) -> bool:
-    """Records the phase and extends the lease. False if the job is no longer this attempt's."""
+    """Record the phase and extend the lease. Returns False if the job is no longer this attempt's."""
     until_ms = now_ms() + lease_ms
-    guard = (*claims.wanted(claim), Job.phase != phase)
+    guard = (*claims.active(claim), Job.phase != phase)
     if change(session, EventKind.PHASE, guard, phase=phase, lease_until_ms=until_ms):
         return True
     return claims.renew(session, claim, lease_ms)
 
 
 def reserve(session: Session, claim: Claim, lease_ms: int) -> int:
-    """Has the job bring what it has to its host, and returns what other running jobs have still to bring there, in
-    bytes. Of two that begin at once, the second one counts the first.
+    """Reserve the job's bytes at its destination; return the bytes that other running jobs have reserved there. Locks
+    the host's row: of two jobs that begin at once, the second one counts the first.
 
-    The phase stays what it is where the job is no longer this attempt's.
+    The phase does not change if the job is no longer this attempt's.
     """
     host_health.lock(session, [claim.destination.host])
     record_phase(session, claim, Phase.TRANSFERRING, lease_ms)
@@ -67,14 +68,14 @@ def reserve(session: Session, claim: Claim, lease_ms: int) -> int:
 
 
 def complete(session: Session, claim: Claim) -> bool:
-    """COMPLETED, all files at their final paths. False if the job is no longer this attempt's."""
+    """End the job as COMPLETED. Returns False if it is no longer this attempt's."""
     return _end(session, EventKind.COMPLETED, claim, Status.COMPLETED, code=None, reason=None)
 
 
 def fail(session: Session, claim: Claim, code: str, reason: str) -> bool:
-    """FAILED, for good, and so are the files that have not arrived. False if the job is no longer this attempt's.
+    """End the job, and its files that have not arrived, as FAILED. Returns False if it is no longer this attempt's.
 
-    The reason of a job of many files says how many of them have not arrived.
+    The reason of a job with many files begins with the number of those that have not arrived.
     """
     job = session.get_one(Job, claim.job_id, populate_existing=True)
     missing = job.files_total if job.selection["atomic"] else job.files_total - job.files_done
@@ -84,27 +85,27 @@ def fail(session: Session, claim: Claim, code: str, reason: str) -> bool:
 
 
 def put_back(session: Session, claim: Claim, failure: MoveFailure, wait_ms: int) -> bool:
-    """PENDING again after a failure, for another attempt after the wait. False if the job is no longer this
-    attempt's."""
+    """Make the job PENDING again after a failure; the next attempt is due after the wait. Returns False if the job is
+    no longer this attempt's."""
     values = {"phase": Phase.WAITING_RETRY, "failures": claim.failures + 1}
     return _release(session, EventKind.ATTEMPT_FAILED, claim, failure, wait_ms, **values)
 
 
 def hand_back(session: Session, claim: Claim, cause: DataMoverError, wait_ms: int = 0) -> bool:
-    """PENDING again through no fault of the job: it spends no attempt. False if the job is no longer this attempt's."""
+    """Make the job PENDING again without spending an attempt. Returns False if it is no longer this attempt's."""
     phase = Phase.WAITING_RETRY if wait_ms else Phase.QUEUED
     return _release(session, EventKind.ATTEMPT_POSTPONED, claim, cause, wait_ms, phase=phase)
 
 
 def cancel(session: Session, job_id: int) -> None:
-    """CANCELLED where the job waits; where a worker runs it, that one learns of it with its next heartbeat.
+    """End a waiting job as CANCELLED; the worker of a running one stops it at its next heartbeat.
 
-    A job that has ended, or is about to publish all it has, or has done so, or of which nobody knows whether it did,
-    stays what it is. Its row is locked first: a claim comes before, or waits and finds the job CANCELLED.
+    Does not change a job that has ended, that is publishing its last file or has done so, or whose outcome is unknown.
+    Locks the row first: a concurrent claim precedes this, or blocks and finds the job CANCELLED.
     """
     session.execute(select(Job.id).where(Job.id == job_id).with_for_update())
     unmarked = ~marked_files().where(JobFile.job_id == job_id).exists()
-    #: one of many files is no reason to run the others
+    #: a marked file does not prevent the cancellation of a job of many files
     in_part = Job.files_total > 1
     running = (Job.id == job_id, Job.status == Status.IN_PROGRESS, Job.ending.is_(None), unmarked | in_part)
     cancellable = Job.phase.not_in((Phase.PUBLISHING, Phase.CANCELLING))
@@ -114,7 +115,8 @@ def cancel(session: Session, job_id: int) -> None:
 
 
 def end_cancelled(session: Session, claim: Claim) -> bool:
-    """CANCELLED, once the attempt has stopped. False if the job is no longer this attempt's, or is still wanted."""
+    """End the job as CANCELLED, once the attempt has stopped. Returns False if it is no longer this attempt's, or is
+    not being cancelled."""
     guard = (*claims.mine(claim), Job.phase == Phase.CANCELLING)
     ended = end_all(session, EventKind.CANCELLED, guard, Status.CANCELLED)
     if ended:
@@ -123,14 +125,14 @@ def end_cancelled(session: Session, claim: Claim) -> bool:
 
 
 def _end(session: Session, kind: EventKind, claim: Claim, status: Status, **cause: Any) -> bool:
-    ended = end_all(session, kind, claims.wanted(claim), status, **cause)
+    ended = end_all(session, kind, claims.active(claim), status, **cause)
     if ended:
         _clear_at_once(session, claim)
     return bool(ended)
 
 
 def _clear_at_once(session: Session, claim: Claim) -> None:
-    """The attempt has ended the job and stopped: nobody writes what it could not clear."""
+    """Make the job's temporary files due now: its attempt has stopped, so that nothing writes to them."""
     session.execute(update(TemporaryFile).where(TemporaryFile.job_id == claim.job_id).values(not_before_ms=now_ms()))
 
 
@@ -140,7 +142,7 @@ def _release(
     waiting = {**UNATTENDED, "bytes_per_second": None}
     code = cause.code if isinstance(cause, MoveFailure) else None
     reported = {"code": code, "reason": str(cause) or None, "not_before_ms": now_ms() + wait_ms}
-    guard = claims.wanted(claim)
+    guard = claims.active(claim)
     mine = bool(change(session, kind, guard, status=Status.PENDING, **waiting, **reported, **values))
     if mine:
         unlock_paths(session, [claim.job_id])

@@ -1,4 +1,4 @@
-"""What becomes of jobs that nobody works on as they should: lost leases and passed deadlines."""
+"""State changes that the sweeper makes: lost leases and passed deadlines."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ from data_mover.store.transitions.ends import end_all, has_arrived, marked_files
 
 
 class Lost(NamedTuple):
-    """A job whose attempt gave no sign of life in time, and what has become of it."""
+    """A job whose lease has expired, and its new status."""
 
     job_id: int
     status: Status
 
 
 def take_back_lost(session: Session, limit: int) -> list[Lost]:
-    """Makes jobs PENDING whose attempt has not renewed its lease in time, `limit` at most.
+    """Make jobs PENDING again whose lease has expired, `limit` at most.
 
-    One that the caller no longer wants is CANCELLED, and one that was lost while it ran alone has FAILED. The length of
-    a lease is the row's: one that ends later than it can have been given counts as run out, for clocks jump.
+    A job that is being cancelled becomes CANCELLED, and one that was lost while it ran alone FAILED. The row has the
+    length of the lease: a lease that ends later than that allows counts as expired, since clocks jump.
     """
     now = session.scalars(select(now_ms())).one()
     run_out = or_(Job.lease_until_ms <= now, Job.lease_until_ms > now + 2 * Job.lease_ms)
@@ -51,10 +51,10 @@ def take_back_lost(session: Session, limit: int) -> list[Lost]:
 
 
 def end_overdue(session: Session, limit: int) -> list[int]:
-    """Fails jobs whose deadline has passed, `limit` at most; the ids of the jobs.
+    """Fail jobs whose deadline has passed, `limit` at most; return their ids.
 
-    One that is about to publish or to stop is left to its attempt. One that waited for a host that cannot be reached
-    fails for that reason.
+    A job that is publishing or being cancelled is left to its attempt. One that waited for an unreachable host fails
+    for that reason.
     """
     left_alone = (Phase.PUBLISHING, Phase.CANCELLING)
     live = or_(Job.status == Status.PENDING, (Job.status == Status.IN_PROGRESS) & Job.phase.not_in(left_alone))
@@ -74,9 +74,8 @@ def end_overdue(session: Session, limit: int) -> list[int]:
 
 
 def _fail_all(session: Session, ids: Sequence[int], failure: MoveFailure) -> dict[int, Status]:
-    """Fails locked jobs that are no longer worked on, and returns how each has ended. One of which everything has
-    arrived is COMPLETED. Where an attempt was lost that was about to publish a job's only file, or all files at once,
-    nobody can say whether it did."""
+    """Fail locked jobs that no attempt runs; return the status of each. A job whose files have all arrived is
+    COMPLETED. One that was lost while it published its only file, or its atomic folder, fails with UnknownOutcome."""
     if not ids:
         return {}
     here = Job.id.in_(ids)
@@ -91,15 +90,15 @@ def _fail_all(session: Session, ids: Sequence[int], failure: MoveFailure) -> dic
 
 
 def _ran_alone(losses: int, lost_ms: int, now: int) -> bool:
-    """Whether a job was a suspect when it was lost, so that nothing ran beside it."""
+    """Whether the job was a suspect when it was lost, so that it ran alone."""
     return losses >= SUSPECT_LOSSES and lost_ms > now - SUSPECT_MS
 
 
 def _fell_with_others(now: int) -> ColumnElement[bool]:
-    """Whether another worker of the machine fell silent with the one of the job: then it was the machine.
+    """Return the condition that another worker of the machine fell silent together with the job's: then the machine
+    failed.
 
-    Both in the middle of something: a worker that has outlived its work-horse, or has nothing to do, runs nothing and
-    is silent for long.
+    Only workers that run something count: one that has outlived its work-horse, or is idle, may be silent for long.
     """
     other, mine = aliased(WorkerRecord), aliased(WorkerRecord)
     together = (
@@ -113,11 +112,11 @@ def _fell_with_others(now: int) -> ColumnElement[bool]:
 
 
 def _take_back(session: Session, ids: Sequence[int], losses: Any) -> None:
-    """Nothing that could be to blame for a loss is counted without need: `losses` is the new count."""
+    """Make lost jobs PENDING again. `losses` is their new count of losses."""
     if not ids:
         return
     values = {"status": Status.PENDING, "phase": Phase.QUEUED, **UNATTENDED}
-    told = {"code": Cause.WORKER_LOST, "reason": REASONS[Cause.WORKER_LOST]}
-    changes = {**values, **told, "not_before_ms": now_ms(), "bytes_per_second": None, "losses": losses}
+    cause = {"code": Cause.WORKER_LOST, "reason": REASONS[Cause.WORKER_LOST]}
+    changes = {**values, **cause, "not_before_ms": now_ms(), "bytes_per_second": None, "losses": losses}
     change(session, EventKind.LEASE_LOST, (Job.id.in_(ids),), **changes)
     unlock_paths(session, ids)

@@ -1,7 +1,7 @@
 """The same use cases in JSON: `/api/v1`, as `openapi.json` describes it.
 
-`guard` lets through only what may be read · `requests` turns bodies and queries into values · `views` are the calls ·
-`answers` turns values into JSON · `problems` turns refusals and errors into problem details.
+`guard` passes only requests that may be read · `requests` turns bodies and queries into values · `views` are the calls
+· `answers` turns values into JSON · `problems` turns refusals and errors into problem details.
 """
 
 from pyramid.config import Configurator

@@ -1,4 +1,4 @@
-"""Values as JSON: every key is there, null where nothing is known; bytes are integers, times ISO 8601 in UTC."""
+"""Values as JSON: every key is present, null if unknown; bytes are integers, times ISO 8601 in UTC."""
 
 import dataclasses
 import hashlib
@@ -10,12 +10,12 @@ from pyramid.response import Response
 
 
 def answer(value: Any) -> Response:
-    """The response with the value as its body."""
+    """Return the response with the value as its body."""
     return Response(json.dumps(value, default=_plain).encode(), content_type="application/json", charset=None)
 
 
 def on_record(value: Any, location: str) -> Response:
-    """The response that names where the new move is found."""
+    """Return 202 with the URL of the new move."""
     response = answer(value)
     response.status_code = 202
     response.location = location
@@ -23,7 +23,7 @@ def on_record(value: Any, location: str) -> Response:
 
 
 def known_by_its_tag(value: Any) -> Response:
-    """The response with an ETag; to who has this very body already it becomes 304."""
+    """Return the response with an ETag; it becomes 304 for a client that has this body already."""
     response = answer(value)
     response.etag = hashlib.sha256(response.body).hexdigest()[:32]
     response.cache_control = "private, no-cache"

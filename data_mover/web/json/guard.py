@@ -1,4 +1,5 @@
-"""The guard before the views: what must not be read, and what a web page of another site could make a browser send."""
+"""The guard before the views: against requests that must not be read, and those that a web page of another origin could
+make a browser send."""
 
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ Handler = Callable[[Request], Response]
 
 
 def guard_tween(handler: Handler, registry: Registry) -> Handler:
-    """Answers what must not be read."""
+    """Answer requests that must not be read; pass on all others."""
 
     def guard(request: Request) -> Response:
         if not request.path_info.startswith(PREFIX):
@@ -39,9 +40,10 @@ def _http_refusal(request: Request) -> HTTPException | None:
 
 
 def _body_refusal(request: Request) -> HTTPException | None:
-    """A form of another site can send no application/json, and its script no Origin of ours."""
+    """Return the refusal of a body. A form of another origin cannot send application/json, and its script cannot send
+    our Origin."""
     if not _is_same_origin(request):
-        return HTTPForbidden("requests of pages of other sites are refused")
+        return HTTPForbidden("requests of pages of other origins are refused")
     if request.content_type.lower() != "application/json":
         return HTTPUnsupportedMediaType("requests have the content type application/json")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":

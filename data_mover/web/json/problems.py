@@ -1,4 +1,4 @@
-"""Problem details (RFC 9457) for whatever is refused or goes wrong, with our `code`, `reason` and `field`."""
+"""Problem details (RFC 9457) for refusals and errors, with our `code`, `reason` and `field`."""
 
 import json
 from collections.abc import Callable
@@ -22,29 +22,29 @@ NOT_FOUND = ("no-such-job", "no-such-host")
 
 
 def includeme(config: Configurator) -> None:
-    """To be included last, so that the errors of the access rule become problem details, too."""
+    """Add the tween. Include this last, so that the errors of the access rule become problem details, too."""
     config.add_tween("data_mover.web.json.problems.problems_tween")
 
 
 def problems_tween(handler: Handler, registry: Registry) -> Handler:
-    """Makes problem details of whatever error comes back to a request of `/api/v1`."""
+    """Turn every error in an answer of `/api/v1` into problem details."""
 
     def problems(request: Request) -> Response:
         response = handler(request)
-        is_ours = request.environ["PATH_INFO"].startswith(PREFIX)  # bytes that nobody has checked yet
+        is_ours = request.environ["PATH_INFO"].startswith(PREFIX)  # bytes that are not checked yet
         return problem_of(response) if is_ours and response.status_code >= 400 else response
 
     return problems
 
 
 def refused(refusal: Refusal, request: Request) -> Response:
-    """404 for what does not exist, 422 for every other refusal."""
+    """Return 404 for what does not exist, 422 for every other refusal."""
     status = HTTPStatus.NOT_FOUND if refusal.code in NOT_FOUND else HTTPStatus.UNPROCESSABLE_ENTITY
     return _problem(status, refusal.reason, refusal.code, refusal.field)
 
 
 def wrong_method(methods: tuple[str, ...]) -> Callable[[Request], HTTPException]:
-    """A view that names the methods of its route."""
+    """Return a view that names the methods of its route."""
 
     def view(request: Request) -> HTTPException:
         return HTTPMethodNotAllowed(f"takes {' and '.join(methods)}", headers=[("Allow", ", ".join(methods))])
@@ -53,7 +53,7 @@ def wrong_method(methods: tuple[str, ...]) -> Callable[[Request], HTTPException]
 
 
 def problem_of(response: Response) -> Response:
-    """The error as problem details; those that are already stay as they are."""
+    """Return the error as problem details, unless it is one already."""
     if response.content_type == CONTENT_TYPE:
         return response
     status = HTTPStatus(response.status_code)

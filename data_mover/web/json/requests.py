@@ -1,4 +1,4 @@
-"""Bodies and queries as values. What cannot be read is HTTPBadRequest; what is wrong in it a Refusal."""
+"""Bodies and queries as values. Raises HTTPBadRequest for one that cannot be read, Refusal for a wrong value."""
 
 import json
 from typing import Any
@@ -15,7 +15,7 @@ MOVE_FIELDS = ("source", "destination", "options")
 
 
 def move_body(request: Request) -> tuple[Locations, Endpoint | None, MoveOptions]:
-    """What the body asks to move; the header Idempotency-Key is `options.key`."""
+    """Return the move in the body; the header Idempotency-Key is `options.key`."""
     body = _object(request)
     if unknown := sorted(set(body) - set(MOVE_FIELDS)):
         raise invalid(unknown[0], f"unknown field; known: {', '.join(MOVE_FIELDS)}")
@@ -24,13 +24,13 @@ def move_body(request: Request) -> tuple[Locations, Endpoint | None, MoveOptions
 
 
 def no_body(request: Request) -> None:
-    """Raises Refusal if the body holds anything."""
+    """Raise Refusal if the body has any field."""
     if request.body and (unknown := sorted(_object(request))):
         raise invalid(unknown[0], "unknown field; this request takes none")
 
 
 def query(request: Request, known: tuple[str, ...], numbers: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The query by name, with numbers as such. Raises Refusal for a name that is not known."""
+    """Return the query by name, with integers for `numbers`. Raises Refusal for an unknown name."""
     values = dict(request.GET.mixed())
     if unknown := sorted(set(values) - set(known)):
         raise invalid(unknown[0], f"unknown parameter; known: {', '.join(known) or 'none'}")
@@ -38,7 +38,7 @@ def query(request: Request, known: tuple[str, ...], numbers: tuple[str, ...] = (
 
 
 def wait_query(request: Request) -> float:
-    """The seconds of `?wait=`."""
+    """Return the seconds of `?wait=`."""
     text = query(request, ("wait",)).get("wait", "0")
     try:
         return wait_seconds(float(text))
@@ -68,8 +68,8 @@ def _object(request: Request) -> dict[str, Any]:
         raise HTTPBadRequest("the body is not JSON in UTF-8") from None
     if not isinstance(body, dict):
         raise HTTPBadRequest("the body is not a JSON object")
-    if _holds_nul(body):
-        raise HTTPBadRequest("the body holds the character NUL")
+    if _has_nul(body):
+        raise HTTPBadRequest("the body has the character NUL")
     return body
 
 
@@ -77,9 +77,9 @@ def _no_number(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-def _holds_nul(value: Any) -> bool:
+def _has_nul(value: Any) -> bool:
     if isinstance(value, dict):
-        return any("\0" in key or _holds_nul(each) for key, each in value.items())
+        return any("\0" in key or _has_nul(each) for key, each in value.items())
     if isinstance(value, list):
-        return any(map(_holds_nul, value))
+        return any(map(_has_nul, value))
     return isinstance(value, str) and "\0" in value

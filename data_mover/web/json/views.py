@@ -1,4 +1,4 @@
-"""The calls of `/api/v1`. Each turns a request into values, asks a use case, and answers."""
+"""The calls of `/api/v1`. Each turns a request into values, calls a use case, and answers."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -24,23 +24,23 @@ def create_move(request: Request) -> Response:
 
 
 def list_moves(request: Request) -> Response:
-    """A page of moves; a full one has a link to the next."""
-    wanted, caller = job_filter(query(request, FILTERS, ("before", "limit")))
+    """Return a page of moves; a full one has a link to the next."""
+    filter_, caller = job_filter(query(request, FILTERS, ("before", "limit")))
     own = caller in (None, request.caller.name)
-    moves = request.queries.page(request.caller, wanted) if own else []
-    following = _next(request, "before", moves[-1].id) if len(moves) == wanted.limit else None
+    moves = request.queries.page(request.caller, filter_) if own else []
+    following = _next(request, "before", moves[-1].id) if len(moves) == filter_.limit else None
     return known_by_its_tag({"moves": moves, "next": following})
 
 
 def get_move(request: Request) -> Response:
-    """The move; with `?wait=` once it has ended or the seconds are over."""
-    wanted, seconds = _id(request), wait_query(request)
+    """Return the move; with `?wait=` once it has ended or the seconds are over."""
+    number, seconds = _id(request), wait_query(request)
     with request.wait_slots.slot(request, seconds) as allowed:
-        return known_by_its_tag(request.queries.wait(request.caller, wanted, min(seconds, allowed)))
+        return known_by_its_tag(request.queries.wait(request.caller, number, min(seconds, allowed)))
 
 
 def list_files(request: Request) -> Response:
-    """A page of the move's files; a full one has a link to the next."""
+    """Return a page of the move's files; a full one has a link to the next."""
     state, after, limit = file_filter(query(request, ("state", "after", "limit"), ("after", "limit")))
     found = request.queries.files(request.caller, _id(request), state, after, limit)
     following = _next(request, "after", found[-1].number) if len(found) == limit else None
@@ -134,6 +134,6 @@ def _host(request: Request) -> Response:
 
 
 def _next(request: Request, key: str, value: int) -> str:
-    """The path and query of the next page."""
+    """Return the path and query of the next page."""
     path: str = request.current_route_path(_query={**request.GET.mixed(), key: value})
     return path

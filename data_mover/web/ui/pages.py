@@ -25,24 +25,24 @@ def includeme(config: Configurator) -> None:
 
 
 def shown(value: Any) -> Any:
-    """What an expression of a template shows; Jinja escapes it for HTML."""
+    """Return the value of a template's expression as printable text; Jinja escapes it for HTML."""
     return printable(value) if type(value) is str else value
 
 
 def home(request: Request) -> dict[str, Any]:
-    """The newest jobs and the hosts, as people read them."""
+    """Return the newest jobs and the hosts, for the page."""
     newest = request.queries.newest(request.caller, NEWEST)
     return {"jobs": newest, "hosts": request.queries.hosts(), "problems": request.readiness.missing()}
 
 
 def health(request: Request) -> dict[str, str]:
-    """Whether the database answers; a probe reads 200 or 503."""
+    """Answer 200 if the database answers, else 503."""
     request.queries.hosts()
     return {"status": "ok"}
 
 
 def ready(request: Request) -> dict[str, Any]:
-    """Whether moves can run: 200, or 503 with what is missing and the way out."""
+    """Answer 200 if moves can run, else 503 with what is missing and the way out."""
     missing = request.readiness.missing()
     if missing:
         request.response.status = HTTPStatus.SERVICE_UNAVAILABLE.value
@@ -50,5 +50,5 @@ def ready(request: Request) -> dict[str, Any]:
 
 
 def unavailable(error: ServiceUnavailable, request: Request) -> HTTPServiceUnavailable:
-    """The answer while the database is away."""
+    """Return the answer while the database is unavailable."""
     return HTTPServiceUnavailable(str(error))

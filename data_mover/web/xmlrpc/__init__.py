@@ -1,6 +1,6 @@
 """What programs call: XML-RPC at `POST /data_mover`.
 
-`gate` lets through only what the parser may see · `methods` are the calls · `requests` turns arguments into values ·
+`guard` passes only requests that may be parsed · `methods` are the calls · `requests` turns arguments into values ·
 `answers` turns values into what XML-RPC can carry · `waiting` says how long a call may wait · `system` is `system.*`.
 """
 
@@ -20,7 +20,7 @@ ENDPOINT = "data_mover"
 def includeme(config: Configurator) -> None:
     defusedxml.xmlrpc.monkey_patch()
     config.include("pyramid_rpc.xmlrpc")
-    config.add_tween("data_mover.web.xmlrpc.guard.gate_tween")
+    config.add_tween("data_mover.web.xmlrpc.guard.guard_tween")
     config.add_renderer("data_mover_xmlrpc", XmlRpcRenderer())
     config.add_xmlrpc_endpoint(
         ENDPOINT,

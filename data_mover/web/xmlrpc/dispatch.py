@@ -1,4 +1,4 @@
-"""What a callable method is, and how the arguments of a call reach it."""
+"""Methods of the service, and how a call's arguments are passed to them."""
 
 import inspect
 import logging
@@ -26,7 +26,7 @@ class Method:
     """A method of the service: its help is the view's docstring."""
 
     view: View
-    #: each one the type of the answer and the types of the arguments
+    #: for each, the type of the answer and the types of the arguments
     signatures: tuple[tuple[str, ...], ...]
 
     @property
@@ -35,9 +35,9 @@ class Method:
 
 
 def call(view: View, request: Request, arguments: tuple[Any, ...]) -> Any:
-    """The answer of a method. A refusal is an answer; raises Fault or ServiceUnavailable.
+    """Call a method; return its answer, which may be a refusal. Raises Fault or ServiceUnavailable.
 
-    Views have a default for every argument, since a missing one is refused by name and is no fault.
+    Views have a default for every argument, since a missing one is refused by name and is not a fault.
     """
     try:
         bound = inspect.signature(view).bind(request, *arguments)
@@ -50,13 +50,13 @@ def call(view: View, request: Request, arguments: tuple[Any, ...]) -> Any:
 
 
 def rejected(refusal: Refusal) -> dict[str, str]:
-    """A refusal as an answer."""
+    """Return a refusal as an answer."""
     return {"status": "REJECTED", "reason": refusal.reason, "code": refusal.code, "field": refusal.field}
 
 
 @provider(IViewMapperFactory)
 class ArgumentMapper:
-    """Gives a view the arguments of the call and nothing else: pyramid_rpc's own takes missing ones from the URL."""
+    """Passes only the arguments of the call to a view: pyramid_rpc's own mapper takes missing ones from the URL."""
 
     def __init__(self, **kw: Any) -> None:
         pass
@@ -69,6 +69,6 @@ class ArgumentMapper:
 
 
 def service_unavailable(error: ServiceUnavailable, request: Request) -> Fault:
-    """The answer while the database is away, unlike that for a job that does not exist."""
+    """Return the fault while the database is unavailable, unlike the answer for a job that does not exist."""
     log.error("service-unavailable %s: %s", error, error.__cause__)
     return Fault(SERVICE_UNAVAILABLE, f"service unavailable; {error}, please ask again")

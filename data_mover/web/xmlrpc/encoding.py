@@ -1,4 +1,4 @@
-"""What XML-RPC can carry of our values: no None, no large integer, no time zone, no control character."""
+"""Encodes our values for XML-RPC, which has no None, no large integer, no time zone, no control character."""
 
 import dataclasses
 import re
@@ -10,7 +10,7 @@ from xmlrpc.client import Fault, dumps
 
 from pyramid.request import Request
 
-#: counts of bytes and seconds go as `double`: XML-RPC's integers end at 2 147 483 647
+#: counts of bytes and seconds are sent as `double`: XML-RPC's integers end at 2 147 483 647
 DOUBLES = (
     "bytes_done",
     "bytes_free",
@@ -26,7 +26,7 @@ _LARGEST_INT = 2**31 - 1
 
 
 def wire_value(value: Any) -> Any:
-    """The value in types that every XML-RPC client reads; keys whose value is None are left out."""
+    """Return the value in types that every XML-RPC client reads; keys whose value is None are left out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _struct({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
     if isinstance(value, Mapping):
@@ -37,7 +37,7 @@ def wire_value(value: Any) -> Any:
 
 
 def as_xml(value: Any) -> str:
-    """The body of an XML-RPC response."""
+    """Return the body of an XML-RPC response."""
     content = Fault(value.faultCode, _text(value.faultString)) if isinstance(value, Fault) else (wire_value(value),)
     return dumps(content, methodresponse=True)
 
@@ -75,5 +75,5 @@ def _scalar(value: Any) -> Any:
 
 
 def _text(value: str) -> str:
-    """Characters that XML cannot carry are replaced: one of them would make the whole answer unreadable."""
+    """Replace characters that XML cannot express: one of them would make the whole answer unreadable."""
     return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", str(value)).replace("\r", "\N{REPLACEMENT CHARACTER}")

@@ -1,4 +1,4 @@
-"""The gate before the parser: a request that is no XML-RPC call, or could harm the parser, never reaches it."""
+"""The guard before the parser: refuses requests that are no XML-RPC call, or could harm the parser."""
 
 import re
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from data_mover.web.xmlrpc.encoding import as_xml
 MAX_BODY_BYTES = 256 * 1024
 PATHS = ("/data_mover", "/data_mover/")
 CONTENT_TYPES = ("text/xml", "application/xml")
-#: what may be declared, the first unless another is; expat would ask Python for all others, whoever names them
+#: the encodings that may be declared, the first is the default; expat would pass any other name to Python's codecs
 ENCODINGS = ("utf-8", "us-ascii", "iso-8859-1")
 PARSE_ERROR = -32700
 
@@ -30,15 +30,15 @@ _DECLARED_ENCODING = re.compile(rb"""(?:\xef\xbb\xbf)?<\?xml\s[^>]*?\bencoding\s
 Handler = Callable[[Request], Response]
 
 
-def gate_tween(handler: Handler, registry: Registry) -> Handler:
-    """Answers what must not be parsed; passes on everything else."""
+def guard_tween(handler: Handler, registry: Registry) -> Handler:
+    """Answer requests that must not be parsed; pass on all others."""
 
-    def gate(request: Request) -> Response:
+    def guard(request: Request) -> Response:
         if not request.path_info.startswith(PATHS[0]):
             return handler(request)
         return _http_refusal(request) or _parse_refusal(request.body) or handler(request)
 
-    return gate
+    return guard
 
 
 def _http_refusal(request: Request) -> HTTPException | None:
@@ -58,7 +58,8 @@ def _http_refusal(request: Request) -> HTTPException | None:
 
 
 def _parse_refusal(body: bytes) -> Response | None:
-    """A fault for what expat must not see. NUL comes first, so that no UTF-16 hides a document type."""
+    """Return a fault for a body that must not be parsed. NUL is checked first, so that UTF-16 cannot hide a document
+    type."""
     if b"\0" in body:
         return _fault("the request is not UTF-8")
     if _declared_encoding(body) not in ENCODINGS:

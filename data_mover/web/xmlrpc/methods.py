@@ -1,4 +1,4 @@
-"""The methods that programs call. Each turns arguments into values, asks `moves`, and answers."""
+"""The methods that programs call. Each turns arguments into values, calls a use case, and answers."""
 
 from typing import Any
 
@@ -36,28 +36,27 @@ def move(request: Request, source: Any = None, destination: Any = None, options:
 
 
 def plan(request: Request, source: Any = None, destination: Any = None, options: Any = None) -> Any:
-    """plan(source, destination[, options]) tells what a move would come to, and changes nothing.
+    """plan(source, destination[, options]) returns what a move would do, and changes nothing.
 
-    It takes what move takes, and answers {'status': 'REJECTED', ...} where move would.
-    path is where everything would go; files_total and bytes_total say how much there is, files_existing at how many of
-    the final paths something stands already; bytes_free and bytes_reserved what the destination has room for and what
-    running moves will still take of it; writable whether it lets this service write. code and reason say why the move
-    would fail, or would have to wait with phase blocked; failures tells of its files, 100 at most, files_failed how
-    many there are.
+    It takes what move takes, and answers {'status': 'REJECTED', ...} where move would. path is the final path;
+    files_total and bytes_total count the files and their bytes, files_existing the final paths that exist already;
+    bytes_free is the free space of the destination, bytes_reserved what running moves will still write to it; writable
+    says whether this service may write there. code and reason say why the move would fail, or would have to wait with
+    phase blocked; failures lists files that would fail, 100 at most, files_failed counts them.
 
-    Waits 10 seconds at most. complete is false if that was too short: the answer then says how far it came, and the
-    same call, made again within a minute, resumes there.
+    Waits 10 seconds at most. complete is false if that was too short: the answer then has what is known so far, and the
+    same call, repeated within a minute, resumes there.
     """
     with request.wait_slots.slot(request) as seconds:
         return request.plans.plan(request.caller, *move_request(source, destination, options), wait_seconds=seconds)
 
 
 def check(request: Request, id: Any = None) -> Any:
-    """check(id) tells how a job stands, now and whenever it is asked.
+    """check(id) returns the state of a job.
 
     status is PENDING, IN_PROGRESS, COMPLETED, FAILED or CANCELLED; COMPLETED says that size and SHA-256 at the
-    destination were found equal to the source. reason and code say why a job failed, retryable and who_can_fix what
-    can be done; path is where the file is. Sizes are bytes, times are ISO 8601 in UTC; what is not known is left out.
+    destination were found equal to the source. reason and code say why a job failed, retryable and who_can_fix what can
+    be done; path is where the file is. Sizes are bytes, times are ISO 8601 in UTC; what is not known is left out.
     """
     return request.queries.check(request.caller, job_id(id))
 
@@ -65,32 +64,32 @@ def check(request: Request, id: Any = None) -> Any:
 def cancel(request: Request, id: Any = None) -> Any:
     """cancel(id) stops a job and answers as check does: CANCELLED, or phase cancelling until its worker has stopped.
 
-    Refused with the code too-late where the file has its final name, or is about to get it.
+    Refused with the code too-late if the file has its final name, or is about to get it.
     """
     return request.moves.cancel(request.caller, job_id(id))
 
 
 def retry(request: Request, id: Any = None) -> Any:
-    """retry(id) makes a new job that does again what a FAILED or CANCELLED one was to do.
+    """retry(id) submits the move of a FAILED or CANCELLED job again, as a new job.
 
-    Answers {'id': id, 'status': 'PENDING'}; while such a job is live already, that one.
+    Answers {'id': id, 'status': 'PENDING'}; if a live job retries it already, that one.
     """
     return request.moves.retry(request.caller, job_id(id))
 
 
 def files(request: Request, id: Any = None, filter: Any = None) -> Any:
-    """files(id[, filter]) tells how far each file of a job is, by number: name, final path, state, size in bytes,
-    proof, and why it failed.
+    """files(id[, filter]) lists the files of a job, by number: name, final path, state, size in bytes, proof, and why
+    it failed.
 
     state is pending, transferring, verified, published, skipped (it was there already) or failed.
 
-    filter: state (only these), after (a number: those behind it), limit (100 at first, 1000 at most).
+    filter: state (only these), after (a number: those behind it), limit (100 by default, 1000 at most).
     """
     return request.queries.files(request.caller, job_id(id), *file_filter(filter))
 
 
 def events(request: Request, id: Any = None) -> Any:
-    """events(id) lists what has happened to a job, the oldest first, numbered from 1 on.
+    """events(id) lists the log of a job, the oldest event first, numbered from 1 on.
 
     event says what: submitted, claimed, phase, attempt-failed, attempt-postponed, lease-lost, files-arrived,
     files-failed, cancel-requested, completed, failed or cancelled. at is when, from and to are the status before and
@@ -101,34 +100,34 @@ def events(request: Request, id: Any = None) -> Any:
 
 def check_many(request: Request, ids: Any = None) -> Any:
     """check_many(ids) answers as check does for each id of a list, 500 at most, in its order."""
-    wanted = job_ids(ids)
-    known = iter(request.queries.several(request.caller, [job_id for job_id in wanted if job_id is not None]))
-    reports = [None if job_id is None else next(known) for job_id in wanted]
+    parsed = job_ids(ids)
+    known = iter(request.queries.several(request.caller, [job_id for job_id in parsed if job_id is not None]))
+    reports = [None if job_id is None else next(known) for job_id in parsed]
     return [rejected(no_such_job()) if report is None else report for report in reports]
 
 
 def wait(request: Request, id: Any = None, seconds: Any = LONGEST_WAIT_SECONDS) -> Any:
-    """wait(id[, seconds]) answers as check does, once the job has ended or after so many seconds (30 at most); maybe
-    earlier, if many wait."""
-    wanted, longest = job_id(id), wait_seconds(seconds)
+    """wait(id[, seconds]) answers as check does, once the job has ended or after so many seconds (30 at most); earlier,
+    if many calls wait."""
+    number, longest = job_id(id), wait_seconds(seconds)
     with request.wait_slots.slot(request, longest) as allowed:
-        return request.queries.wait(request.caller, wanted, min(longest, allowed))
+        return request.queries.wait(request.caller, number, min(longest, allowed))
 
 
 def jobs(request: Request, filter: Any = None) -> Any:
     """jobs([filter]) lists the caller's jobs as check answers them, the newest first.
 
     filter: status, phase, host (of a source or the destination), label, caller, since and until (ISO 8601 with time
-    zone, of the submission), before (an id: older jobs), limit (50 at first, 500 at most).
+    zone, of the submission), before (an id: older jobs), limit (50 by default, 500 at most).
     """
-    wanted, caller = job_filter(filter)
+    parsed, caller = job_filter(filter)
     if caller not in (None, request.caller.name):
         return []
-    return request.queries.page(request.caller, wanted)
+    return request.queries.page(request.caller, parsed)
 
 
 def explain(request: Request, id: Any = None) -> Any:
-    """explain(id) says why a job is where it is.
+    """explain(id) says what a job waits for.
 
     cause is ended, running, worker-lost, settling, host-paused, host-unreachable, path-locked, waiting-retry,
     no-worker, host-limit or queued; sentence says it in words, who_can_release who can change it; host, worker,

@@ -1,4 +1,4 @@
-"""Introspection and batches, as the XML-RPC world expects them."""
+"""Introspection and batches, by the conventions of XML-RPC."""
 
 import logging
 from typing import Any
@@ -18,7 +18,7 @@ METHOD_NOT_FOUND = -32601
 INVALID_PARAMETERS = -32602
 
 MULTICALL = "system.multicall"
-#: so many checks keep one thread of the server for about 0.2 s
+#: so many checks take one thread of the server about 0.2 s
 MAX_CALLS = 100
 
 
@@ -33,14 +33,14 @@ def method_signature(request: Request, name: Any = None) -> Any:
 
 
 def method_help(request: Request, name: Any = None) -> Any:
-    """system.methodHelp(name) tells what a method does."""
+    """system.methodHelp(name) returns what a method does."""
     return _named(name).help
 
 
 def multicall(request: Request, calls: Any = None) -> Any:
     """system.multicall([{'methodName': name, 'params': [...]}, ...]) answers [answer] or a fault struct for each call.
 
-    Each call stands for itself: one that fails changes nothing for the others. Only a multicall cannot be in one.
+    Calls are independent: one that fails changes nothing for the others. A multicall cannot contain another.
     """
     if not isinstance(calls, list) or len(calls) > MAX_CALLS:
         raise Fault(INVALID_PARAMETERS, f"server error; multicall takes an array of at most {MAX_CALLS} calls")

@@ -7,7 +7,7 @@ def test_what_is_forgotten_takes_with_it_what_is_below_and_nothing_else():
     known = KnownDirectories()
     for path in ("/", "/a", "/a/b", "/ab"):
         known.remember_there(path)
-        known.remember_real(path, f"/root{path}")
+        known.remember_realpath(path, f"/root{path}")
 
     known.forget("/a")
 
@@ -28,7 +28,7 @@ def test_no_more_than_so_many_are_remembered():
     known = KnownDirectories()
     for number in range(2 * MOST_DIRECTORIES + 1):
         known.remember_there(f"/{number}")
-        known.remember_real(f"/{number}", f"/root/{number}")
+        known.remember_realpath(f"/{number}", f"/root/{number}")
 
     assert sum(known.is_there(f"/{number}") for number in range(2 * MOST_DIRECTORIES + 1)) <= MOST_DIRECTORIES
     assert known.realpath(f"/{2 * MOST_DIRECTORIES}") == f"/root/{2 * MOST_DIRECTORIES}"

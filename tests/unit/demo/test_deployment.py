@@ -57,7 +57,7 @@ def test_a_redis_server_that_was_fetched_is_kept(tmp_path):
 def test_files_that_the_demo_did_not_make_are_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
 
-    with pytest.raises(DirectoryInUse, match="holds files that the demo did not make"), demo_directory(tmp_path):
+    with pytest.raises(DirectoryInUse, match="has files that the demo did not make"), demo_directory(tmp_path):
         pass
 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

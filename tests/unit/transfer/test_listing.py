@@ -4,7 +4,7 @@ import pytest
 
 from data_mover.domain.selection import Selection
 from data_mover.transfer import list_source
-from data_mover.transfer.names import aside_path, temporary_path, tree_path
+from data_mover.transfer.names import aside_path, staged_folder_path, temporary_path
 from tests.unit.transfer.test_stages import files
 
 
@@ -37,6 +37,6 @@ def test_temporary_files_of_moves_are_left_out(tmp_path):
         temporary_path("/" + "x" * 255, 7**22, 9, 9),
     ):
         (tmp_path / path[1:]).touch()
-    (tmp_path / tree_path("/a", 7)[1:]).mkdir()
+    (tmp_path / staged_folder_path("/a", 7)[1:]).mkdir()
 
     assert listed(tmp_path) == [""]
