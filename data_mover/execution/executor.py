@@ -108,8 +108,9 @@ class Execution:
             self._twins = {} if self._is_alone else self._record.ask(files.twins, self._claim)
             others = (file for file in self._unsettled() if file.number not in self._twins)
             self._pipeline(staging, most_files).run(self._moves(others, staging))
-            twins = (file for file in self._unsettled() if file.number in self._twins)
-            self._pipeline(staging, 1).run(self._moves(twins, staging))
+            if self._twins:
+                twins = (file for file in self._unsettled() if file.number in self._twins)
+                self._pipeline(staging, 1).run(self._moves(twins, staging))
 
     def _pipeline(self, staging: Direct, most_files: int) -> Pipeline:
         return Pipeline(self._connections.lines, staging.journal, most_files)
@@ -117,8 +118,11 @@ class Execution:
     def _unsettled(self) -> Iterator[RecordedFile]:
         """Yield the files that this attempt is not done with, page by page."""
         last = _FIRST
-        while page := self._record.ask(files.unsettled, self._claim, last):
+        while True:
+            page = self._record.ask(files.unsettled, self._claim, last)
             yield from page
+            if len(page) < files.PAGE:
+                return
             last = (page[-1].attempt, page[-1].number)
 
     def _moves(self, unsettled: Iterable[RecordedFile], staging: Direct) -> Iterator[Move]:
