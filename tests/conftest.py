@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 
 import pytest
 from sqlalchemy import text
@@ -62,17 +63,29 @@ def apache(tmp_path_factory):
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request, tmp_path):
-    """The URL of a fresh database with the schema, of each kind."""
-    if request.param == "sqlite":
-        url = make_url(f"sqlite:///{tmp_path}/jobs.db")
-    else:
-        url = new_postgresql_database(request.getfixturevalue("postgresql_url"))
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory):
+    """The URL of an SQLite database with the schema, to be copied."""
+    return _migrated(make_url(f"sqlite:///{tmp_path_factory.mktemp('template')}/jobs.db"))
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_url):
+    """The URL of a PostgreSQL database with the schema, to be copied."""
+    return _migrated(new_postgresql_database(postgresql_url))
+
+
+def _migrated(url):
     database = Database(url)
     migrations.upgrade(database.engine)
     database.close()
     return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path):
+    """The URL of a fresh database with the schema, of each kind."""
+    return copied(request.getfixturevalue(f"{request.param}_template"), tmp_path)
 
 
 @pytest.fixture
@@ -82,11 +95,18 @@ def database(database_url):
     database.close()
 
 
-def new_postgresql_database(server):
-    """The URL of an empty database of the server."""
+def copied(template, directory):
+    """The URL of a copy of a database that nobody uses; that of an SQLite database lies in the directory."""
+    if template.get_backend_name() == "sqlite":
+        return template.set(database=str(shutil.copy(template.database, directory / "jobs.db")))
+    return new_postgresql_database(template.set(database="postgres"), template.database)
+
+
+def new_postgresql_database(server, template="template1"):
+    """The URL of a new database of the server, empty unless it is told what to copy."""
     name = f"test_{next(_numbers)}"
     admin = Database(make_url(server))
     with admin.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
     admin.close()
     return make_url(server).set(database=name)
