@@ -18,6 +18,7 @@ pytest.importorskip("supervisor", reason="supervisord comes with the extra `supe
 
 REDIS_CONF = Path(__file__).resolve().parents[2] / "redis" / "redis.conf"
 BIN = Path(sys.executable).parent
+PATIENT = "data_mover.stop_seconds = 5"
 PROGRAMS = ["redis", "web", "worker-1", "worker-2", "sweeper"]
 
 
@@ -45,7 +46,7 @@ def supervised(tmp_path_factory, silent_port):
     configuration = SUPERVISOR.read_text().replace("stopwaitsecs = 90", "stopwaitsecs = 1")
     (directory / "supervisord.conf").write_text(configuration)
     with (
-        deployment(directory, f"redis://127.0.0.1:{redis_port}/0", registry) as service,
+        deployment(directory, f"redis://127.0.0.1:{redis_port}/0", registry, extra=PATIENT) as service,
         supervisord(service) as pid,
     ):
         eventually(lambda: answers(service.port), "the web process listening", 60)
