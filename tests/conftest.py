@@ -1,20 +1,13 @@
-"""Real servers and databases, shared by all tests."""
+"""Real servers and databases, shared by all tests.
+
+A fixture imports what it takes, so that tests that take no server do not wait for botocore and its like.
+"""
 
 import itertools
 import os
 import shutil
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.engine import make_url
-
-from data_mover.store import migrations
-from data_mover.store.database import Database
-from tests.servers.openssh import openssh_server
-from tests.servers.postgresql import postgresql_server
-from tests.servers.redis import redis_server
-from tests.servers.s3 import s3_server
-from tests.servers.webdav import apache_server
 
 _numbers = itertools.count(1)
 
@@ -33,18 +26,24 @@ def pytest_runtest_setup(item):
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory):
+    from tests.servers.redis import redis_server
+
     with redis_server(tmp_path_factory.mktemp("redis")) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def postgresql_url(tmp_path_factory):
+    from tests.servers.postgresql import postgresql_server
+
     with postgresql_server(tmp_path_factory.mktemp("postgresql")) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def openssh(tmp_path_factory):
+    from tests.servers.openssh import openssh_server
+
     with openssh_server(tmp_path_factory.mktemp("openssh")) as server:
         yield server
 
@@ -52,6 +51,8 @@ def openssh(tmp_path_factory):
 @pytest.fixture(scope="session")
 def ceph(tmp_path_factory):
     """An object store."""
+    from tests.servers.s3 import s3_server
+
     with s3_server(tmp_path_factory.mktemp("ceph")) as server:
         yield server
 
@@ -59,6 +60,8 @@ def ceph(tmp_path_factory):
 @pytest.fixture(scope="session")
 def apache(tmp_path_factory):
     """A server that speaks WebDAV."""
+    from tests.servers.webdav import apache_server
+
     with apache_server(tmp_path_factory.mktemp("apache")) as server:
         yield server
 
@@ -66,6 +69,8 @@ def apache(tmp_path_factory):
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory):
     """The URL of an SQLite database with the schema, to be copied."""
+    from sqlalchemy.engine import make_url
+
     return _migrated(make_url(f"sqlite:///{tmp_path_factory.mktemp('template')}/jobs.db"))
 
 
@@ -76,6 +81,9 @@ def postgresql_template(postgresql_url):
 
 
 def _migrated(url):
+    from data_mover.store import migrations
+    from data_mover.store.database import Database
+
     database = Database(url)
     migrations.upgrade(database.engine)
     database.close()
@@ -90,6 +98,8 @@ def database_url(request, tmp_path):
 
 @pytest.fixture
 def database(database_url):
+    from data_mover.store.database import Database
+
     database = Database(database_url)
     yield database
     database.close()
@@ -104,6 +114,11 @@ def copied(template, directory):
 
 def new_postgresql_database(server, template="template1"):
     """The URL of a new database of the server, empty unless it is told what to copy."""
+    from sqlalchemy import text
+    from sqlalchemy.engine import make_url
+
+    from data_mover.store.database import Database
+
     name = f"test_{next(_numbers)}"
     admin = Database(make_url(server))
     with admin.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

@@ -1,5 +1,6 @@
 """One word for one thing: words that the project has given up stay out of it."""
 
+import functools
 import re
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def test_a_word_that_was_given_up_is_not_written_again(given_up, now):
     assert found == [], f"write {now!r} instead"
 
 
+@functools.cache
 def texts():
     files = [file for name in READ for file in ([PROJECT / name] if (PROJECT / name).is_file() else tree(name))]
     return {file: file.read_text("utf-8").splitlines() for file in files if file.suffix in TEXT}
