@@ -6,10 +6,33 @@ A fixture imports what it takes, so that tests that take no server do not wait f
 import itertools
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 _numbers = itertools.count(1)
+
+#: the files that take longest, in the order of their seconds: of several at a time none of them is to begin last
+SLOWEST = [
+    "protocols/test_conformance.py",
+    "protocols/test_directories.py",
+    "functional/test_failures.py",
+    "functional/test_folders.py",
+    "functional/test_plan.py",
+    "functional/test_moves.py",
+    "functional/test_demo.py",
+    "functional/test_codes.py",
+    "functional/test_object_store.py",
+    "functional/test_resume.py",
+    "security/test_slow_clients.py",
+    "security/test_forged_redis.py",
+    "crash/test_fault_points.py",
+    "crash/test_outages.py",
+    "functional/test_space.py",
+    "functional/test_supervisor.py",
+    "protocols/test_lying_hosts.py",
+    "crash/test_storm.py",
+]
 
 
 def pytest_addoption(parser):
@@ -17,6 +40,13 @@ def pytest_addoption(parser):
     parser.addoption(
         "--database", choices=["sqlite", "postgresql"], default="sqlite", help="what the crash tests run on"
     )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """For `--dist loadfile --no-loadscope-reorder`, which hands out files in this order."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_runtest_setup(item):
