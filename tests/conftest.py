@@ -1,21 +1,38 @@
-"""Real servers and databases, shared by all tests."""
+"""Real servers and databases, shared by all tests.
+
+A fixture imports what it takes, so that tests that take no server do not wait for botocore and its like.
+"""
 
 import itertools
 import os
+import shutil
+from pathlib import Path
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.engine import make_url
-
-from data_mover.store import migrations
-from data_mover.store.database import Database
-from tests.servers.openssh import openssh_server
-from tests.servers.postgresql import postgresql_server
-from tests.servers.redis import redis_server
-from tests.servers.s3 import s3_server
-from tests.servers.webdav import apache_server
 
 _numbers = itertools.count(1)
+
+#: the files that take longest, in the order of their seconds: of several at a time none of them is to begin last
+SLOWEST = [
+    "protocols/test_conformance.py",
+    "protocols/test_directories.py",
+    "functional/test_failures.py",
+    "functional/test_folders.py",
+    "functional/test_plan.py",
+    "functional/test_moves.py",
+    "functional/test_demo.py",
+    "functional/test_codes.py",
+    "functional/test_object_store.py",
+    "functional/test_resume.py",
+    "security/test_slow_clients.py",
+    "security/test_forged_redis.py",
+    "crash/test_fault_points.py",
+    "crash/test_outages.py",
+    "functional/test_space.py",
+    "functional/test_supervisor.py",
+    "protocols/test_lying_hosts.py",
+    "crash/test_storm.py",
+]
 
 
 def pytest_addoption(parser):
@@ -25,6 +42,13 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """For `--dist loadfile --no-loadscope-reorder`, which hands out files in this order."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 def pytest_runtest_setup(item):
     if item.get_closest_marker("ordinary_user") and os.geteuid() == 0:
         pytest.skip("root may do everything; .ci/run runs this as an ordinary user")
@@ -32,18 +56,24 @@ def pytest_runtest_setup(item):
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory):
+    from tests.servers.redis import redis_server
+
     with redis_server(tmp_path_factory.mktemp("redis")) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def postgresql_url(tmp_path_factory):
+    from tests.servers.postgresql import postgresql_server
+
     with postgresql_server(tmp_path_factory.mktemp("postgresql")) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def openssh(tmp_path_factory):
+    from tests.servers.openssh import openssh_server
+
     with openssh_server(tmp_path_factory.mktemp("openssh")) as server:
         yield server
 
@@ -51,6 +81,8 @@ def openssh(tmp_path_factory):
 @pytest.fixture(scope="session")
 def ceph(tmp_path_factory):
     """An object store."""
+    from tests.servers.s3 import s3_server
+
     with s3_server(tmp_path_factory.mktemp("ceph")) as server:
         yield server
 
@@ -58,35 +90,68 @@ def ceph(tmp_path_factory):
 @pytest.fixture(scope="session")
 def apache(tmp_path_factory):
     """A server that speaks WebDAV."""
+    from tests.servers.webdav import apache_server
+
     with apache_server(tmp_path_factory.mktemp("apache")) as server:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request, tmp_path):
-    """The URL of a fresh database with the schema, of each kind."""
-    if request.param == "sqlite":
-        url = make_url(f"sqlite:///{tmp_path}/jobs.db")
-    else:
-        url = new_postgresql_database(request.getfixturevalue("postgresql_url"))
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory):
+    """The URL of an SQLite database with the schema, to be copied."""
+    from sqlalchemy.engine import make_url
+
+    return _migrated(make_url(f"sqlite:///{tmp_path_factory.mktemp('template')}/jobs.db"))
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_url):
+    """The URL of a PostgreSQL database with the schema, to be copied."""
+    return _migrated(new_postgresql_database(postgresql_url))
+
+
+def _migrated(url):
+    from data_mover.store import migrations
+    from data_mover.store.database import Database
+
     database = Database(url)
     migrations.upgrade(database.engine)
     database.close()
     return url
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path):
+    """The URL of a fresh database with the schema, of each kind."""
+    return copied(request.getfixturevalue(f"{request.param}_template"), tmp_path)
+
+
 @pytest.fixture
 def database(database_url):
+    from data_mover.store.database import Database
+
     database = Database(database_url)
     yield database
     database.close()
 
 
-def new_postgresql_database(server):
-    """The URL of an empty database of the server."""
+def copied(template, directory):
+    """The URL of a copy of a database that nobody uses; that of an SQLite database lies in the directory."""
+    if template.get_backend_name() == "sqlite":
+        return template.set(database=str(shutil.copy(template.database, directory / "jobs.db")))
+    return new_postgresql_database(template.set(database="postgres"), template.database)
+
+
+def new_postgresql_database(server, template="template1"):
+    """The URL of a new database of the server, empty unless it is told what to copy."""
+    from sqlalchemy import text
+    from sqlalchemy.engine import make_url
+
+    from data_mover.store.database import Database
+
     name = f"test_{next(_numbers)}"
     admin = Database(make_url(server))
     with admin.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
     admin.close()
     return make_url(server).set(database=name)

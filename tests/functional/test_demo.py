@@ -24,7 +24,7 @@ DEMO = [sys.executable, "-m", "data_mover.cli.main", "demo", "--mebibytes", "4",
 NOBODY = 65534
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def redis_program(tmp_path_factory):
     try:
         find_redis_server(tmp_path_factory.mktemp("programs"))
@@ -51,6 +51,18 @@ def demo(directory, *arguments, **variables):
 def wait_until_up(process, output):
     eventually(lambda: process.poll() is not None or "Ctrl-C ends it" in output.read_text(), "the demo up", 60)
     assert process.poll() is None, output.read_text()
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory):
+    """The directory of a demo that is up, which ends well after the tests and leaves nothing running."""
+    directory = tmp_path_factory.mktemp("up")
+    with demo(directory) as (process, output):
+        wait_until_up(process, output)
+        yield directory
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, output.read_text()
+    assert processes_of(directory) == {}
 
 
 def processes_of(directory):
@@ -111,47 +123,43 @@ def test_a_directory_with_a_very_long_path(tmp_path, tmp_path_factory):
     assert list(temporary.iterdir()) == []
 
 
-def test_its_redis_listens_on_no_port(tmp_path):
-    with demo(tmp_path) as (process, output):
-        wait_until_up(process, output)
-        settings = Settings.from_ini(str(tmp_path / "demo/demo.ini"))
+def test_its_redis_listens_on_no_port(up):
+    settings = Settings.from_ini(str(up / "demo/demo.ini"))
 
-        with redis_connection(settings.redis_url, None) as connection:
-            pid = connection.info("server")["process_id"]
+    with redis_connection(settings.redis_url, None) as connection:
+        pid = connection.info("server")["process_id"]
 
-        assert pid in processes_of(tmp_path)
-        assert sockets_of(pid)
-        assert sockets_of(pid).isdisjoint(listening())
-        assert not sockets_of(pid_of("pserve", tmp_path)).isdisjoint(listening())
+    assert pid in processes_of(up)
+    assert sockets_of(pid)
+    assert sockets_of(pid).isdisjoint(listening())
+    assert not sockets_of(pid_of("pserve", up)).isdisjoint(listening())
 
 
-def test_no_other_user_reaches_its_redis(tmp_path, passable):
+def test_no_other_user_reaches_its_redis(up, passable):
     """Directories and socket each keep other users out."""
-    with demo(tmp_path) as (process, output):
-        wait_until_up(process, output)
-        redis = tmp_path / "demo/redis"
-        redis_socket = redis / "redis.sock"
-        assert [stat.S_IMODE(path.stat().st_mode) for path in (redis.parent, redis, redis_socket)] == [0o700] * 3
-        assert refused_to_others(redis_socket)
+    redis = up / "demo/redis"
+    redis_socket = redis / "redis.sock"
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (redis.parent, redis, redis_socket)] == [0o700] * 3
+    assert refused_to_others(redis_socket)
 
-        redis_socket.chmod(0o777)
-        assert refused_to_others(redis_socket)
-        redis.parent.chmod(0o755)
-        assert refused_to_others(redis_socket)
-        redis_socket.chmod(0o700)
-        redis.chmod(0o755)
-        assert refused_to_others(redis_socket)
+    redis_socket.chmod(0o777)
+    assert refused_to_others(redis_socket)
+    redis.parent.chmod(0o755)
+    assert refused_to_others(redis_socket)
+    redis_socket.chmod(0o700)
+    redis.chmod(0o755)
+    assert refused_to_others(redis_socket)
 
-        redis_socket.chmod(0o777)
-        assert not refused_to_others(redis_socket)
+    redis_socket.chmod(0o777)
+    assert not refused_to_others(redis_socket)
 
 
 @pytest.fixture
-def passable(tmp_path):
+def passable(up):
     """Other users get as far as the directory of the test. This takes root, who can be somebody else."""
     if os.geteuid() != 0:
         pytest.skip("only root can try what another user can")
-    closed = [path for path in (tmp_path, *tmp_path.parents) if not path.stat().st_mode & stat.S_IXOTH]
+    closed = [path for path in (up, *up.parents) if not path.stat().st_mode & stat.S_IXOTH]
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in closed}
     for path, mode in modes.items():
         path.chmod(mode | stat.S_IXOTH)
@@ -203,17 +211,13 @@ def test_it_stays_up_until_it_is_asked_to_stop(number, tmp_path):
     assert processes_of(tmp_path) == {}
 
 
-def test_a_process_that_dies_is_started_again(tmp_path):
-    with demo(tmp_path) as (process, output):
-        wait_until_up(process, output)
-        web = pid_of("pserve", tmp_path)
+def test_a_process_that_dies_is_started_again(up):
+    """And the demo ends as well as before, see `up`."""
+    web = pid_of("pserve", up)
 
-        os.kill(web, signal.SIGKILL)
+    os.kill(web, signal.SIGKILL)
 
-        eventually(lambda: pid_of("pserve", tmp_path) not in (None, web), "another web process")
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, output.read_text()
-    assert processes_of(tmp_path) == {}
+    eventually(lambda: pid_of("pserve", up) not in (None, web), "another web process")
 
 
 def pid_of(word, directory):

@@ -5,7 +5,7 @@ import shutil
 import signal
 import stat
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from xmlrpc.client import Fault
@@ -31,10 +31,10 @@ data_mover.lease_seconds = 2
 """
 
 
-@pytest.fixture
-def world(tmp_path, openssh):
+@contextmanager
+def prepared(directory, openssh):
     """A service of its own, with Redis and hosts that a test may break; nothing runs yet."""
-    roots = SimpleNamespace(disk=tmp_path / "disk", vis=tmp_path / "vis")
+    roots = SimpleNamespace(disk=directory / "disk", vis=directory / "vis")
     roots.disk.mkdir()
     roots.vis.mkdir()
     (roots.disk / "a").write_bytes(os.urandom(1_000_000))
@@ -46,20 +46,46 @@ def world(tmp_path, openssh):
         + host_table("slow", openssh.options(roots.vis, bandwidth="2MB/s", **hosts))
         + host_table("away", openssh.options(roots.vis, port=free_port(), **hosts))
     )
-    with deployment(tmp_path / "service", f"redis://127.0.0.1:{redis_port}/0", registry, extra=IMPATIENT) as service:
+    with deployment(directory / "service", f"redis://127.0.0.1:{redis_port}/0", registry, extra=IMPATIENT) as service:
         yield SimpleNamespace(
-            service=service, roots=roots, redis=lambda: redis_server(tmp_path / "redis", redis_port), port=redis_port
+            service=service, roots=roots, redis=lambda: redis_server(directory / "redis", redis_port), port=redis_port
         )
+
+
+@contextmanager
+def everything_started(world):
+    with world.redis():
+        world.service.start_web()
+        world.service.start_worker()
+        world.service.start_sweeper()
+        yield
+
+
+@pytest.fixture
+def world(tmp_path, openssh):
+    with prepared(tmp_path, openssh) as world:
+        yield world
 
 
 @pytest.fixture
 def running(world):
     """The world with everything started."""
-    with world.redis():
-        world.service.start_web()
-        world.service.start_worker()
-        world.service.start_sweeper()
+    with everything_started(world):
         yield world
+
+
+@pytest.fixture(scope="module")
+def _shared(tmp_path_factory, openssh):
+    with prepared(tmp_path_factory.mktemp("shared"), openssh) as world, everything_started(world):
+        yield world
+
+
+@pytest.fixture
+def shared(_shared):
+    """A running world for tests that neither end nor replace a part of it; nothing has been moved there."""
+    shutil.rmtree(_shared.roots.vis)
+    _shared.roots.vis.mkdir()
+    return _shared
 
 
 def temporary_files(world):
@@ -86,9 +112,9 @@ def submit_slowly(world, size=40_000_000):
         return proxy.move("local://disk/large", "sftp://slow/large")["id"]
 
 
-def test_a_host_that_stays_away_fails_the_move_at_its_deadline_and_says_who_can_help(running):
-    with running.service.proxy as proxy:
-        job = running.service.ended(proxy.move("local://disk/a", "sftp://away/a", {"deadline": 12})["id"])
+def test_a_host_that_stays_away_fails_the_move_at_its_deadline_and_says_who_can_help(shared):
+    with shared.service.proxy as proxy:
+        job = shared.service.ended(proxy.move("local://disk/a", "sftp://away/a", {"deadline": 12})["id"])
         health = {host["name"]: host["health"] for host in proxy.hosts()}
 
     assert (job["status"], job["code"], job["attempt"]) == ("FAILED", "host-unreachable", 1)
@@ -124,46 +150,46 @@ def test_a_work_horse_dies_with_its_worker(running):
     eventually(lambda: not os.path.exists(f"/proc/{horse}"), "the work-horse is gone", 5)
 
 
-def test_past_its_deadline_a_running_job_ends_and_its_bytes_are_cleared(running):
-    (running.roots.disk / "large").write_bytes(os.urandom(40_000_000))
-    with running.service.proxy as proxy:
+def test_past_its_deadline_a_running_job_ends_and_its_bytes_are_cleared(shared):
+    (shared.roots.disk / "large").write_bytes(os.urandom(40_000_000))
+    with shared.service.proxy as proxy:
         job_id = proxy.move("local://disk/large", "sftp://slow/large", {"deadline": 2})["id"]
 
-    job = running.service.ended(job_id)
+    job = shared.service.ended(job_id)
 
     assert (job["status"], job["code"]) == ("FAILED", "deadline")
-    assert not (running.roots.vis / "large").exists()
-    eventually(lambda: temporary_files(running) == [], "the temporary file is gone")
-    eventually(lambda: recorded_temporary_files(running) == 0, "nothing is on record")
+    assert not (shared.roots.vis / "large").exists()
+    eventually(lambda: temporary_files(shared) == [], "the temporary file is gone")
+    eventually(lambda: recorded_temporary_files(shared) == 0, "nothing is on record")
 
 
-def test_a_source_that_changes_while_it_is_read_is_not_published(running):
-    job_id = submit_slowly(running, 4_000_000)
-    in_mid_copy(running, job_id)
+def test_a_source_that_changes_while_it_is_read_is_not_published(shared):
+    job_id = submit_slowly(shared, 4_000_000)
+    in_mid_copy(shared, job_id)
 
-    with (running.roots.disk / "large").open("ab") as file:
+    with (shared.roots.disk / "large").open("ab") as file:
         file.write(b"more")
-    job = running.service.ended(job_id)
+    job = shared.service.ended(job_id)
 
     assert job["status"] == "COMPLETED"
     assert job["attempt"] == 2
-    assert (running.roots.vis / "large").read_bytes() == (running.roots.disk / "large").read_bytes()
-    assert temporary_files(running) == []
+    assert (shared.roots.vis / "large").read_bytes() == (shared.roots.disk / "large").read_bytes()
+    assert temporary_files(shared) == []
 
 
-def test_a_destination_that_vanishes_in_mid_copy_is_made_anew(running):
-    (running.roots.disk / "large").write_bytes(os.urandom(4_000_000))
-    with running.service.proxy as proxy:
+def test_a_destination_that_vanishes_in_mid_copy_is_made_anew(shared):
+    (shared.roots.disk / "large").write_bytes(os.urandom(4_000_000))
+    with shared.service.proxy as proxy:
         job_id = proxy.move("local://disk/large", "sftp://slow/maps/large")["id"]
-    in_mid_copy(running, job_id)
+    in_mid_copy(shared, job_id)
 
-    shutil.rmtree(running.roots.vis / "maps")
-    job = running.service.ended(job_id)
+    shutil.rmtree(shared.roots.vis / "maps")
+    job = shared.service.ended(job_id)
 
     assert (job["status"], job["attempt"]) == ("COMPLETED", 2)
-    assert (running.roots.vis / "maps" / "large").read_bytes() == (running.roots.disk / "large").read_bytes()
-    assert os.listdir(running.roots.vis / "maps") == ["large"]
-    eventually(lambda: recorded_temporary_files(running) == 0, "nothing is on record")
+    assert (shared.roots.vis / "maps" / "large").read_bytes() == (shared.roots.disk / "large").read_bytes()
+    assert os.listdir(shared.roots.vis / "maps") == ["large"]
+    eventually(lambda: recorded_temporary_files(shared) == 0, "nothing is on record")
 
 
 def test_without_redis_moves_are_accepted_at_once_and_run_when_it_is_back(world):
@@ -237,15 +263,15 @@ def test_a_worker_that_finds_every_slot_taken_goes_back_to_sleep(world):
     assert world.service.log("worker").count("answer_doorbell") < 12
 
 
-def test_an_empty_queue_loses_no_job(running):
-    job_id = submit_slowly(running, 4_000_000)
-    with running.service.proxy as proxy:
+def test_an_empty_queue_loses_no_job(shared):
+    job_id = submit_slowly(shared, 4_000_000)
+    with shared.service.proxy as proxy:
         others = [proxy.move("local://disk/a", f"sftp://vis/{number}")["id"] for number in range(3)]
-    connection = Redis(port=running.port)
+    connection = Redis(port=shared.port)
     connection.flushall()
     connection.close()
 
-    assert {running.service.ended(each)["status"] for each in [job_id, *others]} == {"COMPLETED"}
+    assert {shared.service.ended(each)["status"] for each in [job_id, *others]} == {"COMPLETED"}
 
 
 def test_a_database_that_is_away_is_distinguished_from_a_job_that_does_not_exist(tmp_path, redis_url):

@@ -26,6 +26,7 @@ SETTINGS = """
 data_mover.max_attempts = 1
 data_mover.lease_seconds = 1.5
 data_mover.fault_points = true
+data_mover.stop_seconds = 5
 """
 FILES = {"a.tif": 1000, "sub/b.csv": 20, "sub/deeper/c": 0, "line\nbreak": 3}
 

@@ -16,7 +16,7 @@ def service(tmp_path, redis_url):
     registry = host_table("inbox", local(tmp_path / "inbox", "destination", max_transfers=10))
     registry += host_table("slow", local(tmp_path / "slow", "source", bandwidth="200KB/s"))
     registry += host_table("quick", local(tmp_path / "quick", "source"))
-    extra = f"data_mover.give_way_seconds = 2\ndata_mover.checkpoint_bytes = {2**18}\ndata_mover.stop_seconds = 0"
+    extra = f"data_mover.give_way_seconds = 2\ndata_mover.checkpoint_bytes = {2**18}"
     with deployment(tmp_path / "service", redis_url, registry, extra=extra) as service:
         service.start_web()
         for _ in range(2):

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from data_mover.demo.deployment import SUPERVISOR
-from tests.servers.deployment import Deployment, deployment, host_table
+from tests.servers.deployment import Deployment, XmlRpc, deployment, host_table
 from tests.servers.processes import answers, descendants, eventually, free_port, program, running
 
 pytest.importorskip("supervisor", reason="supervisord comes with the extra `supervisor`")
 
 REDIS_CONF = Path(__file__).resolve().parents[2] / "redis" / "redis.conf"
 BIN = Path(sys.executable).parent
+PATIENT = "data_mover.stop_seconds = 5"
 PROGRAMS = ["redis", "web", "worker-1", "worker-2", "sweeper"]
 
 
@@ -45,7 +46,7 @@ def supervised(tmp_path_factory, silent_port):
     configuration = SUPERVISOR.read_text().replace("stopwaitsecs = 90", "stopwaitsecs = 1")
     (directory / "supervisord.conf").write_text(configuration)
     with (
-        deployment(directory, f"redis://127.0.0.1:{redis_port}/0", registry) as service,
+        deployment(directory, f"redis://127.0.0.1:{redis_port}/0", registry, extra=PATIENT) as service,
         supervisord(service) as pid,
     ):
         eventually(lambda: answers(service.port), "the web process listening", 60)
@@ -84,9 +85,12 @@ def supervisorctl(service: Deployment, *arguments: str) -> str:
 
 
 def pid_of(service: Deployment, name: str) -> int:
-    """The process that runs, or 0."""
-    reported = supervisorctl(service, "pid", full_name(name))
-    return int(reported) if reported.isdigit() else 0
+    """The process that runs, or 0; asked of supervisord itself, for a supervisorctl takes much longer."""
+    from supervisor.xmlrpc import SupervisorTransport
+
+    transport = SupervisorTransport(serverurl=f"unix://{service.directory / 'supervisor.sock'}")
+    with XmlRpc("http://127.0.0.1", transport) as supervisord:
+        return supervisord.supervisor.getProcessInfo(full_name(name))["pid"]
 
 
 def full_name(name):

@@ -39,6 +39,10 @@ def a_file(path, size_bytes=1):
 
 @pytest.fixture
 def written(database):
+    return writer(database)
+
+
+def writer(database):
     """Runs a function of `jobs` in a transaction of its own."""
 
     def run(function, *arguments, **values):
@@ -50,6 +54,10 @@ def written(database):
 
 @pytest.fixture
 def claim(written):
+    return claimer(written)
+
+
+def claimer(written):
     """Claims the best job, of hosts that have been reached; None if there is none."""
 
     def take():

@@ -22,19 +22,26 @@ from data_mover.store import (
     temporary_files,
     transitions,
 )
+from data_mover.store.database import Database
 from data_mover.store.models import Job
 from data_mover.store.temporary_files import NewTemporaryFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
-from tests.integration.conftest import LEASE_MS, a_file, a_submission
+from tests.conftest import copied
+from tests.integration.conftest import LEASE_MS, a_file, a_submission, claimer, writer
 
 #: the tables that grow without end, and the indexes of them that are small and may be read as a whole
 LARGE = {"jobs", "job_files", "events"}
 SMALL_INDEXES = {"ix_jobs_ending", "uq_job_files_locked"}
 
 
-@pytest.fixture
-def database_in_use(database, written, claim):
-    """Jobs of several callers in all states; the statistics know of them."""
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def template_in_use(request, tmp_path_factory):
+    """The URL of a database that has jobs of several callers in all states, of each kind; the statistics know of
+    them."""
+    url = copied(request.getfixturevalue(f"{request.param}_template"), tmp_path_factory.mktemp("in_use"))
+    database = Database(url)
+    written = writer(database)
+    claim = claimer(written)
     for number in range(40):
         written(submissions.add, a_submission(caller=f"caller {number % 3}", key=f"{number}"))
     for number in range(18):
@@ -47,23 +54,29 @@ def database_in_use(database, written, claim):
         elif number % 3 == 1:
             written(transitions.put_back, claimed, HostUnreachable("vis"), 3_600_000)
     written(lambda session: session.execute(text("ANALYZE")) and None)
-    return database
+    database.close()
+    return url
 
 
 @pytest.fixture
-def seen(database_in_use):
+def database_url(template_in_use, tmp_path):
+    return copied(template_in_use, tmp_path)
+
+
+@pytest.fixture
+def seen(database):
     """The statements that have been run from now on, each with one set of its parameters."""
     statements: dict[str, Any] = {}
 
     def note(connection, cursor, statement, parameters, context, executemany):
         statements.setdefault(statement, parameters[0] if executemany else parameters)
 
-    event.listen(database_in_use.engine, "after_cursor_execute", note)
+    event.listen(database.engine, "after_cursor_execute", note)
     yield statements
-    event.remove(database_in_use.engine, "after_cursor_execute", note)
+    event.remove(database.engine, "after_cursor_execute", note)
 
 
-def test_a_move_from_its_submission_to_its_end_reads_no_whole_table(database_in_use, seen, written, claim):
+def test_a_move_from_its_submission_to_its_end_reads_no_whole_table(database, seen, written, claim):
     job_id = written(submissions.add, a_submission(key="new"))
     written(submissions.find_by_key, "ann", "new")
     claimed = claim()
@@ -87,10 +100,10 @@ def test_a_move_from_its_submission_to_its_end_reads_no_whole_table(database_in_
     written(transitions.fail, claim(), NoSuchFile.code, "disk:/a")
     written(transitions.cancel, job_id)
 
-    assert whole_tables(database_in_use, seen) == []
+    assert whole_tables(database, seen) == []
 
 
-def test_whoever_asks_makes_nobody_read_a_whole_table(database_in_use, seen, written, claim):
+def test_whoever_asks_makes_nobody_read_a_whole_table(database, seen, written, claim):
     job_id = written(submissions.add, a_submission())
     written(reports.report, "ann", job_id)
     written(reports.newest, "caller 1", 50)
@@ -101,10 +114,10 @@ def test_whoever_asks_makes_nobody_read_a_whole_table(database_in_use, seen, wri
     written(plan_requests.ask, "ann", claim())
     written(plan_requests.take, LEASE_MS)
 
-    assert whole_tables(database_in_use, seen) == []
+    assert whole_tables(database, seen) == []
 
 
-def test_a_sweep_reads_no_whole_table(database_in_use, seen, written):
+def test_a_sweep_reads_no_whole_table(database, seen, written):
     written(queue.runnable)
     written(transitions.take_back_lost, 50)
     written(transitions.end_overdue, 50)
@@ -113,13 +126,13 @@ def test_a_sweep_reads_no_whole_table(database_in_use, seen, written):
     written(temporary_files.temporary_files_due)
     written(plan_requests.waiting)
 
-    assert whole_tables(database_in_use, seen) == []
+    assert whole_tables(database, seen) == []
 
 
-def test_a_whole_table_that_is_read_would_be_found(database_in_use, seen, written):
+def test_a_whole_table_that_is_read_would_be_found(database, seen, written):
     written(lambda session: session.scalars(select(Job.id).where(Job.label == "x")).all())
 
-    assert len(whole_tables(database_in_use, seen)) == 1
+    assert len(whole_tables(database, seen)) == 1
 
 
 def whole_tables(database, statements):

@@ -1,8 +1,10 @@
 """A whole Data Mover: web, workers and sweeper as processes, as an operator starts them."""
 
+import functools
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -22,10 +24,13 @@ class XmlRpc(ServerProxy):
 
 TERMINAL = ("COMPLETED", "FAILED", "CANCELLED")
 
-#: the beat and the sweeps of a service that tests do not have to wait for
+OWN_DATABASE = "sqlite:///%(here)s/jobs.db"
+
+#: the beat, the sweeps and the end of a service that tests do not have to wait for
 QUICK_PACE = """
 data_mover.beat_seconds = 0.1
 data_mover.sweep_seconds = 0.5
+data_mover.stop_seconds = 0
 """
 
 INI = """
@@ -69,6 +74,7 @@ class Deployment:
     directory: Path
     port: int
     stack: ExitStack = field(repr=False)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     #: its web process, once it was started
     web: Any = None
@@ -92,7 +98,9 @@ class Deployment:
         """Starts a program of the package beside the Python that runs the tests."""
         environment = {**os.environ, "DATA_MOVER_INI": str(self.ini), "PYTHONUNBUFFERED": "1", **self.environment}
         program = [str(Path(sys.executable).parent / command[0]), *command[1:]]
-        return self.stack.enter_context(running(program, self.directory / f"{name}.log", env=environment))
+        process = self.stack.enter_context(running(program, self.directory / f"{name}.log", env=environment))
+        self.processes.append(process)
+        return process
 
     def start_web(self) -> subprocess.Popen[bytes]:
         process = self.start("web", "pserve", str(self.ini))
@@ -130,19 +138,44 @@ class Deployment:
 def deployment(
     directory: Path, redis_url: str, registry: str, *, database_url: str = "", extra: str = "", pace: str = QUICK_PACE
 ) -> Iterator[Deployment]:
-    """A service whose schema exists and of which nothing runs yet."""
+    """A service whose schema exists and of which nothing runs yet; what `extra` sets goes before the pace."""
     directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    database_url = database_url or "sqlite:///%(here)s/jobs.db"
+    pace = "\n".join(line for line in pace.splitlines() if line.partition(" ")[0] not in extra)
+    database_url = database_url or OWN_DATABASE
     (directory / "service.ini").write_text(
         INI.format(database_url=database_url, redis_url=redis_url, port=port, extra=extra, pace=pace)
     )
     (directory / "registry.toml").write_text(registry)
     with ExitStack() as stack:
         service = Deployment(directory, port, stack)
-        initialised = service.start("initialize", "initialize_data_mover_db", str(service.ini))
-        assert initialised.wait(timeout=60) == 0, service.log("initialize")
-        yield service
+        database = directory / "jobs.db"
+        if database_url == OWN_DATABASE and not database.exists():
+            database.touch(0o600)
+            database.write_bytes(_new_database())
+            (directory / "state").mkdir(0o700, exist_ok=True)
+        else:
+            initialise(service)
+        try:
+            yield service
+        finally:
+            end(*service.processes)
+
+
+def initialise(service: Deployment) -> None:
+    initialised = service.start("initialize", "initialize_data_mover_db", str(service.ini))
+    assert initialised.wait(timeout=60) == 0, service.log("initialize")
+
+
+@functools.cache
+def _new_database() -> bytes:
+    """What `initialize_data_mover_db` makes where there is nothing, of SQLite."""
+    ini = INI.format(database_url=OWN_DATABASE, redis_url="redis://127.0.0.1:1/0", port=1, extra="", pace="")
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+        service = Deployment(Path(directory), 1, stack)
+        service.ini.write_text(ini)
+        initialise(service)
+        return (service.directory / "jobs.db").read_bytes()
 
 
 def host_table(name: str, options: Mapping[str, Any]) -> str:

@@ -73,17 +73,20 @@ def running(
     try:
         yield process
     finally:
-        end(process, stop_signal)
+        end(process, stop_signal=stop_signal)
 
 
-def end(process: subprocess.Popen[bytes], stop_signal: int = signal.SIGTERM) -> None:
-    """Asks the process to end, and kills it if it does not."""
-    process.send_signal(stop_signal)
-    try:
-        process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(timeout=10)
+def end(*processes: subprocess.Popen[bytes], stop_signal: int = signal.SIGTERM) -> None:
+    """Asks all of the processes to end, and kills those that do not."""
+    for process in processes:
+        process.send_signal(stop_signal)
+    deadline = time.monotonic() + 10
+    for process in processes:
+        try:
+            process.wait(timeout=max(deadline - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=10)
 
 
 def started(process: subprocess.Popen[bytes], port: int, log: Path, address: str = LOOPBACK) -> None:

@@ -1,5 +1,6 @@
 """One word for one thing: words that the project has given up stay out of it."""
 
+import functools
 import re
 from pathlib import Path
 
@@ -88,6 +89,7 @@ def uses(word, lines_by_path):
     ]
 
 
+@functools.cache
 def texts():
     files = [file for name in READ for file in ([PROJECT / name] if (PROJECT / name).is_file() else tree(name))]
     return {file: file.read_text("utf-8").splitlines() for file in files if file.suffix in TEXT}
