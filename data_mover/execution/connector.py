@@ -61,8 +61,8 @@ class Connector:
 
 
 def _options(host: str, registry: Registry) -> HostOptions:
-    """Return the options. Raises UnknownHost for an unregistered host, and HostUnreachable if its entry has a problem, or
-    has just left the registry."""
+    """Return the options. Raises UnknownHost for an unregistered host, and HostUnreachable if its entry has a problem
+    or has just left the registry."""
     if host in registry.refused_hosts:
         raise HostUnreachable(f"{host}: {PROBLEM_IN_REGISTRY}")
     if host in registry.missed_hosts:

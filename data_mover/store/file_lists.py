@@ -101,13 +101,20 @@ def path_of(session: Session, job_id: int, like: Claim) -> str | None:
 
 
 def _take_proofs_over(session: Session, claim: Claim, job_id: int, first_number: int) -> None:
-    """Copy the proofs of the retried job. The attempt checks whether they are still valid."""
+    """Copy the proofs of the retried job; the attempt checks whether they are still valid. Take over the directories that
+    it was to make."""
     before = aliased(JobFile)
     same = (before.job_id == job_id, before.path == JobFile.path, before.state.in_(ARRIVED))
     names = ("sha256", "verified", "source_modified_at", "source_version")
     proofs = {name: select(getattr(before, name)).where(*same).scalar_subquery() for name in names}
     files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE, JobFile.state == FileState.PENDING)
     session.execute(update(JobFile).where(*files, JobFile.number >= first_number).values(proofs))
+    if not claim.selection.atomic:
+        own = (before.job_id == job_id, before.path == JobFile.path, before.kind == FileKind.DIRECTORY)
+        made = select(before.number).where(*own, before.attempt > 0, before.state != FileState.SKIPPED).exists()
+        new = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.DIRECTORY, JobFile.state == FileState.PENDING)
+        directories = update(JobFile).where(*new, JobFile.number >= first_number, made)
+        session.execute(directories.values(attempt=claim.attempt).execution_options(synchronize_session=False))
 
 
 def _conflict(session: Session, claim: Claim, paths: Sequence[str | None]) -> str:
