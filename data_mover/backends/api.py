@@ -290,7 +290,8 @@ class Files(Source):
     def set_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
         """Set the permission bits and the modification time of a directory, each unless it is None, if the host can.
 
-        Creating, renaming or removing an entry afterwards changes the time again.
+        Creating, renaming or removing an entry afterwards changes the time again. NotAllowed if the path itself is a
+        link, which is not followed.
         """
 
     @abstractmethod

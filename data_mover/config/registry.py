@@ -31,6 +31,8 @@ _MOST_NAMES_SHOWN = 20
 OPEN_WEB = "(web)"
 #: why a host or a data type is refused; only the operator sees the problem itself
 PROBLEM_IN_REGISTRY = "what the registry says of it has a problem"
+#: why the jobs of a host wait that has left the registry
+MISSED_IN_REGISTRY = "it has just left the registry"
 
 
 _Written = str | dict[str, str]
@@ -94,6 +96,8 @@ class Registry:
     open_web: HostOptions | None = None
     refused_hosts: frozenset[str] = frozenset()
     refused_datasets: frozenset[str] = frozenset()
+    #: the hosts that were there a minute ago: their jobs wait, for the file may be damaged
+    missed_hosts: frozenset[str] = frozenset()
     problems: tuple[ConfigProblem, ...] = ()
 
     @property

@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 
 #: how often the files that a registry names are checked while an entry is refused
 LOOK_AGAIN_SECONDS = 1.0
+#: a change of the file counts once the file has stayed the same for so long: while it is written it may end anywhere
+SETTLED_SECONDS = 1.0
+#: for so long the jobs of a host wait that has left the registry
+MISSED_SECONDS = 60.0
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SECTIONS = ("hosts", "datasets")
@@ -43,8 +47,8 @@ class HostEntry:
 
 
 class RegistryFile:
-    """The registry in its file, read again whenever the file changes. While an entry is refused, the files that it
-    names are checked again too."""
+    """The registry in its file, read again once the file has changed and stays the same. While an entry is refused, the
+    files that it names are checked again too."""
 
     def __init__(self, path: Path, open_web: bool, denied: Sequence[Network] = ()) -> None:
         """Raises ConfigurationError if the file cannot be used at all; problems of one host or data type are logged,
@@ -52,7 +56,10 @@ class RegistryFile:
         self.path = path
         self._open_web = open_web
         self._denied = denied
-        self._version = self._file_version()
+        self._version = self._seen = self._file_version()
+        self._seen_at = time.monotonic()
+        #: the hosts that have left the registry, with the times when they were missed first
+        self._missed = dict[str, float]()
         self._text = _text_of(path)
         self._registry = parse_registry(self._text, path, open_web, denied)
         self._read_at = time.monotonic()
@@ -62,15 +69,29 @@ class RegistryFile:
         """Return the registry of the newest valid file."""
         version = self._file_version()
         if version != self._version:
-            self._version = version
-            self._read_changed()
+            if self._has_settled(version):
+                self._read_changed(version)
         elif self._registry.problems and time.monotonic() - self._read_at > LOOK_AGAIN_SECONDS:
             self._look_again()
+        longest_ago = time.monotonic() - MISSED_SECONDS
+        missed = frozenset(name for name, missed_at in self._missed.items() if missed_at > longest_ago)
+        if missed != self._registry.missed_hosts:
+            self._registry = replace(self._registry, missed_hosts=missed)
         return self._registry
 
-    def _read_changed(self) -> None:
+    def _has_settled(self, version: tuple[int, ...] | None) -> bool:
+        """Whether the file is as it was a second ago: by an earlier look, or by the time of its last change."""
+        now = time.monotonic()
+        if version != self._seen:
+            self._seen, self._seen_at = version, now
+        unchanged_seconds = time.time() - version[-1] / 1e9 if version else 0.0
+        return max(now - self._seen_at, unchanged_seconds) >= SETTLED_SECONDS
+
+    def _read_changed(self, version: tuple[int, ...] | None) -> None:
         try:
             text = _text_of(self.path)
+            if self._file_version() != version:
+                return
             registry = parse_registry(text, self.path, self._open_web, self._denied)
             if self._text.endswith("\n") and not text.endswith("\n"):
                 raise _file_problem(self.path, "ends in the middle of a line: it is being written, or was cut off")
@@ -78,10 +99,20 @@ class RegistryFile:
             for problem in error.problems:
                 log.error("registry-refused the old one stays in force: %s: %s", self.path, problem)
         else:
+            self._miss_hosts(registry)
             self._registry, self._text = registry, text
             log.info("registry-read %s", self.path)
             self._log_problems()
-        self._read_at = time.monotonic()
+        self._version, self._read_at = version, time.monotonic()
+
+    def _miss_hosts(self, registry: Registry) -> None:
+        """Note which hosts the new registry no longer has, and which are back."""
+        named = registry.hosts.keys() | registry.refused_hosts
+        gone = (self._registry.hosts.keys() | self._registry.refused_hosts) - named
+        for name in sorted(gone):
+            log.error("registry-host-missed %s: hosts.%s has gone; its jobs wait %g s", self.path, name, MISSED_SECONDS)
+        before = {name: missed_at for name, missed_at in self._missed.items() if name not in named}
+        self._missed = before | dict.fromkeys(gone, time.monotonic())
 
     def _look_again(self) -> None:
         """Parse the registry again, and log only new problems."""
@@ -100,7 +131,7 @@ class RegistryFile:
             status, above = self.path.stat(), self.path.parent.stat()
         except OSError:
             return None
-        return status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode, above.st_mode
+        return above.st_mode, status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def load_registry(path: Path, open_web: bool, denied: Sequence[Network] = ()) -> Registry:

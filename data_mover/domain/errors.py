@@ -271,7 +271,7 @@ class CertificateRefused(MoveFailure, code="certificate-refused", retryable=Fals
 
 
 class TooLarge(MoveFailure, code="too-large", retryable=False, who_can_fix="operator"):
-    """The file is larger than the registry allows, or the move has more files than the ini allows."""
+    """The file is larger than the registry allows, or the move has more files or levels than it may have."""
 
 
 class TooSlow(MoveFailure, code="too-slow", retryable=True, who_can_fix="host owner"):

@@ -6,7 +6,7 @@ from contextlib import suppress
 from data_mover.backends import connect
 from data_mover.backends.api import Source
 from data_mover.backends.options import HostOptions
-from data_mover.config.registry import PROBLEM_IN_REGISTRY, Registry
+from data_mover.config.registry import MISSED_IN_REGISTRY, PROBLEM_IN_REGISTRY, Registry
 from data_mover.domain.backoff import Backoff
 from data_mover.domain.errors import HostUnreachable, MoveFailure, ServiceUnavailable, UnknownHost
 from data_mover.doorbell import Doorbell
@@ -61,10 +61,12 @@ class Connector:
 
 
 def _options(host: str, registry: Registry) -> HostOptions:
-    """Return the options. Raises UnknownHost for an unregistered host, and HostUnreachable if its entry has a
-    problem."""
+    """Return the options. Raises UnknownHost for an unregistered host, and HostUnreachable if its entry has a problem
+    or has just left the registry."""
     if host in registry.refused_hosts:
         raise HostUnreachable(f"{host}: {PROBLEM_IN_REGISTRY}")
+    if host in registry.missed_hosts:
+        raise HostUnreachable(f"{host}: {MISSED_IN_REGISTRY}")
     options = registry.every_host.get(host)
     if options is None:
         raise UnknownHost(host)

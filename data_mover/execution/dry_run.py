@@ -33,12 +33,20 @@ class DryRun:
     Opens each source that is a file; trusts the listing for the files of a folder.
     """
 
-    def __init__(self, spec: MoveSpec, connections: Connections, report: PlanReport, alive: Callable[[], None]) -> None:
-        """`alive` is called for each file, and may raise to end the dry run."""
+    def __init__(
+        self,
+        spec: MoveSpec,
+        connections: Connections,
+        report: PlanReport,
+        most_files: int,
+        alive: Callable[[], None],
+    ) -> None:
+        """`alive` is called for each entry that a source shows, and may raise to end the dry run."""
         self._spec = spec
         self._connections = connections
         self._destination = connections.destination(spec.destination.host)
         self._report = report
+        self._most_files = most_files
         self._alive = alive
         #: directories that do not exist, without those below them
         self._absent = set[str]()
@@ -47,7 +55,7 @@ class DryRun:
 
     def look(self) -> None:
         """Fill in the report. Raises the MoveFailure that would end the whole move."""
-        listing = FileList(self._spec, self._connections, self._alive)
+        listing = FileList(self._spec, self._connections, self._most_files, self._alive)
         path = self._report.path = listing.target()
         directory = self._receiving(path)
         self._report.bytes_free = self._destination.free_bytes(directory)

@@ -75,6 +75,8 @@ class Execution:
     def _run(self, staging: Direct) -> None:
         staging.begin()
         self._look_back(staging)
+        if not self._claim.selection.atomic:
+            self._find_directories()
         self._move_all(staging)
         if isinstance(self._setback, PathBusy):
             raise self._setback
@@ -99,6 +101,33 @@ class Execution:
         self._is_alone = found.files_total == 1
         self._missing_bytes = found.missing_bytes
         staging.progress.settled(-1, found.arrived_bytes)
+
+    def _find_directories(self) -> None:
+        """Record which directories stand there before anything is made: they keep their mode and time. Of what is below
+        one that is missing nothing can be there."""
+        after, absent = -1, ""
+        while page := self._record.ask(files.directories_to_find, self._claim, after):
+            existing, missing = list[int](), list[int]()
+            for directory in page:
+                is_below = absent and directory.path.startswith(f"{absent}/")
+                if not is_below and self._is_directory(directory.path):
+                    existing.append(directory.number)
+                else:
+                    missing.append(directory.number)
+                    absent = absent if is_below else directory.path
+            self._record.write(transitions.record_found_directories, existing, missing)
+            after = page[-1].number
+
+    def _is_directory(self, path: str) -> bool:
+        """Whether a directory stands there, links followed. What is in the way of one shows when it is made."""
+        self._record.lease.alive()
+        try:
+            file_stat = self._destination.stat(path)
+        except MoveFailure as failure:
+            if failure.retryable:
+                raise
+            return False
+        return file_stat is not None and file_stat.kind is FileKind.DIRECTORY
 
     def _move_all(self, staging: Direct) -> None:
         first = next(self._unsettled(), None)
@@ -163,8 +192,8 @@ class Execution:
                 raise failure
 
     def _finish_directories(self, staging: Direct, is_complete: bool) -> None:
-        """Set the attributes of all directories, from the innermost to the outermost, since a new entry changes the
-        time of its directory. While files are missing, the owner may write into all of them."""
+        """Set the attributes of the directories that the job has made, from the innermost to the outermost, since a new
+        entry changes the time of its directory. While files are missing, the owner may write into all of them."""
         before = None
         while page := self._record.ask(files.directories, self._claim, before):
             for directory in page:

@@ -21,11 +21,14 @@ AT_A_TIME = 500
 class FileList:
     """The files of a move, as its hosts list them now. Read-only."""
 
-    def __init__(self, spec: MoveSpec, connections: Connections, alive: Callable[[], None]) -> None:
-        """`alive` is called for each file, and may raise to end the listing."""
+    def __init__(self, spec: MoveSpec, connections: Connections, most_files: int, alive: Callable[[], None]) -> None:
+        """`alive` is called for each entry that a source shows, and may raise to end the listing."""
         self._spec = spec
         self._selection = spec.selection
+        self._most_files = most_files
         self._alive = alive
+        #: how many entries the sources have shown, whether the move takes them or not
+        self._entries = 0
         self._sources = [_opened(connections.source(each.host), each.path) for each in spec.sources]
         self._destination = connections.destination(spec.destination.host)
         self._unseen = set(self._selection.checksums)
@@ -45,12 +48,12 @@ class FileList:
         """Yield every file and directory with its final path; what cannot be moved has a failure.
 
         A directory comes before what is in it; several sources have one directory above them. Raises the failure of the
-        only source, and failures that concern all of them.
+        only source, and failures that concern all of them; TooLarge if the sources show more than `most_files`.
         """
         found, several = False, len(self._sources) > 1
         for number, item in self._items():
-            self._alive()
             if several and not found:
+                self._look()
                 yield ListedFile(FileKind.DIRECTORY, 0, self._sources[0][1], "", path)
             found = True
             yield self._listed(number, item, path)
@@ -71,14 +74,21 @@ class FileList:
         """
         for number, (source, path) in enumerate(self._sources):
             try:
-                for item in list_source(source, path, self._selection):
+                for item in list_source(source, path, self._selection, self._look):
                     yield number, item
             except MoveFailure as failure:
                 is_for_all = failure.retryable and (source.has_directories or isinstance(failure, HostUnreachable))
-                if is_for_all or len(self._sources) == 1:
+                if is_for_all or isinstance(failure, TooLarge) or len(self._sources) == 1:
                     raise
                 known = None if failure.retryable else failure
                 yield number, Item(FileKind.FILE, path, source.name(path), failure=known)
+
+    def _look(self) -> None:
+        """Count an entry. A host may show any number that the move does not take."""
+        self._alive()
+        self._entries += 1
+        if self._entries > self._most_files:
+            raise TooLarge(f"{self._spec.sources[0]}: a move looks at {self._most_files} files and directories at most")
 
     def _listed(self, number: int, item: Item, path: str) -> ListedFile:
         """Return the item with its final path; below the name of its source, if there are several."""
@@ -111,16 +121,15 @@ class FileList:
 
 
 def record_file_list(record: Record, connections: Connections, most_files: int) -> str:
-    """Record all files of the job; return their final path. Raises TooLarge beyond `most_files`."""
+    """Record all files of the job; return their final path. Raises TooLarge if the sources show more than
+    `most_files`."""
     claim = record.claim
-    listing = FileList(claim, connections, record.lease.alive)
+    listing = FileList(claim, connections, most_files, record.lease.alive)
     path = claim.path or _path_before(record) or listing.target()
     while claim.attempt > 1 and record.ask(file_lists.is_listed, claim):
         record.write(file_lists.forget_listed)
     number, batch = 0, list[ListedFile]()
     for listed in listing.files(path):
-        if number + len(batch) == most_files:
-            raise TooLarge(f"{claim.sources[0]}: a move has {most_files} files and directories at most")
         if len(batch) == AT_A_TIME:
             record.write(file_lists.record_files, path, number, batch)
             number, batch = number + len(batch), []

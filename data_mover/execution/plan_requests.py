@@ -38,7 +38,9 @@ def is_plan_requested(database: Database) -> bool:
         return plan_requests.waiting(session)
 
 
-def answer_plan_request(database: Database, registry: Registry, connector: Connector, heartbeat: Heartbeat) -> None:
+def answer_plan_request(
+    database: Database, registry: Registry, connector: Connector, heartbeat: Heartbeat, most_files: int
+) -> None:
     """Answer the plan request that has waited longest, if there is one. Raises ServiceUnavailable if the database does
     not answer."""
     with database.writing() as session:
@@ -46,19 +48,27 @@ def answer_plan_request(database: Database, registry: Registry, connector: Conne
     if claim is not None:
         log.info("plan-begun plan=%d %s", claim.id, claim.spec.route)
         with Connections(registry, connector) as connections:
-            _Answer(database, claim, heartbeat, connections).give()
+            _Answer(database, claim, heartbeat, connections, most_files).give()
 
 
 class _Answer:
     """A claimed plan request."""
 
-    def __init__(self, database: Database, claim: PlanClaim, heartbeat: Heartbeat, connections: Connections) -> None:
+    def __init__(
+        self,
+        database: Database,
+        claim: PlanClaim,
+        heartbeat: Heartbeat,
+        connections: Connections,
+        most_files: int,
+    ) -> None:
         self.name = f"plan {claim.id}"
         self._database = database
         self._claim = claim
         self._spec = claim.spec
         self._heartbeat = heartbeat
         self._connections = connections
+        self._most_files = most_files
         self._report = PlanReport(phase=Phase.RESOLVING)
         self._is_overdue = False
         #: why this worker must not answer it
@@ -95,7 +105,7 @@ class _Answer:
     def _look(self) -> None:
         """Do the dry run. Raises Stopped, or Fenced if the request is no longer this worker's."""
         try:
-            DryRun(self._spec, self._connections, self._report, self._alive).look()
+            DryRun(self._spec, self._connections, self._report, self._most_files, self._alive).look()
         except MoveFailure as failure:
             if self._lost is not None:
                 raise self._lost from failure

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, case, select, tuple_, update
+from sqlalchemy import ColumnElement, ScalarSelect, case, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import AttemptEnded, Cancelled, Fenced
@@ -87,9 +87,13 @@ def active(claim: Claim) -> tuple[ColumnElement[bool], ...]:
     return *mine(claim), Job.phase != Phase.CANCELLING
 
 
-def renew(session: Session, claim: Claim, lease_ms: int, **progress: Any) -> bool:
-    """Extend the lease and record progress. Returns False if the job is no longer this attempt's."""
-    return change(session, claim, lease_until_ms=now_ms() + lease_ms, **progress)
+def renew(
+    session: Session, claim: Claim, lease_ms: int, *, bytes_done: int | None = None, files_done: int | None = None
+) -> bool:
+    """Extend the lease and record progress, if given. Returns False if the job is no longer this attempt's."""
+    progress = {"bytes_done": bytes_done, "files_done": files_done}
+    told = {name: value for name, value in progress.items() if value is not None}
+    return _change(session, claim, lease_until_ms=now_ms() + lease_ms, **told)
 
 
 def renew_all(session: Session, beats: Sequence[Beat], lease_ms: int) -> dict[int, Phase]:
@@ -115,12 +119,14 @@ def renew_all(session: Session, beats: Sequence[Beat], lease_ms: int) -> dict[in
     return {job_id: Phase(str(phase)) for job_id, phase in session.execute(statement)}
 
 
-def change(session: Session, claim: Claim, **values: Any) -> bool:
-    """Change columns other than those of the job's state. Returns False if the job is no longer this attempt's, or is
-    being cancelled: then only `transitions.end_cancelled` changes it."""
-    statement = update(Job).where(*active(claim)).values(**values).returning(Job.id)
-    statement = statement.execution_options(synchronize_session=False)
-    return session.scalars(statement).one_or_none() is not None
+def record_path(session: Session, claim: Claim, path: str) -> bool:
+    """Record where the job goes. Returns False if it is no longer this attempt's."""
+    return _change(session, claim, path=path)
+
+
+def record_plan(session: Session, claim: Claim, files_total: int, bytes_total: ScalarSelect[int | None]) -> bool:
+    """Record that all files are listed, and none has arrived. Returns False if the job is no longer this attempt's."""
+    return _change(session, claim, planned=True, files_total=files_total, files_done=0, bytes_total=bytes_total)
 
 
 def is_mine(session: Session, claim: Claim) -> bool:
@@ -148,3 +154,11 @@ def is_marked(session: Session, claim: Claim) -> bool:
     """Whether an attempt was about to publish, and it is unknown whether it did."""
     marked = (JobFile.job_id == claim.job_id, JobFile.state == FileState.VERIFIED)
     return session.scalars(select(JobFile.job_id).where(*marked).limit(1)).one_or_none() is not None
+
+
+def _change(session: Session, claim: Claim, **values: Any) -> bool:
+    """Change columns other than those of the job's state. Returns False if the job is no longer this attempt's, or is
+    being cancelled: then only `transitions.end_cancelled` changes it."""
+    statement = update(Job).where(*active(claim)).values(**values).returning(Job.id)
+    statement = statement.execution_options(synchronize_session=False)
+    return session.scalars(statement).one_or_none() is not None

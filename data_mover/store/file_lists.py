@@ -11,7 +11,7 @@ from data_mover.domain.errors import NameConflict
 from data_mover.domain.locations import Endpoint
 from data_mover.domain.states import ARRIVED, FileKind, FileState
 from data_mover.store import host_health
-from data_mover.store.claims import Claim, change, is_mine
+from data_mover.store.claims import Claim, is_mine, record_path, record_plan
 from data_mover.store.figures import bytes_total
 from data_mover.store.models import Job, JobFile
 from data_mover.store.transitions import FILES_AT_ONCE, insert_files
@@ -42,7 +42,7 @@ def record_files(session: Session, claim: Claim, path: str, first_number: int, l
     Replaces rows with these numbers: the answer to an earlier call may have been lost. Copies the proofs of files that
     the job of `retry_of` has published. Raises NameConflict if two files have the same final path.
     """
-    mine = change(session, claim, path=path)
+    mine = record_path(session, claim, path)
     if mine:
         for name in claim.host_names:
             host_health.record_reached(session, name)  # it has answered; listing may take minutes
@@ -67,7 +67,7 @@ def complete_file_list(
         return False
     files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE)
     total = session.scalars(select(func.count()).where(*files)).one()
-    change(session, claim, planned=True, files_total=total, files_done=0, bytes_total=bytes_total(claim))
+    record_plan(session, claim, total, bytes_total(claim))
     return True
 
 
@@ -101,13 +101,20 @@ def path_of(session: Session, job_id: int, like: Claim) -> str | None:
 
 
 def _take_proofs_over(session: Session, claim: Claim, job_id: int, first_number: int) -> None:
-    """Copy the proofs of the retried job. The attempt checks whether they are still valid."""
+    """Copy the proofs of the retried job; the attempt checks whether they are still valid. Take over the directories
+    that it was to make."""
     before = aliased(JobFile)
     same = (before.job_id == job_id, before.path == JobFile.path, before.state.in_(ARRIVED))
     names = ("sha256", "verified", "source_modified_at", "source_version")
     proofs = {name: select(getattr(before, name)).where(*same).scalar_subquery() for name in names}
     files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE, JobFile.state == FileState.PENDING)
     session.execute(update(JobFile).where(*files, JobFile.number >= first_number).values(proofs))
+    if not claim.selection.atomic:
+        own = (before.job_id == job_id, before.path == JobFile.path, before.kind == FileKind.DIRECTORY)
+        made = select(before.number).where(*own, before.attempt > 0, before.state != FileState.SKIPPED).exists()
+        new = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.DIRECTORY, JobFile.state == FileState.PENDING)
+        directories = update(JobFile).where(*new, JobFile.number >= first_number, made)
+        session.execute(directories.values(attempt=claim.attempt).execution_options(synchronize_session=False))
 
 
 def _conflict(session: Session, claim: Claim, paths: Sequence[str | None]) -> str:

@@ -64,11 +64,20 @@ def twins(session: Session, claim: Claim) -> dict[int, str]:
 
 
 def directories(session: Session, claim: Claim, before: int | None) -> list[RecordedFile]:
-    """Return the next directories before that number, the last first: inner directories come before outer ones."""
+    """Return the next directories to be made before that number, the last first: inner directories come before outer
+    ones."""
     mine = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.DIRECTORY, JobFile.state.not_in(SETTLED))
     statement = select(JobFile).where(*mine).order_by(JobFile.number.desc()).limit(PAGE)
     found = statement if before is None else statement.where(JobFile.number < before)
     return [_recorded(row) for row in session.scalars(found)]
+
+
+def directories_to_find(session: Session, claim: Claim, after: int) -> list[RecordedFile]:
+    """Return the next directories after that number of which it is not on record whether they existed before the job;
+    outer directories come before inner ones."""
+    unknown = (JobFile.kind == FileKind.DIRECTORY, JobFile.state == FileState.PENDING, JobFile.attempt == 0)
+    some = select(JobFile).where(JobFile.job_id == claim.job_id, JobFile.number > after, *unknown)
+    return [_recorded(row) for row in session.scalars(some.order_by(JobFile.number).limit(PAGE))]
 
 
 def is_folder(session: Session, claim: Claim) -> bool:

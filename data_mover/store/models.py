@@ -221,7 +221,7 @@ class JobFile(Base):
     source_modified_at: Mapped[float | None] = mapped_column(Float)
     source_version: Mapped[str | None] = mapped_column(Text)
     #: the last attempt that tried the file and did not move it; of an atomic folder, the attempt that began it or took
-    #: it over last
+    #: it over last; of any other directory, the attempt that found it missing
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     #: why it failed, or why that attempt did
     code: Mapped[str | None] = mapped_column(Text)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from data_mover.domain.states import TERMINAL, FileKind
@@ -125,6 +126,37 @@ def temporary_files_due(session: Session) -> bool:
     """Return whether any temporary file may be cleared now."""
     statement = _clearable(session).where(TemporaryFile.not_before_ms <= now_ms())
     return session.scalars(statement.limit(1)).first() is not None
+
+
+def lock_final_path(session: Session, file: RecordedTemporaryFile) -> bool:
+    """Lock the path to which an old file is to go back, for no job may swap there meanwhile. False if a job has locked
+    it, or if an old file is on record that was moved aside later: that one goes back first.
+
+    Locked until `unlock_final_path`; a process that dies before leaves that to whoever claims the old file next.
+    """
+    own = (JobFile.job_id == file.job_id, JobFile.number == file.file_number)
+    lock_name = session.scalars(select(JobFile.lock_name).where(*own)).one_or_none()
+    same = (JobFile.lock_name == lock_name, JobFile.job_id != file.job_id)
+    record = select(func.max(TemporaryFile.id)).where(TemporaryFile.host == file.host, TemporaryFile.path == file.path)
+    of_file = (JobFile.job_id == TemporaryFile.job_id) & (JobFile.number == TemporaryFile.file_number)
+    later = (TemporaryFile.restores.is_not(None), TemporaryFile.id > record.scalar_subquery())
+    newer = select(TemporaryFile.id).join(JobFile, of_file).where(JobFile.lock_name == lock_name, *later).limit(1)
+    if session.scalars(select(JobFile.job_id).where(*same, JobFile.locked).limit(1)).first() is not None:
+        return False
+    if session.scalars(newer).first() is not None:
+        return False
+    try:
+        with session.begin_nested():
+            session.execute(update(JobFile).where(*own).values(locked=True))
+    except IntegrityError:  # a job has locked it since
+        return False
+    return True
+
+
+def unlock_final_path(session: Session, file: RecordedTemporaryFile) -> None:
+    """Let jobs publish again where the old file has gone back, or could not."""
+    own = (JobFile.job_id == file.job_id, JobFile.number == file.file_number)
+    session.execute(update(JobFile).where(*own).values(locked=False))
 
 
 def forget_temporary_files(session: Session, host: str, paths: Collection[str]) -> None:

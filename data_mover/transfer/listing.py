@@ -1,16 +1,29 @@
 """List every file and directory of a move's sources."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from posixpath import join
 from typing import Self
 
 from data_mover.backends.api import Entry, Files, FileStat, Source
-from data_mover.domain.errors import BadName, IsADirectory, MoveFailure, NoSuchFile, NotADirectory, NotARegularFile
+from data_mover.domain.errors import (
+    BadName,
+    IsADirectory,
+    MoveFailure,
+    NoSuchFile,
+    NotADirectory,
+    NotARegularFile,
+    TooLarge,
+)
 from data_mover.domain.locations import MAX_PATH_BYTES, MAX_SEGMENT_BYTES
 from data_mover.domain.selection import Links, Selection
 from data_mover.domain.states import FileKind
 from data_mover.transfer.names import is_temporary
+
+#: so many directories may stand within each other below a source
+MOST_LEVELS = 200
 
 
 @dataclass(frozen=True)
@@ -54,35 +67,54 @@ def target_path(sources: Sequence[tuple[Source, str]], destination: Files, asked
     return path
 
 
-def list_source(source: Source, path: str, selection: Selection) -> Iterator[Item]:
+def list_source(source: Source, path: str, selection: Selection, look: Callable[[], None]) -> Iterator[Item]:
     """Yield the file, or the directory and all that the selection takes; a directory comes before what is in it.
 
-    What cannot be moved is an item with a failure. Raises the failure of the source itself.
+    `look` is called for the source and for each entry that the host lists, whether it is taken or not, and may raise to
+    end the listing. What cannot be moved is an item with a failure. Raises the failure of the source itself, and
+    TooLarge beyond MOST_LEVELS directories.
     """
+    look()
     file_stat = _stat(source, path)
     if file_stat.kind is FileKind.DIRECTORY:
-        yield from _walk(source, path, file_stat, selection)
+        yield from _walk(source, path, file_stat, selection, look)
     elif selection.takes(name := source.name(path)):
         yield Item.of(path, name, file_stat)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Directory:
-    """A directory to list."""
+    """A directory to list. Many may wait for that: only its own name is in memory, not its path."""
 
-    item: Item
+    #: the path of the source; of all others the last name
+    name: str
     above: "_Directory | None"
-    #: the realpaths of the directory and of all above it, where links are followed
-    realpaths: frozenset[str] = frozenset()
-    is_yielded: bool = field(default=False)
+    mode: int | None
+    modified_at: float | None
+    #: its realpath, where links are followed
+    realpath: str | None
+    is_yielded: bool = False
+
+    @property
+    def item(self) -> Item:
+        *below, top = self.and_above()
+        name = "/".join(each.name for each in reversed(below))
+        path = join(top.name, name) if name else top.name
+        return Item(FileKind.DIRECTORY, path, name, None, self.mode, self.modified_at)
+
+    def and_above(self) -> Iterator["_Directory"]:
+        """Yield this directory and all above it, the source last."""
+        directory: _Directory | None = self
+        while directory is not None:
+            yield directory
+            directory = directory.above
 
     def yield_once(self) -> Iterator[Item]:
         """Yield the directories above that have not been yielded, the uppermost first, and this one."""
-        if not self.is_yielded:
-            if self.above is not None:
-                yield from self.above.yield_once()
-            self.is_yielded = True
-            yield self.item
+        new = list(takewhile(lambda directory: not directory.is_yielded, self.and_above()))
+        for directory in reversed(new):
+            directory.is_yielded = True
+            yield directory.item
 
 
 def _require_same_kind(source: Source, source_path: str, destination: Files, path: str, there: FileStat) -> None:
@@ -93,51 +125,65 @@ def _require_same_kind(source: Source, source_path: str, destination: Files, pat
         raise IsADirectory(destination.named(path))
 
 
-def _walk(source: Source, path: str, file_stat: FileStat, selection: Selection) -> Iterator[Item]:
+def _walk(
+    source: Source, path: str, file_stat: FileStat, selection: Selection, look: Callable[[], None]
+) -> Iterator[Item]:
     """Yield every directory if there are no patterns, else those with a file that a pattern matches."""
-    top = _Directory(Item.of(path, "", file_stat), None, _realpaths(source, path, selection, frozenset()))
+    realpath = _realpath(source, path, selection, None)
+    top = _Directory(path, None, file_stat.mode, file_stat.modified_at, realpath)
     waiting = [top]
     while waiting:
         directory = waiting.pop()
         try:
-            for item, realpaths in _children(source, directory, selection):
-                if item.kind is FileKind.DIRECTORY and item.failure is None:
-                    waiting.append(_Directory(item, directory, realpaths))
-                elif selection.takes(item.name):
+            for found in _children(source, directory, selection, look):
+                if isinstance(found, _Directory):
+                    waiting.append(found)
+                elif selection.takes(found.name):
                     yield from directory.yield_once()
-                    yield item
+                    yield found
         except MoveFailure as failure:
-            if directory is top or failure.retryable:
+            if directory is top or failure.retryable or isinstance(failure, TooLarge):
                 raise
-            directory.item, directory.is_yielded = replace(directory.item, failure=failure), False
-            yield from directory.yield_once()
+            if directory.above is not None:
+                yield from directory.above.yield_once()
+            yield replace(directory.item, failure=failure)
         else:
             if not selection.match:
                 yield from directory.yield_once()
 
 
-def _children(source: Source, directory: _Directory, selection: Selection) -> Iterator[tuple[Item, frozenset[str]]]:
-    """Yield the entries of a directory, without temporary files; directories with their realpaths."""
-    for entry in source.list(directory.item.source_path):
-        if is_temporary(entry.name):
-            continue
-        name, path = join(directory.item.name, entry.name), join(directory.item.source_path, entry.name)
-        if entry.kind is FileKind.LINK and selection.links is Links.SKIP:
-            continue
-        try:
-            _require_usable(source, entry.name, path)
-            found = _followed(source, path, selection) if entry.kind is FileKind.LINK else entry
-            if found.kind not in (FileKind.FILE, FileKind.DIRECTORY):
-                raise NotARegularFile(source.named(path))
-            realpaths = frozenset[str]()
-            if found.kind is FileKind.DIRECTORY:
-                realpaths = _realpaths(source, path, selection, directory.realpaths)
-        except MoveFailure as failure:
-            if failure.retryable:
-                raise
-            yield Item(FileKind.FILE, _readable(path), _readable(name), failure=failure), frozenset()
-        else:
-            yield Item.of(path, name, found), realpaths
+def _children(
+    source: Source, directory: _Directory, selection: Selection, look: Callable[[], None]
+) -> Iterator[Item | _Directory]:
+    """Yield the entries of a directory, without temporary files."""
+    above = directory.item
+    if sum(1 for _ in directory.and_above()) > MOST_LEVELS + 1:
+        raise TooLarge(f"{source.named(above.source_path)}: a move has {MOST_LEVELS} levels of directories at most")
+    with closing(source.list(above.source_path)) as entries:
+        for entry in entries:
+            look()
+            if is_temporary(entry.name) or (entry.kind is FileKind.LINK and selection.links is Links.SKIP):
+                continue
+            name, path = join(above.name, entry.name), join(above.source_path, entry.name)
+            try:
+                yield _child(source, directory, entry, name, path, selection)
+            except MoveFailure as failure:
+                if failure.retryable:
+                    raise
+                yield Item(FileKind.FILE, _readable(path), _readable(name), failure=failure)
+
+
+def _child(
+    source: Source, directory: _Directory, entry: Entry, name: str, path: str, selection: Selection
+) -> Item | _Directory:
+    _require_usable(source, entry.name, path)
+    found = _followed(source, path, selection) if entry.kind is FileKind.LINK else entry
+    if found.kind is FileKind.DIRECTORY:
+        realpath = _realpath(source, path, selection, directory)
+        return _Directory(entry.name, directory, found.mode, found.modified_at, realpath)
+    if found.kind is not FileKind.FILE:
+        raise NotARegularFile(source.named(path))
+    return Item.of(path, name, found)
 
 
 def _followed(source: Source, path: str, selection: Selection) -> FileStat:
@@ -146,14 +192,15 @@ def _followed(source: Source, path: str, selection: Selection) -> FileStat:
     return _stat(source, path)
 
 
-def _realpaths(source: Source, path: str, selection: Selection, above: frozenset[str]) -> frozenset[str]:
-    """Raise NotARegularFile if a link leads back to a directory above it."""
+def _realpath(source: Source, path: str, selection: Selection, directory: _Directory | None) -> str | None:
+    """Return the realpath of a directory within the given one, or None where no links are followed. Raise
+    NotARegularFile if a link leads back to a directory above it."""
     if selection.links is not Links.FOLLOW:
-        return frozenset()
+        return None
     realpath = source.realpath(path)
-    if realpath in above:
+    if directory is not None and any(each.realpath == realpath for each in directory.and_above()):
         raise NotARegularFile(f"{source.named(path)} is a link that leads back to a directory above it")
-    return above | {realpath}
+    return realpath
 
 
 def _stat(source: Source, path: str) -> FileStat:

@@ -27,7 +27,7 @@ async def publish(
     recorder.busy(destination.options.patience_seconds(proof.size_bytes))
     try:
         if task.if_exists is IfExists.REPLACE:
-            await _replace(task, destination, temporary.path, final, recorder)
+            await _replace(task, destination, temporary.path, proof, recorder)
         else:
             await _rename_to_free_path(destination, temporary.path, final)
     except (ConnectionLost, Stalled):
@@ -54,18 +54,24 @@ async def _rename_to_free_path(destination: Files, temporary: str, final: str) -
         raise Exists(f"{destination.host}:{final}") from failure
 
 
-async def _replace(task: FileTask, destination: Files, temporary: str, final: str, recorder: Recorder) -> None:
+async def _replace(task: FileTask, destination: Files, temporary: str, proof: Proof, recorder: Recorder) -> None:
     try:
-        await destination.areplace(temporary, final)
+        await destination.areplace(temporary, task.path)
     except CannotReplace:
         if destination.options.replace != "swap":
             raise
-        aside = TemporaryFile(aside_path(final, task.job_id, task.file_number, task.attempt), restores=final)
-        await _swap(destination, temporary, final, aside, recorder)
+        path = aside_path(task.path, task.job_id, task.file_number, task.attempt)
+        await _swap(destination, temporary, TemporaryFile(path, restores=task.path), task.path, proof, recorder)
 
 
-async def _swap(destination: Files, temporary: str, final: str, aside: TemporaryFile, recorder: Recorder) -> None:
-    """Move the old file aside, rename the new one, remove the old one. For a moment the final path is empty."""
+async def _swap(
+    destination: Files, temporary: str, aside: TemporaryFile, final: str, proof: Proof, recorder: Recorder
+) -> None:
+    """Move the old file aside, rename the new one, remove the old one. For a moment the final path is empty.
+
+    If the new one cannot be renamed, the old one returns. If another file stands at the final path meanwhile, the old
+    one stays aside, on record: it may be the only copy.
+    """
     await recorder.creating(aside)
     try:
         await destination.arename(final, aside.path)
@@ -73,7 +79,15 @@ async def _swap(destination: Files, temporary: str, final: str, aside: Temporary
     except (ConnectionLost, Stalled):
         raise
     except MoveFailure:
-        await discard(destination, aside, recorder)
+        if not await _is_only_copy(destination, aside, proof, recorder):
+            await discard(destination, aside, recorder)
         raise
     with suppress(MoveFailure):  # the new file is published; the old one stays on record
         await discard(destination, aside, recorder)
+
+
+async def _is_only_copy(destination: Files, aside: TemporaryFile, proof: Proof, recorder: Recorder) -> bool:
+    """Whether the old file is aside, while neither the new one nor nothing at all stands at its path."""
+    if await destination.astat(aside.path) is None or await destination.astat(aside.restores or "/") is None:
+        return False
+    return not await has_digest(destination, aside.restores or "/", proof.sha256, recorder)

@@ -26,7 +26,8 @@ async def recover(task: FileTask, destination: Files, recorder: Recorder) -> Rec
     """Take over what earlier attempts left, and find out whether one of them has published the file.
 
     An attempt that marked the file and left no temporary file has published it if the final file has the marked digest.
-    Raises UnknownOutcome if it has another one.
+    Raises UnknownOutcome if it has another one. Without the mark nobody has the final path: old files that were moved
+    aside stay until `put_back`.
     """
     if await _is_published_by_link(task, destination, recorder):
         for temporary_file in task.temporary_files:
@@ -42,13 +43,21 @@ async def recover(task: FileTask, destination: Files, recorder: Recorder) -> Rec
         if temporary_file != begun:
             await discard(destination, temporary_file, recorder)
     for temporary_file in task.temporary_files:
-        if temporary_file not in useful:
+        if temporary_file not in useful and (marked or temporary_file.restores is None):
             await _discard_if_there(destination, temporary_file, recorder)
     if marked and not taken:
         if not await has_digest(destination, task.path, task.publishing_sha256 or "", recorder):
             raise UnknownOutcome(f"{destination.host}:{task.path}")
         return Recovered(published=True)
     return Recovered(begun=begun)
+
+
+async def put_back(task: FileTask, destination: Files, recorder: Recorder) -> None:
+    """Rename old files back that earlier attempts moved aside. The final path must be locked: a job that swaps leaves
+    it free for a moment."""
+    for temporary_file in task.temporary_files:
+        if temporary_file.restores is not None:
+            await _discard_if_there(destination, temporary_file, recorder)
 
 
 async def _is_published_by_link(task: FileTask, destination: Files, recorder: Recorder) -> bool:

@@ -13,7 +13,7 @@ from data_mover.transfer.names import require_checksum, temporary_path
 from data_mover.transfer.partial_file import PartialFile
 from data_mover.transfer.publish import publish
 from data_mover.transfer.recorder import Recorder
-from data_mover.transfer.recovery import recover
+from data_mover.transfer.recovery import put_back, recover
 from data_mover.transfer.room import Room
 from data_mover.transfer.spool import sized
 from data_mover.transfer.tasks import FileTask, Proof
@@ -44,6 +44,7 @@ async def move_file(task: FileTask, source: Source, destination: Files, recorder
             destination.make_directories(dirname(task.path))
             begun = partial.announce(_temporary_path(task)) if _is_sure_to_be_copied(task) else None
             await recorder.lock_path(destination.lock_name(task.path), reader.stat.size_bytes, begun)
+            await put_back(task, destination, recorder)
             if proof := await proof_of_what_is_there(task, source, reader.stat, destination, recorder):
                 await partial.drop()
                 await recorder.skipped(proof)

@@ -79,7 +79,8 @@ class WorkerLoop:
         return False
 
     def _answer_plan(self) -> None:
-        answer_plan_request(self._database, self._registry.current(), self._connector, self._heartbeat)
+        most_files = self._settings.max_files
+        answer_plan_request(self._database, self._registry.current(), self._connector, self._heartbeat, most_files)
 
     def _maintain(self) -> None:
         """Run maintenance between two jobs, at most SHARE of the time: there may always be a next job."""

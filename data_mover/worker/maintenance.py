@@ -105,16 +105,28 @@ def _clear_host(
 
 
 def _clear(database: Database, connected: Files, temporary_file: RecordedTemporaryFile) -> None:
-    """Clear a file; a failure is logged. Raises ConnectionLost or Stalled."""
+    """Clear a file; a failure is logged. An old file waits while a job has its final path. Raises ConnectionLost or
+    Stalled."""
+    goes_back = temporary_file.restores is not None
+    if goes_back:
+        with database.writing() as session:
+            if not temporary_files.lock_final_path(session, temporary_file):
+                return
+    failed: MoveFailure | None = None
     try:
         clear(connected, TemporaryFile(temporary_file.path, temporary_file.kind, temporary_file.restores))
-    except (ConnectionLost, Stalled):
-        raise
     except MoveFailure as failure:
-        log.warning("temporary-file-stays job=%s %s", temporary_file.job_id, failure.reason)
-        return
+        failed = failure
     with database.writing() as session:
-        temporary_files.forget_temporary_files(session, temporary_file.host, [temporary_file.path])
+        if goes_back:
+            temporary_files.unlock_final_path(session, temporary_file)
+        if failed is None:
+            temporary_files.forget_temporary_files(session, temporary_file.host, [temporary_file.path])
+    if isinstance(failed, ConnectionLost | Stalled):
+        raise failed
+    if failed is not None:
+        log.warning("temporary-file-stays job=%s %s", temporary_file.job_id, failed.reason)
+        return
     log.info(
         "temporary-file-cleared job=%s host=%s path=%s", temporary_file.job_id, temporary_file.host, temporary_file.path
     )

@@ -4,6 +4,7 @@ The table that the run prints has one row per cause.
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -561,15 +562,22 @@ def deadline(stage: Stage) -> int:
     return stage.slowly(4_000_000, deadline=3)
 
 
-@forces("unknown-host", "the host leaves the registry before the move begins")
+@forces("unknown-host", "the host is no destination any more when the move begins")
 def unknown_host(stage: Stage) -> int:
     [worker] = stage.service.workers
     worker.send_signal(signal.SIGSTOP)
     stage.undo.callback(worker.send_signal, signal.SIGCONT)
+    stage.undo.callback(eventually, lambda: len(roles(stage, "vis")) == 2, "the registry is as it was")
     job_id = stage.move()
-    stage.registry(lambda text: text.replace("[hosts.vis]", "[hosts.gone]"))
+    stage.registry(lambda text: re.sub(r'(\[hosts\.vis\].*?), "destination"', r"\1", text, count=1, flags=re.DOTALL))
+    eventually(lambda: roles(stage, "vis") == ["source"], "the change counts")
     worker.send_signal(signal.SIGCONT)
     return job_id
+
+
+def roles(stage: Stage, name: str) -> list[str]:
+    [found] = [host["roles"] for host in stage.proxy.hosts() if host["name"] == name]
+    return list(found)
 
 
 @forces("unknown-outcome", "the worker dies in mid rename, and what it was to rename is gone")

@@ -184,6 +184,38 @@ def test_a_folder_merges_into_what_is_there_and_removes_nothing(stage, tree):
     assert seen(tree).keys() < seen(target).keys()
 
 
+def test_directories_that_stood_there_keep_their_mode_and_new_ones_get_that_of_the_source(stage, tree, host):
+    target = stage.vis / f"kept-{host}" / tree.name
+    (target / "sub").mkdir(parents=True)
+    for path, mode in ((tree, 0o777), (tree / "sub", 0o777), (target, 0o750), (target / "sub", 0o750)):
+        path.chmod(mode)
+
+    job = stage.moved(f"local://disk/{tree.name}", f"sftp://{host}/kept-{host}/")
+
+    assert job["status"] == "COMPLETED", job
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (target, target / "sub", target / "sub" / "empty")]
+    assert modes == [0o750, 0o750, 0o700]
+    assert (target / "sub" / "empty").stat().st_mtime == (tree / "sub" / "empty").stat().st_mtime
+    states = {file["name"]: file["state"] for file in stage.files(job["id"]) if file["kind"] == "directory"}
+    assert {name for name, state in states.items() if state == "skipped"} == {"", "sub"}
+    assert states["sub/empty"] == "published"
+
+
+def test_a_subfolder_that_is_a_link_within_the_root_receives_files_and_changes_nothing_else(stage, tree, host):
+    target, other = stage.vis / f"linked-{host}" / tree.name, stage.vis / f"other-{host}"
+    target.mkdir(parents=True)
+    other.mkdir()
+    other.chmod(0o750)
+    (target / "sub").symlink_to(f"../../{other.name}")
+
+    job = stage.moved(f"local://disk/{tree.name}", f"sftp://{host}/linked-{host}/")
+
+    assert job["status"] == "COMPLETED", job
+    assert (other / "run.sh").read_text() == "#!/bin/sh\n"
+    assert (target / "sub").is_symlink()
+    assert stat.S_IMODE(other.stat().st_mode) == 0o750
+
+
 def test_what_is_there_already_is_skipped_where_that_is_asked_for(stage, tree):
     stage.moved(f"local://disk/{tree.name}", "sftp://vis/twice")
     before = {path: path.stat().st_ino for path in (stage.vis / "twice").rglob("*") if path.is_file()}

@@ -7,6 +7,7 @@ import pytest
 
 from data_mover.services.plans import MOST_PLANS
 from tests.servers.deployment import deployment, host_table
+from tests.servers.processes import eventually
 
 
 @pytest.fixture
@@ -41,3 +42,22 @@ def test_a_caller_waits_for_so_many_plans_and_a_move_has_so_many_files(service, 
     assert ended["few"]["status"] == "COMPLETED"
     assert (ended["many"]["status"], ended["many"]["code"]) == ("FAILED", "too-large")
     assert not (tmp_path / "archive" / "many").exists()
+
+
+def test_what_a_source_shows_counts_also_where_nothing_of_it_is_taken_in_plans_and_moves(service, tmp_path):
+    for number in range(3):
+        (tmp_path / "disk" / "wide" / str(number)).mkdir(parents=True)
+    source, target, options = "local://disk/wide", "local://archive/", {"match": ["nothing"]}
+    with service.proxy as proxy:
+        service.start_worker()
+        job_id = proxy.move(source, target, options)["id"]
+        planned = eventually(lambda: complete(proxy.plan(source, target, options)), "the plan is answered")
+        moved = service.ended(job_id)
+
+    assert (moved["status"], moved["code"]) == ("FAILED", "too-large")
+    assert planned["code"] == "too-large"
+    assert planned["reason"] == moved["reason"]
+
+
+def complete(plan):
+    return plan if plan["complete"] else None

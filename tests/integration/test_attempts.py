@@ -60,16 +60,24 @@ def report(database, claimed):
     return read
 
 
-def run_attempt(settings, database, connector, claimed):
+def run_attempt(settings, database, connector, claimed, registry=NO_HOSTS):
     terms = LeaseTerms(settings.lease_seconds, settings.beat_seconds)
     with Heartbeat(database, WORKER, terms, Stop(patience_seconds=5)) as heartbeat:
-        Attempt(settings, database, NO_HOSTS, connector, heartbeat, claimed).run()
+        Attempt(settings, database, registry, connector, heartbeat, claimed).run()
 
 
 def test_a_failure_that_a_retry_cannot_help_ends_the_job(settings, database, connector, claimed, report):
     run_attempt(settings, database, connector, claimed)
 
     assert (report().status, report().code) == (Status.FAILED, "unknown-host")
+
+
+def test_a_job_waits_for_a_host_that_has_just_left_the_registry(settings, database, connector, claimed, report):
+    run_attempt(settings, database, connector, claimed, replace(NO_HOSTS, missed_hosts=frozenset({"disk"})))
+
+    reported = report()
+    assert (reported.status, reported.phase, reported.code) == (Status.PENDING, Phase.BLOCKED, "host-unreachable")
+    assert "disk: it has just left the registry" in reported.reason
 
 
 def test_while_nobody_knows_whether_it_was_published_no_failure_ends_the_job(

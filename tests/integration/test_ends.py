@@ -11,7 +11,7 @@ from data_mover.domain.errors import NoSuchFile
 from data_mover.domain.states import FileKind, FileState, Phase, Status
 from data_mover.doorbell import Doorbell, doorbell_queue, redis_connection
 from data_mover.store import events, file_lists, files, queue, reports, submissions, transitions
-from data_mover.store.claims import Beat, change, renew, renew_all
+from data_mover.store.claims import Beat, record_path, renew, renew_all
 from data_mover.store.database import Database
 from data_mover.store.file_lists import ListedFile
 from data_mover.store.models import Job, JobFile
@@ -107,7 +107,7 @@ def test_nobody_works_on_a_job_that_is_ending(folder, written, read, claim):
 
     proof = ProvenFile(5, 5, "ab", "size")
     assert not written(renew, folder, LEASE_MS)
-    assert not written(change, folder, bytes_done=7)
+    assert not written(record_path, folder, "/other")
     assert written(renew_all, [Beat(folder, 7, 1)], LEASE_MS) == {}
     assert not written(transitions.record_arrived, folder, [ArrivedFile(proof, FileState.PUBLISHED)])
     assert not written(transitions.complete, folder)

@@ -87,6 +87,8 @@ def test_a_move_from_its_submission_to_its_end_reads_no_whole_table(database, se
     written(files.unsettled, claimed, (-1, -1))
     written(files.twins, claimed)
     written(files.directories, claimed, None)
+    written(files.directories_to_find, claimed, -1)
+    written(transitions.record_found_directories, claimed, [], [])
     written(transitions.reserve, claimed, LEASE_MS)
     written(transitions.lock_paths, claimed, [PathLock(0, "vis:/b", 1)], LEASE_MS)
     written(temporary_files.left_by_earlier_attempts, claimed)

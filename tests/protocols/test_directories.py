@@ -289,6 +289,20 @@ def test_a_finished_directory_has_its_mode_and_time(files, host):
     assert stat.S_IMODE((host.root / "a").stat().st_mode) == 0o750
 
 
+def test_a_link_to_a_directory_gives_it_no_other_mode_or_time(files, host):
+    host.needs("links")
+    host.needs("modes")
+    host.fill({"other/file": b""})
+    (host.root / "link").symlink_to("other")
+    other = host.root / "other"
+    before = (other.stat().st_mode, other.stat().st_mtime)
+
+    with pytest.raises(NotAllowed):
+        files.set_attributes("/link", 0o711, MODIFIED)
+
+    assert (other.stat().st_mode, other.stat().st_mtime) == before
+
+
 def test_only_what_is_there_is_finished(files, host):
     host.needs("directories")
     with pytest.raises(NoSuchFile, match="/nothing"):

@@ -6,8 +6,10 @@ import shutil
 import pytest
 
 from data_mover.backends import PROTOCOLS, connect
-from data_mover.domain.errors import ConnectionLost, HostFailed, Stalled
+from data_mover.domain.errors import ConnectionLost, HostFailed, Stalled, TooLarge
+from data_mover.domain.selection import Selection
 from data_mover.domain.states import FileKind
+from data_mover.transfer import list_source
 from tests.servers.faulty_sftp import Fault, faulty_server
 from tests.servers.openssh import openssh_server
 
@@ -73,6 +75,22 @@ def test_a_name_that_leads_elsewhere_leads_nowhere(faulty, root):
         reported = list(files.list("/"))
 
     assert {(entry.kind, entry.size_bytes) for entry in reported} == {(FileKind.OTHER, None)}
+
+
+@pytest.mark.parametrize("match", [(), ("nothing",)])
+def test_directories_without_end_are_counted_while_they_are_told(faulty, root, match):
+    faulty.fault = Fault("readdir", "is without end")
+    most, seen = 5000, list[None]()
+
+    def look():
+        seen.append(None)
+        if len(seen) > most:
+            raise TooLarge("vis")
+
+    with connected(faulty.server, root) as files, pytest.raises(TooLarge):
+        list(list_source(files, "/", Selection(match), look))
+
+    assert len(seen) == most + 1
 
 
 @pytest.fixture

@@ -190,7 +190,7 @@ def test_of_a_folder_that_is_moved_the_marks_of_publications_are_no_part(connect
         dead.replace("/.tmp", "/final")
 
     assert len(list(files.list("/"))) == 2
-    assert [item.name for item in list_source(files, "/", Selection())] == ["", ".tmp"]
+    assert [item.name for item in list_source(files, "/", Selection(), lambda: None)] == ["", ".tmp"]
 
 
 def test_of_many_attempts_to_move_a_file_one_succeeds_at_most(connected, bucket):

@@ -6,6 +6,7 @@ It runs in a thread of the test's process, and the fault may be changed between 
 import asyncio
 import getpass
 import os
+import stat
 import struct
 import threading
 from collections import Counter
@@ -179,6 +180,8 @@ class _Session:
 
     def __init__(self, channel: _Channel, child: asyncio.subprocess.Process, faulty: FaultyServer):
         self.held: list[bytes] = []
+        #: how many answers a listing without end has had
+        self.told = 0
         self._channel = channel
         self._child = child
         self._fault = faulty.fault
@@ -252,6 +255,15 @@ def _cut(session: _Session, packet: bytes) -> None:
 
 def _drop(session: _Session, packet: bytes) -> None:
     """Nothing comes of it."""
+
+
+def _without_end(session: _Session, packet: bytes) -> None:
+    """A listing tells directories, and further ones whenever it is asked."""
+    told = [string(b"%d %d" % (session.told, number)) + string(b"") for number in range(100)]
+    session.told += 1
+    attributes = Attributes(mode=stat.S_IFDIR | 0o755).packed()
+    body = b"".join(name + attributes for name in told)
+    session.answer(struct.pack(">B4sI", _NAME, packet[1:5], len(told)) + body)
 
 
 def _alter(session: _Session, packet: bytes) -> bytes:
@@ -341,6 +353,7 @@ REQUEST_DEEDS: dict[str, Change] = {
     "is pretended": _answering(_OK),
     "is dropped": _drop,
     "cuts": _cut,
+    "is without end": _without_end,
     "is altered": _alter,
     "is misplaced": _misplace,
 }

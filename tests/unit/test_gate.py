@@ -1,12 +1,14 @@
 """One gate for every change of state: nobody but `store.transitions` sets a job's status or phase or a file's state."""
 
 import ast
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
 import data_mover
+from data_mover.store import claims
 
 PACKAGE = Path(data_mover.__file__).parent
 GATE = PACKAGE / "store" / "transitions"
@@ -38,6 +40,15 @@ def test_what_the_gate_does_would_be_found_elsewhere():
     sources = [path.read_text(encoding="utf-8") for path in (GATE / "jobs.py", GATE / "files.py", GATE / "ends.py")]
 
     assert all(assignments(source) for source in sources)
+
+
+def test_no_change_of_an_attempt_takes_columns_by_any_name():
+    own = [each for each in vars(claims).values() if inspect.isfunction(each) and each.__module__ == claims.__name__]
+    functions = [each for each in own if not each.__name__.startswith("_")]
+    kinds = {parameter.kind for function in functions for parameter in inspect.signature(function).parameters.values()}
+
+    assert claims.renew in functions
+    assert inspect.Parameter.VAR_KEYWORD not in kinds
 
 
 def test_nobody_else_has_to_do_with_the_database():

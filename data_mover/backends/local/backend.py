@@ -114,7 +114,7 @@ class LocalFiles(Files):
             self._make_directory(each)
 
     def set_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
-        with self._mapping_errors(path), self._opened(path, os.O_PATH | os.O_DIRECTORY) as descriptor:
+        with self._mapping_errors(path), self._root.directory_itself(path) as descriptor:
             if mode is not None:
                 os.chmod(named(descriptor), mode)
             if modified_at is not None:

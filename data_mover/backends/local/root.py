@@ -60,6 +60,21 @@ class Root:
             os.close(descriptor)
 
     @contextmanager
+    def directory_itself(self, path: str) -> Iterator[int]:
+        """Yield a descriptor of a directory as `directory` does. Raises LeadsOut if the last name is a link."""
+        with self.above(path) as (above, name):
+            descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if stat.S_ISLNK(mode):
+                raise LeadsOut(errno.ELOOP, "is a link to another directory", path)
+            if not stat.S_ISDIR(mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
     def above(self, path: str) -> Iterator[tuple[int, str]]:
         """Yield a descriptor of the path's directory, and the path's last name, which is not followed.
 

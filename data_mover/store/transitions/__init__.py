@@ -19,6 +19,7 @@ from data_mover.store.transitions.files import (
     record_directories,
     record_failures,
     record_folder_published,
+    record_found_directories,
     unmark_folder,
     unmark_publishing,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "record_directories",
     "record_failures",
     "record_folder_published",
+    "record_found_directories",
     "record_phase",
     "reserve",
     "settle",

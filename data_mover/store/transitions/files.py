@@ -162,6 +162,17 @@ def record_busy(session: Session, claim: Claim, numbers: Collection[int]) -> boo
     return _put_off(session, claim, numbers)
 
 
+def record_found_directories(
+    session: Session, claim: Claim, existing: Collection[int], missing: Collection[int]
+) -> bool:
+    """Records which directories stood there before the job, and stay what they are, and which are its own to make."""
+    is_ours = is_mine(session, claim)
+    if is_ours:
+        _set(session, claim, [{"number": number, "state": FileState.SKIPPED} for number in existing])
+        _set(session, claim, [{"number": number, "attempt": claim.attempt} for number in missing])
+    return is_ours
+
+
 def record_directories(session: Session, claim: Claim) -> bool:
     """Record that all directories are complete, except the top directory of an atomic folder, which is published by
     `record_folder_published`."""

@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+import time
 
 import pytest
 
@@ -12,6 +13,7 @@ from data_mover.config import registry_file
 from data_mover.config.registry_file import RegistryFile, load_registry
 from data_mover.domain.errors import ConfigurationError, Refusal
 from data_mover.domain.locations import CatalogueItem, Endpoint, parse_source
+from tests.servers.processes import eventually
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJl3dIeudNqd0DPMRD6OIh65tjkxFNOtwGcWB2gCgPhk"
 
@@ -259,7 +261,10 @@ def test_a_registry_says_of_an_empty_list_that_it_is_empty(problems):
         (GOOD.rstrip(), "ends in the middle of a line"),
     ],
 )
-def test_a_changed_registry_is_read_again_and_one_that_is_broken_is_not(registry_path, caplog, text, sentence):
+def test_a_changed_registry_is_read_again_and_one_that_is_broken_is_not(
+    registry_path, monkeypatch, caplog, text, sentence
+):
+    monkeypatch.setattr(registry_file, "SETTLED_SECONDS", 0)
     registry_path.write_text(GOOD)
     file = RegistryFile(registry_path, open_web=False)
 
@@ -271,8 +276,55 @@ def test_a_changed_registry_is_read_again_and_one_that_is_broken_is_not(registry
     assert f"the old one stays in force: {registry_path}: file: {sentence}" in " ".join(caplog.text.split())
 
 
+def test_a_registry_that_is_being_written_is_not_taken_before_it_stays_the_same(registry_path, monkeypatch, caplog):
+    """It may end behind any line."""
+    monkeypatch.setattr(registry_file, "SETTLED_SECONDS", 3600)
+    registry_path.write_text(GOOD)
+    file = RegistryFile(registry_path, open_web=False)
+
+    registry_path.write_text(GOOD[: GOOD.index("[hosts.visualizer]")])
+    assert "visualizer" in file.current().hosts
+    registry_path.write_text(GOOD + '\n[datasets.more]\nsource = "local://disk/{id}"\n')
+    assert "more" not in file.current().datasets
+
+    monkeypatch.setattr(registry_file, "SETTLED_SECONDS", 0.05)
+    eventually(lambda: "more" in file.current().datasets, "the whole registry is taken")
+    assert "registry-host-missed" not in caplog.text
+
+
+def test_a_registry_that_was_changed_long_ago_is_taken_at_the_first_look(registry_path, monkeypatch):
+    registry_path.write_text(GOOD)
+    file = RegistryFile(registry_path, open_web=False)
+    registry_path.write_text(GOOD.replace("layers", "levels"))
+    changed_at = registry_path.stat().st_ctime
+
+    eventually(lambda: time.time() > changed_at + registry_file.SETTLED_SECONDS, "a second has passed")
+
+    assert "levels" in file.current().datasets
+
+
+def test_a_host_that_leaves_the_registry_is_missed_for_a_minute(registry_path, monkeypatch, caplog):
+    monkeypatch.setattr(registry_file, "SETTLED_SECONDS", 0)
+    registry_path.write_text(GOOD)
+    file = RegistryFile(registry_path, open_web=False)
+
+    registry_path.write_text(GOOD[: GOOD.index("[hosts.visualizer]")])
+    assert file.current().missed_hosts == {"visualizer"}
+    assert "hosts.visualizer has gone; its jobs wait 60 s" in caplog.text
+    registry_path.write_text(GOOD)
+    assert file.current().missed_hosts == frozenset()
+    registry_path.write_text(GOOD[: GOOD.index("[hosts.visualizer]")])
+    assert file.current().missed_hosts == {"visualizer"}
+
+    monkeypatch.setattr(registry_file, "MISSED_SECONDS", 0)
+    assert file.current().missed_hosts == frozenset()
+
+
 @pytest.mark.parametrize("of_the_directory", [False, True])
-def test_a_registry_that_others_may_write_is_refused_whenever_that_comes(registry_path, caplog, of_the_directory):
+def test_a_registry_that_others_may_write_is_refused_whenever_that_comes(
+    registry_path, monkeypatch, caplog, of_the_directory
+):
+    monkeypatch.setattr(registry_file, "SETTLED_SECONDS", 0)
     registry_path.write_text(GOOD)
     file = RegistryFile(registry_path, open_web=False)
     registry = file.current()

@@ -17,6 +17,7 @@ from data_mover.domain.errors import (
     IsADirectory,
     NoSpace,
     NoSuchFile,
+    PathBusy,
     PermissionRefused,
     ServiceUnavailable,
     SourceChanged,
@@ -236,6 +237,70 @@ def test_an_old_file_that_cannot_be_removed_after_a_swap_stays_on_record(source,
     assert (root / "b").read_bytes() == NEW
     assert "not published" not in diary.words
     assert [temporary_file.restores for temporary_file in diary.on_record] == ["/b"]
+
+
+class TakenMeanwhileFiles(CannotReplaceFiles):
+    """A host where somebody else's file has the final path before the new one can be renamed there."""
+
+    theirs = b"theirs"
+
+    def rename(self, path, free_path):
+        if free_path == "/b":
+            (Path(self.options.root) / "b").write_bytes(self.theirs)
+        super().rename(path, free_path)
+
+
+def test_an_old_file_stays_where_another_one_came_before_the_new_one(source, root):
+    diary = Diary()
+
+    with pytest.raises(PermissionRefused):
+        move_file(ORDER, source, files(root, TakenMeanwhileFiles, replace="swap"), diary)
+
+    assert contents(root) == {"b": b"theirs", ".data_mover-7-0-1-old": OLD}
+    assert [temporary_file.restores for temporary_file in diary.on_record] == ["/b"]
+
+
+def test_an_old_file_goes_where_the_host_fails_after_it_has_renamed_the_new_one(source, root):
+    class Failing(CannotReplaceFiles):
+        def rename(self, path, free_path):
+            super().rename(path, free_path)
+            if free_path == "/b":
+                raise PermissionRefused(self.host)
+
+    diary = Diary()
+    move_file(ORDER, source, files(root, Failing, replace="swap"), diary)
+
+    assert contents(root) == {"b": NEW}
+    assert diary.on_record == []
+
+
+def test_an_old_file_returns_where_the_new_one_cannot_be_renamed(source, root):
+    class Refusing(CannotReplaceFiles):
+        def rename(self, path, free_path):
+            if free_path == "/b" and not path.endswith("-old"):
+                raise PermissionRefused(self.host)
+            super().rename(path, free_path)
+
+    diary = Diary()
+    with pytest.raises(PermissionRefused):
+        move_file(ORDER, source, files(root, Refusing, replace="swap"), diary)
+
+    assert contents(root) == {"b": OLD}
+    assert diary.on_record == []
+
+
+def test_an_old_file_goes_back_only_once_its_path_is_locked(source, root):
+    """Without the mark another job may have the path, and may just be swapping."""
+    (root / "b").rename(root / ".data_mover-7-0-1-old")
+    task = replace(ORDER, attempt=2, temporary_files=(ASIDE,))
+
+    with pytest.raises(PathBusy):
+        move_file(task, source, files(root), Diary(PathBusy(), at="placed"))
+    assert contents(root) == {".data_mover-7-0-1-old": OLD}
+
+    with pytest.raises(ChecksumMismatch):
+        move_file(replace(task, checksum="0" * 64), source, files(root), Diary())
+    assert contents(root) == {"b": OLD}
 
 
 def test_a_swap_that_died_half_way_gives_the_old_file_back(source, root):
