@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 #: how often the files that a registry names are checked while an entry is refused
 LOOK_AGAIN_SECONDS = 1.0
-#: a change of the file counts once the file has stayed the same for so long: while it is written it may end anywhere
+#: hosts and data types are gone once the file has stayed the same for so long: while it is written it may end anywhere
 SETTLED_SECONDS = 1.0
 #: for so long the jobs of a host wait that has left the registry
 MISSED_SECONDS = 60.0
@@ -47,8 +47,8 @@ class HostEntry:
 
 
 class RegistryFile:
-    """The registry in its file, read again once the file has changed and stays the same. While an entry is refused, the
-    files that it names are checked again too."""
+    """The registry in its file, read again whenever the file changes. While an entry is refused, the files that it
+    names are checked again too."""
 
     def __init__(self, path: Path, open_web: bool, denied: Sequence[Network] = ()) -> None:
         """Raises ConfigurationError if the file cannot be used at all; problems of one host or data type are logged,
@@ -69,8 +69,7 @@ class RegistryFile:
         """Return the registry of the newest valid file."""
         version = self._file_version()
         if version != self._version:
-            if self._has_settled(version):
-                self._read_changed(version)
+            self._read_changed(version)
         elif self._registry.problems and time.monotonic() - self._read_at > LOOK_AGAIN_SECONDS:
             self._look_again()
         longest_ago = time.monotonic() - MISSED_SECONDS
@@ -88,10 +87,10 @@ class RegistryFile:
         return max(now - self._seen_at, unchanged_seconds) >= SETTLED_SECONDS
 
     def _read_changed(self, version: tuple[int, ...] | None) -> None:
+        """Take the new registry. One that has lost something may be in the middle of being written: it has to stay the
+        same first."""
         try:
             text = _text_of(self.path)
-            if self._file_version() != version:
-                return
             registry = parse_registry(text, self.path, self._open_web, self._denied)
             if self._text.endswith("\n") and not text.endswith("\n"):
                 raise _file_problem(self.path, "ends in the middle of a line: it is being written, or was cut off")
@@ -99,6 +98,8 @@ class RegistryFile:
             for problem in error.problems:
                 log.error("registry-refused the old one stays in force: %s: %s", self.path, problem)
         else:
+            if _every_name(self._registry) - _every_name(registry) and not self._has_settled(version):
+                return
             self._miss_hosts(registry)
             self._registry, self._text = registry, text
             log.info("registry-read %s", self.path)
@@ -107,8 +108,8 @@ class RegistryFile:
 
     def _miss_hosts(self, registry: Registry) -> None:
         """Note which hosts the new registry no longer has, and which are back."""
-        named = registry.hosts.keys() | registry.refused_hosts
-        gone = (self._registry.hosts.keys() | self._registry.refused_hosts) - named
+        named = _host_names(registry)
+        gone = _host_names(self._registry) - named
         for name in sorted(gone):
             log.error("registry-host-missed %s: hosts.%s has gone; its jobs wait %g s", self.path, name, MISSED_SECONDS)
         before = {name: missed_at for name, missed_at in self._missed.items() if name not in named}
@@ -132,6 +133,15 @@ class RegistryFile:
         except OSError:
             return None
         return above.st_mode, status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _host_names(registry: Registry) -> set[str]:
+    return set(registry.hosts) | registry.refused_hosts
+
+
+def _every_name(registry: Registry) -> set[str]:
+    """Return the names of hosts and data types, those that were refused among them."""
+    return _host_names(registry) | set(registry.datasets) | registry.refused_datasets
 
 
 def load_registry(path: Path, open_web: bool, denied: Sequence[Network] = ()) -> Registry:

@@ -92,8 +92,8 @@ def renew(
 ) -> bool:
     """Extend the lease and record progress, if given. Returns False if the job is no longer this attempt's."""
     progress = {"bytes_done": bytes_done, "files_done": files_done}
-    told = {name: value for name, value in progress.items() if value is not None}
-    return _change(session, claim, lease_until_ms=now_ms() + lease_ms, **told)
+    given = {name: value for name, value in progress.items() if value is not None}
+    return _change(session, claim, lease_until_ms=now_ms() + lease_ms, **given)
 
 
 def renew_all(session: Session, beats: Sequence[Beat], lease_ms: int) -> dict[int, Phase]:
