@@ -64,7 +64,7 @@ def _service(stack: ExitStack, base: Path, server: SshServer) -> Deployment:
     registry = host_table("disk", {"protocol": "local", "root": base / "source", "roles": ["source"]})
     for protocol in ("sftp", "scp"):
         registry += host_table(protocol, server.options(base / "root", protocol=protocol))
-    service = stack.enter_context(deployment(base / "service", url, registry))
+    service = stack.enter_context(deployment(base / "service", url, registry, pace=""))
     service.start_web()
     service.start_worker()
     return service

@@ -56,7 +56,7 @@ def _service(stack: ExitStack, base: Path, server: SshServer, port: int) -> Depl
     url = stack.enter_context(redis_server(base / "redis"))
     local = {"protocol": "local", "root": base / "root", "roles": ["source", "destination"]}
     registry = host_table("disk", local) + host_table("vis", server.options(base / "root", port=port))
-    service = stack.enter_context(deployment(base / "service", url, registry))
+    service = stack.enter_context(deployment(base / "service", url, registry, pace=""))
     service.start_web()
     service.start_worker()
     return service
