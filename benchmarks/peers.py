@@ -72,7 +72,7 @@ def data_mover(stack: ExitStack, course: Course) -> Callable[[], None]:
     registry = host_table("disk", local)
     registry += host_table("vis", course.server.options(course.base / "root", port=course.port))
     url = stack.enter_context(redis_server(course.base / f"redis-{course.port}"))
-    service = stack.enter_context(deployment(directory, url, registry))
+    service = stack.enter_context(deployment(directory, url, registry, pace=""))
     service.start_web()
     service.start_worker()
 
