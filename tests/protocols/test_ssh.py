@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from data_mover.backends.api import NewFile
-from data_mover.backends.ssh.connection import SshConnection
+from data_mover.backends.ssh.connection import WINDOW_BYTES, SshConnection
 from data_mover.backends.ssh.options import SshOptions
 from data_mover.domain.errors import (
     ConnectionLost,
@@ -24,6 +24,7 @@ from data_mover.domain.errors import (
 )
 from tests.protocols.conftest import Host
 from tests.servers.asyncssh_server import PASSWORD, asyncssh_server
+from tests.servers.flooding_ssh import FLOOD_BYTES, flooding_server
 from tests.servers.openssh import openssh_server
 from tests.servers.processes import descendants, eventually, free_port
 
@@ -282,6 +283,18 @@ def test_what_a_command_says_is_limited(openssh, host_table):
     assert connection.run("yes").status == -1
 
     connection.close()
+
+
+@pytest.mark.parametrize("way", ["send", "send_stderr", "unopened"])
+def test_a_host_that_ignores_the_window_loses_the_connection(way, tmp_path):
+    with flooding_server(tmp_path / "ssh", way) as flood:
+        connection = SshConnection.open("vis", SshOptions.model_validate(flood.server.options(tmp_path)))
+        with suppress(ConnectionLost):
+            connection.start("nobody reads what it says")
+        eventually(lambda: not connection.alive or flood.sent_bytes >= FLOOD_BYTES, "the host was stopped, or is done")
+        connection.close()
+
+    assert WINDOW_BYTES < flood.sent_bytes < 2 * WINDOW_BYTES
 
 
 @pytest.fixture(params=["sftp", "scp"])

@@ -18,6 +18,7 @@ from paramiko.ssh_exception import AuthenticationException, IncompatiblePeer, SS
 from data_mover.backends.dns import resolved, why_unreachable
 from data_mover.backends.ssh.host_keys import PinnedKeys
 from data_mover.backends.ssh.options import SshAddress, SshOptions
+from data_mover.backends.ssh.transport import BoundedTransport
 from data_mover.domain.errors import (
     ConnectionLost,
     HostKeyMismatch,
@@ -84,9 +85,7 @@ class SshConnection:
         pinned = PinnedKeys.of(host, options)
         with ExitStack() as undo:
             connected = undo.enter_context(closing(_socket(host, options)))
-            transport = paramiko.Transport(
-                connected, default_window_size=WINDOW_BYTES, packetizer_class=_BoundedPacketizer
-            )
+            transport = BoundedTransport(connected, WINDOW_BYTES, MOST_PACKET_BYTES, _BoundedPacketizer)
             undo.callback(transport.close)
             if _exchange_keys(host, options, transport, pinned.algorithms) not in pinned:
                 raise HostKeyMismatch(host)
