@@ -253,7 +253,7 @@ def _led(url: Url, location: str, name: str) -> Url:
 
 def _login_fields(host: str, options: HttpOptions) -> dict[str, str]:
     """Return the headers that log a request in. Raises LoginRefused if a secret cannot be read."""
-    fields = {name: field_of(host, reference) for name, reference in options.headers.items()}
+    fields = {name: field_of(host, f"headers.{name}", reference) for name, reference in options.headers.items()}
     if options.cookie:
-        fields["Cookie"] = field_of(host, options.cookie)
+        fields["Cookie"] = field_of(host, "cookie", options.cookie)
     return fields | authorization(host, options)

@@ -22,6 +22,7 @@ from botocore.exceptions import (
 from botocore.httpsession import URLLib3Session
 from urllib3.exceptions import HTTPError as HttpError
 
+from data_mover.backends.logins import secret_of
 from data_mover.backends.options import HostOptions
 from data_mover.backends.s3.answers import BoundedSession
 from data_mover.backends.s3.options import S3Options
@@ -320,15 +321,11 @@ def _client(host: str, options: S3Options) -> Any:
         response_checksum_validation="when_required",
         s3={"addressing_style": "path", "payload_signing_enabled": True},
     )
-    try:
-        access_key, secret_key = options.access_key.read(), options.secret_key.read()
-    except LookupError as error:
-        raise LoginRefused(f"{host}: {error}") from error
     return _session().create_client(
         "s3",
         endpoint_url=options.endpoint,
-        aws_access_key_id=access_key,
-        aws_secret_access_key=secret_key,
+        aws_access_key_id=secret_of(host, "access_key", options.access_key),
+        aws_secret_access_key=secret_of(host, "secret_key", options.secret_key),
         verify=_verified_by(options),
         config=config,
     )

@@ -16,6 +16,7 @@ from paramiko.pkey import UnknownKeyType
 from paramiko.ssh_exception import AuthenticationException, IncompatiblePeer, SSHException
 
 from data_mover.backends.dns import resolved, why_unreachable
+from data_mover.backends.logins import secret_of
 from data_mover.backends.ssh.host_keys import PinnedKeys
 from data_mover.backends.ssh.options import SshAddress, SshOptions
 from data_mover.backends.ssh.transport import BoundedTransport
@@ -323,7 +324,7 @@ def _log_in(host: str, options: SshOptions, transport: paramiko.Transport) -> st
     try:
         login = _offer_keys(host, options, transport)
         if not transport.is_authenticated() and options.password is not None:
-            transport.auth_password(options.username, _secret(host, options))
+            transport.auth_password(options.username, secret_of(host, "password", options.password))
             login = "password"
     except AuthenticationException as error:
         if "timeout" in str(error).lower() or not transport.is_active():
@@ -375,10 +376,3 @@ def _private_key(host: str, options: SshOptions) -> paramiko.PKey:
         return paramiko.PKey.from_path(str(options.key_file), passphrase)
     except (OSError, LookupError, ValueError, TypeError, SSHException, UnknownKeyType) as error:
         raise LoginRefused(f"{host}: its key_file cannot be used by this worker") from error
-
-
-def _secret(host: str, options: SshOptions) -> str:
-    try:
-        return options.password.read() if options.password else ""
-    except LookupError as error:
-        raise LoginRefused(f"{host}: its password cannot be read by this worker") from error
