@@ -101,7 +101,7 @@ def _readable_file(value: Path) -> Path:
 
 
 def _unchanged_by_others(value: Path) -> Path:
-    """What tells whom to trust: whoever can write it can stand in for a host."""
+    """Check a file of keys to trust: whoever can write it can impersonate a host."""
     if problem := writing_problem(value):
         raise ValueError(problem)
     return value

@@ -79,7 +79,7 @@ def privacy_problem(path: Path) -> str | None:
 def writing_problem(path: Path) -> str | None:
     """Return a sentence if others can change the file at `path`, by it, a link to it or their directories, else None.
 
-    Its owner must be root or this user. Root looks at the files of services, too: it accepts the owner of the directory.
+    Its owner must be root or this user. Root reads the files of services, too: it accepts the directory's owner.
     """
     try:
         path.stat()  # raises where links lead in a circle
@@ -126,7 +126,7 @@ def _others_may_write(status: os.stat_result) -> bool:
 
 def _is_own_group(status: os.stat_result) -> bool:
     """Whether the group is the owner's by its name, and nobody else is in it: by `gr_mem`, or by having it as primary
-    group, which not every directory of users tells."""
+    group, which not every user database lists."""
     try:
         owner, group = pwd.getpwuid(status.st_uid), grp.getgrgid(status.st_gid)
     except KeyError:

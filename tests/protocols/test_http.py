@@ -221,7 +221,7 @@ def test_a_file_is_larger_than_the_registry_allows(server):
 
 
 def test_a_file_whose_size_nobody_tells_has_an_end(server, monkeypatch):
-    monkeypatch.setattr(backend, "MOST_UNTOLD_BYTES", 10**6)
+    monkeypatch.setattr(backend, "MOST_UNSIZED_BYTES", 10**6)
     server.faults["/announced"] = lambda handler: handler.answer(200, CONTENT)
     server.faults["/endless"] = send_without_end
 

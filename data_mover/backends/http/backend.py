@@ -27,8 +27,8 @@ from data_mover.domain.errors import (
 from data_mover.domain.urls import Url, safe_name
 
 MAX_REDIRECTS = 5
-#: the most that is read of a file whose size the server does not tell, unless the registry says `max_size`
-MOST_UNTOLD_BYTES = 100 * 10**9
+#: the most that is read of a file whose size the server does not report, unless the registry sets `max_size`
+MOST_UNSIZED_BYTES = 100 * 10**9
 _REDIRECTS = (301, 302, 303, 307, 308)
 #: how long small pieces are gathered
 _GATHERING_SECONDS = 0.25
@@ -233,7 +233,7 @@ class HttpReader(Reader):
 
     def _require_limits(self, size_bytes: int) -> None:
         options = self._source.options
-        most_bytes = options.max_size or (MOST_UNTOLD_BYTES if self.stat.size_bytes is None else math.inf)
+        most_bytes = options.max_size or (MOST_UNSIZED_BYTES if self.stat.size_bytes is None else math.inf)
         if size_bytes > most_bytes:
             raise TooLarge(f"{self._name} has more than {most_bytes} bytes")
         if time.monotonic() - self._began > (options.total_timeout_seconds or math.inf):

@@ -54,7 +54,7 @@ class LocalFiles(Files):
         return cls(host, options)
 
     def settling_seconds(self, file_stat: FileStat) -> float:
-        """Return a tick of the kernel's clock with a margin; there are disks that report whole seconds, or even ones."""
+        """Return a tick of the kernel's clock with a margin, unless the disk may report whole seconds."""
         return 2.0 if file_stat.modified_at == int(file_stat.modified_at or 0) else 0.02
 
     @property

@@ -40,7 +40,7 @@ class BoundedSession:
         session._manager.pool_classes_by_scheme = _pools(self._connect)
 
     def send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
-        """Handle the event `before-send`; return the answer for botocore. Raises HostFailed, Stalled or ConnectionLost."""
+        """Handle the event `before-send`; return botocore's answer. Raises HostFailed, ConnectionLost, Stalled."""
         is_file, request.stream_output = request.stream_output, True
         response = self._session.send(request)
         if is_file and response.status_code < 300:

@@ -238,7 +238,7 @@ class S3Client:
     def _few(
         self, kind: str, operation: str, path: str, markers: Mapping[str, str], **arguments: str
     ) -> Iterator[dict[str, Any]]:
-        """Yield the entries of all pages, for callers who keep names. Raises HostFailed if they are too many or large."""
+        """Yield the entries of all pages, for callers who keep names. Raises HostFailed for too many or large ones."""
         names_length = 0
         for number, answer in enumerate(self._pages(operation, path, markers, **arguments), start=1):
             entries = answer.get(kind, [])

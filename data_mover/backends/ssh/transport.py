@@ -1,6 +1,6 @@
 """An SSH transport whose channels keep no more than a host may send before it must wait for us.
 
-paramiko tells the host its window, and keeps whatever comes beyond it.
+paramiko announces a window to the host, and keeps whatever comes beyond it.
 """
 
 import socket
