@@ -173,9 +173,6 @@ class Source(AbstractContextManager["Source"]):
     options: HostOptions
     #: whether the host has directories
     has_directories: ClassVar[bool] = True
-    #: for so long after a write, by our clock, another one may leave the same modification time: most hosts report
-    #: whole seconds, and their clocks may be a second off
-    settling_seconds: ClassVar[float] = 2.0
 
     @property
     def line(self) -> Line | None:
@@ -186,6 +183,11 @@ class Source(AbstractContextManager["Source"]):
     def most_files(self) -> int | None:
         """How many files may be in flight, None for no limit."""
         return 16
+
+    def settling_seconds(self, file_stat: FileStat) -> float:
+        """Return how long after a write, by our clock, another one may leave the same stat: most hosts report whole
+        seconds, and their clocks may be a second off. A version may be made of the size and that time, as by nginx."""
+        return 2.0
 
     @classmethod
     @abstractmethod

@@ -19,7 +19,7 @@ from pydantic import (
     ValidationInfo,
 )
 
-from data_mover.domain.secrets import SecretReference
+from data_mover.domain.secrets import SecretReference, writing_problem
 
 Role = Literal["source", "destination"]
 
@@ -100,6 +100,13 @@ def _readable_file(value: Path) -> Path:
     return value
 
 
+def _unchanged_by_others(value: Path) -> Path:
+    """Check a file of keys to trust: whoever can write it can impersonate a host."""
+    if problem := writing_problem(value):
+        raise ValueError(problem)
+    return value
+
+
 def _plain_address(value: str) -> str:
     if not value or re.search(r"[\s/@]", value):
         raise ValueError("must be a host name or an IP address alone; username and port have keys of their own")
@@ -111,8 +118,8 @@ Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
 FileMode = Annotated[int, BeforeValidator(_file_mode)]
 Secret = Annotated[SecretReference, BeforeValidator(_secret)]
 Root = Annotated[str, AfterValidator(_absolute_root)]
-SiblingPath = Annotated[Path, AfterValidator(_beside_the_registry)]
-ReadablePath = Annotated[Path, AfterValidator(_beside_the_registry), AfterValidator(_readable_file)]
+PinsPath = Annotated[Path, AfterValidator(_beside_the_registry), AfterValidator(_unchanged_by_others)]
+ReadablePath = Annotated[PinsPath, AfterValidator(_readable_file)]
 StoreUrl = Annotated[str, AfterValidator(_store_url)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 

@@ -132,7 +132,8 @@ class RegistryFile:
             status, above = self.path.stat(), self.path.parent.stat()
         except OSError:
             return None
-        return above.st_mode, status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        of_file = status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return above.st_mode, above.st_uid, *of_file
 
 
 def _host_names(registry: Registry) -> set[str]:

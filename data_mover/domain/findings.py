@@ -46,8 +46,10 @@ def in_turn(*steps: Step) -> Generator[Finding, None, bool]:
 
 @contextmanager
 def advised(kind: type[MoveFailure], advice: str) -> Iterator[None]:
-    """Map a failure of that kind to Lacking, with the advice on a line of its own."""
+    """Map a failure of that kind to Lacking, with the advice on a line of its own. Operators, unlike callers, learn why
+    a secret cannot be read."""
     try:
         yield
     except kind as failure:
-        raise Lacking(f"{failure.reason}.\n{advice}") from failure
+        why = f": {failure.__cause__}" if type(failure.__cause__) is LookupError else ""
+        raise Lacking(f"{failure.reason}{why}.\n{advice}") from failure

@@ -8,6 +8,7 @@ import grp
 import os
 import pwd
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,13 +77,20 @@ def privacy_problem(path: Path) -> str | None:
 
 
 def writing_problem(path: Path) -> str | None:
-    """Return a sentence if others can change the file at `path`, directly or by its directory, else None."""
-    for each in (path, path.absolute().parent):
-        try:
-            if _others_may_write(each.stat()):
+    """Return a sentence if others can change the file at `path`, by it, a link to it or their directories, else None.
+
+    Its owner must be root or this user. Root reads the files of services, too: it accepts the directory's owner.
+    """
+    try:
+        path.stat()  # raises where links lead in a circle
+        for each, status in _way_to(path.absolute()):
+            if _others_may_write(status):
                 return f"{each} can be written by others; run: chmod go-w {each}"
-        except OSError:
-            return None
+            if status.st_uid not in _trusted_owners(path):
+                own = pwd.getpwuid(os.geteuid()).pw_name
+                return f"{each} belongs to another user, who can change it; run: chown {own} {each}"
+    except OSError:
+        return None
     return None
 
 
@@ -91,20 +99,40 @@ def _is_credential(path: Path) -> bool:
     return any(path.is_relative_to(home) for home in homes)
 
 
+def _way_to(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield the file and each link on the way to it, each after its directory."""
+    while True:
+        yield path.parent, path.parent.stat()
+        yield path, path.lstat()
+        if not path.is_symlink():
+            return
+        path = path.parent / path.readlink()
+
+
+def _trusted_owners(path: Path) -> set[int]:
+    user = os.geteuid()
+    return {0, user} if user else {0, path.absolute().parent.stat().st_uid}
+
+
 def _others_may_write(status: os.stat_result) -> bool:
     """Whether others may write. A sticky directory prevents others from replacing a file; a group with only the owner
-    does not count."""
+    does not count. A link has no mode of its own."""
+    if stat.S_ISLNK(status.st_mode):
+        return False
     if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
         return False
     return bool(status.st_mode & 0o002 or (status.st_mode & 0o020 and not _is_own_group(status)))
 
 
 def _is_own_group(status: os.stat_result) -> bool:
+    """Whether the group is the owner's by its name, and nobody else is in it: by `gr_mem`, or by having it as primary
+    group, which not every user database lists."""
     try:
         owner, group = pwd.getpwuid(status.st_uid), grp.getgrgid(status.st_gid)
     except KeyError:
         return False
-    return owner.pw_gid == group.gr_gid and not set(group.gr_mem) - {owner.pw_name}
+    members = {*group.gr_mem, *(user.pw_name for user in pwd.getpwall() if user.pw_gid == group.gr_gid)}
+    return owner.pw_gid == group.gr_gid and owner.pw_name == group.gr_name and not members - {owner.pw_name}
 
 
 def private_text(path: Path) -> str:

@@ -1,9 +1,10 @@
 """URLs of files on the web, as callers, the catalogue and web servers write them."""
 
 import re
+import sys
 from dataclasses import dataclass
 from posixpath import basename
-from unicodedata import normalize
+from unicodedata import category, normalize
 from urllib.parse import unquote, unquote_to_bytes
 
 from urllib3.exceptions import LocationParseError
@@ -16,17 +17,19 @@ NAMELESS = "download"
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-#: spellings of dot, slash and backslash that some servers decode although UTF-8 does not allow them, and IIS's own
-_ODD_SPELLINGS = (
-    (re.compile(rb"\xc0\xae|\xe0\x80\xae|\xf0\x80\x80\xae|%u002e|%uff0e", re.IGNORECASE), b"."),
-    (re.compile(rb"\xc0\xaf|\xe0\x80\xaf|\xf0\x80\x80\xaf|%u002f|%uff0f|%u2215", re.IGNORECASE), b"/"),
-    (re.compile(rb"\xc1\x9c|\xe0\x81\x9c|\xf0\x80\x81\x9c|%u005c|%uff3c", re.IGNORECASE), b"/"),
+#: what lenient servers decode as one character: UTF-8 of up to six bytes, however few would do, or a single byte
+_BYTES_OF_A_CHARACTER = re.compile(
+    "[\xc0-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf7][\x80-\xbf]{3}"
+    "|[\xf8-\xfb][\x80-\xbf]{4}|[\xfc\xfd][\x80-\xbf]{5}|[\x80-\xff]"
 )
+#: IIS's own escapes
+_NUMBER_OF_A_CHARACTER = re.compile("%u([0-9a-f]{4})", re.IGNORECASE)
+#: slash and backslash, and what some servers map to them: fraction slash, division slash, set minus
+_SEPARATORS = re.compile("[/\\\\\u2044\u2215\u2216]")
 #: how many servers in a row may decode escapes, each those that the one before has left
 _READINGS = 4
-#: what ends a segment for a server that decodes escapes before it looks for these
-_AFTER_A_SEGMENT = re.compile(rb"[;?#]")
-_IGNORED = re.compile(rb"[\x00-\x20\x7f]")
+#: categories of characters that some servers leave out: control, format, surrogates, and spaces of all kinds
+_IGNORED = ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp")
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _UNSAFE_IN_A_NAME = re.compile(r"[/\x00-\x1f\x7f]")
@@ -105,22 +108,36 @@ class Url:
 
 def _require_no_step_up(path: str) -> None:
     """Raise ValueError if any common server could read an escaped path as one that leads up, or as shorter."""
-    text = path.encode()
+    raw = path.encode()
     for _ in range(_READINGS):
-        text = unquote_to_bytes(text)
-        if b"\0" in text:
+        raw = unquote_to_bytes(raw)
+        text = _read_generously(raw)
+        if "\0" in text:
             raise ValueError("must not contain the character NUL")
-        if b".." in _segments(text):
-            raise ValueError("must not contain '..'")
+        for spelling in (text, normalize("NFKC", text)):
+            if any(map(_is_step_up, _SEPARATORS.split(spelling))):
+                raise ValueError("must not contain '..'")
 
 
-def _segments(path: bytes) -> set[bytes]:
-    """Return the segments that the most lenient server would find."""
-    for spelling, plain in _ODD_SPELLINGS:
-        path = spelling.sub(plain, path)
-    wide = normalize("NFKC", path.decode(errors="ignore")).encode()
-    segments = re.split(rb"[/\\]", path) + re.split(rb"[/\\]", wide)
-    return {_IGNORED.sub(b"", _AFTER_A_SEGMENT.split(each)[0]) for each in segments}
+def _read_generously(path: bytes) -> str:
+    """Decode as servers do that accept invalid UTF-8, and leave out what they cannot decode."""
+    text = _BYTES_OF_A_CHARACTER.sub(_character, path.decode("latin-1"))
+    return _NUMBER_OF_A_CHARACTER.sub(lambda found: chr(int(found[1], 16)), text)
+
+
+def _character(found: re.Match[str]) -> str:
+    """Return the character of a sequence of bytes, nothing for a single byte."""
+    first, *others = found[0].encode("latin-1")
+    number = first & (0x7F >> len(found[0])) if others else sys.maxunicode + 1
+    for byte in others:
+        number = number << 6 | byte & 0x3F
+    return chr(number) if number <= sys.maxunicode else ""
+
+
+def _is_step_up(segment: str) -> bool:
+    """Whether a server could read the segment as dots, with nothing behind them that is part of a name."""
+    plain = "".join(each for each in segment if category(each) not in _IGNORED)
+    return plain.startswith("..") and not plain.lstrip(".")[:1].isalnum()
 
 
 def safe_name(name: str) -> str:

@@ -134,10 +134,22 @@ async def reread(read: Hashed, end_bytes: int, throttle: Throttle, recorder: Rec
         recorder.alive()
 
 
-async def copy(read: Hashed, writer: Writer, checkpoints: Checkpoints, throttle: Throttle, recorder: Recorder) -> None:
-    """Copy the rest of the source. The writer's commit checks that the destination has all of it."""
+async def copy(
+    read: Hashed,
+    size_bytes: int | None,
+    writer: Writer,
+    checkpoints: Checkpoints,
+    throttle: Throttle,
+    recorder: Recorder,
+) -> None:
+    """Copy the rest of the source. The writer's commit checks that the destination has all of it.
+
+    Stop where more comes than `size_bytes`, the size of the source where it is known: `read` has more then.
+    """
     passing = Passing()
-    async for block in read.rest():
+    async for block in read.until(sys.maxsize if size_bytes is None else size_bytes + 1):
+        if size_bytes is not None and read.size_bytes > size_bytes:
+            return
         for piece in passing.cut(block):
             await writer.awrite(piece)
         throttle.passed(len(block))

@@ -66,8 +66,8 @@ async def move_file(task: FileTask, source: Source, destination: Files, recorder
 async def _copy(
     task: FileTask, source: Source, reader: Reader, destination: Files, partial: PartialFile, recorder: Recorder
 ) -> Copied:
-    """Copy what an earlier attempt has not. Raises SourceChanged if the source is not what that attempt read, or is
-    shorter than its size."""
+    """Copy what an earlier attempt has not. Raises SourceChanged if the source is not what that attempt read, or has
+    fewer or more bytes than its size."""
     new_file = _new_file(task, reader.stat, destination)
     read = Hashed(reader.ablocks())
     with await _writer(task, destination, reader, new_file, partial, recorder) as writer:
@@ -80,7 +80,8 @@ async def _copy(
         checkpoints = Checkpoints(
             writer, reader.stat, task.checkpoint_bytes, partial.reached, lambda: recorder.busy(patience_seconds)
         )
-        await copy(read, writer, checkpoints, _throttle(source, destination, recorder), recorder)
+        throttle = _throttle(source, destination, recorder)
+        await copy(read, new_file.size_bytes, writer, checkpoints, throttle, recorder)
         if new_file.size_bytes not in (None, read.size_bytes):
             raise SourceChanged(source.named(task.source_path))
         recorder.busy(destination.options.patience_seconds(read.size_bytes))

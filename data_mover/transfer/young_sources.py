@@ -17,14 +17,14 @@ async def require_settled(
     """Read a young source again once every later write changes its time. Raises SourceChanged unless it is the same.
 
     A host that reports whole seconds hides a write within the second of the one before. `opened_at` is the time, in
-    seconds since the epoch, before the source was opened. A version changes with each write: no need to read again.
+    seconds since the epoch, before the source was opened.
     """
-    if source_stat.version is not None or source_stat.modified_at is None:
+    if source_stat.modified_at is None:
         return
-    settles_at = source_stat.modified_at + source.settling_seconds
-    if abs(opened_at - source_stat.modified_at) >= source.settling_seconds:
+    settling_seconds = source.settling_seconds(source_stat)
+    if abs(opened_at - source_stat.modified_at) >= settling_seconds:
         return
-    while time.time() < settles_at:
+    while time.time() < source_stat.modified_at + settling_seconds:
         time.sleep(LOOK_SECONDS)
         recorder.alive()
     is_same = await read_digest(source, task.source_path, recorder) == sha256

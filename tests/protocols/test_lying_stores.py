@@ -1,14 +1,17 @@
 """Object stores whose answers have no end, or are made to take all memory."""
 
+import threading
+import time
 from contextlib import suppress
 from functools import partial
 
 import pytest
 
 from data_mover.backends import connect
+from data_mover.backends.s3 import answers
 from data_mover.backends.s3.answers import MOST_BYTES
 from data_mover.backends.s3.options import S3Options
-from data_mover.domain.errors import HostFailed, PermissionRefused
+from data_mover.domain.errors import ConnectionLost, HostFailed, PermissionRefused, Stalled
 from tests.servers.processes import LOOPBACK
 from tests.servers.web import web_server
 
@@ -89,6 +92,70 @@ def test_an_answer_without_an_end_is_cut_off(liar, files, status):
     with pytest.raises(HostFailed, match="an answer of more than"):
         list(files.list("/"))
     assert sum(sent) < 4 * MOST_BYTES
+
+
+def test_an_answer_that_drips_is_cut_off(liar, files, monkeypatch):
+    def drip(handler):
+        handler.answer(200, Content_Length=10_000)
+        while not handler.server.web.ended.wait(0.05):
+            handler.wfile.write(b" ")
+
+    liar.faults["/bucket"] = drip
+    monkeypatch.setattr(answers, "LONGEST_SECONDS", 1)
+    began = time.monotonic()
+
+    with pytest.raises(Stalled, match="takes more than 1 s"):
+        list(files.list("/"))
+    assert time.monotonic() - began < 5
+
+
+def test_an_answer_that_ends_early_is_none(liar, files):
+    def cut(handler):
+        handler.answer(200, Content_Length=100)
+        handler.close_connection = True
+
+    liar.faults["/bucket"] = cut
+
+    with pytest.raises(ConnectionLost):
+        list(files.list("/"))
+
+
+@pytest.mark.parametrize(
+    "says", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n<", b"HTTP/1.1 200 OK\r\n"], ids=repr
+)
+def test_an_abort_ends_what_waits_for_a_store(liar, files, says):
+    asked = threading.Event()
+
+    def stall(handler):
+        handler.wfile.write(says)
+        asked.set()
+        handler.server.web.ended.wait(30)
+
+    def abort():
+        asked.wait(10)
+        files.abort()
+
+    liar.faults["/bucket"] = stall
+    began, thread = time.monotonic(), threading.Thread(target=abort)
+    thread.start()
+
+    with pytest.raises(ConnectionLost):
+        list(files.list("/"))
+    thread.join()
+    assert time.monotonic() - began < 4  # the idle time-out is 5 s
+
+
+@pytest.mark.parametrize(
+    "page",
+    [b"<Contents><Key>a</Key></Contents>" * 1001, b"<Contents><Key>%s</Key></Contents>" % (b"a" * 7_000_000)],
+    ids=["many", "long"],
+)
+def test_names_that_are_kept_are_bounded(liar, files, page):
+    liar.faults["/bucket"] = lambda handler: handler.answer(200, listing(page, more=more(f"page-{len(liar.requests)}")))
+
+    with pytest.raises(HostFailed, match="too large ones"):
+        files._client.keys("/a", "a")
+    assert len(liar.requests) < 8
 
 
 def test_an_answer_of_too_many_elements_is_refused(liar, files):

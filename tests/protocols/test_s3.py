@@ -347,6 +347,17 @@ def test_a_missing_key_is_a_refused_login(connected):
         connected(secret_key="env:NOT_SET_ANYWHERE")
 
 
+def test_a_young_object_is_read_once_for_its_version_is_made_of_its_bytes(files, bucket):
+    stats = []
+    for written in (b"first", b"other"):
+        (bucket / "a").write_bytes(written)
+        (bucket / "a").set_modified(MODIFIED)
+        stats.append(files.stat("/a"))
+
+    assert stats[0] != stats[1]
+    assert files.settling_seconds(stats[1]) == 0
+
+
 def test_a_missing_bucket_is_reported(connected):
     files = connected(bucket="not-there")
 

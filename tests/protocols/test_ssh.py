@@ -9,10 +9,11 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+import paramiko
 import pytest
 
 from data_mover.backends.api import NewFile
-from data_mover.backends.ssh.connection import SshConnection
+from data_mover.backends.ssh.connection import WINDOW_BYTES, SshConnection
 from data_mover.backends.ssh.options import SshOptions
 from data_mover.domain.errors import (
     ConnectionLost,
@@ -24,6 +25,7 @@ from data_mover.domain.errors import (
 )
 from tests.protocols.conftest import Host
 from tests.servers.asyncssh_server import PASSWORD, asyncssh_server
+from tests.servers.flooding_ssh import FLOOD_BYTES, flooding_server
 from tests.servers.openssh import openssh_server
 from tests.servers.processes import descendants, eventually, free_port
 
@@ -149,7 +151,8 @@ def known(ssh_host, tmp_path):
         options = ssh_host.changed().options
         key = options.host_key[0]
         name = f"[{options.address}]:{options.port}"
-        text = "\n".join(line.format(name=name, key=key, other=OTHER_KEY) for line in lines)
+        words = {"name": name, "address": options.address, "half": options.address[:-1], "key": key, "other": OTHER_KEY}
+        text = "\n".join(line.format(hashed=paramiko.HostKeys.hash_host(name), **words) for line in lines)
         (tmp_path / "known_hosts").write_text(text + "\n")
         try:
             ssh_host.changed(host_key=(), known_hosts=str(tmp_path / "known_hosts")).connect().close()
@@ -166,6 +169,44 @@ def test_each_line_of_known_hosts_concerns_its_own_host(known):
     assert known("{name} {other}", "{name} {key}")
     assert not known("{name} {key}", "@revoked {name} {key}")
     assert not known("@cert-authority {name} {key}")
+    assert known("{name}  \t{key}")
+
+
+@pytest.mark.parametrize(
+    ("line", "is_revoked"),
+    [
+        ("@revoked * {key}", True),
+        ("@revoked *.example.org,* {key}", True),
+        ("@revoked\t{name} {key}", True),
+        ("@revoked  {name}  {key}", True),
+        ("  @revoked {address} {key}", True),
+        ("@revoked {half}* {key}", True),
+        ("@revoked {half}? {key}", True),
+        ("@revoked {half}?? {key}", False),
+        ("@revoked *.example.org {key}", False),
+        ("@revoked *,!{name} {other}", False),
+        ("@revoked !{address},!{name},* {key}", False),
+    ],
+)
+def test_a_key_is_revoked_by_patterns_and_for_all_ports_of_an_address(known, line, is_revoked):
+    assert known("{name} {key}", line) != is_revoked
+
+
+def test_a_hashed_line_revokes_a_key(known):
+    assert not known("{name} {key}", "@revoked {hashed} {key}")
+
+
+def test_known_hosts_that_others_may_change_meanwhile_are_not_believed(ssh_host, tmp_path):
+    (tmp_path / "known_hosts").write_text(
+        f"[{ssh_host.options.address}]:{ssh_host.options.port} {ssh_host.options.host_key[0]}\n"
+    )
+    host = ssh_host.changed(host_key=(), known_hosts=str(tmp_path / "known_hosts"))
+    host.connect().close()
+
+    (tmp_path / "known_hosts").chmod(0o666)
+
+    with pytest.raises(HostKeyMismatch, match="changed by others"):
+        host.connect()
 
 
 def test_a_login_that_the_host_does_not_know_is_refused(ssh_host, tmp_path, monkeypatch):
@@ -282,6 +323,18 @@ def test_what_a_command_says_is_limited(openssh, host_table):
     assert connection.run("yes").status == -1
 
     connection.close()
+
+
+@pytest.mark.parametrize("way", ["send", "send_stderr", "unopened"])
+def test_a_host_that_ignores_the_window_loses_the_connection(way, tmp_path):
+    with flooding_server(tmp_path / "ssh", way) as flood:
+        connection = SshConnection.open("vis", SshOptions.model_validate(flood.server.options(tmp_path)))
+        with suppress(ConnectionLost):
+            connection.start("nobody reads what it says")
+        eventually(lambda: not connection.alive or flood.sent_bytes >= FLOOD_BYTES, "the host was stopped, or is done")
+        connection.close()
+
+    assert WINDOW_BYTES < flood.sent_bytes < 2 * WINDOW_BYTES
 
 
 @pytest.fixture(params=["sftp", "scp"])

@@ -14,6 +14,8 @@ from data_mover.backends.local import root as root_module
 from data_mover.backends.local.backend import LocalFiles
 from data_mover.backends.local.options import LocalOptions
 from data_mover.backends.local.root import Root, rename_to_free
+from data_mover.backends.scp import backend as scp_backend
+from data_mover.backends.sftp import backend as sftp_backend
 from data_mover.backends.sftp.session import SftpSession
 from data_mover.domain.errors import MoveFailure, NotAllowed, SourceChanged
 
@@ -287,6 +289,33 @@ def swapped_before_opening(monkeypatch, tmp_path):
 
     opening = SftpSession.aopen
     monkeypatch.setattr(SftpSession, "aopen", aopen)
+
+
+@pytest.mark.parametrize("protocol", ["sftp", "scp"])
+def test_a_host_lists_nothing_that_was_put_there_since_the_look(openssh, tmp_path, roots, monkeypatch, protocol):
+    module = {"sftp": sftp_backend, "scp": scp_backend}[protocol]
+    listing = module.listed
+
+    def listed(*arguments):
+        swap(tmp_path)
+        return listing(*arguments)
+
+    monkeypatch.setattr(module, "listed", listed)
+    with host(protocol, openssh, tmp_path) as files, pytest.raises(NotAllowed):
+        list(files.list("/directory"))
+
+
+def test_scp_lists_nothing_outside(scp, tmp_path):
+    """Over SFTP this race can be won: `docs/security.md`."""
+    (tmp_path / "root" / "directory" / "inside").touch()
+    names = set[str]()
+
+    def use():
+        names.update(entry.name for entry in scp.list("/directory"))
+
+    with swapping(tmp_path / "root" / "directory", tmp_path / "outside"):
+        again_and_again(use)
+    assert names <= {"inside"}
 
 
 @pytest.mark.parametrize("size_bytes", [6, 7])

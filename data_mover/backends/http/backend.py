@@ -16,6 +16,7 @@ from data_mover.backends.http.responses import continues, has_parts, name_of, ra
 from data_mover.backends.options import HostOptions
 from data_mover.domain.errors import (
     ConnectionLost,
+    HostFailed,
     HttpMissing,
     HttpRefused,
     NotAllowed,
@@ -26,6 +27,8 @@ from data_mover.domain.errors import (
 from data_mover.domain.urls import Url, safe_name
 
 MAX_REDIRECTS = 5
+#: the most that is read of a file whose size the server does not report, unless the registry sets `max_size`
+MOST_UNSIZED_BYTES = 100 * 10**9
 _REDIRECTS = (301, 302, 303, 307, 308)
 #: how long small pieces are gathered
 _GATHERING_SECONDS = 0.25
@@ -195,13 +198,15 @@ class HttpReader(Reader):
     def _pieces(self, offset_bytes: int) -> Iterator[bytes]:
         """Yield the bytes as they arrive. Connects again after a connection has broken if that has brought a block or
         more, and the server's versions are exact enough to join parts."""
-        received_bytes = offset_bytes
+        received_bytes, announced_bytes = offset_bytes, self.stat.size_bytes
         while True:
             begun_bytes = received_bytes
             try:
                 while piece := self._connection.read(BLOCK_BYTES):
                     received_bytes += len(piece)
                     self._require_limits(received_bytes)
+                    if announced_bytes is not None and received_bytes > announced_bytes:
+                        raise HostFailed(f"{self._name}: more came than the server had announced")
                     yield piece
                 return
             except ConnectionLost:
@@ -228,8 +233,9 @@ class HttpReader(Reader):
 
     def _require_limits(self, size_bytes: int) -> None:
         options = self._source.options
-        if options.max_size is not None and size_bytes > options.max_size:
-            raise TooLarge(f"{self._name} has more than {options.max_size} bytes")
+        most_bytes = options.max_size or (MOST_UNSIZED_BYTES if self.stat.size_bytes is None else math.inf)
+        if size_bytes > most_bytes:
+            raise TooLarge(f"{self._name} has more than {most_bytes} bytes")
         if time.monotonic() - self._began > (options.total_timeout_seconds or math.inf):
             raise TooSlow(f"{self._name}: more than {options.total_timeout_seconds:g} s")
 
@@ -247,7 +253,7 @@ def _led(url: Url, location: str, name: str) -> Url:
 
 def _login_fields(host: str, options: HttpOptions) -> dict[str, str]:
     """Return the headers that log a request in. Raises LoginRefused if a secret cannot be read."""
-    fields = {name: field_of(host, reference) for name, reference in options.headers.items()}
+    fields = {name: field_of(host, f"headers.{name}", reference) for name, reference in options.headers.items()}
     if options.cookie:
-        fields["Cookie"] = field_of(host, options.cookie)
+        fields["Cookie"] = field_of(host, "cookie", options.cookie)
     return fields | authorization(host, options)

@@ -13,7 +13,7 @@ from data_mover.domain.states import FileKind
 #: the first time that SFTP cannot express
 _END_OF_TIME = 2**32
 _STRONG_ETAG = re.compile(r'"[!#-~]+"')
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
 
 def stat_of(response: Response, name: str) -> FileStat:
@@ -42,7 +42,7 @@ def has_parts(file_stat: FileStat) -> bool:
 def continues(response: Response, file_stat: FileStat, offset_bytes: int, name: str) -> bool:
     """Whether the answer is of the same version: the rest from the offset on, or the whole file.
 
-    Raises HttpRefused or Encoded.
+    Raises HttpRefused, Encoded, or HostFailed for another range or another length than that of the range.
     """
     if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         return False
@@ -52,9 +52,13 @@ def continues(response: Response, file_stat: FileStat, offset_bytes: int, name: 
     found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if found is None or int(found[1]) != offset_bytes or offset_bytes == 0:
         raise HostFailed(f"{name}: another range than was asked for")
-    now = _stat(response, None if found[2] == "*" else int(found[2]))
+    now = _stat(response, None if found[3] == "*" else int(found[3]))
     reported = (now.size_bytes, now.version, now.modified_at or file_stat.modified_at)
-    return reported == (file_stat.size_bytes, file_stat.version, file_stat.modified_at)
+    if reported != (file_stat.size_bytes, file_stat.version, file_stat.modified_at):
+        return False
+    if _length(response, name) not in (None, int(found[2]) + 1 - offset_bytes):
+        raise HostFailed(f"{name}: another length than that of the range")
+    return True
 
 
 def name_of(response: Response) -> str | None:

@@ -44,9 +44,6 @@ _FAILURES: dict[int, type[MoveFailure]] = {
 class LocalFiles(Files):
     """The files below a directory of this machine. It has no `sha256`: files are read back."""
 
-    #: a tick of the kernel's clock, with a margin
-    settling_seconds = 0.02
-
     def __init__(self, host: str, options: HostOptions) -> None:
         self.host = host
         self.options = options
@@ -55,6 +52,10 @@ class LocalFiles(Files):
     @classmethod
     def connect(cls, host: str, options: HostOptions) -> Self:
         return cls(host, options)
+
+    def settling_seconds(self, file_stat: FileStat) -> float:
+        """Return a tick of the kernel's clock with a margin, unless the disk may report whole seconds."""
+        return 2.0 if file_stat.modified_at == int(file_stat.modified_at or 0) else 0.02
 
     @property
     def most_files(self) -> None:

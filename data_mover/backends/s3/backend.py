@@ -71,6 +71,10 @@ class S3Files(Files):
     def connect(cls, host: str, options: HostOptions) -> Self:
         return cls(host, options, S3Client.open(host, options))
 
+    def settling_seconds(self, file_stat: FileStat) -> float:
+        """The version of an object is made of its bytes."""
+        return 0.0
+
     def stat(self, path: str) -> FileStat | None:
         found = self._object(path)
         if found is not None:

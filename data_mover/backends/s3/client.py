@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from itertools import islice
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -22,6 +21,7 @@ from botocore.exceptions import (
 from botocore.httpsession import URLLib3Session
 from urllib3.exceptions import HTTPError as HttpError
 
+from data_mover.backends.logins import secret_of
 from data_mover.backends.options import HostOptions
 from data_mover.backends.s3.answers import BoundedSession
 from data_mover.backends.s3.options import S3Options
@@ -69,6 +69,10 @@ _NEXT_UPLOADS = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMa
 _ENTRIES = ("Contents", "CommonPrefixes", "Uploads")
 #: the most pages of a listing for one file
 _MOST_PAGES = 100
+#: the most entries of a page, for all stores
+_MOST_ENTRIES = 1000
+#: the most characters of names that are kept: one file has fewer, since a key has 1024 bytes at most
+_MOST_NAMES_LENGTH = 2**24
 #: a page is empty if the store has scanned a thousand deleted versions
 _MOST_EMPTY_PAGES = 100
 
@@ -138,10 +142,9 @@ class S3Client:
     def keys(self, path: str, prefix: str) -> list[str]:
         """Return all keys with the prefix; none if there is no bucket."""
         try:
-            pages = self._few_pages("list_objects_v2", path, _NEXT_KEYS, Prefix=prefix)
+            return [each["Key"] for each in self._few("Contents", "list_objects_v2", path, _NEXT_KEYS, Prefix=prefix)]
         except NoSuchFile:
             return []
-        return [each["Key"] for answer in pages for each in answer.get("Contents", [])]
 
     def level(self, path: str, prefix: str) -> Iterator[dict[str, Any]]:
         """Yield answers with what is below the prefix up to the next slash, a thousand keys at a time. Raises
@@ -218,27 +221,31 @@ class S3Client:
     def uploads(self, path: str, key: str) -> list[str]:
         """Return the ids of the uploads to exactly this key that are neither completed nor aborted."""
         try:
-            pages = self._few_pages("list_multipart_uploads", path, _NEXT_UPLOADS, Prefix=key)
+            found = self._few("Uploads", "list_multipart_uploads", path, _NEXT_UPLOADS, Prefix=key)
+            return [each["UploadId"] for each in found if each["Key"] == key]
         except NoSuchFile:
             return []
-        return [each["UploadId"] for answer in pages for each in answer.get("Uploads", []) if each["Key"] == key]
 
     def abort(self) -> None:
-        """Let no further request begin; the current one ends within the idle time-out."""
+        """End the current request soon, and let no further one begin."""
         self._aborted.set()
+        self._session.abort()
 
     def close(self) -> None:
         self._client.close()
         self._session.close()
 
-    def _few_pages(
-        self, operation: str, path: str, markers: Mapping[str, str], **arguments: str
-    ) -> list[dict[str, Any]]:
-        """Return all pages. Raises HostFailed if there are too many."""
-        pages = list(islice(self._pages(operation, path, markers, **arguments), _MOST_PAGES + 1))
-        if len(pages) > _MOST_PAGES:
-            raise HostFailed(f"{self.host}:{path}: more than {_MOST_PAGES} pages of {operation}")
-        return pages
+    def _few(
+        self, kind: str, operation: str, path: str, markers: Mapping[str, str], **arguments: str
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the entries of all pages, for callers who keep names. Raises HostFailed for too many or large ones."""
+        names_length = 0
+        for number, answer in enumerate(self._pages(operation, path, markers, **arguments), start=1):
+            entries = answer.get(kind, [])
+            names_length += sum(len(each["Key"]) + len(each.get("UploadId", "")) for each in entries)
+            if number > _MOST_PAGES or len(entries) > _MOST_ENTRIES or names_length > _MOST_NAMES_LENGTH:
+                raise HostFailed(f"{self.host}:{path}: more than {_MOST_PAGES} pages of {operation}, or too large ones")
+            yield from entries
 
     def _pages(
         self, operation: str, path: str, markers: Mapping[str, str], **arguments: str
@@ -276,6 +283,8 @@ class S3Client:
             raise _failure(error, name) from error
         except (BotoCoreError, HttpError, OSError) as error:
             raise _what_broke(error)(self.host) from error
+        if self._aborted.is_set():  # what has come may be the beginning of it
+            raise ConnectionLost(self.host)
 
 
 def _what_broke(error: BaseException) -> type[MoveFailure]:
@@ -320,15 +329,11 @@ def _client(host: str, options: S3Options) -> Any:
         response_checksum_validation="when_required",
         s3={"addressing_style": "path", "payload_signing_enabled": True},
     )
-    try:
-        access_key, secret_key = options.access_key.read(), options.secret_key.read()
-    except LookupError as error:
-        raise LoginRefused(f"{host}: {error}") from error
     return _session().create_client(
         "s3",
         endpoint_url=options.endpoint,
-        aws_access_key_id=access_key,
-        aws_secret_access_key=secret_key,
+        aws_access_key_id=secret_of(host, "access_key", options.access_key),
+        aws_secret_access_key=secret_of(host, "secret_key", options.secret_key),
         verify=_verified_by(options),
         config=config,
     )

@@ -72,7 +72,7 @@ class ScpFiles(SshFiles):
         found = self._found(path)
         if found is None or found[0].kind is not FileKind.DIRECTORY:
             raise NoSuchFile(f"{self._name(path)} is no directory")
-        yield from listed(self._connection, path, found[1])
+        yield from listed(self._connection, path, _entering(found[1]))
 
     def realpath(self, path: str) -> str:
         return self._fetch_realpath(path).removeprefix(self._root.rstrip("/")) or "/"

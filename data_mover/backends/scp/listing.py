@@ -12,8 +12,9 @@ from shlex import quote
 from paramiko import Channel
 
 from data_mover.backends.api import Entry
+from data_mover.backends.scp.shell import NOT_PERMITTED, failure_of
 from data_mover.backends.ssh.connection import SshConnection
-from data_mover.domain.errors import ConnectionLost, HostFailed, PermissionRefused
+from data_mover.domain.errors import ConnectionLost, HostFailed
 
 _END = b"//\n"
 _RECEIVE_BYTES = 64 * 1024
@@ -21,7 +22,6 @@ _RECEIVE_BYTES = 64 * 1024
 _MAX_BYTES = 8192
 _ENTRY = re.compile(rb"([0-9a-f]+) (\d+) (-?\d+) \./(.*)", re.DOTALL)
 
-_NOT_PERMITTED = 82
 #: If one of several no longer exists, they are requested one by one.
 _STAT_ENTRIES = (
     'out=$(stat -c "$0" -- "$@") && printf "%s\\n" "$out" && exit; for name do stat -c "$0" -- "$name" && continue; '
@@ -29,17 +29,18 @@ _STAT_ENTRIES = (
 )
 #: It ends when its input is closed, not while another command begins: Dropbear confuses their channels.
 _COMMAND = (
-    "LC_ALL=C; export LC_ALL; exec 2>/dev/null; (cd -P -- {directory} && [ -r . ] || exit {not_permitted}; "
+    "LC_ALL=C; export LC_ALL; exec 2>/dev/null; ({entering} [ -r . ] || exit {not_permitted}; "
     "find . ! -name . -prune -exec sh -c {stat_entries} '%f %s %Y %n//' {{}} +) </dev/null; "
     "printf '%s//\\n' $?; exec cat >/dev/null"
 )
 
 
-def listed(connection: SshConnection, path: str, realpath: str) -> Iterator[Entry]:
-    """Yield the entries of our `path`, the host's directory `realpath`. Raises PermissionRefused or HostFailed."""
-    command = _COMMAND.format(
-        directory=quote(realpath), not_permitted=_NOT_PERMITTED, stat_entries=quote(_STAT_ENTRIES)
-    )
+def listed(connection: SshConnection, path: str, entering: str) -> Iterator[Entry]:
+    """Yield the entries of our `path`; `entering` is the start of a command that enters that directory.
+
+    Raises NotAllowed if it cannot since the directory has been exchanged for a link, PermissionRefused or HostFailed.
+    """
+    command = _COMMAND.format(entering=entering, not_permitted=NOT_PERMITTED, stat_entries=quote(_STAT_ENTRIES))
     channel = connection.start(command)
     try:
         for line in _lines(connection, path, channel):
@@ -65,7 +66,7 @@ def _lines(connection: SshConnection, path: str, channel: Channel) -> Iterator[b
 
 def _require_good_end(status: int, name: str) -> None:
     if status != 0:
-        raise (PermissionRefused if status == _NOT_PERMITTED else HostFailed)(name)
+        raise failure_of(status, name) or HostFailed(name)
 
 
 def _entry(line: bytes, host: str) -> Entry:

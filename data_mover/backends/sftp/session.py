@@ -170,8 +170,14 @@ class SftpSession:
         self.requests.put(Request.CLOSE, handle, lambda reply: None)
 
     def open_directory(self, path: str) -> bytes:
-        """Return the handle."""
-        return self._handle(Request.OPENDIR, text(path))
+        """Open a directory whose realpath is known; return the handle. Raises Moved."""
+        opened = self.requests.ask(Request.OPENDIR, text(path))
+        realpath = self.requests.call(Request.REALPATH, text(path))
+        handle = string(bytes(first_string(opened.answer.answer(Answer.HANDLE))))
+        if not is_same(_realpath_in(realpath), path):
+            self.let_go(handle)
+            raise Moved(path)
+        return handle
 
     def next_names(self, handle: bytes) -> list[Named]:
         """Return the next names of a directory, `.` and `..` included; none at the end."""
@@ -267,9 +273,6 @@ class SftpSession:
             return None
         reply = self.requests.call(Request.EXTENDED, string(name) + arguments)
         return reply if reply.kind == Answer.EXTENDED_REPLY else None
-
-    def _handle(self, kind: Request, head: bytes) -> bytes:
-        return string(bytes(first_string(self._answer(kind, head, Answer.HANDLE))))
 
     def _done(self, kind: Request, head: bytes) -> None:
         self.requests.call(kind, head).require_ok()

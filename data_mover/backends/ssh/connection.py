@@ -16,8 +16,10 @@ from paramiko.pkey import UnknownKeyType
 from paramiko.ssh_exception import AuthenticationException, IncompatiblePeer, SSHException
 
 from data_mover.backends.dns import resolved, why_unreachable
+from data_mover.backends.logins import secret_of
 from data_mover.backends.ssh.host_keys import PinnedKeys
 from data_mover.backends.ssh.options import SshAddress, SshOptions
+from data_mover.backends.ssh.transport import BoundedTransport
 from data_mover.domain.errors import (
     ConnectionLost,
     HostKeyMismatch,
@@ -84,9 +86,7 @@ class SshConnection:
         pinned = PinnedKeys.of(host, options)
         with ExitStack() as undo:
             connected = undo.enter_context(closing(_socket(host, options)))
-            transport = paramiko.Transport(
-                connected, default_window_size=WINDOW_BYTES, packetizer_class=_BoundedPacketizer
-            )
+            transport = BoundedTransport(connected, WINDOW_BYTES, MOST_PACKET_BYTES, _BoundedPacketizer)
             undo.callback(transport.close)
             if _exchange_keys(host, options, transport, pinned.algorithms) not in pinned:
                 raise HostKeyMismatch(host)
@@ -324,7 +324,7 @@ def _log_in(host: str, options: SshOptions, transport: paramiko.Transport) -> st
     try:
         login = _offer_keys(host, options, transport)
         if not transport.is_authenticated() and options.password is not None:
-            transport.auth_password(options.username, _secret(host, options))
+            transport.auth_password(options.username, secret_of(host, "password", options.password))
             login = "password"
     except AuthenticationException as error:
         if "timeout" in str(error).lower() or not transport.is_active():
@@ -376,10 +376,3 @@ def _private_key(host: str, options: SshOptions) -> paramiko.PKey:
         return paramiko.PKey.from_path(str(options.key_file), passphrase)
     except (OSError, LookupError, ValueError, TypeError, SSHException, UnknownKeyType) as error:
         raise LoginRefused(f"{host}: its key_file cannot be used by this worker") from error
-
-
-def _secret(host: str, options: SshOptions) -> str:
-    try:
-        return options.password.read() if options.password else ""
-    except LookupError as error:
-        raise LoginRefused(f"{host}: its password cannot be read by this worker") from error

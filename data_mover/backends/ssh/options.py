@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from data_mover.backends.options import HostOptions, NetworkAddress, Secret, SiblingPath, _beside_the_registry
+from data_mover.backends.options import HostOptions, NetworkAddress, PinsPath, Secret, _beside_the_registry
 from data_mover.domain.secrets import privacy_problem
 
 #: how files of public keys begin: one line as in authorized_keys, or several in another format
@@ -89,7 +89,7 @@ class SshOptions(SshAddress, HostOptions):
     #: offer the keys of the user's ssh-agent
     allow_agent: bool = False
     host_key: HostKeys = ()
-    known_hosts: SiblingPath | None = None
+    known_hosts: PinsPath | None = None
 
     def login_files(self) -> Iterator[tuple[str, Path]]:
         if self.key_file:

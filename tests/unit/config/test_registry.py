@@ -505,6 +505,22 @@ def test_a_problem_in_a_store_names_its_key_and_no_secret(tmp_path, key, value):
         assert value not in problem.sentence
 
 
+@pytest.mark.parametrize("pins", ["known_hosts", "ca_file"])
+def test_a_host_whose_pins_others_may_write_is_refused(registry_path, pins):
+    file = registry_path.with_name(pins)
+    file.write_text("")
+    entry = STORE if pins == "ca_file" else WITH_A_KEY.replace('key_file = "id_hpc"', 'password = "env:KEY"')
+    lines = [line for line in entry.split("[datasets")[0].splitlines() if not line.startswith("host_key")]
+    registry_path.write_text("\n".join([*lines, f'{pins} = "{pins}"']))
+
+    assert load_registry(registry_path, open_web=False).problems == ()
+    file.chmod(0o666)
+    (problem,) = load_registry(registry_path, open_web=False).problems
+
+    assert problem.key.endswith(f".{pins}")
+    assert f"chmod go-w {file}" in problem.sentence
+
+
 CLOUD = """
 [hosts.cloud]
 protocol = "webdav"

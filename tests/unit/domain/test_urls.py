@@ -87,6 +87,30 @@ def test_a_url_that_cannot_be_used_is_refused_and_not_repeated(written, problem)
         "/public/..%0d%0a/x",
         "/public/..%23/x",
         "/public/..%3f/x",
+        "/public/..%e2%88%95x",
+        "/public/..%e2%81%84x",
+        "/public/..%e2%88%96x",
+        "/public/..%u2216x",
+        "/public/..%u2044x",
+        "/public/%u2025/x",
+        "/public/..%c2%85/x",
+        "/public/..%85/x",
+        "/public/.%e2%80%8b./x",
+        "/public/..%e2%80%a8/x",
+        "/public/..%c2%a0/x",
+        "/public/..%c0%bb/x",
+        "/public/..%c0%a0/x",
+        "/public/%f8%80%80%80%ae./x",
+        "/public/%fc%80%80%80%80%ae./x",
+        "/public/..%f8%80%80%80%afx",
+        "/public/..%fc%80%80%80%81%9cx",
+        "/public/..%25f8%2580%2580%2580%25afx",
+        "/public/x%c0%80.csv",
+        "/public/..:x",
+        "/public/..=/x",
+        "/public/..%7c/x",
+        "/public/.../x",
+        "/public/%e2%80%a6/x",
     ],
     ids=ascii,
 )
@@ -95,7 +119,19 @@ def test_what_any_server_could_read_as_a_step_up_is_no_url(path):
         Url.parse(f"https://h{path}")
 
 
-@pytest.mark.parametrize("path", ["/a..b/..c/d..", "/...", "/100%25/%252f", "/a;b=c/d", "/%ef%bc%8e/x", "/a%5Cb"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/a..b/..c/d../...e",
+        "/..%c3%a9t%c3%a9",
+        "/x%e2%88%95y%e2%81%84z",
+        "/%f0%9f%97%ba/%ff%fe",
+        "/100%25/%252f",
+        "/a;b=c/d",
+        "/%ef%bc%8e/x",
+        "/a%5Cb",
+    ],
+)
 def test_a_name_that_leads_nowhere_is_taken_as_it_is(path):
     assert Url.parse(f"https://h{path}").path.lower() == path.lower()
 

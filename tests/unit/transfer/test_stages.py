@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from data_mover.backends.api import Reader, Writer
 from data_mover.backends.local.backend import LocalFiles
 from data_mover.backends.local.options import LocalOptions
 from data_mover.domain.errors import (
@@ -205,6 +206,40 @@ def test_a_file_that_cannot_fit_is_not_begun(root, tmp_path):
     with pytest.raises(NoSpace):
         move_file(replace(ORDER, source_path="/huge"), source, files(root), Diary())
 
+    assert contents(root) == {"b": OLD}
+
+
+def test_no_more_is_written_than_the_size_that_the_source_told(source, root):
+    class Endless(Reader):
+        def __init__(self, file_stat):
+            self.stat = file_stat
+
+        def blocks(self, offset_bytes=0):
+            for _ in range(100):
+                sent.append(NEW[:4])
+                yield sent[-1]
+
+        def close(self):
+            pass
+
+    class Lying(LocalFiles):
+        def open(self, path):
+            return Endless(self.stat(path))
+
+    class Watched(LocalFiles):
+        def create(self, path, new_file):
+            writer = super().create(path, new_file)
+            written.append(writer)
+            return writer
+
+    sent: list[bytes] = []
+    written: list[Writer] = []
+
+    with pytest.raises(SourceChanged):
+        move_file(ORDER, files(root.parent / "source", Lying), files(root, Watched), Diary())
+
+    assert [writer.acknowledged_bytes for writer in written] == [8]
+    assert len(sent) == 3
     assert contents(root) == {"b": OLD}
 
 

@@ -35,6 +35,12 @@ def test_what_comes_in_is_announced_by_an_event_that_reading_clears():
     assert event.is_set()
 
 
+def test_a_channel_is_bounded_before_its_host_hears_of_it():
+    source = inspect.getsource(paramiko.Transport.open_channel)
+
+    assert source.index("self._channels.put(chanid, chan)") < source.index("self._send_user_message(m)")
+
+
 def test_our_ciphers_and_digests_are_offered():
     unused: Any = UnusedSocket()
     transport = paramiko.Transport(unused)
