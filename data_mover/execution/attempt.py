@@ -1,7 +1,6 @@
 """One attempt at a job: run it, and record its outcome."""
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +8,6 @@ from typing import Concatenate, ParamSpec
 
 from sqlalchemy.orm import Session
 
-from data_mover.backends.local.options import LocalOptions
 from data_mover.backends.options import HostOptions
 from data_mover.config.registry import Registry
 from data_mover.config.settings import Settings
@@ -114,18 +112,17 @@ class Attempt:
             lease.give_up(GaveWay(waiting))
 
     def _leave(self) -> None:
-        """End this process, whose other thread hangs in the kernel: nothing else helps if a disk's server is gone.
-        Called by the heartbeat. Records the job's local disks as unreachable."""
+        """End this process, unless it waits for a connection that has time-outs of its own. Called by the heartbeat.
+        Records the job's local disks as unreachable."""
+        if self._connections.is_connecting:
+            return
         stuck = Stalled(f"{self._claim.route}: it hangs in the kernel; a mounted disk does not answer")
-        log.error("worker-stuck %s %s", self._claim, stuck.reason)
         try:
-            for name in self._claim.host_names:
-                if isinstance(self._registry.every_host.get(name), LocalOptions):
-                    self._connector.failed(name, HostUnreachable(f"{name}: its file system does not answer"))
+            self._connector.hangs(self._claim.host_names, self._registry)
             with self._database.writing() as session:
                 transitions.hand_back(session, self._claim, stuck)
         finally:
-            os._exit(os.EX_TEMPFAIL)
+            self._heartbeat.leave(str(self._claim))
 
     def _move(self) -> DataMoverError | None:
         """Return None once all files have their final names, else the reason why they have not."""

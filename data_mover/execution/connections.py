@@ -7,6 +7,7 @@ from typing import Self
 from data_mover.backends import writable
 from data_mover.backends.api import Files, Source
 from data_mover.backends.futures import Line
+from data_mover.backends.local.options import LocalOptions
 from data_mover.backends.options import Role
 from data_mover.config.registry import Registry
 from data_mover.domain.errors import HostUnreachable, UnknownHost
@@ -23,6 +24,8 @@ class Connections:
         self._stack = ExitStack()
         #: why a host could not be reached, if that is so
         self.unreachable: HostUnreachable | None = None
+        #: whether a host over a network is being connected to, which time-outs end and `abort` does not
+        self.is_connecting = False
 
     def __enter__(self) -> Self:
         return self
@@ -53,9 +56,12 @@ class Connections:
             options = self._registry.every_host.get(host)
             if options is not None and role not in options.roles:
                 raise UnknownHost(f"{host} as a {role}")
+            self.is_connecting = not isinstance(options, LocalOptions)
             try:
                 self._made[host, role] = self._stack.enter_context(self._connector.connect(host, self._registry))
             except HostUnreachable as failure:
                 self.unreachable = failure
                 raise
+            finally:
+                self.is_connecting = False
         return self._made[host, role]

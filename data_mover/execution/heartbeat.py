@@ -1,13 +1,14 @@
 """One heartbeat for all claims of a worker: a thread renews every lease, and detects lost ones."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NoReturn, Protocol, Self
 
 from sqlalchemy.orm import Session
 
@@ -22,7 +23,7 @@ from data_mover.domain.errors import (
 )
 from data_mover.domain.states import Phase
 from data_mover.execution.stop import Stop
-from data_mover.store import claims, workers
+from data_mover.store import claims, transitions, workers
 from data_mover.store.claims import Beat, Claim
 from data_mover.store.database import Database
 from data_mover.store.workers import WorkerProcess
@@ -60,7 +61,8 @@ class Patience:
         return f"nothing moved for {self.idle_seconds:g} s"
 
 
-#: a stalled transfer whose connections have been ended notices within this time, unless it hangs in the kernel
+#: whoever is waiting for a host notices within this time that its connections have been ended, unless it hangs in the
+#: kernel
 STUCK_SECONDS = 5.0
 
 
@@ -107,7 +109,8 @@ class Heartbeat:
         self, claim: Claim, patience: Patience, on_lost: Callable[[], None], on_stuck: Callable[[], None]
     ) -> Iterator["Lease"]:
         """Renew the claim until the block ends. A transfer without progress for `patience` is stalled; `on_lost` ends
-        its connections. One that does not notice even then hangs in the kernel: `on_stuck` is called once."""
+        its connections. One that does not notice even then, whatever it was to end for, hangs in the kernel: `on_stuck`
+        is called with each beat."""
         lease = Lease(claim, self.terms, patience, on_lost, on_stuck, self.stop)
         self._leases.append(lease)
         try:
@@ -133,6 +136,19 @@ class Heartbeat:
             yield
         finally:
             self._watches.remove(look)
+
+    def leave(self, name: str) -> NoReturn:
+        """End this process, in which `name` hangs in the kernel: where a disk's server is gone, nothing else helps.
+        Its jobs go back to the queue."""
+        log.error("worker-stuck %s hangs in the kernel; a mounted disk does not answer", name)
+        try:
+            with self._database.writing() as session:
+                for lease in tuple(self._leases):
+                    left = Stopped(f"its worker left, since {name} hangs in the kernel")
+                    if not transitions.hand_back(session, lease.claim, left):
+                        transitions.end_cancelled(session, lease.claim)
+        finally:
+            os._exit(os.EX_TEMPFAIL)
 
     def _beat_until_the_end(self) -> None:
         while not self._ended.wait(self._pause_seconds()):
@@ -191,7 +207,7 @@ class Lease:
 
     Once `lost` is set the transfer must publish nothing: the job may be another attempt's, or the transfer is stalled.
     A transfer that was cancelled or stopped keeps its lease until it has cleared up, and learns of a fence
-    meanwhile.
+    meanwhile. Clearing up has the same patience as the transfer; then its connections end.
     """
 
     def __init__(
@@ -209,7 +225,6 @@ class Lease:
         self._patience = patience
         self._on_lost = on_lost
         self._on_stuck = on_stuck
-        self._stuck_at: float | None = None
         self._stop = stop
         #: of the files that are done, and of those in flight
         self._settled_bytes = self._file_bytes = self._credited_bytes = 0
@@ -217,8 +232,10 @@ class Lease:
         self._reported_bytes = claim.bytes_done
         self._rate = _Rate()
         self._moved_at = self._renewed_at = time.monotonic()
-        self._noticed = threading.Event()
+        self._noticed = False
+        #: when the connections are ended of a transfer that has not noticed that it must end, and when they were
         self._ends_at: float | None = None
+        self._ended_at: float | None = None
 
     def settled(self, bytes_done: int) -> None:
         """Record that another file is done; `bytes_done` is the sum of all files."""
@@ -249,8 +266,10 @@ class Lease:
         self._require_valid()
 
     def noticed(self) -> None:
-        """Record that the transfer has noticed `lost` and clears up: only a fence ends its connections now."""
-        self._noticed.set()
+        """Record that the transfer has noticed `lost` and clears up: only a fence ends its connections now, or
+        silence."""
+        self._noticed = True
+        self._moved_at = time.monotonic()
 
     def excused(self) -> None:
         """Excuse a lack of progress that no host causes. Raises nothing."""
@@ -261,7 +280,7 @@ class Lease:
         if self.lost is None and time.monotonic() - self._renewed_at > self._terms.lease_seconds:
             self.lost = Fenced()
         if self.lost is not None:
-            self._noticed.set()
+            self.noticed()
             raise self.lost
 
     @property
@@ -272,25 +291,22 @@ class Lease:
     @property
     def is_ending(self) -> bool:
         """Whether the transfer has not noticed yet that it must end."""
-        return self._ends_at is not None and not self._noticed.is_set()
+        return self._ends_at is not None and self._ended_at is None and not self._noticed
 
     def look(self) -> None:
         """Check what needs no database: a stop, a stalled transfer, one that does not notice that it must end."""
         now = time.monotonic()
-        if self.is_ending and self._ends_at is not None and now >= self._ends_at:
-            self._ends_at = None
-            self._on_lost()
-        if self._stuck_at is not None and now >= self._stuck_at:
-            self._stuck_at = None
-            if not self._noticed.is_set():
-                self._on_stuck()
-        if self.lost is not None:
-            return
-        if self._stop.is_overdue():
-            self.give_up(Stopped("its worker was asked to stop"))
-        elif now - self._moved_at > self._patience.idle_seconds:
-            self.give_up(Stalled(self._patience.sentence(has_moved=self._file_bytes != self._credited_bytes)))
-            self._stuck_at = now + STUCK_SECONDS
+        is_silent = now - self._moved_at > self._patience.idle_seconds
+        if self.lost is None and not self._noticed:
+            if self._stop.is_overdue():
+                self.give_up(Stopped("its worker was asked to stop"))
+            elif is_silent:
+                self.give_up(Stalled(self._patience.sentence(has_moved=self._file_bytes != self._credited_bytes)))
+        elif self._ended_at is None:
+            if is_silent or (self.is_ending and self._ends_at is not None and now >= self._ends_at):
+                self._end()
+        elif is_silent and now - self._ended_at > STUCK_SECONDS:
+            self._on_stuck()
 
     def beat(self) -> Beat:
         bytes_done = self._settled_bytes + self._file_bytes
@@ -318,7 +334,12 @@ class Lease:
         if clears_up:
             self._ends_at = time.monotonic() + CANCEL_SECONDS
         else:
-            self._on_lost()
+            self._end()
+
+    def _end(self) -> None:
+        """End the connections."""
+        self._ended_at = time.monotonic()
+        self._on_lost()
 
 
 class _Rate:

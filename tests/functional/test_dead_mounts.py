@@ -1,5 +1,6 @@
 """A disk whose server is gone: whoever touches it hangs in the kernel, where no signal and no time-out reach."""
 
+import signal
 import time
 
 import pytest
@@ -8,7 +9,12 @@ from data_mover.backends.local.mount import answers
 from tests.servers.deployment import deployment, host_table
 from tests.servers.processes import eventually
 
-EXTRA = "data_mover.fault_points = true"
+EXTRA = """
+data_mover.fault_points = true
+data_mover.stop_seconds = 0
+data_mover.retry_first_seconds = 0.2
+data_mover.probe_longest_seconds = 0.5
+"""
 
 
 @pytest.fixture
@@ -27,9 +33,19 @@ def service(tmp_path, redis_url, monkeypatch):
         yield service
 
 
-def test_a_worker_that_hangs_says_so_leaves_and_is_there_for_the_next_job(service, tmp_path):
-    (tmp_path / ".hang").write_text("hang")
-    (tmp_path / ".hang").rename(tmp_path / "orders" / "opened")
+@pytest.fixture
+def order_hang(tmp_path):
+    """Make whoever reaches the point hang there."""
+
+    def order(point):
+        (tmp_path / ".hang").write_text("hang")
+        (tmp_path / ".hang").rename(tmp_path / "orders" / point)
+
+    return order
+
+
+def test_a_worker_that_hangs_says_so_leaves_and_is_there_for_the_next_job(service, order_hang):
+    order_hang("opened")
     with service.proxy as proxy:
         job_id = proxy.move("local://disk/a", "local://mounted/a")["id"]
         eventually(
@@ -40,6 +56,34 @@ def test_a_worker_that_hangs_says_so_leaves_and_is_there_for_the_next_job(servic
 
     assert (job["status"], job["attempt"]) == ("COMPLETED", 2)
     assert service.workers[0].poll() is None
+
+
+def test_a_move_that_hangs_and_is_cancelled_takes_no_worker(service, order_hang):
+    order_hang("opened")
+    with service.proxy as proxy:
+        job_id = proxy.move("local://disk/a", "local://mounted/a")["id"]
+        eventually(lambda: "fault-point opened hang" in service.log("worker"), "it hangs")
+
+        proxy.cancel(job_id)
+
+        assert service.ended(job_id)["status"] == "CANCELLED"
+        assert "worker-stuck" in service.log("worker")
+        next_id = proxy.move("local://disk/a", "local://mounted/a")["id"]
+        assert service.ended(next_id)["status"] == "COMPLETED"
+
+
+def test_a_worker_that_hangs_and_is_stopped_hands_its_job_back(service, order_hang):
+    order_hang("opened")
+    with service.proxy as proxy:
+        job_id = proxy.move("local://disk/a", "local://mounted/a")["id"]
+        eventually(lambda: "fault-point opened hang" in service.log("worker"), "it hangs")
+
+        service.workers[0].send_signal(signal.SIGTERM)
+
+        assert service.workers[0].wait(30) == 0
+        assert "worker-stuck" in service.log("worker")
+        service.start_worker()
+        assert service.ended(job_id)["status"] == "COMPLETED"
 
 
 def test_a_file_system_that_does_not_answer_is_not_waited_for(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.engine import make_url
 
-from data_mover.domain.errors import Cancelled, Fenced, Stalled
+from data_mover.domain.errors import Cancelled, Fenced, GaveWay, Stalled, Stopped
 from data_mover.domain.states import FileKind, FileState
 from data_mover.execution import heartbeat as heartbeat_module
 from data_mover.execution.heartbeat import Heartbeat, LeaseTerms, Patience
@@ -183,12 +183,50 @@ def test_a_transfer_that_does_not_notice_that_it_is_stalled_counts_as_stuck(data
 
 
 def test_a_transfer_that_notices_that_it_is_stalled_is_left_to_itself(database, claimed, aborted, monkeypatch):
+    monkeypatch.setattr(heartbeat_module, "STUCK_SECONDS", 0.1)
+    stuck = threading.Event()
+    with lease_of(database, claimed, aborted, stuck.set) as lease:
+        eventually(aborted.is_set, "it is stalled")
+        lease.noticed()
+        assert not stuck.wait(IDLE_SECONDS / 2)
+
+
+@pytest.mark.parametrize("cause", [Cancelled(), Fenced(), Stopped(), GaveWay(1)], ids=lambda each: type(each).__name__)
+def test_a_transfer_that_hangs_is_noticed_whatever_it_was_to_end_for(database, claimed, aborted, monkeypatch, cause):
     monkeypatch.setattr(heartbeat_module, "STUCK_SECONDS", 0.2)
     stuck = threading.Event()
     with lease_of(database, claimed, aborted, stuck.set) as lease:
-        eventually(lambda: lease.lost, "it is stalled")
-        lease.noticed()
-        eventually(lambda: lease._stuck_at is None, "it has been looked at again")
+        lease.give_up(cause)
+
+        eventually(stuck.is_set, "it counts as stuck")
+        assert aborted.is_set()
+        assert lease.lost is cause
+
+
+def test_a_transfer_that_hangs_while_it_clears_up_is_noticed(database, claimed, aborted, monkeypatch):
+    monkeypatch.setattr(heartbeat_module, "STUCK_SECONDS", 0.2)
+    stuck = threading.Event()
+    with lease_of(database, claimed, aborted, stuck.set) as lease:
+        with database.writing() as session:
+            transitions.cancel(session, claimed.job_id)
+        with pytest.raises(Cancelled):
+            eventually(lease.alive, "the wish is heard")
+
+        eventually(stuck.is_set, "it counts as stuck")
+        assert aborted.is_set()
+
+
+def test_clearing_up_has_its_time_for_as_long_as_something_happens(database, claimed, aborted, monkeypatch):
+    monkeypatch.setattr(heartbeat_module, "STUCK_SECONDS", 0.0)
+    stuck = threading.Event()
+    with lease_of(database, claimed, aborted, stuck.set) as lease:
+        lease.give_up(Cancelled())
+        for _ in range(40):
+            with pytest.raises(Cancelled):
+                lease.alive()
+            time.sleep(0.025)
+
+    assert not aborted.is_set()
     assert not stuck.is_set()
 
 
