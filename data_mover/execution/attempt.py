@@ -8,7 +8,6 @@ from typing import Concatenate, ParamSpec
 
 from sqlalchemy.orm import Session
 
-from data_mover.backends.options import HostOptions
 from data_mover.config.registry import Registry
 from data_mover.config.settings import Settings
 from data_mover.domain.backoff import Backoff, RetryPolicy
@@ -38,8 +37,6 @@ from data_mover.store.database import Database
 
 log = logging.getLogger(__name__)
 
-#: the lease detects a stall this much later than the time-outs of the connections do
-IDLE_MARGIN_SECONDS = 5
 #: the interval between two looks for waiting jobs, as a share of the time that they may wait
 LOOK_SHARE = 0.1
 
@@ -75,7 +72,8 @@ class Attempt:
         """Return once the job has a new state, or is another attempt's. Raises ServiceUnavailable if the database does
         not answer: the lease then expires, and the next attempt finds out what this one has done."""
         log.info("attempt-begun %s %s", self._claim, self._claim.route)
-        with self._heartbeat.lease(self._claim, self._patience(), self._connections.abort, self._leave) as lease:
+        patience = Patience.of(self._claim.host_names, self._registry)
+        with self._heartbeat.lease(self._claim, patience, self._connections.abort, self._leave) as lease:
             self._record = Record(self._database, self._claim, lease, self._settings.lease_seconds)
             with self._heartbeat.watching(self._look_for_others):
                 outcome = self._move()
@@ -185,16 +183,6 @@ class Attempt:
         settings = self._settings
         backoff = Backoff(settings.retry_first_seconds, settings.retry_longest_seconds)
         return RetryPolicy(settings.max_attempts, backoff)
-
-    def _patience(self) -> Patience:
-        """Return the patience of the most patient host."""
-        options = self._options()
-        idle_seconds = max((each.idle_timeout_seconds for each in options), default=0) + IDLE_MARGIN_SECONDS
-        rates = [each.min_rate for each in options] + [each.bandwidth // 2 for each in options if each.bandwidth]
-        return Patience(idle_seconds, min(rates, default=1))
-
-    def _options(self) -> list[HostOptions]:
-        return [options for name in self._claim.host_names if (options := self._registry.every_host.get(name))]
 
 
 def _judging(

@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -12,6 +12,7 @@ from typing import NoReturn, Protocol, Self
 
 from sqlalchemy.orm import Session
 
+from data_mover.config.registry import Registry
 from data_mover.domain.errors import (
     AttemptEnded,
     Cancelled,
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 #: a transfer that has not noticed within this time that it must end counts as blocked, and its connections are ended
 CANCEL_SECONDS = 0.5
+#: the heartbeat detects a stall this much later than the time-outs of the connections do
+IDLE_MARGIN_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,14 @@ class Patience:
     idle_seconds: float
     #: or, for as long, less than this
     bytes_per_second: int = 1
+
+    @classmethod
+    def of(cls, hosts: Iterable[str], registry: Registry) -> Self:
+        """Return that of the most patient host."""
+        options = [found for host in hosts if (found := registry.every_host.get(host))]
+        idle_seconds = max((each.idle_timeout_seconds for each in options), default=0) + IDLE_MARGIN_SECONDS
+        rates = [each.min_rate for each in options] + [each.bandwidth // 2 for each in options if each.bandwidth]
+        return cls(idle_seconds, min(rates, default=1))
 
     def sentence(self, has_moved: bool) -> str:
         if has_moved:
@@ -161,11 +172,11 @@ class Heartbeat:
                     lease.give_up(Fenced())
 
     def _watch(self) -> None:
-        try:
-            for look in tuple(self._watches):
+        for look in tuple(self._watches):
+            try:
                 look()
-        except ServiceUnavailable as error:
-            log.warning("watch-failed %s", error)
+            except ServiceUnavailable as error:
+                log.warning("watch-failed %s", error)
 
     def _pause_seconds(self) -> float:
         is_ending = any(lease.is_ending for lease in tuple(self._leases))
@@ -200,6 +211,54 @@ class Heartbeat:
             phases = claims.renew_all(session, beats, self.terms.lease_ms)
             are_mine = [other.renew(session, self.terms.lease_ms) for other in others]
         return phases, are_mine
+
+
+class Watch:
+    """Watches work that is no job: it is over once it has taken too long, or given no sign of life for too long. Its
+    connections end then; work that gives no sign of life even so hangs in the kernel."""
+
+    def __init__(
+        self,
+        name: str,
+        idle_seconds: float,
+        longest_seconds: float,
+        on_over: Callable[[], None],
+        on_stuck: Callable[[], None],
+    ) -> None:
+        self._name = name
+        self._idle_seconds = idle_seconds
+        self._longest_seconds = longest_seconds
+        self._on_over = on_over
+        self._on_stuck = on_stuck
+        self._began_at = self._alive_at = time.monotonic()
+        self._over_at = 0.0
+        #: why it is over
+        self.over: Stalled | None = None
+
+    def alive(self) -> None:
+        """The work brings something about. Raises Stalled once it is over."""
+        if self.over is not None:
+            raise self.over
+        self._alive_at = time.monotonic()
+        if self._alive_at - self._began_at > self._longest_seconds:
+            raise self._ending(f"{self._name} took {self._longest_seconds:g} s")
+
+    def look(self) -> None:
+        """Called by the heartbeat."""
+        now = time.monotonic()
+        is_silent = now - self._alive_at > self._idle_seconds
+        if self.over is None and is_silent:
+            self._ending(f"{self._name} has brought nothing about for {self._idle_seconds:g} s")
+        elif self.over is None and now - self._began_at > self._longest_seconds:
+            self._ending(f"{self._name} took {self._longest_seconds:g} s")
+        if self.over is not None:
+            self._on_over()
+            if is_silent and now - self._over_at > STUCK_SECONDS:
+                self._on_stuck()
+
+    def _ending(self, detail: str) -> Stalled:
+        self._over_at, self.over = time.monotonic(), Stalled(detail)
+        return self.over
 
 
 class Lease:

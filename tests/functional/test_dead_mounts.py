@@ -2,6 +2,8 @@
 
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
+from shutil import which
 
 import pytest
 
@@ -23,9 +25,18 @@ def service(tmp_path, redis_url, monkeypatch):
         (tmp_path / name).mkdir()
     (tmp_path / "disk" / "a").write_text("a")
     monkeypatch.setenv("DATA_MOVER_FAULTS", str(tmp_path / "orders"))
-    patience = {"protocol": "local", "idle_timeout_seconds": 1}
+    (tmp_path / "disk" / "large").write_bytes(bytes(3_000_000))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "stat").write_text(
+        f'#!/bin/sh\n[ -e {tmp_path}/dead ] && exec sleep 60\nexec {which("stat")} "$@"\n'
+    )
+    (tmp_path / "bin" / "stat").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    patience = {"protocol": "local", "idle_timeout_seconds": 1, "connect_timeout_seconds": 1}
     registry = host_table("disk", {**patience, "root": tmp_path / "disk", "roles": ["source"]})
     registry += host_table("mounted", {**patience, "root": tmp_path / "mounted", "roles": ["destination"]})
+    slow = {"root": tmp_path / "disk", "roles": ["source"], "bandwidth": "200KB/s"}
+    registry += host_table("slow", {**patience, **slow})
     with deployment(tmp_path / "service", redis_url, registry, extra=EXTRA) as service:
         service.start_web()
         service.start_worker()
@@ -62,7 +73,7 @@ def test_a_move_that_hangs_and_is_cancelled_takes_no_worker(service, order_hang)
     order_hang("opened")
     with service.proxy as proxy:
         job_id = proxy.move("local://disk/a", "local://mounted/a")["id"]
-        eventually(lambda: "fault-point opened hang" in service.log("worker"), "it hangs")
+        eventually(lambda: "fault-point opened hang" in service.log("worker"), "it hangs", 90)
 
         proxy.cancel(job_id)
 
@@ -76,7 +87,7 @@ def test_a_worker_that_hangs_and_is_stopped_hands_its_job_back(service, order_ha
     order_hang("opened")
     with service.proxy as proxy:
         job_id = proxy.move("local://disk/a", "local://mounted/a")["id"]
-        eventually(lambda: "fault-point opened hang" in service.log("worker"), "it hangs")
+        eventually(lambda: "fault-point opened hang" in service.log("worker"), "it hangs", 90)
 
         service.workers[0].send_signal(signal.SIGTERM)
 
@@ -84,6 +95,36 @@ def test_a_worker_that_hangs_and_is_stopped_hands_its_job_back(service, order_ha
         assert "worker-stuck" in service.log("worker")
         service.start_worker()
         assert service.ended(job_id)["status"] == "COMPLETED"
+
+
+def test_a_plan_that_hangs_is_answered_and_the_job_beside_it_continues_elsewhere(service, order_hang):
+    order_hang("answering")
+    with service.proxy as proxy, ThreadPoolExecutor(1) as pool:
+        plan = pool.submit(planned, service, "local://disk/a", "local://mounted/a")
+        eventually(lambda: "fault-point answering hang" in service.log("worker"), "it hangs", 90)
+        job_id = proxy.move("local://slow/large", "local://mounted/b")["id"]
+
+        assert plan.result()["code"] == "stalled"
+        job = service.ended(job_id)
+        assert (job["status"], job["attempt"]) == ("COMPLETED", 2)
+        assert "hangs in the kernel" in " ".join(event.get("reason", "") for event in proxy.events(job_id))
+        assert "worker-stuck plan" in service.log("worker")
+        next_id = proxy.move("local://disk/a", "local://mounted/a")["id"]
+        assert service.ended(next_id)["status"] == "COMPLETED"
+
+
+def test_no_plan_touches_a_disk_that_does_not_answer(service, tmp_path):
+    (tmp_path / "dead").touch()
+
+    plan = planned(service, "local://disk/a", "local://mounted/a")
+
+    assert (plan["phase"], plan["code"]) == ("blocked", "host-unreachable")
+
+
+def planned(service, *arguments):
+    """The answer once it is complete."""
+    with service.proxy as proxy:
+        return eventually(lambda: (plan := proxy.plan(*arguments))["complete"] and plan, "there is an answer", 60)
 
 
 def test_a_file_system_that_does_not_answer_is_not_waited_for(tmp_path, monkeypatch):
