@@ -75,6 +75,8 @@ class Patience:
 #: whoever is waiting for a host notices within this time that its connections have been ended, unless it hangs in the
 #: kernel
 STUCK_SECONDS = 5.0
+#: no host keeps a worker for longer that clears up behind a move; what is on record is cleared later
+CLEARING_SECONDS = 60.0
 
 
 class Renewable(Protocol):
@@ -291,7 +293,7 @@ class Lease:
         self._reported_bytes = claim.bytes_done
         self._rate = _Rate()
         self._moved_at = self._renewed_at = time.monotonic()
-        self._noticed = False
+        self._noticed, self._noticed_at = False, 0.0
         #: when the connections are ended of a transfer that has not noticed that it must end, and when they were
         self._ends_at: float | None = None
         self._ended_at: float | None = None
@@ -327,8 +329,15 @@ class Lease:
     def noticed(self) -> None:
         """Record that the transfer has noticed `lost` and clears up: only a fence ends its connections now, or
         silence."""
-        self._noticed = True
         self._moved_at = time.monotonic()
+        if not self._noticed:
+            self._noticed, self._noticed_at = True, self._moved_at
+
+    def clearing(self) -> None:
+        """Clearing up brings something about. Raises Stalled once it has taken too long."""
+        self._moved_at = time.monotonic()
+        if self._moved_at - self._noticed_at > CLEARING_SECONDS:
+            raise Stalled(f"clearing up took {CLEARING_SECONDS:g} s")
 
     def excused(self) -> None:
         """Excuse a lack of progress that no host causes. Raises nothing."""

@@ -55,7 +55,9 @@ class WorkerLoop:
         try:
             while self._claim_on(until):
                 if not probe(self._database, self._registry.current(), self._connector, self._heartbeat):
-                    return clear_temporary_files(self._database, self._registry.current(), self._connector)
+                    return clear_temporary_files(
+                        self._database, self._registry.current(), self._connector, self._heartbeat
+                    )
             self._doorbell.notify_workers()
         except ServiceUnavailable as error:
             log.error("loop-ended %s; the sweeper wakes workers when it does", error)
@@ -89,7 +91,7 @@ class WorkerLoop:
             return
         registry = self._registry.current()
         if not probe(self._database, registry, self._connector, self._heartbeat):
-            clear_temporary_files(self._database, registry, self._connector)
+            clear_temporary_files(self._database, registry, self._connector, self._heartbeat)
         ended = time.monotonic()
         self._share_from = ended + max(SHARE_SECONDS, (ended - began) / SHARE)
 

@@ -6,8 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from shutil import which
 
 import pytest
+from sqlalchemy import insert
 
 from data_mover.backends.local.mount import answers
+from data_mover.config.settings import Settings
+from data_mover.store.database import Database
+from data_mover.store.models import TemporaryFile
 from tests.servers.deployment import deployment, host_table
 from tests.servers.processes import eventually
 
@@ -119,6 +123,43 @@ def test_no_plan_touches_a_disk_that_does_not_answer(service, tmp_path):
     plan = planned(service, "local://disk/a", "local://mounted/a")
 
     assert (plan["phase"], plan["code"]) == ("blocked", "host-unreachable")
+
+
+def test_clearing_that_hangs_takes_no_worker(service, left_behind, order_hang):
+    left_behind()
+    order_hang("clearing")
+
+    eventually(lambda: "worker-stuck clearing on mounted" in service.log("worker"), "it is noticed", 90)
+
+    with service.proxy as proxy:
+        job_id = proxy.move("local://disk/a", "local://mounted/b")["id"]
+        assert service.ended(job_id)["status"] == "COMPLETED"
+
+
+def test_nothing_is_cleared_on_a_disk_that_does_not_answer(service, left_behind, tmp_path):
+    left_behind()
+    (tmp_path / "dead").touch()
+
+    eventually(lambda: "temporary-files-stay host=mounted" in service.log("worker"), "it has been looked at", 90)
+
+    assert "host-failed host=mounted" in service.log("worker")
+
+
+@pytest.fixture
+def left_behind(service):
+    """Have a move that has ended leave a temporary file that is to be cleared."""
+
+    def leave():
+        with service.proxy as proxy:
+            job_id = proxy.move("local://disk/a", "local://mounted/a")["id"]
+            assert service.ended(job_id)["status"] == "COMPLETED"
+        row = {"job_id": job_id, "attempt": 1, "host": "mounted", "path": f"/.data_mover-{job_id}-0-1-{'0' * 16}"}
+        database = Database(Settings.from_ini(str(service.ini)).database_url())
+        with database.writing() as session:
+            session.execute(insert(TemporaryFile).values(kind="file", not_before_ms=0, **row))
+        database.close()
+
+    return leave
 
 
 def planned(service, *arguments):

@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 from data_mover.domain.errors import Cancelled, Fenced, GaveWay, Stalled, Stopped
 from data_mover.domain.states import FileKind, FileState
 from data_mover.execution import heartbeat as heartbeat_module
-from data_mover.execution.heartbeat import Heartbeat, LeaseTerms, Patience
+from data_mover.execution.heartbeat import Heartbeat, LeaseTerms, Patience, Watch
 from data_mover.execution.stop import Stop
 from data_mover.store import figures, file_lists, migrations, queue, reports, submissions, transitions
 from data_mover.store.database import Database
@@ -228,6 +228,38 @@ def test_clearing_up_has_its_time_for_as_long_as_something_happens(database, cla
 
     assert not aborted.is_set()
     assert not stuck.is_set()
+
+
+@pytest.fixture
+def watched(database):
+    """Other work that the heartbeat watches; it may last for half a second, or for what the test says."""
+
+    @contextmanager
+    def watch_of(idle_seconds=IDLE_SECONDS, longest_seconds=60.0):
+        over, stuck = threading.Event(), threading.Event()
+        watch = Watch("the work", idle_seconds, longest_seconds, over.set, stuck.set)
+        with Heartbeat(database, WORKER, TERMS, Stop(5)) as heartbeat, heartbeat.watching(watch.look):
+            yield watch, over, stuck
+
+    return watch_of
+
+
+def test_other_work_that_hangs_is_noticed(watched, monkeypatch):
+    monkeypatch.setattr(heartbeat_module, "STUCK_SECONDS", 0.2)
+    with watched() as (watch, over, stuck):
+        eventually(stuck.is_set, "it counts as stuck")
+        assert over.is_set()
+        with pytest.raises(Stalled, match="the work has brought nothing about"):
+            watch.alive()
+
+
+def test_other_work_that_takes_too_long_ends_and_does_not_count_as_stuck(watched, monkeypatch):
+    monkeypatch.setattr(heartbeat_module, "STUCK_SECONDS", 0.0)
+    with watched(idle_seconds=60, longest_seconds=0.3) as (watch, over, stuck):
+        with pytest.raises(Stalled, match="the work took"):
+            eventually(watch.alive, "it is over")
+        eventually(over.is_set, "its connections have ended")
+        assert not stuck.wait(0.3)
 
 
 def test_a_transfer_that_drips_is_stalled(database, claimed, aborted):

@@ -1,12 +1,14 @@
 """The way of one file, between two local directories: what is published when, and what is left behind."""
 
 import hashlib
+import itertools
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from data_mover.backends.api import Entry
 from data_mover.backends.local.backend import LocalFiles
 from data_mover.backends.local.options import LocalOptions
 from data_mover.domain.errors import (
@@ -14,6 +16,7 @@ from data_mover.domain.errors import (
     ChecksumMismatch,
     ConnectionLost,
     Fenced,
+    HostFailed,
     IsADirectory,
     NoSpace,
     NoSuchFile,
@@ -21,6 +24,7 @@ from data_mover.domain.errors import (
     PermissionRefused,
     ServiceUnavailable,
     SourceChanged,
+    Stalled,
     UnknownOutcome,
     VerifyFailed,
 )
@@ -383,7 +387,7 @@ def test_a_connection_that_breaks_within_a_swap_leaves_on_record_what_gives_the_
     assert not (root / "b").exists()
 
     for temporary_file in diary.on_record:
-        clear(files(root), temporary_file)
+        clear(files(root), temporary_file, at_leisure)
 
     assert contents(root) == {"b": OLD}
 
@@ -395,9 +399,63 @@ def test_a_folder_is_cleared_whatever_the_modes_of_its_directories(root):
     for directory in (root / ".tree" / "closed", root / ".tree"):
         directory.chmod(0o555)
 
-    clear(files(root), TemporaryFile("/.tree", FileKind.DIRECTORY))
+    clear(files(root), TemporaryFile("/.tree", FileKind.DIRECTORY), at_leisure)
 
     assert contents(root) == {"b": OLD}
+
+
+def test_a_folder_is_cleared_however_deep_and_wide_it_is(root):
+    deep = root / ".tree"
+    for _ in range(1200):
+        deep.mkdir()
+        deep = deep / "d"
+    for number in range(100):
+        (root / ".tree" / f"directory-{number}").mkdir()
+        (root / ".tree" / f"file-{number}").touch()
+
+    clear(files(root), TemporaryFile("/.tree", FileKind.DIRECTORY), at_leisure)
+
+    assert contents(root) == {"b": OLD}
+
+
+class Endless(LocalFiles):
+    """A host that has a directory in each directory, or names without end."""
+
+    directories = True
+
+    def set_attributes(self, path, mode, modified_at):
+        pass
+
+    def remove(self, path):
+        pass
+
+    def list(self, path):
+        kind = FileKind.DIRECTORY if self.directories else FileKind.FILE
+        return (Entry(str(number), kind, None, None, None) for number in itertools.count())
+
+
+def test_a_folder_that_has_no_bottom_is_given_up(root):
+    (root / ".tree").mkdir()
+
+    with pytest.raises(HostFailed):
+        clear(files(root, Endless), TemporaryFile("/.tree", FileKind.DIRECTORY), at_leisure)
+
+
+def test_a_folder_with_names_without_end_is_cleared_for_as_long_as_there_is_time(root, monkeypatch):
+    monkeypatch.setattr(Endless, "directories", False)
+    (root / ".tree").mkdir()
+    left = iter(range(1000))
+
+    def alive():
+        if next(left, None) is None:
+            raise Stalled
+
+    with pytest.raises(Stalled):
+        clear(files(root, Endless), TemporaryFile("/.tree", FileKind.DIRECTORY), alive)
+
+
+def at_leisure():
+    """There is time for everything."""
 
 
 @pytest.mark.parametrize("there", [OLD, None])
