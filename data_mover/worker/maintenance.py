@@ -27,6 +27,18 @@ WAIT_SECONDS = 300
 LONGEST_SECONDS = 60.0
 
 
+def is_maintenance_due(database: Database) -> bool:
+    """Whether a probe or clearing is due. Raises ServiceUnavailable if the database does not answer."""
+    with database.reading() as session:
+        return host_health.probe_due(session) or temporary_files.temporary_files_due(session)
+
+
+def maintain(database: Database, registry: Registry, connector: Connector, heartbeat: Heartbeat) -> None:
+    """Probe a host, or clear temporary files of one. Raises ServiceUnavailable if the database does not answer."""
+    if not probe(database, registry, connector, heartbeat):
+        clear_temporary_files(database, registry, connector, heartbeat)
+
+
 def probe(database: Database, registry: Registry, connector: Connector, heartbeat: Heartbeat) -> bool:
     """Probe an unreachable host, if a probe is due.
 

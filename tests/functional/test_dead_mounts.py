@@ -125,9 +125,10 @@ def test_no_plan_touches_a_disk_that_does_not_answer(service, tmp_path):
     assert (plan["phase"], plan["code"]) == ("blocked", "host-unreachable")
 
 
-def test_clearing_that_hangs_takes_no_worker(service, left_behind, order_hang):
-    left_behind()
+def test_clearing_that_hangs_takes_no_worker(service, order_hang):
+    job_id = moved(service)
     order_hang("clearing")
+    leave_behind(service, job_id)
 
     eventually(lambda: "worker-stuck clearing on mounted" in service.log("worker"), "it is noticed", 90)
 
@@ -136,30 +137,45 @@ def test_clearing_that_hangs_takes_no_worker(service, left_behind, order_hang):
         assert service.ended(job_id)["status"] == "COMPLETED"
 
 
-def test_nothing_is_cleared_on_a_disk_that_does_not_answer(service, left_behind, tmp_path):
-    left_behind()
+def test_nothing_is_cleared_on_a_disk_that_does_not_answer(service, tmp_path):
+    job_id = moved(service)
     (tmp_path / "dead").touch()
+    leave_behind(service, job_id)
 
     eventually(lambda: "temporary-files-stay host=mounted" in service.log("worker"), "it has been looked at", 90)
 
     assert "host-failed host=mounted" in service.log("worker")
 
 
-@pytest.fixture
-def left_behind(service):
-    """Have a move that has ended leave a temporary file that is to be cleared."""
+def test_what_is_left_is_cleared_beside_a_long_copy(service, tmp_path):
+    """By the only worker."""
+    (tmp_path / "disk" / "large").write_bytes(bytes(20_000_000))
+    job_id = moved(service)
+    with service.proxy as proxy:
+        long = proxy.move("local://slow/large", "local://mounted/b")["id"]
+        eventually(lambda: proxy.check(long)["bytes_done"] > 0, "it is in mid-copy")
 
-    def leave():
-        with service.proxy as proxy:
-            job_id = proxy.move("local://disk/a", "local://mounted/a")["id"]
-            assert service.ended(job_id)["status"] == "COMPLETED"
-        row = {"job_id": job_id, "attempt": 1, "host": "mounted", "path": f"/.data_mover-{job_id}-0-1-{'0' * 16}"}
-        database = Database(Settings.from_ini(str(service.ini)).database_url())
-        with database.writing() as session:
-            session.execute(insert(TemporaryFile).values(kind="file", not_before_ms=0, **row))
-        database.close()
+        leave_behind(service, job_id)
 
-    return leave
+        eventually(lambda: "temporary-file-cleared" in service.log("worker"), "it is cleared", 90)
+        assert proxy.check(long)["status"] == "IN_PROGRESS"
+
+
+def moved(service):
+    """A move that has ended well."""
+    with service.proxy as proxy:
+        job_id = proxy.move("local://disk/a", "local://mounted/a")["id"]
+        assert service.ended(job_id)["status"] == "COMPLETED"
+    return job_id
+
+
+def leave_behind(service, job_id):
+    """Record a temporary file that the move has left."""
+    row = {"job_id": job_id, "attempt": 1, "host": "mounted", "path": f"/.data_mover-{job_id}-0-1-{'0' * 16}"}
+    database = Database(Settings.from_ini(str(service.ini)).database_url())
+    with database.writing() as session:
+        session.execute(insert(TemporaryFile).values(kind="file", not_before_ms=0, **row))
+    database.close()
 
 
 def planned(service, *arguments):
