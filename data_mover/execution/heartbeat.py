@@ -63,7 +63,9 @@ class Patience:
         """Return that of the most patient host."""
         options = [found for host in hosts if (found := registry.every_host.get(host))]
         idle_seconds = max((each.idle_timeout_seconds for each in options), default=0) + IDLE_MARGIN_SECONDS
-        rates = [each.min_rate for each in options] + [each.bandwidth // 2 for each in options if each.bandwidth]
+        rates = [each.min_rate for each in options] + [
+            max(1, each.bandwidth // 2) for each in options if each.bandwidth
+        ]
         return cls(idle_seconds, min(rates, default=1))
 
     def sentence(self, has_moved: bool) -> str:
@@ -75,6 +77,8 @@ class Patience:
 #: whoever is waiting for a host notices within this time that its connections have been ended, unless it hangs in the
 #: kernel
 STUCK_SECONDS = 5.0
+#: a host that lists fewer entries than one in so many seconds, for as long as the idle time-out, is stalled
+SECONDS_AN_ENTRY = 5.0
 #: no host keeps a worker for longer that clears up behind a move; what is on record is cleared later
 CLEARING_SECONDS = 60.0
 
@@ -289,6 +293,8 @@ class Lease:
         self._stop = stop
         #: of the files that are done, and of those in flight
         self._settled_bytes = self._file_bytes = self._credited_bytes = 0
+        #: what was read since the last credit without being sent
+        self._read_bytes = 0.0
         #: reported by an earlier attempt: progress does not go back if a copy is resumed
         self._reported_bytes = claim.bytes_done
         self._rate = _Rate()
@@ -307,10 +313,17 @@ class Lease:
         """Record how many bytes of the files in flight are done. The same number again is no progress, nor is a rate
         below the slowest one. Raises `lost` once it is set."""
         self._file_bytes = file_bytes
-        now = time.monotonic()
-        if abs(file_bytes - self._credited_bytes) > self._patience.bytes_per_second * max(0.0, now - self._moved_at):
-            self._credited_bytes, self._moved_at = file_bytes, max(self._moved_at, now)
-        self._require_valid()
+        self._credit()
+
+    def read(self, count: float) -> None:
+        """So many bytes were read that are not sent: progress at the same rate as `moved`. Raises `lost` once it is
+        set."""
+        self._read_bytes += count
+        self._credit()
+
+    def listed(self) -> None:
+        """An entry was listed: progress if they come fast enough. Raises `lost` once it is set."""
+        self.read(SECONDS_AN_ENTRY * self._patience.bytes_per_second)
 
     def copying_from(self, offset_bytes: int) -> None:
         """Record that the copy of a file begins at this byte; at byte 0, what an earlier attempt copied of it is
@@ -324,6 +337,14 @@ class Lease:
     def alive(self, silent_seconds: float = 0) -> None:
         """Record progress, or that there will be none for so many seconds. Raises `lost` once it is set."""
         self._moved_at = time.monotonic() + silent_seconds
+        self._require_valid()
+
+    def _credit(self) -> None:
+        now = time.monotonic()
+        gained_bytes = abs(self._file_bytes - self._credited_bytes) + self._read_bytes
+        if gained_bytes > self._patience.bytes_per_second * max(0.0, now - self._moved_at):
+            self._credited_bytes, self._read_bytes = self._file_bytes, 0.0
+            self._moved_at = max(self._moved_at, now)
         self._require_valid()
 
     def noticed(self) -> None:
@@ -369,7 +390,8 @@ class Lease:
             if self._stop.is_overdue():
                 self.give_up(Stopped("its worker was asked to stop"))
             elif is_silent:
-                self.give_up(Stalled(self._patience.sentence(has_moved=self._file_bytes != self._credited_bytes)))
+                has_moved = self._read_bytes > 0 or self._file_bytes != self._credited_bytes
+                self.give_up(Stalled(self._patience.sentence(has_moved)))
         elif self._ended_at is None:
             if is_silent or (self.is_ending and self._ends_at is not None and now >= self._ends_at):
                 self._end()

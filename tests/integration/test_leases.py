@@ -262,16 +262,40 @@ def test_other_work_that_takes_too_long_ends_and_does_not_count_as_stuck(watched
         assert not stuck.wait(0.3)
 
 
-def test_a_transfer_that_drips_is_stalled(database, claimed, aborted):
+@pytest.mark.parametrize("way", ["sent", "read"])
+def test_a_transfer_that_drips_is_stalled(database, claimed, aborted, way):
     count = itertools.count()
     with lease_of(database, claimed, aborted) as lease:
 
         def drip():
-            lease.moved(next(count))
+            if way == "sent":
+                lease.moved(next(count))
+            else:
+                lease.read(1)
             return lease.lost
 
         eventually(lambda: _raised(drip), "it is stalled")
         assert "less than 1000 bytes/s moved" in lease.lost.reason
+
+
+def test_a_transfer_that_reads_fast_enough_or_lists_keeps_its_lease(database, claimed, aborted):
+    with lease_of(database, claimed, aborted) as lease:
+        for number in range(40):
+            lease.read(1000) if number < 20 else lease.listed()
+            time.sleep(0.025)
+
+    assert lease.lost is None
+
+
+def test_a_listing_that_drips_is_stalled(database, claimed, aborted, monkeypatch):
+    monkeypatch.setattr(heartbeat_module, "SECONDS_AN_ENTRY", 0.01)
+    with lease_of(database, claimed, aborted) as lease:
+
+        def drip():
+            lease.listed()
+            return lease.lost
+
+        eventually(lambda: _raised(drip), "it is stalled", every_seconds=0.05)
 
 
 def _raised(step):

@@ -93,7 +93,7 @@ def test_a_file_is_recorded_before_it_is_opened_and_proven_before_it_is_publishe
     move_file(ORDER, source, files(root), diary)
 
     assert contents(root) == {"b": NEW}
-    assert [word for word in diary.words if word not in ("moved", "alive", "busy")] == [
+    assert [word for word in diary.words if word not in ("moved", "read", "alive", "busy")] == [
         "placed",
         "creating",
         "transferring",
@@ -477,3 +477,31 @@ def test_a_source_that_has_more_than_it_reports_is_not_taken_for_complete(tmp_pa
         move_file(replace(ORDER, source_path="/version"), proc, files(root), Diary())
 
     assert contents(root) == {"b": OLD}
+
+
+class Unsized(LocalFiles):
+    """A source that does not tell the size of a file."""
+
+    def stat(self, path):
+        found = super().stat(path)
+        return found and replace(found, size_bytes=None)
+
+    def open(self, path):
+        reader = super().open(path)
+        reader.stat = replace(reader.stat, size_bytes=None)
+        return reader
+
+
+class NeedsSize(LocalFiles):
+    """A host that must know the size of a file before it is written."""
+
+    needs_size = True
+
+
+def test_what_is_spooled_and_read_back_is_reported_in_bytes(source, root):
+    diary = Diary()
+    os.utime(root.parent / "source" / "a", (1, 1))
+
+    move_file(ORDER, files(root.parent / "source", Unsized), files(root, NeedsSize), diary)
+
+    assert sum(entry[1] for entry in diary.entries if entry[0] == "read") == 2 * len(NEW)
