@@ -1,7 +1,6 @@
 """One attempt at a job: run it, and record its outcome."""
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,8 +8,6 @@ from typing import Concatenate, ParamSpec
 
 from sqlalchemy.orm import Session
 
-from data_mover.backends.local.options import LocalOptions
-from data_mover.backends.options import HostOptions
 from data_mover.config.registry import Registry
 from data_mover.config.settings import Settings
 from data_mover.domain.backoff import Backoff, RetryPolicy
@@ -40,8 +37,6 @@ from data_mover.store.database import Database
 
 log = logging.getLogger(__name__)
 
-#: the lease detects a stall this much later than the time-outs of the connections do
-IDLE_MARGIN_SECONDS = 5
 #: the interval between two looks for waiting jobs, as a share of the time that they may wait
 LOOK_SHARE = 0.1
 
@@ -77,7 +72,8 @@ class Attempt:
         """Return once the job has a new state, or is another attempt's. Raises ServiceUnavailable if the database does
         not answer: the lease then expires, and the next attempt finds out what this one has done."""
         log.info("attempt-begun %s %s", self._claim, self._claim.route)
-        with self._heartbeat.lease(self._claim, self._patience(), self._connections.abort, self._leave) as lease:
+        patience = Patience.of(self._claim.host_names, self._registry)
+        with self._heartbeat.lease(self._claim, patience, self._connections.abort, self._leave) as lease:
             self._record = Record(self._database, self._claim, lease, self._settings.lease_seconds)
             with self._heartbeat.watching(self._look_for_others):
                 outcome = self._move()
@@ -114,18 +110,17 @@ class Attempt:
             lease.give_up(GaveWay(waiting))
 
     def _leave(self) -> None:
-        """End this process, whose other thread hangs in the kernel: nothing else helps if a disk's server is gone.
-        Called by the heartbeat. Records the job's local disks as unreachable."""
+        """End this process, unless it waits for a connection that has time-outs of its own. Called by the heartbeat.
+        Records the job's local disks as unreachable."""
+        if self._connections.is_connecting:
+            return
         stuck = Stalled(f"{self._claim.route}: it hangs in the kernel; a mounted disk does not answer")
-        log.error("worker-stuck %s %s", self._claim, stuck.reason)
         try:
-            for name in self._claim.host_names:
-                if isinstance(self._registry.every_host.get(name), LocalOptions):
-                    self._connector.failed(name, HostUnreachable(f"{name}: its file system does not answer"))
+            self._connector.hangs(self._claim.host_names, self._registry)
             with self._database.writing() as session:
                 transitions.hand_back(session, self._claim, stuck)
         finally:
-            os._exit(os.EX_TEMPFAIL)
+            self._heartbeat.leave(str(self._claim))
 
     def _move(self) -> DataMoverError | None:
         """Return None once all files have their final names, else the reason why they have not."""
@@ -188,16 +183,6 @@ class Attempt:
         settings = self._settings
         backoff = Backoff(settings.retry_first_seconds, settings.retry_longest_seconds)
         return RetryPolicy(settings.max_attempts, backoff)
-
-    def _patience(self) -> Patience:
-        """Return the patience of the most patient host."""
-        options = self._options()
-        idle_seconds = max((each.idle_timeout_seconds for each in options), default=0) + IDLE_MARGIN_SECONDS
-        rates = [each.min_rate for each in options] + [each.bandwidth // 2 for each in options if each.bandwidth]
-        return Patience(idle_seconds, min(rates, default=1))
-
-    def _options(self) -> list[HostOptions]:
-        return [options for name in self._claim.host_names if (options := self._registry.every_host.get(name))]
 
 
 def _judging(

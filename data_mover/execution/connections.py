@@ -7,6 +7,7 @@ from typing import Self
 from data_mover.backends import writable
 from data_mover.backends.api import Files, Source
 from data_mover.backends.futures import Line
+from data_mover.backends.local.options import LocalOptions
 from data_mover.backends.options import Role
 from data_mover.config.registry import Registry
 from data_mover.domain.errors import HostUnreachable, UnknownHost
@@ -23,6 +24,8 @@ class Connections:
         self._stack = ExitStack()
         #: why a host could not be reached, if that is so
         self.unreachable: HostUnreachable | None = None
+        #: whether a host over a network is being connected to, which time-outs end and `abort` does not
+        self.is_connecting = False
 
     def __enter__(self) -> Self:
         return self
@@ -38,6 +41,10 @@ class Connections:
     def destination(self, host: str) -> Files:
         return writable(self._to(host, "destination"))
 
+    def cleared(self, host: str) -> Files:
+        """Return a connection to a host that has been a destination, whatever it is now."""
+        return writable(self._connected(host, "destination"))
+
     def lines(self) -> list[Line]:
         """Return the lines of the connections that can have many files in flight."""
         return [line for connected in self._made.values() if (line := connected.line) is not None]
@@ -49,13 +56,19 @@ class Connections:
     def _to(self, host: str, role: Role) -> Source:
         """Return the connection. Raises UnknownHost if the registry no longer has the host in this role, and what
         `Connector.connect` raises."""
+        options = self._registry.every_host.get(host)
+        if options is not None and role not in options.roles:
+            raise UnknownHost(f"{host} as a {role}")
+        return self._connected(host, role)
+
+    def _connected(self, host: str, role: Role) -> Source:
         if (host, role) not in self._made:
-            options = self._registry.every_host.get(host)
-            if options is not None and role not in options.roles:
-                raise UnknownHost(f"{host} as a {role}")
+            self.is_connecting = not isinstance(self._registry.every_host.get(host), LocalOptions)
             try:
                 self._made[host, role] = self._stack.enter_context(self._connector.connect(host, self._registry))
             except HostUnreachable as failure:
                 self.unreachable = failure
                 raise
+            finally:
+                self.is_connecting = False
         return self._made[host, role]

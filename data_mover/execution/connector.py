@@ -1,10 +1,13 @@
 """Connect to hosts, and record whether they can be reached."""
 
 import logging
+from collections.abc import Iterable
 from contextlib import suppress
 
 from data_mover.backends import connect
 from data_mover.backends.api import Source
+from data_mover.backends.local.mount import answers
+from data_mover.backends.local.options import LocalOptions
 from data_mover.backends.options import HostOptions
 from data_mover.config.registry import MISSED_IN_REGISTRY, PROBLEM_IN_REGISTRY, Registry
 from data_mover.domain.backoff import Backoff
@@ -43,6 +46,21 @@ class Connector:
         log.warning("host-failed host=%s code=%s %s", host, failure.code, failure.reason)
         with suppress(ServiceUnavailable):
             self._record_failure(host, failure)
+
+    def require_disk(self, host: str, registry: Registry) -> None:
+        """Raise HostUnreachable, which opens its circuit, if the host is a disk of this machine that does not answer:
+        whoever touched it would hang."""
+        options = registry.every_host.get(host)
+        if isinstance(options, LocalOptions) and not answers(options.root, options.connect_timeout_seconds):
+            self.hangs([host], registry)
+            raise HostUnreachable(f"{host}: its file system does not answer")
+
+    def hangs(self, hosts: Iterable[str], registry: Registry) -> None:
+        """Somebody hangs in the kernel who uses these hosts: the disks of this machine among them count as out of
+        reach."""
+        for host in hosts:
+            if isinstance(registry.every_host.get(host), LocalOptions):
+                self.failed(host, HostUnreachable(f"{host}: its file system does not answer"))
 
     def _record_failure(self, host: str, failure: MoveFailure) -> None:
         with self._database.writing() as session:

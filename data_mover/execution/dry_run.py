@@ -41,7 +41,7 @@ class DryRun:
         most_files: int,
         alive: Callable[[], None],
     ) -> None:
-        """`alive` is called for each entry that a source shows, and may raise to end the dry run."""
+        """`alive` is called for each entry that a source shows and between steps, and may raise to end the dry run."""
         self._spec = spec
         self._connections = connections
         self._destination = connections.destination(spec.destination.host)
@@ -57,7 +57,9 @@ class DryRun:
         """Fill in the report. Raises the MoveFailure that would end the whole move."""
         listing = FileList(self._spec, self._connections, self._most_files, self._alive)
         path = self._report.path = listing.target()
+        self._alive()
         directory = self._receiving(path)
+        self._alive()
         self._report.bytes_free = self._destination.free_bytes(directory)
         self._report.writable = self._destination.may_write(directory)
         if self._report.writable is False:

@@ -124,7 +124,7 @@ def record_file_list(record: Record, connections: Connections, most_files: int) 
     """Record all files of the job; return their final path. Raises TooLarge if the sources show more than
     `most_files`."""
     claim = record.claim
-    listing = FileList(claim, connections, most_files, record.lease.alive)
+    listing = FileList(claim, connections, most_files, record.lease.listed)
     path = claim.path or _path_before(record) or listing.target()
     while claim.attempt > 1 and record.ask(file_lists.is_listed, claim):
         record.write(file_lists.forget_listed)

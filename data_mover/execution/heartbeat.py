@@ -1,16 +1,18 @@
 """One heartbeat for all claims of a worker: a thread renews every lease, and detects lost ones."""
 
 import logging
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NoReturn, Protocol, Self
 
 from sqlalchemy.orm import Session
 
+from data_mover.config.registry import Registry
 from data_mover.domain.errors import (
     AttemptEnded,
     Cancelled,
@@ -22,7 +24,7 @@ from data_mover.domain.errors import (
 )
 from data_mover.domain.states import Phase
 from data_mover.execution.stop import Stop
-from data_mover.store import claims, workers
+from data_mover.store import claims, transitions, workers
 from data_mover.store.claims import Beat, Claim
 from data_mover.store.database import Database
 from data_mover.store.workers import WorkerProcess
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 
 #: a transfer that has not noticed within this time that it must end counts as blocked, and its connections are ended
 CANCEL_SECONDS = 0.5
+#: the heartbeat detects a stall this much later than the time-outs of the connections do
+IDLE_MARGIN_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,29 @@ class Patience:
     #: or, for as long, less than this
     bytes_per_second: int = 1
 
+    @classmethod
+    def of(cls, hosts: Iterable[str], registry: Registry) -> Self:
+        """Return that of the most patient host."""
+        options = [found for host in hosts if (found := registry.every_host.get(host))]
+        idle_seconds = max((each.idle_timeout_seconds for each in options), default=0) + IDLE_MARGIN_SECONDS
+        rates = [each.min_rate for each in options] + [
+            max(1, each.bandwidth // 2) for each in options if each.bandwidth
+        ]
+        return cls(idle_seconds, min(rates, default=1))
+
     def sentence(self, has_moved: bool) -> str:
         if has_moved:
             return f"less than {self.bytes_per_second} bytes/s moved for {self.idle_seconds:g} s"
         return f"nothing moved for {self.idle_seconds:g} s"
 
 
-#: a stalled transfer whose connections have been ended notices within this time, unless it hangs in the kernel
+#: whoever is waiting for a host notices within this time that its connections have been ended, unless it hangs in the
+#: kernel
 STUCK_SECONDS = 5.0
+#: a host that lists fewer entries than one in so many seconds, for as long as the idle time-out, is stalled
+SECONDS_AN_ENTRY = 5.0
+#: no host keeps a worker for longer that clears up behind a move; what is on record is cleared later
+CLEARING_SECONDS = 60.0
 
 
 class Renewable(Protocol):
@@ -107,7 +126,8 @@ class Heartbeat:
         self, claim: Claim, patience: Patience, on_lost: Callable[[], None], on_stuck: Callable[[], None]
     ) -> Iterator["Lease"]:
         """Renew the claim until the block ends. A transfer without progress for `patience` is stalled; `on_lost` ends
-        its connections. One that does not notice even then hangs in the kernel: `on_stuck` is called once."""
+        its connections. One that does not notice even then, whatever it was to end for, hangs in the kernel: `on_stuck`
+        is called with each beat."""
         lease = Lease(claim, self.terms, patience, on_lost, on_stuck, self.stop)
         self._leases.append(lease)
         try:
@@ -134,6 +154,19 @@ class Heartbeat:
         finally:
             self._watches.remove(look)
 
+    def leave(self, name: str) -> NoReturn:
+        """End this process, in which `name` hangs in the kernel: where a disk's server is gone, nothing else helps.
+        Its jobs go back to the queue."""
+        log.error("worker-stuck %s hangs in the kernel; a mounted disk does not answer", name)
+        try:
+            with self._database.writing() as session:
+                for lease in tuple(self._leases):
+                    left = Stopped(f"its worker left, since {name} hangs in the kernel")
+                    if not transitions.hand_back(session, lease.claim, left):
+                        transitions.end_cancelled(session, lease.claim)
+        finally:
+            os._exit(os.EX_TEMPFAIL)
+
     def _beat_until_the_end(self) -> None:
         while not self._ended.wait(self._pause_seconds()):
             try:
@@ -145,11 +178,11 @@ class Heartbeat:
                     lease.give_up(Fenced())
 
     def _watch(self) -> None:
-        try:
-            for look in tuple(self._watches):
+        for look in tuple(self._watches):
+            try:
                 look()
-        except ServiceUnavailable as error:
-            log.warning("watch-failed %s", error)
+            except ServiceUnavailable as error:
+                log.warning("watch-failed %s", error)
 
     def _pause_seconds(self) -> float:
         is_ending = any(lease.is_ending for lease in tuple(self._leases))
@@ -186,12 +219,60 @@ class Heartbeat:
         return phases, are_mine
 
 
+class Watch:
+    """Watches work that is no job: it is over once it has taken too long, or given no sign of life for too long. Its
+    connections end then; work that gives no sign of life even so hangs in the kernel."""
+
+    def __init__(
+        self,
+        name: str,
+        idle_seconds: float,
+        longest_seconds: float,
+        on_over: Callable[[], None],
+        on_stuck: Callable[[], None],
+    ) -> None:
+        self._name = name
+        self._idle_seconds = idle_seconds
+        self._longest_seconds = longest_seconds
+        self._on_over = on_over
+        self._on_stuck = on_stuck
+        self._began_at = self._alive_at = time.monotonic()
+        self._over_at = 0.0
+        #: why it is over
+        self.over: Stalled | None = None
+
+    def alive(self) -> None:
+        """The work brings something about. Raises Stalled once it is over."""
+        if self.over is not None:
+            raise self.over
+        self._alive_at = time.monotonic()
+        if self._alive_at - self._began_at > self._longest_seconds:
+            raise self._ending(f"{self._name} took {self._longest_seconds:g} s")
+
+    def look(self) -> None:
+        """Called by the heartbeat."""
+        now = time.monotonic()
+        is_silent = now - self._alive_at > self._idle_seconds
+        if self.over is None and is_silent:
+            self._ending(f"{self._name} has brought nothing about for {self._idle_seconds:g} s")
+        elif self.over is None and now - self._began_at > self._longest_seconds:
+            self._ending(f"{self._name} took {self._longest_seconds:g} s")
+        if self.over is not None:
+            self._on_over()
+            if is_silent and now - self._over_at > STUCK_SECONDS:
+                self._on_stuck()
+
+    def _ending(self, detail: str) -> Stalled:
+        self._over_at, self.over = time.monotonic(), Stalled(detail)
+        return self.over
+
+
 class Lease:
     """The lease of a claimed job, shared by the transfer and the heartbeat.
 
     Once `lost` is set the transfer must publish nothing: the job may be another attempt's, or the transfer is stalled.
     A transfer that was cancelled or stopped keeps its lease until it has cleared up, and learns of a fence
-    meanwhile.
+    meanwhile. Clearing up has the same patience as the transfer; then its connections end.
     """
 
     def __init__(
@@ -209,16 +290,19 @@ class Lease:
         self._patience = patience
         self._on_lost = on_lost
         self._on_stuck = on_stuck
-        self._stuck_at: float | None = None
         self._stop = stop
         #: of the files that are done, and of those in flight
         self._settled_bytes = self._file_bytes = self._credited_bytes = 0
+        #: what was read since the last credit without being sent
+        self._read_bytes = 0.0
         #: reported by an earlier attempt: progress does not go back if a copy is resumed
         self._reported_bytes = claim.bytes_done
         self._rate = _Rate()
         self._moved_at = self._renewed_at = time.monotonic()
-        self._noticed = threading.Event()
+        self._noticed, self._noticed_at = False, 0.0
+        #: when the connections are ended of a transfer that has not noticed that it must end, and when they were
         self._ends_at: float | None = None
+        self._ended_at: float | None = None
 
     def settled(self, bytes_done: int) -> None:
         """Record that another file is done; `bytes_done` is the sum of all files."""
@@ -229,10 +313,17 @@ class Lease:
         """Record how many bytes of the files in flight are done. The same number again is no progress, nor is a rate
         below the slowest one. Raises `lost` once it is set."""
         self._file_bytes = file_bytes
-        now = time.monotonic()
-        if abs(file_bytes - self._credited_bytes) > self._patience.bytes_per_second * max(0.0, now - self._moved_at):
-            self._credited_bytes, self._moved_at = file_bytes, max(self._moved_at, now)
-        self._require_valid()
+        self._credit()
+
+    def read(self, count: float) -> None:
+        """So many bytes were read that are not sent: progress at the same rate as `moved`. Raises `lost` once it is
+        set."""
+        self._read_bytes += count
+        self._credit()
+
+    def listed(self) -> None:
+        """An entry was listed: progress if they come fast enough. Raises `lost` once it is set."""
+        self.read(SECONDS_AN_ENTRY * self._patience.bytes_per_second)
 
     def copying_from(self, offset_bytes: int) -> None:
         """Record that the copy of a file begins at this byte; at byte 0, what an earlier attempt copied of it is
@@ -248,9 +339,26 @@ class Lease:
         self._moved_at = time.monotonic() + silent_seconds
         self._require_valid()
 
+    def _credit(self) -> None:
+        now = time.monotonic()
+        gained_bytes = abs(self._file_bytes - self._credited_bytes) + self._read_bytes
+        if gained_bytes > self._patience.bytes_per_second * max(0.0, now - self._moved_at):
+            self._credited_bytes, self._read_bytes = self._file_bytes, 0.0
+            self._moved_at = max(self._moved_at, now)
+        self._require_valid()
+
     def noticed(self) -> None:
-        """Record that the transfer has noticed `lost` and clears up: only a fence ends its connections now."""
-        self._noticed.set()
+        """Record that the transfer has noticed `lost` and clears up: only a fence ends its connections now, or
+        silence."""
+        self._moved_at = time.monotonic()
+        if not self._noticed:
+            self._noticed, self._noticed_at = True, self._moved_at
+
+    def clearing(self) -> None:
+        """Clearing up brings something about. Raises Stalled once it has taken too long."""
+        self._moved_at = time.monotonic()
+        if self._moved_at - self._noticed_at > CLEARING_SECONDS:
+            raise Stalled(f"clearing up took {CLEARING_SECONDS:g} s")
 
     def excused(self) -> None:
         """Excuse a lack of progress that no host causes. Raises nothing."""
@@ -261,7 +369,7 @@ class Lease:
         if self.lost is None and time.monotonic() - self._renewed_at > self._terms.lease_seconds:
             self.lost = Fenced()
         if self.lost is not None:
-            self._noticed.set()
+            self.noticed()
             raise self.lost
 
     @property
@@ -272,25 +380,23 @@ class Lease:
     @property
     def is_ending(self) -> bool:
         """Whether the transfer has not noticed yet that it must end."""
-        return self._ends_at is not None and not self._noticed.is_set()
+        return self._ends_at is not None and self._ended_at is None and not self._noticed
 
     def look(self) -> None:
         """Check what needs no database: a stop, a stalled transfer, one that does not notice that it must end."""
         now = time.monotonic()
-        if self.is_ending and self._ends_at is not None and now >= self._ends_at:
-            self._ends_at = None
-            self._on_lost()
-        if self._stuck_at is not None and now >= self._stuck_at:
-            self._stuck_at = None
-            if not self._noticed.is_set():
-                self._on_stuck()
-        if self.lost is not None:
-            return
-        if self._stop.is_overdue():
-            self.give_up(Stopped("its worker was asked to stop"))
-        elif now - self._moved_at > self._patience.idle_seconds:
-            self.give_up(Stalled(self._patience.sentence(has_moved=self._file_bytes != self._credited_bytes)))
-            self._stuck_at = now + STUCK_SECONDS
+        is_silent = now - self._moved_at > self._patience.idle_seconds
+        if self.lost is None and not self._noticed:
+            if self._stop.is_overdue():
+                self.give_up(Stopped("its worker was asked to stop"))
+            elif is_silent:
+                has_moved = self._read_bytes > 0 or self._file_bytes != self._credited_bytes
+                self.give_up(Stalled(self._patience.sentence(has_moved)))
+        elif self._ended_at is None:
+            if is_silent or (self.is_ending and self._ends_at is not None and now >= self._ends_at):
+                self._end()
+        elif is_silent and now - self._ended_at > STUCK_SECONDS:
+            self._on_stuck()
 
     def beat(self) -> Beat:
         bytes_done = self._settled_bytes + self._file_bytes
@@ -318,7 +424,12 @@ class Lease:
         if clears_up:
             self._ends_at = time.monotonic() + CANCEL_SECONDS
         else:
-            self._on_lost()
+            self._end()
+
+    def _end(self) -> None:
+        """End the connections."""
+        self._ended_at = time.monotonic()
+        self._on_lost()
 
 
 class _Rate:

@@ -1,7 +1,7 @@
 """Answer `plan`: a worker does the dry run of a move, since only workers connect to hosts."""
 
 import logging
-import time
+from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
@@ -13,7 +13,6 @@ from data_mover.domain.errors import (
     HostUnreachable,
     InternalError,
     MoveFailure,
-    Stalled,
     Stopped,
 )
 from data_mover.domain.fault_points import reach
@@ -21,7 +20,7 @@ from data_mover.domain.states import Phase
 from data_mover.execution.connections import Connections
 from data_mover.execution.connector import Connector
 from data_mover.execution.dry_run import DryRun
-from data_mover.execution.heartbeat import Heartbeat
+from data_mover.execution.heartbeat import Heartbeat, Patience, Watch
 from data_mover.store import figures, host_health, plan_requests
 from data_mover.store.database import Database
 from data_mover.store.plan_requests import PlanClaim, PlanReport
@@ -47,8 +46,7 @@ def answer_plan_request(
         claim = plan_requests.take(session, heartbeat.terms.lease_ms)
     if claim is not None:
         log.info("plan-begun plan=%d %s", claim.id, claim.spec.route)
-        with Connections(registry, connector) as connections:
-            _Answer(database, claim, heartbeat, connections, most_files).give()
+        _Answer(database, claim, heartbeat, registry, connector, most_files).give()
 
 
 class _Answer:
@@ -59,7 +57,8 @@ class _Answer:
         database: Database,
         claim: PlanClaim,
         heartbeat: Heartbeat,
-        connections: Connections,
+        registry: Registry,
+        connector: Connector,
         most_files: int,
     ) -> None:
         self.name = f"plan {claim.id}"
@@ -67,19 +66,21 @@ class _Answer:
         self._claim = claim
         self._spec = claim.spec
         self._heartbeat = heartbeat
-        self._connections = connections
+        self._registry = registry
+        self._connector = connector
+        self._connections = Connections(registry, connector)
         self._most_files = most_files
         self._report = PlanReport(phase=Phase.RESOLVING)
-        self._is_overdue = False
         #: why this worker must not answer it
         self._lost: AttemptEnded | None = None
-        self._ends_at = time.monotonic() + LONGEST_SECONDS
+        idle_seconds = Patience.of(self._spec.host_names, registry).idle_seconds
+        self._watch = Watch("the plan", idle_seconds, LONGEST_SECONDS, self._connections.abort, self._leave)
 
     def give(self) -> None:
-        reach("answering")
         try:
-            if not self._is_blocked():
-                with self._heartbeat.keep(self):
+            with self._heartbeat.keep(self), self._heartbeat.watching(self._watch.look), self._connections:
+                reach("answering")
+                if not self._is_blocked():
                     self._look()
             self._complete()
         except Stopped:
@@ -89,27 +90,32 @@ class _Answer:
             log.info("plan-dropped plan=%d", self._claim.id)
 
     def renew(self, session: Session, lease_ms: int) -> bool:
-        """Report progress."""
-        return plan_requests.report_progress(session, self._claim, self._report, lease_ms)
+        """Report progress, or the answer once it is over: the dry run may hang."""
+        report = self._report
+        if self._watch.over is not None:
+            report = replace(report, complete=True, phase=None)
+            report.expect(self._watch.over.code, self._watch.over.reason)
+        return plan_requests.report_progress(session, self._claim, report, lease_ms)
 
     def answered(self, is_mine: bool) -> None:
         """End the connections once nobody waits for the answer."""
-        self._is_overdue = time.monotonic() > self._ends_at
         if self._heartbeat.stop.is_asked():
             self._lost = Stopped()
         elif not is_mine:
             self._lost = Fenced()
-        if self._is_overdue or self._lost is not None:
+        if self._lost is not None:
             self._connections.abort()
 
     def _look(self) -> None:
         """Do the dry run. Raises Stopped, or Fenced if the request is no longer this worker's."""
         try:
+            for host in sorted(self._spec.host_names):
+                self._connector.require_disk(host, self._registry)
             DryRun(self._spec, self._connections, self._report, self._most_files, self._alive).look()
         except MoveFailure as failure:
             if self._lost is not None:
                 raise self._lost from failure
-            self._expect(Stalled(f"the plan took {LONGEST_SECONDS:g} s") if self._is_overdue else failure)
+            self._expect(self._watch.over or failure)
         except DataMoverError:
             raise
         except Exception:
@@ -144,5 +150,13 @@ class _Answer:
     def _alive(self) -> None:
         if self._lost is not None:
             raise self._lost
-        if self._is_overdue:
-            raise Stalled
+        self._watch.alive()
+
+    def _leave(self) -> None:
+        """Leave with this process, as an attempt that hangs does."""
+        if self._connections.is_connecting:
+            return
+        try:
+            self._connector.hangs(self._spec.host_names, self._registry)
+        finally:
+            self._heartbeat.leave(self.name)

@@ -109,6 +109,9 @@ class FileRecorder:
     def moved(self, acknowledged_bytes: int) -> None:
         self._progress.moved(self._file.number, acknowledged_bytes)
 
+    def read(self, count: int) -> None:
+        self._record.lease.read(count)
+
     def alive(self) -> None:
         self._record.lease.alive()
 

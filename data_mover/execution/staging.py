@@ -119,7 +119,7 @@ class Atomic(Direct):
     def leave(self) -> None:
         """Remove a folder that a suspended attempt made after its own was taken over. One on record stays."""
         if self._staged not in self._record.ask(temporary_files.staged_folders, self._claim):
-            clear(self._destination, TemporaryFile(self._staged, FileKind.DIRECTORY))
+            clear(self._destination, TemporaryFile(self._staged, FileKind.DIRECTORY), self._record.lease.clearing)
 
     def _take(self, folder: str) -> bool:
         """Rename the folder of an earlier attempt; the rename decides between attempts. Returns False if there is

@@ -110,13 +110,18 @@ def top_directory(claim: Claim) -> tuple[ColumnElement[bool], ...]:
 
 
 def claim_temporary_files(session: Session, limit: int, wait_ms: int) -> list[RecordedTemporaryFile]:
-    """Claim due temporary files of jobs that have ended; no other worker gets them for `wait_ms`.
+    """Claim due temporary files of jobs that have ended, of the host that has waited longest; no other worker gets them
+    for `wait_ms`.
 
     Those of live jobs are left to the next attempt, which finds out by them whether an earlier one has published.
     """
     now = session.scalars(select(now_ms())).one()
     statement = _clearable(session).where(TemporaryFile.not_before_ms <= now).order_by(TemporaryFile.not_before_ms)
-    rows = list(session.scalars(statement.limit(limit).with_for_update(skip_locked=True, of=TemporaryFile)))
+    free = statement.with_for_update(skip_locked=True, of=TemporaryFile)
+    first = session.scalars(free.limit(1)).one_or_none()
+    if first is None:
+        return []
+    rows = list(session.scalars(free.where(TemporaryFile.host == first.host).limit(limit)))
     for row in rows:
         row.not_before_ms = now + wait_ms
     return [_temporary_file(row) for row in rows]

@@ -131,7 +131,7 @@ async def reread(read: Hashed, end_bytes: int, throttle: Throttle, recorder: Rec
     """Read and hash what an earlier attempt has copied; send nothing."""
     async for block in read.until(end_bytes):
         throttle.passed(len(block))
-        recorder.alive()
+        recorder.read(len(block))
 
 
 async def copy(

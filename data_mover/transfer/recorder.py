@@ -34,8 +34,11 @@ class Recorder(Protocol):
     def moved(self, acknowledged_bytes: int) -> None:
         """Record how many bytes of the file the destination has acknowledged; the same number again is no progress."""
 
+    def read(self, count: int) -> None:
+        """Record that so many bytes were read that are not sent: spooled, or compared with what was sent."""
+
     def alive(self) -> None:
-        """Record progress other than new bytes at the destination."""
+        """Record progress other than bytes."""
 
     def busy(self, seconds: float) -> None:
         """Allow the host to be silent for so long from now on, while it works."""

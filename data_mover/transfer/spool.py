@@ -44,7 +44,7 @@ async def _fill(file: IO[bytes], reader: Reader, state_dir: Path, throttle: Thro
         file.write(block)
         size_bytes += len(block)
         throttle.passed(len(block))
-        recorder.alive()
+        recorder.read(len(block))
     return size_bytes
 
 

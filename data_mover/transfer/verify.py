@@ -47,8 +47,8 @@ async def read_digest(files: Source, path: str, recorder: Recorder, first_bytes:
     """Return the SHA-256, in hexadecimal, of what a new handle reads at the path: all of it, or the first bytes."""
     with await files.aopen(path) as reader:
         read = Hashed(reader.ablocks())
-        async for _ in read.rest() if first_bytes is None else read.until(first_bytes):
-            recorder.alive()
+        async for block in read.rest() if first_bytes is None else read.until(first_bytes):
+            recorder.read(len(block))
     return read.sha256
 
 
@@ -62,8 +62,8 @@ async def _read_back(destination: Files, path: str, copied: Copied, recorder: Re
         _require_same_size(destination, copied, reader.stat.size_bytes)
         read = Hashed(reader.ablocks())
         try:
-            async for _ in read.rest():
-                recorder.alive()
+            async for block in read.rest():
+                recorder.read(len(block))
         except SourceChanged as more:
             raise VerifyFailed(f"{destination.host}: more than {copied.size_bytes} bytes are there") from more
     _require_same_size(destination, copied, read.size_bytes)

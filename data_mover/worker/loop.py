@@ -1,4 +1,4 @@
-"""The worker loop: it runs jobs until none is left, and answers plan requests meanwhile."""
+"""The worker loop: it runs jobs until none is left. Beside them it answers plan requests and does maintenance."""
 
 import logging
 import time
@@ -16,19 +16,17 @@ from data_mover.execution.plan_requests import answer_plan_request, is_plan_requ
 from data_mover.store import queue
 from data_mover.store.claims import Claim
 from data_mover.store.database import Database
-from data_mover.worker.maintenance import clear_temporary_files, probe
-from data_mover.worker.plan_thread import PlanThread
+from data_mover.worker.maintenance import is_maintenance_due, maintain
+from data_mover.worker.side_thread import SideThread
 
 log = logging.getLogger(__name__)
 
 #: how often candidates are read again if other workers have claimed all of them
 ROUNDS = 10
-#: the share of a busy worker's time for maintenance, and the shortest interval between two runs of it
-SHARE, SHARE_SECONDS = 0.1, 1.0
-#: how often a worker that only answers a plan looks for jobs
-PLAN_SECONDS = 0.5
-#: how long a stopping worker waits for its plan to be handed back
-STOP_PLAN_SECONDS = 10.0
+#: how often a worker that only has a plan or maintenance to do looks for jobs
+LOOK_SECONDS = 0.5
+#: how long a stopping worker waits for its plan to be handed back, and for maintenance
+STOP_SECONDS = 10.0
 
 
 class WorkerLoop:
@@ -43,9 +41,9 @@ class WorkerLoop:
         self._doorbell = doorbell
         self._heartbeat = heartbeat
         backoff = Backoff(settings.retry_first_seconds, settings.probe_longest_seconds)
-        self._share_from = 0.0
         self._connector = Connector(database, backoff, doorbell)
-        self._plans = PlanThread(lambda: is_plan_requested(database), self._answer_plan)
+        self._plans = SideThread("plan", lambda: is_plan_requested(database), self._answer_plan)
+        self._maintenance = SideThread("maintenance", lambda: is_maintenance_due(database), self._maintain)
 
     def work(self) -> None:
         """Return when no job can be claimed. Returns after `claim_on_seconds` or a requested stop too, once the running
@@ -53,45 +51,45 @@ class WorkerLoop:
         later."""
         until = time.monotonic() + self._settings.claim_on_seconds
         try:
-            while self._claim_on(until):
-                if not probe(self._database, self._registry.current(), self._connector, self._heartbeat):
-                    return clear_temporary_files(self._database, self._registry.current(), self._connector)
-            self._doorbell.notify_workers()
+            with self._heartbeat.watching(self._look_for_maintenance):
+                was_anything_left = self._claim_on(until)
+            ends_at = time.monotonic() + STOP_SECONDS
+            for beside in (self._plans, self._maintenance):
+                beside.wait(max(0.0, ends_at - time.monotonic()))
+            if was_anything_left:
+                self._doorbell.notify_workers()
         except ServiceUnavailable as error:
             log.error("loop-ended %s; the sweeper wakes workers when it does", error)
 
     def _claim_on(self, until: float) -> bool:
-        """Return whether no job was left; else the time was up, or a stop was requested."""
+        """Return whether the time was up, or a stop was requested; else no job was left."""
         claim = None
         while not self._heartbeat.stop.is_asked():
-            has_plan = self._plans.look()
+            has_plan, maintains = self._plans.look(), self._maintenance.is_busy
             claim = self._claim(last=claim)
             if claim is not None:
                 self._attempt(claim).run()
-                self._maintain()
             elif has_plan:
-                self._plans.wait(PLAN_SECONDS)
+                self._plans.wait(LOOK_SECONDS)
+            elif maintains or self._maintenance.look():
+                self._maintenance.wait(LOOK_SECONDS)
             else:
-                return True
+                return False
             if time.monotonic() > until and not has_plan:
                 break
-        self._plans.wait(STOP_PLAN_SECONDS)
-        return False
+        return True
+
+    def _look_for_maintenance(self) -> None:
+        """Called by the heartbeat: a job may take hours."""
+        if not self._heartbeat.stop.is_asked():
+            self._maintenance.look()
+
+    def _maintain(self) -> None:
+        maintain(self._database, self._registry.current(), self._connector, self._heartbeat)
 
     def _answer_plan(self) -> None:
         most_files = self._settings.max_files
         answer_plan_request(self._database, self._registry.current(), self._connector, self._heartbeat, most_files)
-
-    def _maintain(self) -> None:
-        """Run maintenance between two jobs, at most SHARE of the time: there may always be a next job."""
-        began = time.monotonic()
-        if began < self._share_from:
-            return
-        registry = self._registry.current()
-        if not probe(self._database, registry, self._connector, self._heartbeat):
-            clear_temporary_files(self._database, registry, self._connector)
-        ended = time.monotonic()
-        self._share_from = ended + max(SHARE_SECONDS, (ended - began) / SHARE)
 
     def _attempt(self, claim: Claim) -> Attempt:
         registry = self._registry.current()

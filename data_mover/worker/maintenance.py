@@ -5,15 +5,13 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from data_mover.backends import writable
 from data_mover.backends.api import Files
-from data_mover.backends.local.mount import answers
-from data_mover.backends.local.options import LocalOptions
 from data_mover.config.registry import Registry
-from data_mover.domain.errors import ConnectionLost, HostUnreachable, MoveFailure, Stalled, UnknownHost
+from data_mover.domain.errors import ConnectionLost, MoveFailure, Stalled, UnknownHost
 from data_mover.domain.fault_points import reach
+from data_mover.execution.connections import Connections
 from data_mover.execution.connector import Connector
-from data_mover.execution.heartbeat import Heartbeat
+from data_mover.execution.heartbeat import Heartbeat, Patience, Watch
 from data_mover.store import host_health, temporary_files
 from data_mover.store.database import Database
 from data_mover.store.host_health import Probe
@@ -22,9 +20,23 @@ from data_mover.transfer import TemporaryFile, clear
 
 log = logging.getLogger(__name__)
 
-#: how many files are cleared at a time, and the delay before one that could not be cleared is tried again
+#: how many files of a host are cleared at a time, and the delay before one that could not be cleared is tried again
 AT_A_TIME = 20
 WAIT_SECONDS = 300
+#: how long one round of clearing may take
+LONGEST_SECONDS = 60.0
+
+
+def is_maintenance_due(database: Database) -> bool:
+    """Whether a probe or clearing is due. Raises ServiceUnavailable if the database does not answer."""
+    with database.reading() as session:
+        return host_health.probe_due(session) or temporary_files.temporary_files_due(session)
+
+
+def maintain(database: Database, registry: Registry, connector: Connector, heartbeat: Heartbeat) -> None:
+    """Probe a host, or clear temporary files of one. Raises ServiceUnavailable if the database does not answer."""
+    if not probe(database, registry, connector, heartbeat):
+        clear_temporary_files(database, registry, connector, heartbeat)
 
 
 def probe(database: Database, registry: Registry, connector: Connector, heartbeat: Heartbeat) -> bool:
@@ -44,18 +56,16 @@ def probe(database: Database, registry: Registry, connector: Connector, heartbea
     return claimed is not None
 
 
-def clear_temporary_files(database: Database, registry: Registry, connector: Connector) -> None:
-    """Clear the temporary files that are due, host by host. Raises ServiceUnavailable if the database does not
-    answer."""
+def clear_temporary_files(database: Database, registry: Registry, connector: Connector, heartbeat: Heartbeat) -> None:
+    """Clear temporary files of a host that are due. Raises ServiceUnavailable if the database does not answer."""
     with database.reading() as session:
         due = temporary_files.temporary_files_due(session)
     if not due:
         return
     with database.writing() as session:
         claimed = temporary_files.claim_temporary_files(session, AT_A_TIME, WAIT_SECONDS * 1000)
-    for host in sorted({temporary_file.host for temporary_file in claimed}):
-        of_host = [temporary_file for temporary_file in claimed if temporary_file.host == host]
-        _clear_host(database, registry, connector, host, of_host)
+    if claimed:
+        _Clearing(database, registry, connector, heartbeat, claimed).run()
 
 
 class _RenewedProbe:
@@ -79,11 +89,8 @@ def _probe(database: Database, registry: Registry, connector: Connector, name: s
     """Connect, and record the outcome. Closes the circuit of a host that has left the registry: its jobs then fail with
     the reason."""
     reach("probing")
-    options = registry.every_host.get(name)
-    if isinstance(options, LocalOptions) and not answers(options.root, options.connect_timeout_seconds):
-        connector.failed(name, HostUnreachable(f"{name}: its file system does not answer"))
-        return
     try:
+        connector.require_disk(name, registry)
         connector.connect(name, registry).close()
     except UnknownHost as failure:
         with database.writing() as session:
@@ -92,41 +99,69 @@ def _probe(database: Database, registry: Registry, connector: Connector, name: s
         pass  # the connector has recorded it
 
 
-def _clear_host(
-    database: Database, registry: Registry, connector: Connector, host: str, left: Sequence[RecordedTemporaryFile]
-) -> None:
-    try:
-        with connector.connect(host, registry) as connected:
-            files_there = writable(connected)
-            for temporary_file in left:
-                _clear(database, files_there, temporary_file)
-    except MoveFailure as failure:
-        log.warning("temporary-files-stay host=%s files=%d %s", host, len(left), failure.reason)
+class _Clearing:
+    """Clears what was left on one host. It ends soon, whatever the host does: the rest is another round's."""
 
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        connector: Connector,
+        heartbeat: Heartbeat,
+        left: Sequence[RecordedTemporaryFile],
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._connector = connector
+        self._heartbeat = heartbeat
+        self._left = left
+        self._host = left[0].host
+        self._connections = Connections(registry, connector)
+        idle_seconds = Patience.of([self._host], registry).idle_seconds
+        self._watch = Watch("clearing", idle_seconds, LONGEST_SECONDS, self._connections.abort, self._leave)
 
-def _clear(database: Database, connected: Files, temporary_file: RecordedTemporaryFile) -> None:
-    """Clear a file; a failure is logged. An old file waits while a job has its final path. Raises ConnectionLost or
-    Stalled."""
-    goes_back = temporary_file.restores is not None
-    if goes_back:
-        with database.writing() as session:
-            if not temporary_files.lock_final_path(session, temporary_file):
-                return
-    failed: MoveFailure | None = None
-    try:
-        clear(connected, TemporaryFile(temporary_file.path, temporary_file.kind, temporary_file.restores))
-    except MoveFailure as failure:
-        failed = failure
-    with database.writing() as session:
+    def run(self) -> None:
+        try:
+            with self._heartbeat.watching(self._watch.look), self._connections:
+                reach("clearing")
+                self._connector.require_disk(self._host, self._registry)
+                connected = self._connections.cleared(self._host)
+                for temporary_file in self._left:
+                    self._watch.alive()
+                    self._clear(connected, temporary_file)
+        except MoveFailure as failure:
+            log.warning("temporary-files-stay host=%s files=%d %s", self._host, len(self._left), failure.reason)
+
+    def _clear(self, connected: Files, recorded: RecordedTemporaryFile) -> None:
+        """Clear a file; a failure is logged. An old file waits while a job has its final path. Raises ConnectionLost or
+        Stalled."""
+        goes_back = recorded.restores is not None
         if goes_back:
-            temporary_files.unlock_final_path(session, temporary_file)
-        if failed is None:
-            temporary_files.forget_temporary_files(session, temporary_file.host, [temporary_file.path])
-    if isinstance(failed, ConnectionLost | Stalled):
-        raise failed
-    if failed is not None:
-        log.warning("temporary-file-stays job=%s %s", temporary_file.job_id, failed.reason)
-        return
-    log.info(
-        "temporary-file-cleared job=%s host=%s path=%s", temporary_file.job_id, temporary_file.host, temporary_file.path
-    )
+            with self._database.writing() as session:
+                if not temporary_files.lock_final_path(session, recorded):
+                    return
+        failed: MoveFailure | None = None
+        try:
+            clear(connected, TemporaryFile(recorded.path, recorded.kind, recorded.restores), self._watch.alive)
+        except MoveFailure as failure:
+            failed = failure
+        with self._database.writing() as session:
+            if goes_back:
+                temporary_files.unlock_final_path(session, recorded)
+            if failed is None:
+                temporary_files.forget_temporary_files(session, recorded.host, [recorded.path])
+        if isinstance(failed, ConnectionLost | Stalled):
+            raise failed
+        if failed is not None:
+            log.warning("temporary-file-stays job=%s %s", recorded.job_id, failed.reason)
+            return
+        log.info("temporary-file-cleared job=%s host=%s path=%s", recorded.job_id, recorded.host, recorded.path)
+
+    def _leave(self) -> None:
+        """Leave with this process, as an attempt that hangs does."""
+        if self._connections.is_connecting:
+            return
+        try:
+            self._connector.hangs([self._host], self._registry)
+        finally:
+            self._heartbeat.leave(f"clearing on {self._host}")

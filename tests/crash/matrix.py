@@ -55,7 +55,11 @@ LIST_POINTS = ("resolving", "planned", "opened", "recorded", "sent-1048576", "ma
 LISTING_POINTS = {"listed": "500 of more files on record"}
 
 #: points of a worker that runs no job
-MAINTENANCE_POINTS = {"probing": "host about to be probed", "answering": "plan request claimed"}
+MAINTENANCE_POINTS = {
+    "probing": "host about to be probed",
+    "answering": "plan request claimed",
+    "clearing": "temporary files of ended jobs about to be cleared",
+}
 
 ACTIONS = {
     "kill": "killed with SIGKILL",

@@ -356,6 +356,21 @@ def test_temporary_files_of_live_jobs_are_left_to_the_next_attempt(submit, claim
     assert written(temporary_files.claim_temporary_files, 10, 1000) == []
 
 
+def test_temporary_files_are_given_out_host_by_host(submit, claim, written):
+    """One that keeps a worker for its whole time takes none of the others'."""
+    for destination in ("vis", "hpc"):
+        submit(destination)
+        held = claim()
+        left = [NewTemporaryFile(0, FileKind.FILE, f"/.data_mover-{number}") for number in range(2)]
+        written(temporary_files.record_temporary_files, held, left, 0)
+        written(transitions.fail, held, "no-such-file", "disk:/a")
+
+    given = [written(temporary_files.claim_temporary_files, 10, 1000) for _ in range(3)]
+
+    assert [sorted({each.host for each in some}) for some in given] == [["vis"], ["hpc"], []]
+    assert [len(some) for some in given] == [2, 2, 0]
+
+
 def test_the_overdue_are_ended_a_few_at_a_time(submit, written, set_job):
     ids = [submit() for _ in range(5)]
     for job_id in ids:

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.engine import make_url
 
-from data_mover.domain.errors import Cancelled, Fenced, Stalled
+from data_mover.domain.errors import Cancelled, Fenced, GaveWay, Stalled, Stopped
 from data_mover.domain.states import FileKind, FileState
 from data_mover.execution import heartbeat as heartbeat_module
-from data_mover.execution.heartbeat import Heartbeat, LeaseTerms, Patience
+from data_mover.execution.heartbeat import Heartbeat, LeaseTerms, Patience, Watch
 from data_mover.execution.stop import Stop
 from data_mover.store import figures, file_lists, migrations, queue, reports, submissions, transitions
 from data_mover.store.database import Database
@@ -183,25 +183,119 @@ def test_a_transfer_that_does_not_notice_that_it_is_stalled_counts_as_stuck(data
 
 
 def test_a_transfer_that_notices_that_it_is_stalled_is_left_to_itself(database, claimed, aborted, monkeypatch):
+    monkeypatch.setattr(heartbeat_module, "STUCK_SECONDS", 0.1)
+    stuck = threading.Event()
+    with lease_of(database, claimed, aborted, stuck.set) as lease:
+        eventually(aborted.is_set, "it is stalled")
+        lease.noticed()
+        assert not stuck.wait(IDLE_SECONDS / 2)
+
+
+@pytest.mark.parametrize("cause", [Cancelled(), Fenced(), Stopped(), GaveWay(1)], ids=lambda each: type(each).__name__)
+def test_a_transfer_that_hangs_is_noticed_whatever_it_was_to_end_for(database, claimed, aborted, monkeypatch, cause):
     monkeypatch.setattr(heartbeat_module, "STUCK_SECONDS", 0.2)
     stuck = threading.Event()
     with lease_of(database, claimed, aborted, stuck.set) as lease:
-        eventually(lambda: lease.lost, "it is stalled")
-        lease.noticed()
-        eventually(lambda: lease._stuck_at is None, "it has been looked at again")
+        lease.give_up(cause)
+
+        eventually(stuck.is_set, "it counts as stuck")
+        assert aborted.is_set()
+        assert lease.lost is cause
+
+
+def test_a_transfer_that_hangs_while_it_clears_up_is_noticed(database, claimed, aborted, monkeypatch):
+    monkeypatch.setattr(heartbeat_module, "STUCK_SECONDS", 0.2)
+    stuck = threading.Event()
+    with lease_of(database, claimed, aborted, stuck.set) as lease:
+        with database.writing() as session:
+            transitions.cancel(session, claimed.job_id)
+        with pytest.raises(Cancelled):
+            eventually(lease.alive, "the wish is heard")
+
+        eventually(stuck.is_set, "it counts as stuck")
+        assert aborted.is_set()
+
+
+def test_clearing_up_has_its_time_for_as_long_as_something_happens(database, claimed, aborted, monkeypatch):
+    monkeypatch.setattr(heartbeat_module, "STUCK_SECONDS", 0.0)
+    stuck = threading.Event()
+    with lease_of(database, claimed, aborted, stuck.set) as lease:
+        lease.give_up(Cancelled())
+        for _ in range(40):
+            with pytest.raises(Cancelled):
+                lease.alive()
+            time.sleep(0.025)
+
+    assert not aborted.is_set()
     assert not stuck.is_set()
 
 
-def test_a_transfer_that_drips_is_stalled(database, claimed, aborted):
+@pytest.fixture
+def watched(database):
+    """Other work that the heartbeat watches; it may last for half a second, or for what the test says."""
+
+    @contextmanager
+    def watch_of(idle_seconds=IDLE_SECONDS, longest_seconds=60.0):
+        over, stuck = threading.Event(), threading.Event()
+        watch = Watch("the work", idle_seconds, longest_seconds, over.set, stuck.set)
+        with Heartbeat(database, WORKER, TERMS, Stop(5)) as heartbeat, heartbeat.watching(watch.look):
+            yield watch, over, stuck
+
+    return watch_of
+
+
+def test_other_work_that_hangs_is_noticed(watched, monkeypatch):
+    monkeypatch.setattr(heartbeat_module, "STUCK_SECONDS", 0.2)
+    with watched() as (watch, over, stuck):
+        eventually(stuck.is_set, "it counts as stuck")
+        assert over.is_set()
+        with pytest.raises(Stalled, match="the work has brought nothing about"):
+            watch.alive()
+
+
+def test_other_work_that_takes_too_long_ends_and_does_not_count_as_stuck(watched, monkeypatch):
+    monkeypatch.setattr(heartbeat_module, "STUCK_SECONDS", 0.0)
+    with watched(idle_seconds=60, longest_seconds=0.3) as (watch, over, stuck):
+        with pytest.raises(Stalled, match="the work took"):
+            eventually(watch.alive, "it is over")
+        eventually(over.is_set, "its connections have ended")
+        assert not stuck.wait(0.3)
+
+
+@pytest.mark.parametrize("way", ["sent", "read"])
+def test_a_transfer_that_drips_is_stalled(database, claimed, aborted, way):
     count = itertools.count()
     with lease_of(database, claimed, aborted) as lease:
 
         def drip():
-            lease.moved(next(count))
+            if way == "sent":
+                lease.moved(next(count))
+            else:
+                lease.read(1)
             return lease.lost
 
         eventually(lambda: _raised(drip), "it is stalled")
         assert "less than 1000 bytes/s moved" in lease.lost.reason
+
+
+def test_a_transfer_that_reads_fast_enough_or_lists_keeps_its_lease(database, claimed, aborted):
+    with lease_of(database, claimed, aborted) as lease:
+        for number in range(40):
+            lease.read(1000) if number < 20 else lease.listed()
+            time.sleep(0.025)
+
+    assert lease.lost is None
+
+
+def test_a_listing_that_drips_is_stalled(database, claimed, aborted, monkeypatch):
+    monkeypatch.setattr(heartbeat_module, "SECONDS_AN_ENTRY", 0.01)
+    with lease_of(database, claimed, aborted) as lease:
+
+        def drip():
+            lease.listed()
+            return lease.lost
+
+        eventually(lambda: _raised(drip), "it is stalled", every_seconds=0.05)
 
 
 def _raised(step):

@@ -10,12 +10,14 @@ from data_mover.domain.errors import PathBusy
 from data_mover.domain.states import FileKind
 from data_mover.doorbell import Doorbell, redis_connection
 from data_mover.execution.connector import Connector
+from data_mover.execution.heartbeat import Heartbeat, LeaseTerms
+from data_mover.execution.stop import Stop
 from data_mover.store import file_lists, submissions, temporary_files, transitions
 from data_mover.store.models import JobFile, TemporaryFile
 from data_mover.store.temporary_files import NewTemporaryFile
 from data_mover.store.transitions import PathLock
 from data_mover.worker.maintenance import clear_temporary_files
-from tests.integration.conftest import LEASE_MS, a_file, a_submission
+from tests.integration.conftest import LEASE_MS, WORKER, a_file, a_submission
 
 LOCK = PathLock(0, "vis:22/f", 7)
 
@@ -36,7 +38,8 @@ def clear(database, root):
     def run():
         with database.writing() as session:
             session.execute(update(TemporaryFile).values(not_before_ms=0))
-        clear_temporary_files(database, registry, connector)
+        with Heartbeat(database, WORKER, LeaseTerms(30, 2), Stop(5)) as heartbeat:
+            clear_temporary_files(database, registry, connector, heartbeat)
 
     return run
 

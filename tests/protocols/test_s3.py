@@ -249,7 +249,7 @@ def test_a_new_name_that_a_store_cannot_return_is_refused_as_soon_as_it_is_met(f
 
 
 def test_nothing_has_to_be_cleared_under_a_name_that_a_store_cannot_return(files):
-    clear(files, TemporaryFile("/.data_mover-a\x01b"))
+    clear(files, TemporaryFile("/.data_mover-a\x01b"), lambda: None)
 
 
 def test_an_object_of_another_s_whose_name_the_store_cannot_tell_is_read(files, bucket):

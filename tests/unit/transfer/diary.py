@@ -41,6 +41,9 @@ class Diary:
     def moved(self, acknowledged_bytes):
         self._note("moved", acknowledged_bytes)
 
+    def read(self, count):
+        self._note("read", count)
+
     def alive(self):
         self._note("alive")
 

@@ -1,13 +1,14 @@
 """The way of one file, between two local directories: what is published when, and what is left behind."""
 
 import hashlib
+import itertools
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from data_mover.backends.api import Reader, Writer
+from data_mover.backends.api import Entry, Reader, Writer
 from data_mover.backends.local.backend import LocalFiles
 from data_mover.backends.local.options import LocalOptions
 from data_mover.domain.errors import (
@@ -15,6 +16,7 @@ from data_mover.domain.errors import (
     ChecksumMismatch,
     ConnectionLost,
     Fenced,
+    HostFailed,
     IsADirectory,
     NoSpace,
     NoSuchFile,
@@ -22,6 +24,7 @@ from data_mover.domain.errors import (
     PermissionRefused,
     ServiceUnavailable,
     SourceChanged,
+    Stalled,
     UnknownOutcome,
     VerifyFailed,
 )
@@ -90,7 +93,7 @@ def test_a_file_is_recorded_before_it_is_opened_and_proven_before_it_is_publishe
     move_file(ORDER, source, files(root), diary)
 
     assert contents(root) == {"b": NEW}
-    assert [word for word in diary.words if word not in ("moved", "alive", "busy")] == [
+    assert [word for word in diary.words if word not in ("moved", "read", "alive", "busy")] == [
         "placed",
         "creating",
         "transferring",
@@ -418,7 +421,7 @@ def test_a_connection_that_breaks_within_a_swap_leaves_on_record_what_gives_the_
     assert not (root / "b").exists()
 
     for temporary_file in diary.on_record:
-        clear(files(root), temporary_file)
+        clear(files(root), temporary_file, at_leisure)
 
     assert contents(root) == {"b": OLD}
 
@@ -430,9 +433,63 @@ def test_a_folder_is_cleared_whatever_the_modes_of_its_directories(root):
     for directory in (root / ".tree" / "closed", root / ".tree"):
         directory.chmod(0o555)
 
-    clear(files(root), TemporaryFile("/.tree", FileKind.DIRECTORY))
+    clear(files(root), TemporaryFile("/.tree", FileKind.DIRECTORY), at_leisure)
 
     assert contents(root) == {"b": OLD}
+
+
+def test_a_folder_is_cleared_however_deep_and_wide_it_is(root):
+    deep = root / ".tree"
+    for _ in range(1200):
+        deep.mkdir()
+        deep = deep / "d"
+    for number in range(100):
+        (root / ".tree" / f"directory-{number}").mkdir()
+        (root / ".tree" / f"file-{number}").touch()
+
+    clear(files(root), TemporaryFile("/.tree", FileKind.DIRECTORY), at_leisure)
+
+    assert contents(root) == {"b": OLD}
+
+
+class Endless(LocalFiles):
+    """A host that has a directory in each directory, or names without end."""
+
+    directories = True
+
+    def set_attributes(self, path, mode, modified_at):
+        pass
+
+    def remove(self, path):
+        pass
+
+    def list(self, path):
+        kind = FileKind.DIRECTORY if self.directories else FileKind.FILE
+        return (Entry(str(number), kind, None, None, None) for number in itertools.count())
+
+
+def test_a_folder_that_has_no_bottom_is_given_up(root):
+    (root / ".tree").mkdir()
+
+    with pytest.raises(HostFailed):
+        clear(files(root, Endless), TemporaryFile("/.tree", FileKind.DIRECTORY), at_leisure)
+
+
+def test_a_folder_with_names_without_end_is_cleared_for_as_long_as_there_is_time(root, monkeypatch):
+    monkeypatch.setattr(Endless, "directories", False)
+    (root / ".tree").mkdir()
+    left = iter(range(1000))
+
+    def alive():
+        if next(left, None) is None:
+            raise Stalled
+
+    with pytest.raises(Stalled):
+        clear(files(root, Endless), TemporaryFile("/.tree", FileKind.DIRECTORY), alive)
+
+
+def at_leisure():
+    """There is time for everything."""
 
 
 @pytest.mark.parametrize("there", [OLD, None])
@@ -454,3 +511,31 @@ def test_a_source_that_has_more_than_it_reports_is_not_taken_for_complete(tmp_pa
         move_file(replace(ORDER, source_path="/version"), proc, files(root), Diary())
 
     assert contents(root) == {"b": OLD}
+
+
+class Unsized(LocalFiles):
+    """A source that does not tell the size of a file."""
+
+    def stat(self, path):
+        found = super().stat(path)
+        return found and replace(found, size_bytes=None)
+
+    def open(self, path):
+        reader = super().open(path)
+        reader.stat = replace(reader.stat, size_bytes=None)
+        return reader
+
+
+class NeedsSize(LocalFiles):
+    """A host that must know the size of a file before it is written."""
+
+    needs_size = True
+
+
+def test_what_is_spooled_and_read_back_is_reported_in_bytes(source, root):
+    diary = Diary()
+    os.utime(root.parent / "source" / "a", (1, 1))
+
+    move_file(ORDER, files(root.parent / "source", Unsized), files(root, NeedsSize), diary)
+
+    assert sum(entry[1] for entry in diary.entries if entry[0] == "read") == 2 * len(NEW)
