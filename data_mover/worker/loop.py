@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 ROUNDS = 10
 #: how often a worker that only has a plan or maintenance to do looks for jobs
 LOOK_SECONDS = 0.5
+#: how often a worker looks beside a job whether maintenance is due
+MAINTENANCE_SECONDS = 1.0
 #: how long a stopping worker waits for its plan to be handed back, and for maintenance
 STOP_SECONDS = 10.0
 
@@ -42,6 +44,7 @@ class WorkerLoop:
         self._heartbeat = heartbeat
         backoff = Backoff(settings.retry_first_seconds, settings.probe_longest_seconds)
         self._connector = Connector(database, backoff, doorbell)
+        self._look_from = 0.0
         self._plans = SideThread("plan", lambda: is_plan_requested(database), self._answer_plan)
         self._maintenance = SideThread("maintenance", lambda: is_maintenance_due(database), self._maintain)
 
@@ -81,7 +84,9 @@ class WorkerLoop:
 
     def _look_for_maintenance(self) -> None:
         """Called by the heartbeat: a job may take hours."""
-        if not self._heartbeat.stop.is_asked():
+        now = time.monotonic()
+        if now >= self._look_from and not self._heartbeat.stop.is_asked():
+            self._look_from = now + MAINTENANCE_SECONDS
             self._maintenance.look()
 
     def _maintain(self) -> None:
