@@ -200,8 +200,8 @@ class Execution:
                 mode = directory.mode if is_complete or directory.mode is None else directory.mode | _OWNER_WRITES
                 self._set_directory_attributes(staging.inside(directory.path), mode, directory.modified_at)
             before = page[-1].number
-        if self._setback is None:
-            self._record.write(transitions.record_directories)
+            if self._setback is None:
+                self._record.write(transitions.record_directories, [directory.number for directory in page])
 
     def _set_directory_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
         """Set the attributes of a directory, unless it belongs to another user."""

@@ -14,7 +14,7 @@ from data_mover.store.database import Database
 
 log = logging.getLogger(__name__)
 
-#: how many jobs are changed in one transaction, which keeps it short
+#: how many jobs are changed in one transaction at most, which keeps it short
 AT_A_TIME = 50
 
 
@@ -94,7 +94,7 @@ class Sweeper:
                 lost = transitions.take_back_lost(session, AT_A_TIME)
             for job_id, status in lost:
                 log.warning("lease-expired job=%s its worker gave no sign of life; it is %s now", job_id, status)
-            if len(lost) < AT_A_TIME:
+            if not lost:
                 return
 
     def _end_overdue(self) -> None:
@@ -103,5 +103,5 @@ class Sweeper:
                 overdue = transitions.end_overdue(session, AT_A_TIME)
             for job_id in overdue:
                 log.warning("deadline-passed job=%s", job_id)
-            if len(overdue) < AT_A_TIME:
+            if not overdue:
                 return

@@ -2,6 +2,7 @@
 
 import threading
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sqlalchemy import event, select, text, update
@@ -12,7 +13,7 @@ from data_mover.domain.states import FileKind, FileState, Phase, Status
 from data_mover.doorbell import Doorbell, doorbell_queue, redis_connection
 from data_mover.store import events, file_lists, files, queue, reports, submissions, transitions
 from data_mover.store.claims import Beat, record_path, renew, renew_all
-from data_mover.store.database import Database
+from data_mover.store.database import Database, now_ms
 from data_mover.store.file_lists import ListedFile
 from data_mover.store.models import Job, JobFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
@@ -25,7 +26,7 @@ COUNT = 10
 
 @pytest.fixture(autouse=True)
 def few_at_once(monkeypatch):
-    for module in "ends", "files":
+    for module in "ends", "files", "sweep":
         monkeypatch.setattr(f"data_mover.store.transitions.{module}.FILES_AT_ONCE", 3)
     monkeypatch.setattr("data_mover.store.file_lists.FILES_AT_ONCE", 3)
 
@@ -180,6 +181,71 @@ def test_files_may_be_listed_again_when_the_answer_of_the_database_was_lost(fold
     assert written(file_lists.record_files, folder, "/b", 5, page)
 
     assert read(numbers) == list(range(COUNT))
+
+
+@pytest.fixture
+def changed_at_once(database):
+    """How many files each transaction has changed; the last number is that of the next one."""
+    counts = [0]
+
+    def note(connection, cursor, statement, *_):
+        if statement.startswith("UPDATE job_files"):
+            counts[-1] += cursor.rowcount
+
+    def committed(connection):
+        counts.append(0)
+
+    event.listen(database.engine, "after_cursor_execute", note)
+    event.listen(database.engine, "commit", committed)
+    yield counts
+    event.remove(database.engine, "after_cursor_execute", note)
+    event.remove(database.engine, "commit", committed)
+
+
+def claim_folders(written, claim, count):
+    """Claims jobs of two files each, which are on their way."""
+    for number in range(count):
+        written(submissions.add, a_submission(caller=f"caller {number}"))
+        held = claim()
+        path = f"/b/{held.job_id}"
+        planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"{path}/{n}", 5) for n in range(2)]
+        written(file_lists.complete_file_list, held, path, 0, planned)
+        written(transitions.lock_paths, held, [PathLock(n, f"vis:{path}/{n}", 5) for n in range(2)], LEASE_MS)
+
+
+@pytest.mark.parametrize("end", ["overdue", "cancelled", "poison"])
+def test_many_jobs_that_end_together_change_no_more_files_at_once_than_one_may(
+    end, written, read, claim, sweeper, changed_at_once
+):
+    claim_folders(written, claim, 8)
+    changes: dict[str, Any] = {"lease_until_ms": 1, "worker_id": None}
+    if end == "overdue":
+        changes = {"deadline_ms": 1, "reason": "r" + Job.caller}
+    elif end == "cancelled":
+        changes["phase"] = Phase.CANCELLING
+    else:
+        changes |= {"losses": 9, "not_before_ms": now_ms(), "reason": "r" + Job.caller}
+    written(lambda session: session.execute(update(Job).values(changes)) and None)
+    changed_at_once[:] = [0]
+
+    sweeper.sweep()
+
+    assert read(lambda session: set(session.scalars(select(Job.status)))) <= {Status.FAILED, Status.CANCELLED}
+    assert sum(changed_at_once) == 16
+    assert max(changed_at_once) <= 3  # and two jobs have four
+
+
+def test_directories_are_recorded_a_page_at_a_time(written, read, claim, changed_at_once):
+    written(submissions.add, a_submission())
+    held = claim()
+    planned = [ListedFile(FileKind.DIRECTORY, 0, f"/a/{n}", f"{n}", f"/b/{n}") for n in range(COUNT)]
+    written(file_lists.complete_file_list, held, "/b", 0, planned)
+    changed_at_once[:] = [0]
+
+    assert written(transitions.record_directories, held, [9, 8, 7])
+
+    assert changed_at_once == [3, 0]
+    assert [state for state, _ in read(states, held.job_id)] == ["pending"] * 7 + ["published"] * 3
 
 
 @pytest.fixture

@@ -173,14 +173,14 @@ def record_found_directories(
     return is_ours
 
 
-def record_directories(session: Session, claim: Claim) -> bool:
-    """Record that all directories are complete, except the top directory of an atomic folder, which is published by
+def record_directories(session: Session, claim: Claim, numbers: Collection[int]) -> bool:
+    """Record that the directories are complete, except the top directory of an atomic folder, which is published by
     `record_folder_published`."""
     is_ours = is_mine(session, claim)
     if is_ours:
         made = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.DIRECTORY, JobFile.state.not_in(SETTLED))
-        first_number = 1 if claim.selection.atomic else 0
-        session.execute(update(JobFile).where(*made, JobFile.number >= first_number).values(state=FileState.PUBLISHED))
+        those = JobFile.number.in_([number for number in numbers if number or not claim.selection.atomic])
+        session.execute(update(JobFile).where(*made, those).values(state=FileState.PUBLISHED))
     return is_ours
 
 

@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Text, cast, or_, select
+from sqlalchemy import ColumnElement, Text, cast, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from data_mover.domain.errors import DeadlinePassed, HostUnreachable, MoveFailure, Poison, UnknownOutcome
@@ -14,7 +15,7 @@ from data_mover.store.claims import SUSPECT_LOSSES, SUSPECT_MS
 from data_mover.store.database import now_ms
 from data_mover.store.models import Job, JobFile, Lane, WorkerRecord
 from data_mover.store.transitions.change import UNATTENDED, change
-from data_mover.store.transitions.ends import end_all, has_arrived, marked_files, unlock_paths
+from data_mover.store.transitions.ends import FILES_AT_ONCE, end_all, has_arrived, marked_files, unlock_paths
 
 
 class Lost(NamedTuple):
@@ -25,7 +26,8 @@ class Lost(NamedTuple):
 
 
 def take_back_lost(session: Session, limit: int) -> list[Lost]:
-    """Make jobs PENDING again whose lease has expired, `limit` at most.
+    """Make jobs PENDING again whose lease has expired, `limit` at most, and of no more files together than a
+    transaction may change.
 
     A job that is being cancelled becomes CANCELLED, and one that was lost while it ran alone FAILED. The row has the
     length of the lease: a lease that ends later than that allows counts as expired, since clocks jump.
@@ -34,8 +36,8 @@ def take_back_lost(session: Session, limit: int) -> list[Lost]:
     run_out = or_(Job.lease_until_ms <= now, Job.lease_until_ms > now + 2 * Job.lease_ms)
     running = (Job.status == Status.IN_PROGRESS, Job.ending.is_(None))
     lost = select(Job.id, Job.phase, Job.losses, Job.not_before_ms, _fell_with_others(now).label("with_others"))
-    lost = lost.where(*running, run_out)
-    rows = session.execute(lost.limit(limit).with_for_update(skip_locked=True, of=Job)).all()
+    lost = lost.add_columns(_last_number()).where(*running, run_out)
+    rows = _few(session.execute(lost.limit(limit).with_for_update(skip_locked=True, of=Job)).all())
     cancelled = [row.id for row in rows if row.phase == Phase.CANCELLING]
     kept = [row for row in rows if row.id not in cancelled]
     poison = [row.id for row in kept if _ran_alone(row.losses, row.not_before_ms, now) and not row.with_others]
@@ -51,17 +53,18 @@ def take_back_lost(session: Session, limit: int) -> list[Lost]:
 
 
 def end_overdue(session: Session, limit: int) -> list[int]:
-    """Fail jobs whose deadline has passed, `limit` at most; return their ids.
+    """Fail jobs whose deadline has passed, `limit` at most, and of no more files together than a transaction may
+    change; return their ids.
 
     A job that is publishing or being cancelled is left to its attempt. One that waited for an unreachable host fails
     for that reason.
     """
     left_alone = (Phase.PUBLISHING, Phase.CANCELLING)
     live = or_(Job.status == Status.PENDING, (Job.status == Status.IN_PROGRESS) & Job.phase.not_in(left_alone))
-    overdue = select(Job.id, Job.status, Job.reason, Lane.hosts).join(Lane, Lane.id == Job.lane_id)
+    overdue = select(Job.id, Job.status, Job.reason, Lane.hosts, _last_number()).join(Lane, Lane.id == Job.lane_id)
     now = session.scalars(select(now_ms())).one()
     overdue = overdue.where(Job.deadline_ms < now, live, Job.ending.is_(None)).limit(limit)
-    rows = session.execute(overdue.with_for_update(skip_locked=True, of=Job)).all()
+    rows = _few(session.execute(overdue.with_for_update(skip_locked=True, of=Job)).all())
     unreachable = {name for name, block in host_health.blocks(session).items() if block.code == HostUnreachable.code}
     alike = defaultdict[tuple[str | None, str | None], list[int]](list)
     for row in rows:
@@ -71,6 +74,18 @@ def end_overdue(session: Session, limit: int) -> list[int]:
         failure = HostUnreachable(f"{host}, until the deadline") if host else DeadlinePassed(reason)
         _fail_all(session, ids, failure)
     return [row.id for row in rows]
+
+
+def _last_number() -> ColumnElement[int]:
+    """The number of a job's last file; the first one has 0."""
+    last = select(func.max(JobFile.number)).where(JobFile.job_id == Job.id)
+    return last.correlate(Job).scalar_subquery().label("last_number")
+
+
+def _few(rows: Sequence[Any]) -> list[Any]:
+    """The first of the jobs, one at least: as many as have FILES_AT_ONCE files together."""
+    counts = accumulate(0 if row.last_number is None else row.last_number + 1 for row in rows)
+    return [row for row, count in zip(rows, counts, strict=True) if row is rows[0] or count <= FILES_AT_ONCE]
 
 
 def _fail_all(session: Session, ids: Sequence[int], failure: MoveFailure) -> dict[int, Status]:
