@@ -226,7 +226,7 @@ class DeadlinePassed(MoveFailure, code="deadline", retryable=False, who_can_fix=
 
 
 class Poison(MoveFailure, code="poison", retryable=False, who_can_fix="operator"):
-    """Three workers died while they worked on this move, the last one while nothing else ran beside it."""
+    """Workers died while they worked on this move: three, the last while nothing else ran beside it, or five in all."""
 
 
 class UnknownHost(MoveFailure, code="unknown-host", retryable=False, who_can_fix="operator"):

@@ -24,6 +24,8 @@ from data_mover.store.models import Job, JobFile
 SUSPECT_LOSSES = 2
 #: how long after its last loss this lasts; then the job is claimed like any other, so that it cannot block the machine
 SUSPECT_MS = 600_000
+#: so many losses in a row are its own fault, whatever ran beside it
+POISON_LOSSES = 5
 
 
 @dataclass(frozen=True)

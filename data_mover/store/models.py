@@ -119,6 +119,8 @@ class Job(Base):
     failures: Mapped[int] = mapped_column(Integer, default=0)
     #: how many attempts have lost their lease since a file arrived
     losses: Mapped[int] = mapped_column(Integer, default=0)
+    #: when the last of them did
+    lost_ms: Mapped[int | None] = mapped_column(BigInteger)
     not_before_ms: Mapped[int] = mapped_column(BigInteger)
     lease_until_ms: Mapped[int | None] = mapped_column(BigInteger)
     #: the length of the attempt's lease; the sweeper may be configured with another length

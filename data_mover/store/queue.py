@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, and_, or_, select, union_all, update
+from sqlalchemy import ColumnElement, ScalarSelect, and_, func, or_, select, union_all, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from data_mover.domain.states import Phase, Priority, Status
@@ -138,7 +138,8 @@ def _candidate_of_lane(session: Session, lane_id: int) -> Candidate | None:
 
 
 def _is_suspect(now: int) -> ColumnElement[bool]:
-    return and_(Job.losses >= SUSPECT_LOSSES, Job.not_before_ms > now - SUSPECT_MS)
+    lately = func.coalesce(Job.lost_ms, 0).between(now - SUSPECT_MS, now + SUSPECT_MS)
+    return and_(Job.losses >= SUSPECT_LOSSES, lately)
 
 
 def _first_jobs(now: int) -> Iterator[ScalarSelect[int]]:

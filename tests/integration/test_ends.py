@@ -13,7 +13,7 @@ from data_mover.domain.states import FileKind, FileState, Phase, Status
 from data_mover.doorbell import Doorbell, doorbell_queue, redis_connection
 from data_mover.store import events, file_lists, files, queue, reports, submissions, transitions
 from data_mover.store.claims import Beat, record_path, renew, renew_all
-from data_mover.store.database import Database, now_ms
+from data_mover.store.database import Database
 from data_mover.store.file_lists import ListedFile
 from data_mover.store.models import Job, JobFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
@@ -224,7 +224,7 @@ def test_many_jobs_that_end_together_change_no_more_files_at_once_than_one_may(
     elif end == "cancelled":
         changes["phase"] = Phase.CANCELLING
     else:
-        changes |= {"losses": 9, "not_before_ms": now_ms(), "reason": "r" + Job.caller}
+        changes |= {"losses": 9, "reason": "r" + Job.caller}
     written(lambda session: session.execute(update(Job).values(changes)) and None)
     changed_at_once[:] = [0]
 

@@ -18,7 +18,7 @@ from data_mover.store import (
     transitions,
     workers,
 )
-from data_mover.store.claims import SUSPECT_MS
+from data_mover.store.claims import POISON_LOSSES, SUSPECT_MS
 from data_mover.store.host_health import HostHealth
 from data_mover.store.models import HostRecord, Job, WorkerRecord
 from data_mover.store.temporary_files import NewTemporaryFile
@@ -431,13 +431,45 @@ def test_a_suspect_does_not_stop_its_machine_for_ever(submit, claim, written, lo
     assert claim().job_id == suspect
     assert claim() is None
 
-    def long_ago(session):
-        session.execute(update(Job).where(Job.id == suspect).values(not_before_ms=Job.not_before_ms - SUSPECT_MS))
-
-    written(long_ago)
+    written(later)
 
     assert claim().job_id == other
     assert (suspect, Status.PENDING) in lose()
+
+
+def later(session):
+    """Puts all jobs back by the time for which one that was lost is suspected."""
+    session.execute(update(Job).values(lost_ms=Job.lost_ms - 2 * SUSPECT_MS))
+
+
+def test_a_job_that_takes_long_to_lose_its_worker_is_poison_at_the_fifth_time(submit, claim, written, lose, report):
+    written(host_health.know, ["vis"])
+    written(host_health.record_reached, "vis")
+    job_id = submit()
+
+    outcomes = []
+    for _ in range(POISON_LOSSES):
+        assert claim().job_id == job_id
+        written(later)
+        outcomes += lose()
+
+    assert outcomes == [(job_id, Status.PENDING)] * 4 + [(job_id, Status.FAILED)]
+    assert report(job_id).code == "poison"
+
+
+def test_a_suspect_that_is_postponed_is_suspected_no_longer(submit, claim, written, lose):
+    written(host_health.know, ["vis"])
+    written(host_health.record_reached, "vis")
+    suspect, other = submit(), submit()
+    for _ in range(2):
+        assert claim().job_id == suspect
+        lose()
+
+    held = claim()
+    written(later)
+    written(transitions.hand_back, held, HostUnreachable("vis"))
+
+    assert {claim().job_id, claim().job_id} == {suspect, other}
 
 
 def test_what_is_lost_with_its_machine_is_not_to_blame(submit, claim, written, database):

@@ -1,0 +1,14 @@
+"""When a job lost its worker last."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("jobs", sa.Column("lost_ms", sa.BigInteger(), nullable=True))
+    op.execute("UPDATE jobs SET lost_ms = not_before_ms WHERE losses > 0 AND status IN ('PENDING', 'IN_PROGRESS')")
