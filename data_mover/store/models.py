@@ -121,6 +121,8 @@ class Job(Base):
     losses: Mapped[int] = mapped_column(Integer, default=0)
     #: when the last of them did
     lost_ms: Mapped[int | None] = mapped_column(BigInteger)
+    #: how many attempts found that another job writes to one of its paths, since a file arrived
+    path_waits: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     not_before_ms: Mapped[int] = mapped_column(BigInteger)
     lease_until_ms: Mapped[int | None] = mapped_column(BigInteger)
     #: the length of the attempt's lease; the sweeper may be configured with another length

@@ -1,7 +1,7 @@
 """Hosts on record: what waits for one that cannot be reached, and who finds out."""
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import case, select, update
 
 from data_mover.domain.backoff import Backoff
 from data_mover.domain.errors import Cancelled, HostUnreachable, LoginRefused, NoSpace, NoSuchFile, PathBusy, Superseded
@@ -19,6 +19,7 @@ from data_mover.store import (
     workers,
 )
 from data_mover.store.claims import POISON_LOSSES, SUSPECT_MS
+from data_mover.store.database import now_ms
 from data_mover.store.host_health import HostHealth
 from data_mover.store.models import HostRecord, Job, WorkerRecord
 from data_mover.store.temporary_files import NewTemporaryFile
@@ -530,6 +531,50 @@ def test_any_number_of_jobs_that_wait_for_a_path_keep_no_other_waiting(submit, c
 
     assert claim().job_id == other
     assert holder not in waiting
+
+
+def test_folders_that_wait_for_a_path_do_not_pass_what_is_queued(submit, claim, written):
+    """As their attempts take longer than their waits, one of them is always due."""
+    written(host_health.know, ["vis"])
+    written(host_health.record_reached, "vis")
+    waiting = [submit() for _ in range(12)]
+
+    def come_back():
+        held = claim()
+        written(transitions.wait_for_path, held, PathBusy())
+        written(lambda session: session.execute(update(Job).values(not_before_ms=due(Job.not_before_ms))) and None)
+        return held.job_id
+
+    def due(column):
+        return case((column > now_ms(), now_ms()), else_=column)
+
+    for _ in range(2):
+        assert sorted(come_back() for _ in waiting) == waiting
+    other, elsewhere = submit(), submit(destination="hpc")
+    written(host_health.record_reached, "hpc")
+
+    assert {other, elsewhere} <= {come_back() for _ in range(len(waiting) + 2)}
+
+
+def test_a_job_waits_longer_each_time_it_finds_its_path_taken_until_a_file_arrives(submit, claim, written, database):
+    written(host_health.know, ["vis"])
+    written(host_health.record_reached, "vis")
+    job_id = submit()
+
+    def wait_seconds():
+        written(transitions.wait_for_path, claim(), PathBusy())
+        with database.writing() as session:
+            job = session.get_one(Job, job_id)
+            wait_ms, job.not_before_ms = job.not_before_ms - session.scalars(select(now_ms())).one(), 0
+        return round(wait_ms / 1000)
+
+    assert [wait_seconds() for _ in range(9)] == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    held = claim()
+    written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b", 1), a_file("/c", 1)])
+    written(transitions.record_arrived, held, [ArrivedFile(ProvenFile(0, 1, "ab", "size"), FileState.PUBLISHED)])
+    written(transitions.hand_back, held, PathBusy())
+
+    assert wait_seconds() == 1
 
 
 def test_whoever_comes_second_to_a_job_is_given_the_next(submit, database, written):

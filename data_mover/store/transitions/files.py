@@ -136,7 +136,7 @@ def record_arrived(session: Session, claim: Claim, arrived: Sequence[ArrivedFile
         if len(new) > 1:
             _append(session, claim, EventKind.FILES_ARRIVED, files=len(new))
         if new:
-            brought = {"files_done": Job.files_done + len(new), "losses": 0}
+            brought = {"files_done": Job.files_done + len(new), "losses": 0, "path_waits": 0}
             session.execute(update(Job).where(Job.id == claim.job_id).values(brought))
         gone = [each.temporary_path for each in arrived if each.temporary_path is not None]
         forget_temporary_files(session, claim.destination.host, gone)
