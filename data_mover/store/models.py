@@ -332,6 +332,8 @@ class SweepRecord(Base):
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     swept_ms: Mapped[int] = mapped_column(BigInteger)
+    #: how long after it the next one was to be made
+    every_ms: Mapped[int] = mapped_column(BigInteger, server_default="5000")
 
 
 # Now, not with the first statement: a signal during that would leave the mappers broken for good.

@@ -54,7 +54,7 @@ class Sweeper:
 
     def _record(self) -> None:
         with self._database.writing() as session:
-            sweeps.record(session)
+            sweeps.record(session, self._settings.sweep_seconds)
 
     def _wake(self) -> None:
         if self._is_work():

@@ -1,7 +1,7 @@
 """Hosts on record: what waits for one that cannot be reached, and who finds out."""
 
 import pytest
-from sqlalchemy import case, select, update
+from sqlalchemy import case, delete, select, update
 
 from data_mover.domain.backoff import Backoff
 from data_mover.domain.errors import Cancelled, HostUnreachable, LoginRefused, NoSpace, NoSuchFile, PathBusy, Superseded
@@ -9,11 +9,13 @@ from data_mover.domain.locations import Endpoint
 from data_mover.domain.states import FileKind, FileState, Phase, Priority, Status
 from data_mover.store import (
     claims,
+    explanations,
     file_lists,
     host_health,
     queue,
     reports,
     submissions,
+    sweeps,
     temporary_files,
     transitions,
     workers,
@@ -21,7 +23,7 @@ from data_mover.store import (
 from data_mover.store.claims import POISON_LOSSES, SUSPECT_MS
 from data_mover.store.database import now_ms
 from data_mover.store.host_health import HostHealth
-from data_mover.store.models import HostRecord, Job, WorkerRecord
+from data_mover.store.models import HostRecord, Job, SweepRecord, WorkerRecord
 from data_mover.store.temporary_files import NewTemporaryFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
 from data_mover.store.workers import WorkerProcess
@@ -575,6 +577,51 @@ def test_a_job_waits_longer_each_time_it_finds_its_path_taken_until_a_file_arriv
     written(transitions.hand_back, held, PathBusy())
 
     assert wait_seconds() == 1
+
+
+def test_a_move_whose_time_has_come_says_which_process_is_missing(submit, claim, written, database):
+    """First when it is queued, then when it waits for a retry, then when its worker is lost."""
+    job_id = submit()
+    redis = ["away"]
+
+    def told():
+        with database.reading() as session:
+            job = reports.report(session, "ann", job_id, lambda: "away" in redis)
+            cause = explanations.obstacle(
+                session, session.get_one(Job, job_id), SLOTS, 60_000, lambda: "away" in redis
+            ).cause
+        return job.code, cause
+
+    def all_are_missing_in_turn():
+        written(lambda session: session.execute(delete(WorkerRecord)) and None)
+        written(lambda session: session.execute(delete(SweepRecord)) and None)
+        redis[:] = ["away"]
+        yield told()
+        written(workers.beat, WORKER, ())
+        yield told()
+        written(sweeps.record, 5)
+        yield told()
+        redis.clear()
+        yield told()
+
+    missing = [(code, code) for code in ("no-worker", "no-sweeper", "no-redis")]
+    assert [*all_are_missing_in_turn()] == [*missing, (None, "queued")]
+    written(host_health.record_reached, "vis")
+    written(transitions.put_back, claim(), NoSpace("vis"), 0)
+    assert [*all_are_missing_in_turn()] == [*missing, ("no-space", "queued")]
+    claim()
+    written(lambda session: session.execute(update(Job).values(lease_until_ms=1)) and None)
+    assert [*all_are_missing_in_turn()] == [*[("no-sweeper",) * 2] * 2, *[("worker-lost",) * 2] * 2]
+
+
+def test_a_sweeper_is_missed_once_it_has_let_pass_three_times_what_it_takes_from_one_sweep_to_the_next(written):
+    def is_fresh(age_seconds, every_seconds):
+        written(sweeps.record, every_seconds)
+        age = {"swept_ms": SweepRecord.swept_ms - age_seconds * 1000}
+        written(lambda session: session.execute(update(SweepRecord).values(age)) and None)
+        return written(lambda session: session.scalars(select(sweeps.is_fresh())).one())
+
+    assert [is_fresh(*each) for each in ((50, 5), (70, 5), (70, 30), (100, 30))] == [True, False, True, False]
 
 
 def test_whoever_comes_second_to_a_job_is_given_the_next(submit, database, written):

@@ -1,4 +1,4 @@
-"""When a job lost its worker last, and how often it has waited for a path."""
+"""When a job lost its worker last, and how often it has waited for a path; how often sweeps are made."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,4 +12,5 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("lost_ms", sa.BigInteger(), nullable=True))
     op.add_column("jobs", sa.Column("path_waits", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("sweeps", sa.Column("every_ms", sa.BigInteger(), nullable=False, server_default="5000"))
     op.execute("UPDATE jobs SET lost_ms = not_before_ms WHERE losses > 0 AND status IN ('PENDING', 'IN_PROGRESS')")
