@@ -131,6 +131,11 @@ def record_plan(session: Session, claim: Claim, files_total: int, bytes_total: S
     return _change(session, claim, planned=True, files_total=files_total, files_done=0, bytes_total=bytes_total)
 
 
+def record_proof(session: Session, claim: Claim, sha256: str, verified: str) -> bool:
+    """Record what proves all files of the job. Returns False if it is no longer this attempt's."""
+    return _change(session, claim, sha256=sha256, verified=verified)
+
+
 def is_mine(session: Session, claim: Claim) -> bool:
     """Whether the job is still this attempt's, cancelled or not. Locks its row until the transaction ends."""
     return session.scalars(select(Job.id).where(*mine(claim)).with_for_update()).one_or_none() is not None

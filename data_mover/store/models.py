@@ -111,6 +111,9 @@ class Job(Base):
     bytes_per_second: Mapped[int | None] = mapped_column(BigInteger)
     files_done: Mapped[int] = mapped_column(BigInteger, default=0)
     files_total: Mapped[int] = mapped_column(BigInteger, default=1)
+    #: `ListProof`, of a completed job; None where its only file has it
+    sha256: Mapped[str | None] = mapped_column(Text)
+    verified: Mapped[str | None] = mapped_column(Text)
 
     # which attempt runs it
     #: the number of the newest attempt; it is the fence that keeps older ones from changing anything

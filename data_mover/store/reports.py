@@ -45,6 +45,7 @@ class JobReport:
     files_total: int
     #: how many files of a failed job have arrived
     files_completed: int | None
+    #: of its only file, or of the list of its files; and the weakest method that proved one of them
     sha256: str | None
     verified: str | None
     submitted_at: datetime
@@ -145,7 +146,9 @@ def _report(job: Job, lane: Lane, file: JobFile | None, waits: _Waits) -> JobRep
     status = Status(job.status)
     phase, reason, code, next_ms = _waiting(job, lane, waits)
     failure = failure_of(code) if code else None
-    proven = file if status is Status.COMPLETED else None
+    proven = None
+    if status is Status.COMPLETED:
+        proven = file if file is not None and file.sha256 is not None else job
     return JobReport(
         id=job.id,
         status=status,

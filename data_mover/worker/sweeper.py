@@ -3,13 +3,24 @@ host."""
 
 import logging
 import threading
+from collections.abc import Sequence
+from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import ServiceUnavailable
 from data_mover.doorbell import Doorbell
-from data_mover.store import host_health, plan_requests, queue, sweeps, temporary_files, transitions, workers
+from data_mover.store import (
+    host_health,
+    list_proofs,
+    plan_requests,
+    queue,
+    sweeps,
+    temporary_files,
+    transitions,
+    workers,
+)
 from data_mover.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -94,6 +105,7 @@ class Sweeper:
                 lost = transitions.take_back_lost(session, AT_A_TIME)
             for job_id, status in lost:
                 log.warning("lease-expired job=%s its worker gave no sign of life; it is %s now", job_id, status)
+            self._prove([job_id for job_id, _ in lost])
             if not lost:
                 return
 
@@ -103,5 +115,15 @@ class Sweeper:
                 overdue = transitions.end_overdue(session, AT_A_TIME)
             for job_id in overdue:
                 log.warning("deadline-passed job=%s", job_id)
+            self._prove(overdue)
             if not overdue:
                 return
+
+    def _prove(self, job_ids: Sequence[int]) -> None:
+        """Records what proves jobs that have turned out to be completed."""
+        with self._database.reading() as session:
+            for job_id in list_proofs.unproven(session, job_ids):
+                proof = list_proofs.list_proof(partial(list_proofs.arrived_after, session, job_id))
+                if proof is not None:
+                    with self._database.writing() as change:
+                        list_proofs.record_later(change, job_id, proof)

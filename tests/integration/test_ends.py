@@ -1,5 +1,6 @@
 """The end of jobs of many files, a few in each transaction; and sweeps, of which one failure stops nothing else."""
 
+import hashlib
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +13,10 @@ from data_mover.domain.errors import NoSuchFile
 from data_mover.domain.states import FileKind, FileState, Phase, Status
 from data_mover.doorbell import Doorbell, doorbell_queue, redis_connection
 from data_mover.store import events, file_lists, files, queue, reports, submissions, transitions
-from data_mover.store.claims import Beat, record_path, renew, renew_all
+from data_mover.store.claims import Beat, record_path, record_proof, renew, renew_all
 from data_mover.store.database import Database
 from data_mover.store.file_lists import ListedFile
+from data_mover.store.list_proofs import arrived_after, list_proof
 from data_mover.store.models import Job, JobFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
 from data_mover.store.workers import WorkerProcess
@@ -233,6 +235,40 @@ def test_many_jobs_that_end_together_change_no_more_files_at_once_than_one_may(
     assert read(lambda session: set(session.scalars(select(Job.status)))) <= {Status.FAILED, Status.CANCELLED}
     assert sum(changed_at_once) == 16
     assert max(changed_at_once) <= 3  # and two jobs have four
+
+
+def test_a_completed_job_of_many_files_has_their_weakest_proof_whoever_completes_it(
+    written, read, claim, sweeper, monkeypatch
+):
+    monkeypatch.setattr("data_mover.store.list_proofs.PAGE", 2)
+    proofs = [
+        ProvenFile(n, 5, f"ab{n}", method) for n, method in enumerate(["sha256-remote", "size", "sha256-readback"])
+    ]
+    by_sweeper = brought(written, claim, proofs)
+    written(lambda session: session.execute(update(Job).values(lease_until_ms=1, losses=9)) and None)
+    sweeper.sweep()
+    by_attempt = brought(written, claim, proofs)
+    proof = read(lambda session: list_proof(lambda number: arrived_after(session, by_attempt.job_id, number)))
+    assert written(record_proof, by_attempt, proof.sha256, proof.verified)
+    assert read(reports.report, "ann", by_attempt.job_id).verified is None
+    assert written(transitions.complete, by_attempt)
+
+    listed = "".join(f"ab{n}  {n}\0" for n in range(3)).encode()
+    for held in by_sweeper, by_attempt:
+        told = read(reports.report, "ann", held.job_id)
+        assert (told.status, told.verified) == (Status.COMPLETED, "size")
+        assert told.sha256 == hashlib.sha256(listed).hexdigest()
+
+
+def brought(written, claim, proofs):
+    """A claimed job of which all files have arrived."""
+    written(submissions.add, a_submission())
+    held = claim()
+    path = f"/b/{held.job_id}"
+    planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"{path}/{n}", 5) for n in range(len(proofs))]
+    written(file_lists.complete_file_list, held, path, 0, planned)
+    written(transitions.record_arrived, held, [ArrivedFile(proof, FileState.PUBLISHED) for proof in proofs])
+    return held
 
 
 def test_directories_are_recorded_a_page_at_a_time(written, read, claim, changed_at_once):
