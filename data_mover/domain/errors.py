@@ -110,14 +110,22 @@ class MoveFailure(DataMoverError):
         cls.who_can_fix = who_can_fix
         FAILURES[code] = cls
 
-    def __init__(self, detail: str | None = None) -> None:
-        """`detail` names the host and the path, never a secret and never raw text of a remote program."""
+    def __init__(self, detail: str | None = None, *, host: str | None = None) -> None:
+        """`detail` names the host and the path, never a secret and never raw text of a remote program. `host` is the
+        host that it happened at, where `detail` does not begin with it."""
         self.detail = detail
+        self.host = host
         super().__init__(self.reason)
 
     @classmethod
     def sentence(cls) -> str:
         return (cls.__doc__ or "").partition("\n")[0]
+
+    def is_of(self, host: str) -> bool:
+        """Whether it happened at the host."""
+        if self.host is not None:
+            return self.host == host
+        return (self.detail or "").startswith((f"{host}:", f"{host} ")) or self.detail == host
 
     @property
     def reason(self) -> str:

@@ -134,7 +134,7 @@ class Attempt:
                 reach("resolving")
                 Execution(self._settings, self._record, self._connections).run()
         except MoveFailure as failure:
-            return self._record.lease.lost or failure
+            return self._record.lease.cause_of(failure)
         except DataMoverError as ended:
             return ended
         except Exception:

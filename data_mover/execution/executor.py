@@ -176,7 +176,7 @@ class Execution:
             self._room.settled(_expected_bytes(file))
             if self._is_alone:
                 raise
-            self._put_off(file, self._record.lease.lost or failure)
+            self._put_off(file, self._record.lease.cause_of(failure))
         else:
             self._room.settled(_expected_bytes(file))
             staging.progress.settled(file.number, recorder.proof.size_bytes)

@@ -424,6 +424,24 @@ def test_a_host_whose_moves_fail_for_its_own_fault_is_failing_until_one_ends_wel
     assert health("vis").state == "ok"
 
 
+@pytest.mark.parametrize("detail", ["vis:/a", "vis has 3 bytes free, the file has 4", "vis"])
+def test_a_host_that_fails_a_file_of_many_is_failing(submit, claim, written, database, detail):
+    submit()
+    held = claim()
+    written(file_lists.complete_file_list, held, "/b", 0, [a_file(f"/b/{number}") for number in range(5)])
+
+    written(transitions.record_failures, held, {3: NoSpace(detail), 4: NoSuchFile("disk:/a/4")})
+
+    with database.reading() as session:
+        health = host_health.health(session)
+    assert (health["vis"].state, health["vis"].code, health["vis"].reason) == (
+        "failing",
+        "no-space",
+        NoSpace(detail).reason,
+    )
+    assert health["disk"].state == "ok"
+
+
 def test_a_suspect_does_not_stop_its_machine_for_ever(submit, claim, written, lose):
     written(host_health.know, ["vis"])
     written(host_health.record_reached, "vis")
