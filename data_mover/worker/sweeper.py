@@ -3,6 +3,7 @@ host."""
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from functools import partial
 
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 #: how many jobs are changed in one transaction at most, which keeps it short
 AT_A_TIME = 50
+#: interval between two looks of the database at its tables: what it knows of them must not be old where they grow fast
+OPTIMIZE_SECONDS = 3_600
 
 
 class Sweeper:
@@ -37,6 +40,7 @@ class Sweeper:
         self._database = database
         self._doorbell = doorbell
         self._had_workers = True
+        self._optimize_from = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Sweep every `sweep_seconds` until the event is set, whatever fails meanwhile."""
@@ -46,8 +50,8 @@ class Sweeper:
 
     def sweep(self) -> None:
         """Take back jobs whose lease has expired, end those past their deadline, settle the files of ending jobs,
-        forget abandoned plan requests, wake workers if there is work. A step that fails does not prevent the others:
-        the next sweep repeats it."""
+        forget abandoned plan requests, wake workers if there is work, and now and then have the database look at its
+        tables. A step that fails does not prevent the others: the next sweep repeats it."""
         for part in (
             self._record,
             self._take_back_lost,
@@ -55,6 +59,7 @@ class Sweeper:
             self._settle,
             self._forget_abandoned,
             self._wake,
+            self._optimize,
         ):
             try:
                 part()
@@ -71,6 +76,12 @@ class Sweeper:
         if self._is_work():
             self._require_workers()
             self._doorbell.notify_workers()
+
+    def _optimize(self) -> None:
+        """At the start, and every hour."""
+        if time.monotonic() >= self._optimize_from:
+            self._database.optimize()
+            self._optimize_from = time.monotonic() + OPTIMIZE_SECONDS
 
     def _require_workers(self) -> None:
         """Log that no worker is alive, once until there is one again."""

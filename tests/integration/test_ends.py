@@ -326,6 +326,22 @@ def test_a_part_of_a_sweep_that_fails_stops_no_other(folder, written, read, swee
     assert read(reports.report, "ann", lost).status is Status.PENDING
 
 
+def test_sweeps_have_sqlite_look_at_its_tables_at_the_start_and_then_now_and_then(sweeper, database, read, written):
+    def looks():
+        tables = text("SELECT count(*) FROM sqlite_schema WHERE name = 'sqlite_stat1'")
+        return read(lambda session: session.scalars(tables).one())
+
+    if database.engine.dialect.name != "sqlite":
+        sweeper.sweep()
+        return
+    assert looks() == 0
+    sweeper.sweep()
+    assert looks() == 1
+    written(lambda session: session.execute(text("DROP TABLE sqlite_stat1")) and None)
+    sweeper.sweep()
+    assert looks() == 0
+
+
 @pytest.mark.parametrize("statement", range(1, 6))
 def test_a_wish_to_cancel_is_not_lost_when_a_claim_comes_between_its_statements(database_url, written, read, statement):
     """The claim tries after each statement of the cancellation in turn, and waits for it or comes first."""
