@@ -158,13 +158,23 @@ class Doorbell:
     def __init__(self, connection: Redis) -> None:
         self._queue = doorbell_queue(connection)
         self._quiet_until = 0.0
+        self._is_away = False
+        self._look_again_at = 0.0
 
     def answers(self) -> bool:
         """Whether Redis answers."""
         try:
-            return bool(self._queue.connection.ping())
+            self._is_away = not self._queue.connection.ping()
         except RedisError:
-            return False
+            self._is_away = True
+        self._look_again_at = time.monotonic() + QUIET_SECONDS
+        return not self._is_away
+
+    def is_away(self) -> bool:
+        """Whether Redis does not answer, as far as was found out in the last seconds: many may ask."""
+        if time.monotonic() >= self._look_again_at:
+            self.answers()
+        return self._is_away
 
     def wait(self) -> bool:
         """Return whether a doorbell job comes within LISTEN_SECONDS. Raises RedisError where Redis is of no use."""

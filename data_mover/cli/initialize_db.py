@@ -5,7 +5,7 @@ from sqlalchemy.exc import OperationalError
 
 from data_mover.config.logs import set_up_logging
 from data_mover.config.settings import Settings
-from data_mover.domain.errors import ConfigurationError
+from data_mover.domain.errors import ConfigurationError, ServiceUnavailable
 from data_mover.store import migrations
 from data_mover.store.database import Database
 
@@ -23,8 +23,11 @@ def main(ini: str) -> None:
         raise click.ClickException(str(error)) from error
     try:
         migrations.upgrade(database.engine)
+        database.optimize()
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
+    except ServiceUnavailable as error:
+        raise click.ClickException(f"{settings.sqlalchemy_url}: {error}") from error
     except OperationalError as error:
         raise click.ClickException(f"{settings.sqlalchemy_url}: {error.orig}") from error
     finally:

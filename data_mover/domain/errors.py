@@ -110,14 +110,22 @@ class MoveFailure(DataMoverError):
         cls.who_can_fix = who_can_fix
         FAILURES[code] = cls
 
-    def __init__(self, detail: str | None = None) -> None:
-        """`detail` names the host and the path, never a secret and never raw text of a remote program."""
+    def __init__(self, detail: str | None = None, *, host: str | None = None) -> None:
+        """`detail` names the host and the path, never a secret and never raw text of a remote program. `host` is the
+        host that it happened at, where `detail` does not begin with it."""
         self.detail = detail
+        self.host = host
         super().__init__(self.reason)
 
     @classmethod
     def sentence(cls) -> str:
         return (cls.__doc__ or "").partition("\n")[0]
+
+    def is_of(self, host: str) -> bool:
+        """Whether it happened at the host."""
+        if self.host is not None:
+            return self.host == host
+        return (self.detail or "").startswith((f"{host}:", f"{host} ")) or self.detail == host
 
     @property
     def reason(self) -> str:
@@ -226,7 +234,7 @@ class DeadlinePassed(MoveFailure, code="deadline", retryable=False, who_can_fix=
 
 
 class Poison(MoveFailure, code="poison", retryable=False, who_can_fix="operator"):
-    """Three workers died while they worked on this move, the last one while nothing else ran beside it."""
+    """Workers died while they worked on this move: three, the last while nothing else ran beside it, or five in all."""
 
 
 class UnknownHost(MoveFailure, code="unknown-host", retryable=False, who_can_fix="operator"):

@@ -137,14 +137,22 @@ class Cause(StrEnum):
     PATH_LOCKED = "path-locked"
     WAITING_RETRY = "waiting-retry"
     NO_WORKER = "no-worker"
+    #: nobody takes back lost jobs, or wakes workers for what becomes due
+    NO_SWEEPER = "no-sweeper"
+    #: nobody can wake a worker
+    NO_REDIS = "no-redis"
     #: all slots of a host are in use
     HOST_LIMIT = "host-limit"
     #: only the jobs before it
     QUEUED = "queued"
 
 
-#: the reasons of jobs that lack a worker, by cause
+#: the sentences for callers and operators where a process is missing, by cause
 REASONS = {
     Cause.WORKER_LOST: "Its worker gave no sign of life; another one takes the move.",
     Cause.NO_WORKER: "No worker is alive to run it; whoever runs the service starts one with `data_mover worker`.",
+    Cause.NO_SWEEPER: "No sweeper is alive: moves that lost their worker, or whose turn comes later, wait; whoever "
+    "runs the service starts one with `data_mover sweep`.",
+    Cause.NO_REDIS: "Redis does not answer, so that no worker wakes; whoever runs the service starts it, or corrects "
+    "redis.url.",
 }

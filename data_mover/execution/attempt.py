@@ -87,7 +87,7 @@ class Attempt:
             case HostUnreachable() if outcome is self._connections.unreachable:  # its jobs wait for it now
                 self._handed_back(outcome, wait_ms=0)
             case PathBusy():
-                self._handed_back(outcome, queue.PATH_WAIT_MS)
+                self._postponed(transitions.wait_for_path, outcome)
             case MoveFailure():
                 self._failed(outcome)
             case FilesFailed():
@@ -129,7 +129,7 @@ class Attempt:
                 reach("resolving")
                 Execution(self._settings, self._record, self._connections).run()
         except MoveFailure as failure:
-            return self._record.lease.lost or failure
+            return self._record.lease.cause_of(failure)
         except DataMoverError as ended:
             return ended
         except Exception:
@@ -160,8 +160,13 @@ class Attempt:
         log.warning("%s %s code=%s %s", event, self._claim, code, reason)
 
     def _handed_back(self, cause: DataMoverError, wait_ms: int) -> None:
-        handed_back = self._record.finish(transitions.hand_back, cause, wait_ms)
-        log.info("%s %s %s", "attempt-postponed" if handed_back else "attempt-fenced", self._claim, cause)
+        self._postponed(transitions.hand_back, cause, wait_ms)
+
+    def _postponed(
+        self, change: Callable[Concatenate[Session, Claim, P], bool], *values: P.args, **named: P.kwargs
+    ) -> None:
+        event = "attempt-postponed" if self._record.finish(change, *values, **named) else "attempt-fenced"
+        log.info("%s %s %s", event, self._claim, values[0])
 
     def _cancelled(self) -> None:
         ended = self._record.finish(transitions.end_cancelled)

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from data_mover.backends.api import Files, Source
@@ -26,8 +26,9 @@ from data_mover.execution.file_list import record_file_list
 from data_mover.execution.record import Record
 from data_mover.execution.recorder import proof_of
 from data_mover.execution.staging import Atomic, Direct
-from data_mover.store import figures, files, temporary_files, transitions
+from data_mover.store import claims, figures, files, list_proofs, temporary_files, transitions
 from data_mover.store.files import RecordedFile
+from data_mover.store.list_proofs import ProvenRow
 from data_mover.store.temporary_files import RecordedTemporaryFile
 from data_mover.transfer import Checkpoint, FileTask, Move, Pipeline, Room, TemporaryFile, move_file
 
@@ -57,6 +58,8 @@ class Execution:
         self._missing_bytes = 0
         self._room = Room()
         self._is_alone = True
+        #: whether its only file is known to be all that it has on record
+        self._is_single = False
         #: by number of the file, the path of an earlier one that a host may take for the same
         self._twins = dict[int, str]()
 
@@ -71,6 +74,8 @@ class Execution:
             with suppress(MoveFailure, ServiceUnavailable):
                 staging.leave()
             raise
+        if not self._is_single:
+            self._record_proof()
 
     def _run(self, staging: Direct) -> None:
         staging.begin()
@@ -132,6 +137,7 @@ class Execution:
     def _move_all(self, staging: Direct) -> None:
         first = next(self._unsettled(), None)
         if first is not None:
+            self._is_single = self._is_alone and first.number == 0
             most_files = _most_files(self._source(first), self._destination)  # connected, so no longer resolving
             self._room = Room(self._missing_bytes, self._reserved_by_others())
             self._twins = {} if self._is_alone else self._record.ask(files.twins, self._claim)
@@ -170,7 +176,7 @@ class Execution:
             self._room.settled(_expected_bytes(file))
             if self._is_alone:
                 raise
-            self._put_off(file, self._record.lease.lost or failure)
+            self._put_off(file, self._record.lease.cause_of(failure))
         else:
             self._room.settled(_expected_bytes(file))
             staging.progress.settled(file.number, recorder.proof.size_bytes)
@@ -200,8 +206,19 @@ class Execution:
                 mode = directory.mode if is_complete or directory.mode is None else directory.mode | _OWNER_WRITES
                 self._set_directory_attributes(staging.inside(directory.path), mode, directory.modified_at)
             before = page[-1].number
-        if self._setback is None:
-            self._record.write(transitions.record_directories)
+            if self._setback is None:
+                self._record.write(transitions.record_directories, [directory.number for directory in page])
+
+    def _record_proof(self) -> None:
+        """Record what proves all files together."""
+
+        def page(number: int) -> Sequence[ProvenRow]:
+            self._record.lease.alive()
+            return self._record.ask(list_proofs.arrived_after, self._claim.job_id, number)
+
+        proof = list_proofs.list_proof(page)
+        if proof is not None:
+            self._record.write(claims.record_proof, proof.sha256, proof.verified)
 
     def _set_directory_attributes(self, path: str, mode: int | None, modified_at: float | None) -> None:
         """Set the attributes of a directory, unless it belongs to another user."""

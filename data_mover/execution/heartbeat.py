@@ -18,6 +18,7 @@ from data_mover.domain.errors import (
     Cancelled,
     DataMoverError,
     Fenced,
+    MoveFailure,
     ServiceUnavailable,
     Stalled,
     Stopped,
@@ -363,6 +364,14 @@ class Lease:
     def excused(self) -> None:
         """Excuse a lack of progress that no host causes. Raises nothing."""
         self._moved_at = max(self._moved_at, time.monotonic())
+
+    def cause_of(self, failure: DataMoverError) -> DataMoverError:
+        """Why a transfer ended with the failure: `lost` once that is set, for its connections were ended then. One that
+        has stalled did so at the host that it waited for."""
+        lost = self.lost
+        if isinstance(lost, Stalled) and isinstance(failure, MoveFailure) and failure is not lost:
+            lost.host = lost.host or next((name for name in self.claim.host_names if failure.is_of(name)), None)
+        return lost or failure
 
     def _require_valid(self) -> None:
         """Raise `lost`. The lease expires by this clock too, since the heartbeat may be waiting for the database."""

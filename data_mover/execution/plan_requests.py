@@ -40,7 +40,7 @@ def is_plan_requested(database: Database) -> bool:
 def answer_plan_request(
     database: Database, registry: Registry, connector: Connector, heartbeat: Heartbeat, most_files: int
 ) -> None:
-    """Answer the plan request that has waited longest, if there is one. Raises ServiceUnavailable if the database does
+    """Answer the plan request that is next, if there is one. Raises ServiceUnavailable if the database does
     not answer."""
     with database.writing() as session:
         claim = plan_requests.take(session, heartbeat.terms.lease_ms)

@@ -6,6 +6,7 @@ from datetime import datetime
 from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.domain.states import REASONS, Cause, Phase, Status
+from data_mover.doorbell import Doorbell
 from data_mover.services.access import Caller
 from data_mover.services.queries import no_such_job
 from data_mover.store import explanations, reports, workers
@@ -22,6 +23,8 @@ _SENTENCES = {
     Cause.PATH_LOCKED: "Another move writes to the same final path; this one follows.",
     Cause.WAITING_RETRY: "The last attempt failed: {reason} It is tried again by itself.",
     Cause.NO_WORKER: REASONS[Cause.NO_WORKER],
+    Cause.NO_SWEEPER: REASONS[Cause.NO_SWEEPER],
+    Cause.NO_REDIS: REASONS[Cause.NO_REDIS],
     Cause.HOST_LIMIT: "As many moves as may run with the host {host} at a time; this one follows.",
     Cause.QUEUED: "It waits for a worker; {ahead} of your moves come before it.",
 }
@@ -31,6 +34,8 @@ _WHO_CAN_RELEASE = {
     Cause.HOST_PAUSED: "operator",
     Cause.HOST_UNREACHABLE: "host owner",
     Cause.NO_WORKER: "operator",
+    Cause.NO_SWEEPER: "operator",
+    Cause.NO_REDIS: "operator",
     Cause.HOST_LIMIT: "operator",
 }
 
@@ -55,20 +60,22 @@ class Explanation:
 class Explanations:
     """Explains a caller's own moves; never names a move of another caller."""
 
-    def __init__(self, settings: Settings, database: Database, registry: RegistryFile) -> None:
+    def __init__(self, settings: Settings, database: Database, registry: RegistryFile, doorbell: Doorbell) -> None:
         self._silence_ms = max(workers.SILENT_AFTER_MS, int(settings.lease_seconds * 1000))
         self._database = database
         self._registry = registry
+        self._doorbell = doorbell
 
     def explain(self, caller: Caller, job_id: int) -> Explanation:
         """Return what the move waits for. Raises Refusal if there is no such move."""
         slots = self._registry.current().slots
         with self._database.reading() as session:
             job = reports.find(session, caller.name, job_id)
-            report = reports.report(session, caller.name, job_id)
+            report = reports.report(session, caller.name, job_id, self._doorbell.is_away)
             if job is None or report is None:
                 raise no_such_job()
-            return _explanation(report, explanations.obstacle(session, job, slots, self._silence_ms))
+            silence_ms, is_away = self._silence_ms, self._doorbell.is_away
+            return _explanation(report, explanations.obstacle(session, job, slots, silence_ms, is_away))
 
 
 def _explanation(report: JobReport, obstacle: Obstacle) -> Explanation:

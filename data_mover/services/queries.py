@@ -8,6 +8,7 @@ from data_mover.config.registry import PROBLEM_IN_REGISTRY
 from data_mover.config.registry_file import RegistryFile
 from data_mover.domain.errors import HostUnreachable, Refusal
 from data_mover.domain.states import FileState
+from data_mover.doorbell import Doorbell
 from data_mover.services.access import Caller
 from data_mover.store import events, host_health, listing, reports
 from data_mover.store.database import Database
@@ -38,14 +39,15 @@ class DatasetDescription:
 class Queries:
     """What a caller sees of its own moves, and of the registry. Raises Refusal if there is no such move."""
 
-    def __init__(self, database: Database, registry: RegistryFile) -> None:
+    def __init__(self, database: Database, registry: RegistryFile, doorbell: Doorbell) -> None:
         self._database = database
         self._registry = registry
+        self._doorbell = doorbell
 
     def check(self, caller: Caller, job_id: int) -> JobReport:
         """Return the state of the job."""
         with self._database.reading() as session:
-            report = reports.report(session, caller.name, job_id)
+            report = reports.report(session, caller.name, job_id, self._doorbell.is_away)
         if report is None:
             raise no_such_job()
         return report
@@ -53,12 +55,13 @@ class Queries:
     def page(self, caller: Caller, job_filter: JobFilter) -> Sequence[JobReport]:
         """Return the newest moves that match the filter, the newest first."""
         with self._database.reading() as session:
-            return listing.page(session, caller.name, job_filter)
+            return listing.page(session, caller.name, job_filter, self._doorbell.is_away)
 
     def several(self, caller: Caller, job_ids: Sequence[int]) -> Sequence[JobReport | None]:
         """Return the moves in the order of their ids; None for one that does not exist or is another caller's."""
         with self._database.reading() as session:
-            known = {report.id: report for report in listing.several(session, caller.name, job_ids)}
+            found = listing.several(session, caller.name, job_ids, self._doorbell.is_away)
+        known = {report.id: report for report in found}
         return [known.get(job_id) for job_id in job_ids]
 
     def wait(self, caller: Caller, job_id: int, seconds: float) -> JobReport:
@@ -90,7 +93,7 @@ class Queries:
     def newest(self, caller: Caller, limit: int) -> Sequence[JobReport]:
         """Return the caller's newest jobs, the newest first."""
         with self._database.reading() as session:
-            return reports.newest(session, caller.name, limit)
+            return reports.newest(session, caller.name, limit, redis_is_away=self._doorbell.is_away)
 
     def hosts(self) -> Sequence[HostDescription]:
         """Return the registered hosts, in the order of the registry, without addresses and logins; then those whose

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data_mover.config.settings import Settings
+from sqlalchemy import select
+
 from data_mover.domain.states import REASONS, Cause
 from data_mover.doorbell import Doorbell
 from data_mover.store import sweeps, workers
 from data_mover.store.database import Database
-
-NO_REDIS = "Redis does not answer, so that no worker wakes; whoever runs the service starts it, or corrects redis.url."
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,7 @@ class MissingPart:
 class Readiness:
     """Checks for workers, a sweeper and Redis. Raises ServiceUnavailable if the database does not answer."""
 
-    def __init__(self, settings: Settings, database: Database, doorbell: Doorbell) -> None:
-        self._settings = settings
+    def __init__(self, database: Database, doorbell: Doorbell) -> None:
         self._database = database
         self._doorbell = doorbell
 
@@ -32,12 +30,6 @@ class Readiness:
         """Return what keeps moves from running."""
         with self._database.reading() as session:
             is_worked = bool(workers.alive(session, workers.SILENT_AFTER_MS))
-            is_swept = sweeps.is_fresh(session, self._settings.sweep_seconds)
-        found = []
-        if not is_worked:
-            found.append(MissingPart(Cause.NO_WORKER, REASONS[Cause.NO_WORKER]))
-        if not is_swept:
-            found.append(MissingPart("no-sweeper", sweeps.NO_SWEEPER))
-        if not self._doorbell.answers():
-            found.append(MissingPart("no-redis", NO_REDIS))
-        return found
+            is_swept = session.scalars(select(sweeps.is_fresh())).one()
+        there = {Cause.NO_WORKER: is_worked, Cause.NO_SWEEPER: is_swept, Cause.NO_REDIS: self._doorbell.answers()}
+        return [MissingPart(cause, REASONS[cause]) for cause, is_there in there.items() if not is_there]

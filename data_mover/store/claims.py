@@ -24,6 +24,8 @@ from data_mover.store.models import Job, JobFile
 SUSPECT_LOSSES = 2
 #: how long after its last loss this lasts; then the job is claimed like any other, so that it cannot block the machine
 SUSPECT_MS = 600_000
+#: so many losses in a row are its own fault, whatever ran beside it
+POISON_LOSSES = 5
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,11 @@ def record_path(session: Session, claim: Claim, path: str) -> bool:
 def record_plan(session: Session, claim: Claim, files_total: int, bytes_total: ScalarSelect[int | None]) -> bool:
     """Record that all files are listed, and none has arrived. Returns False if the job is no longer this attempt's."""
     return _change(session, claim, planned=True, files_total=files_total, files_done=0, bytes_total=bytes_total)
+
+
+def record_proof(session: Session, claim: Claim, sha256: str, verified: str) -> bool:
+    """Record what proves all files of the job. Returns False if it is no longer this attempt's."""
+    return _change(session, claim, sha256=sha256, verified=verified)
 
 
 def is_mine(session: Session, claim: Claim) -> bool:

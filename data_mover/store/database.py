@@ -26,6 +26,11 @@ _LONG_TRANSACTION_LOCK = 7_236_282
 #: of PostgreSQL: for a statement, for a lock, and for a client that is idle in a transaction
 _SERVER_TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 
+#: of an index SQLite looks at so many rows, which takes milliseconds however many there are
+_ANALYSED_ROWS = 400
+#: what is known of smaller tables is forgotten: they may have grown, and be read as a whole, before anybody looks again
+_FEW_ROWS = 1_000
+
 _WRITES = "data_mover_writes"
 
 
@@ -85,6 +90,19 @@ class Database:
         """
         with _mapping_errors(), Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def optimize(self) -> None:
+        """Has SQLite look at its tables, so that it knows which index finds the least; PostgreSQL does so by itself
+        (docs/decisions/0030-sqlite-learns-of-large-tables.md).
+
+        Raises ServiceUnavailable where the database does not answer.
+        """
+        if self.engine.dialect.name == "sqlite":
+            with _mapping_errors(), self._writing_engine.begin() as connection:
+                connection.exec_driver_sql(f"PRAGMA analysis_limit={_ANALYSED_ROWS}")
+                connection.exec_driver_sql("ANALYZE")
+                connection.exec_driver_sql("DELETE FROM sqlite_stat1 WHERE CAST(stat AS INTEGER) < ?", (_FEW_ROWS,))
+                connection.exec_driver_sql("ANALYZE sqlite_schema")  # reads again what is left
 
     def close(self) -> None:
         self.engine.dispose()

@@ -1,6 +1,6 @@
 """What a job waits for."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -8,7 +8,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from data_mover.domain.states import Cause, Phase, Status
-from data_mover.store import host_health, workers
+from data_mover.store import host_health, sweeps, workers
 from data_mover.store.database import now_ms
 from data_mover.store.host_health import HostState
 from data_mover.store.models import HostRecord, Job, JobFile, Lane
@@ -26,7 +26,13 @@ class Obstacle:
     until: datetime | None = None
 
 
-def obstacle(session: Session, job: Job, slots: Mapping[str, int], worker_silence_ms: int) -> Obstacle:
+def obstacle(
+    session: Session,
+    job: Job,
+    slots: Mapping[str, int],
+    worker_silence_ms: int,
+    redis_is_away: Callable[[], bool],
+) -> Obstacle:
     """Return the first obstacle of the job, in the order in which obstacles have to be removed.
 
     `slots` is the number of jobs that may run with each host; a worker that was silent for `worker_silence_ms` does not
@@ -38,14 +44,16 @@ def obstacle(session: Session, job: Job, slots: Mapping[str, int], worker_silenc
     if job.ending is not None:
         return Obstacle(Cause.SETTLING)
     if job.status == Status.IN_PROGRESS:
-        lost = (job.lease_until_ms or 0) < now
-        return Obstacle(Cause.WORKER_LOST if lost else Cause.RUNNING, worker=job.worker)
+        if (job.lease_until_ms or 0) >= now:
+            return Obstacle(Cause.RUNNING, worker=job.worker)
+        return _no_sweeper(session) or Obstacle(Cause.WORKER_LOST, worker=job.worker)
     names = sorted(session.get_one(Lane, job.lane_id).host_names)
     return (
         _closed_host(session, names)
         or _wait(session, job, now)
         or _no_worker(session, worker_silence_ms)
         or _full_host(names, host_health.states(session), slots)
+        or _nobody_wakes(session, redis_is_away)
         or Obstacle(Cause.QUEUED, position=_position(session, job))
     )
 
@@ -77,6 +85,14 @@ def _path_is_locked(session: Session, job_id: int) -> bool:
 
 def _no_worker(session: Session, silence_ms: int) -> Obstacle | None:
     return None if workers.alive(session, silence_ms) else Obstacle(Cause.NO_WORKER)
+
+
+def _no_sweeper(session: Session) -> Obstacle | None:
+    return None if session.scalars(select(sweeps.is_fresh())).one() else Obstacle(Cause.NO_SWEEPER)
+
+
+def _nobody_wakes(session: Session, redis_is_away: Callable[[], bool]) -> Obstacle | None:
+    return _no_sweeper(session) or (Obstacle(Cause.NO_REDIS) if redis_is_away() else None)
 
 
 def _full_host(names: list[str], states: Mapping[str, HostState], slots: Mapping[str, int]) -> Obstacle | None:

@@ -119,13 +119,13 @@ def record_unreachable(session: Session, name: str, failure: HostUnreachable, ba
 
 
 def record_move(session: Session, names: Iterable[str], failure: MoveFailure | None) -> None:
-    """Record how a move ended for its hosts. A failure that the host's owner has to fix counts against the host that it
-    names."""
+    """Record how a move, or a file of one, ended for its hosts. A failure that the host's owner has to fix counts
+    against the host that it happened at."""
     if failure is None:
         settled = update(HostRecord).where(HostRecord.name.in_(set(names)), HostRecord.move_code.is_not(None))
         session.execute(settled.values(move_code=None, move_reason=None))
     elif failure.who_can_fix == "host owner":
-        blamed = [name for name in names if (failure.detail or "").partition(":")[0] == name]
+        blamed = [name for name in names if failure.is_of(name)]
         values = {"move_code": failure.code, "move_reason": failure.reason}
         session.execute(update(HostRecord).where(HostRecord.name.in_(blamed)).values(values))
 

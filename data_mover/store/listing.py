@@ -1,6 +1,6 @@
 """Pages of a caller's jobs, filtered, the newest first."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,14 +30,19 @@ class JobFilter:
     limit: int = 50
 
 
-def page(session: Session, caller: str, job_filter: JobFilter) -> Sequence[JobReport]:
+def page(
+    session: Session, caller: str, job_filter: JobFilter, redis_is_away: Callable[[], bool]
+) -> Sequence[JobReport]:
     """Return the caller's jobs that match the filter, the newest first."""
-    return reports.newest(session, caller, job_filter.limit, *_conditions(session, job_filter))
+    which = _conditions(session, job_filter)
+    return reports.newest(session, caller, job_filter.limit, *which, redis_is_away=redis_is_away)
 
 
-def several(session: Session, caller: str, job_ids: Sequence[int]) -> Sequence[JobReport]:
+def several(
+    session: Session, caller: str, job_ids: Sequence[int], redis_is_away: Callable[[], bool]
+) -> Sequence[JobReport]:
     """Return those of the jobs that are the caller's, the newest first."""
-    return reports.newest(session, caller, len(job_ids), Job.id.in_(job_ids))
+    return reports.newest(session, caller, len(job_ids), Job.id.in_(job_ids), redis_is_away=redis_is_away)
 
 
 def _conditions(session: Session, job_filter: JobFilter) -> list[ColumnElement[bool]]:

@@ -111,6 +111,9 @@ class Job(Base):
     bytes_per_second: Mapped[int | None] = mapped_column(BigInteger)
     files_done: Mapped[int] = mapped_column(BigInteger, default=0)
     files_total: Mapped[int] = mapped_column(BigInteger, default=1)
+    #: `ListProof`, of a completed job; None where its only file has it
+    sha256: Mapped[str | None] = mapped_column(Text)
+    verified: Mapped[str | None] = mapped_column(Text)
 
     # which attempt runs it
     #: the number of the newest attempt; it is the fence that keeps older ones from changing anything
@@ -119,6 +122,10 @@ class Job(Base):
     failures: Mapped[int] = mapped_column(Integer, default=0)
     #: how many attempts have lost their lease since a file arrived
     losses: Mapped[int] = mapped_column(Integer, default=0)
+    #: when the last of them did
+    lost_ms: Mapped[int | None] = mapped_column(BigInteger)
+    #: how many attempts found that another job writes to one of its paths, since a file arrived
+    path_waits: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     not_before_ms: Mapped[int] = mapped_column(BigInteger)
     lease_until_ms: Mapped[int | None] = mapped_column(BigInteger)
     #: the length of the attempt's lease; the sweeper may be configured with another length
@@ -328,6 +335,8 @@ class SweepRecord(Base):
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     swept_ms: Mapped[int] = mapped_column(BigInteger)
+    #: how long after it the next one was to be made
+    every_ms: Mapped[int] = mapped_column(BigInteger, server_default="5000")
 
 
 # Now, not with the first statement: a signal during that would leave the mappers broken for good.

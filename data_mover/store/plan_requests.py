@@ -5,17 +5,18 @@ A request is kept while its caller repeats it: a large folder may take longer th
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import failure_of
 from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.states import Phase
-from data_mover.store import host_health
+from data_mover.store import host_health, workers
 from data_mover.store.database import insert_or_update, now_ms
 from data_mover.store.models import PlanRequest
 
@@ -102,7 +103,7 @@ def ask(session: Session, caller: str, spec: MoveSpec) -> int:
 def asked_by(session: Session, caller: str, spec: MoveSpec) -> int:
     """Return how many other plans the caller waits for."""
     digest = _digest(spec)
-    mine = (PlanRequest.caller == caller, PlanRequest.digest != digest, ~PlanRequest.answered, _is_asked())
+    mine = (PlanRequest.caller == caller, PlanRequest.digest != digest, *_unanswered())
     return session.scalars(select(func.count()).select_from(PlanRequest).where(*mine)).one()
 
 
@@ -130,13 +131,18 @@ def forget_abandoned(session: Session) -> None:
 
 def waiting(session: Session) -> bool:
     """Whether there is anything for `take`."""
-    return session.scalars(select(PlanRequest.id).where(*_open()).limit(1)).one_or_none() is not None
+    return _next(session) is not None
 
 
 def take(session: Session, lease_ms: int) -> PlanClaim | None:
-    """Claim the request that has waited longest, for the length of a lease. Returns None if there is none."""
-    statement = select(PlanRequest).where(*_open()).order_by(PlanRequest.id).limit(1)
-    row = session.scalars(statement.with_for_update(skip_locked=True)).one_or_none()
+    """Claim a request for the length of a lease: of the callers with the fewest plans under way the one that has waited
+    longest. No caller gets all workers if there are two or more. Returns None if no request may be answered now.
+
+    All requests stay locked until the transaction ends, so that two workers count each other's claims.
+    """
+    session.execute(select(PlanRequest.id).where(*_unanswered()).order_by(PlanRequest.id).with_for_update())
+    request_id = _next(session)
+    row = session.get(PlanRequest, request_id) if request_id is not None else None
     if row is None:
         return None
     row.claims += 1
@@ -163,9 +169,18 @@ def _changed(session: Session, claim: PlanClaim, values: dict[str, Any], *which:
     return session.scalars(statement.returning(PlanRequest.id)).one_or_none() is not None
 
 
-def _open() -> tuple[ColumnElement[bool], ...]:
-    free = or_(PlanRequest.lease_until_ms.is_(None), PlanRequest.lease_until_ms <= now_ms())
-    return _is_asked(), ~PlanRequest.answered, free
+def _next(session: Session) -> int | None:
+    """Return the id of the request that is answered next; None if none may be."""
+    is_leased = func.coalesce(PlanRequest.lease_until_ms > now_ms(), False)
+    rows = session.execute(select(PlanRequest.id, PlanRequest.caller, is_leased).where(*_unanswered())).all()
+    leased = Counter(caller for _, caller, is_leased in rows if is_leased)
+    most = max(1, workers.alive(session, workers.SILENT_AFTER_MS) - 1)
+    free = [(leased[caller], id_) for id_, caller, is_leased in rows if not is_leased and leased[caller] < most]
+    return min(free)[1] if free else None
+
+
+def _unanswered() -> tuple[ColumnElement[bool], ...]:
+    return _is_asked(), ~PlanRequest.answered
 
 
 def _is_asked() -> ColumnElement[bool]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, and_, or_, select, union_all, update
+from sqlalchemy import ColumnElement, ScalarSelect, and_, func, or_, select, union_all, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from data_mover.domain.states import Phase, Priority, Status
@@ -18,7 +18,7 @@ from data_mover.store.workers import WorkerProcess
 
 #: Clocks jump: a time further in the future than this counts as due now. No job waits longer.
 LONGEST_WAIT_MS = 86_400_000
-#: delay before a job retries a locked path
+#: delay before a job of one file looks again whether its path is locked still
 PATH_WAIT_MS = 1_000
 #: delay before a job that gave way is claimed again
 GIVE_WAY_MS = 10_000
@@ -36,6 +36,10 @@ class Candidate:
     caller: str
     host_names: frozenset[str]
     suspect: bool
+    #: whether its last attempt has failed or found a path locked
+    is_retry: bool
+    #: since when it may be claimed: nothing that comes back again and again passes what has waited meanwhile
+    due_ms: int
 
 
 def candidates(
@@ -45,7 +49,8 @@ def candidates(
 
     `slots` is the number of jobs that may run with each host; an unregistered host has one, in which its job fails.
     Order: priority, the caller with the fewest running jobs, hosts that would not occupy all workers then, the hosts of
-    the `last` claim, age; but while one worker tries an unproven host, the others prefer proven ones.
+    the `last` claim unless it is a retry, how long it has been due; but while one worker tries an unproven host, the
+    others prefer proven ones.
     """
     states, shares = host_health.states(session), Shares.read(session)
     callers = shares.by_caller()
@@ -60,7 +65,8 @@ def candidates(
             candidate.priority,
             callers[candidate.caller],
             shares.would_have_all(candidate.host_names),
-            candidate.host_names != warm,
+            candidate.is_retry or candidate.host_names != warm,
+            candidate.due_ms,
             candidate.job_id,
         )
 
@@ -120,16 +126,22 @@ def runnable(session: Session) -> bool:
 
 
 def _candidates(session: Session, *lanes: ColumnElement[bool]) -> list[Candidate]:
-    """Return the first job of each lane: among those due, by priority and then by age."""
+    """Return the first job of each lane: among those due, by priority, and of the oldest that is queued and the first
+    retry the one that is due longer."""
     now = _now(session)
     first_jobs = union_all(
         *(select(first.label("job_id")).select_from(Lane).where(*lanes) for first in _first_jobs(now))
     ).subquery()
-    statement = select(Job.id, Job.priority, _is_suspect(now), Lane).join(first_jobs, first_jobs.c.job_id == Job.id)
+    columns = (Job.id, Job.priority, _is_suspect(now), Job.phase, Job.not_before_ms, Lane)
+    statement = select(*columns).join(first_jobs, first_jobs.c.job_id == Job.id).join(Lane, Lane.id == Job.lane_id)
     best = dict[int, Candidate]()
-    for job_id, priority, suspect, lane in session.execute(statement.join(Lane, Lane.id == Job.lane_id)):
-        candidate = Candidate(job_id, lane.id, priority, lane.caller, lane.host_names, suspect)
-        best[lane.id] = min(best.get(lane.id, candidate), candidate, key=lambda each: (each.priority, each.job_id))
+    for job_id, priority, suspect, phase, not_before_ms, lane in session.execute(statement):
+        due_ms = not_before_ms if not_before_ms <= now else 0
+        is_retry = phase == Phase.WAITING_RETRY
+        candidate = Candidate(job_id, lane.id, priority, lane.caller, lane.host_names, suspect, is_retry, due_ms)
+        best[lane.id] = min(
+            best.get(lane.id, candidate), candidate, key=lambda each: (each.priority, each.due_ms, each.job_id)
+        )
     return list(best.values())
 
 
@@ -138,7 +150,8 @@ def _candidate_of_lane(session: Session, lane_id: int) -> Candidate | None:
 
 
 def _is_suspect(now: int) -> ColumnElement[bool]:
-    return and_(Job.losses >= SUSPECT_LOSSES, Job.not_before_ms > now - SUSPECT_MS)
+    lately = func.coalesce(Job.lost_ms, 0).between(now - SUSPECT_MS, now + SUSPECT_MS)
+    return and_(Job.losses >= SUSPECT_LOSSES, lately)
 
 
 def _first_jobs(now: int) -> Iterator[ScalarSelect[int]]:

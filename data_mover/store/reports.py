@@ -1,6 +1,6 @@
 """Jobs as their callers see them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from data_mover.domain.errors import failure_of
 from data_mover.domain.locations import shown
 from data_mover.domain.states import ARRIVED, REASONS, TERMINAL, Cause, FileKind, FileState, Phase, Status
-from data_mover.store import host_health, workers
+from data_mover.store import host_health, sweeps, workers
 from data_mover.store.database import now_ms
 from data_mover.store.host_health import Block
 from data_mover.store.models import Job, JobFile, Lane
@@ -45,6 +45,7 @@ class JobReport:
     files_total: int
     #: how many files of a failed job have arrived
     files_completed: int | None
+    #: of its only file, or of the list of its files; and the weakest method that proved one of them
     sha256: str | None
     verified: str | None
     submitted_at: datetime
@@ -77,16 +78,27 @@ def find(session: Session, caller: str, job_id: int) -> Job | None:
     return session.scalars(select(Job).where(Job.caller == caller, Job.id == job_id)).one_or_none()
 
 
-def report(session: Session, caller: str, job_id: int) -> JobReport | None:
-    """Return the report of one of the caller's jobs, or None if the caller has no such job."""
+def _never() -> bool:
+    return False
+
+
+def report(session: Session, caller: str, job_id: int, redis_is_away: Callable[[], bool] = _never) -> JobReport | None:
+    """Return the report of one of the caller's jobs, or None if the caller has no such job. `redis_is_away` is asked
+    where a job waits to be claimed and nothing else is missing."""
     row = session.execute(_reported().where(Job.caller == caller, Job.id == job_id)).one_or_none()
-    return _report(*row, _waits(session)) if row else None
+    return _report(*row, _waits(session, redis_is_away)) if row else None
 
 
-def newest(session: Session, caller: str, limit: int, *which: ColumnElement[bool]) -> Sequence[JobReport]:
-    """Return the caller's jobs that meet the conditions, the newest first."""
+def newest(
+    session: Session,
+    caller: str,
+    limit: int,
+    *which: ColumnElement[bool],
+    redis_is_away: Callable[[], bool] = _never,
+) -> Sequence[JobReport]:
+    """Return the caller's jobs that meet the conditions, the newest first. `redis_is_away` as in `report`."""
     statement = _reported().where(Job.caller == caller, *which).order_by(Job.id.desc()).limit(limit)
-    waits = _waits(session)
+    waits = _waits(session, redis_is_away)
     return [_report(*row, waits) for row in session.execute(statement)]
 
 
@@ -113,12 +125,15 @@ class _Waits:
 
     hosts: Mapping[str, Block]
     has_workers: bool
+    has_sweeper: bool
+    redis_is_away: Callable[[], bool]
     now_ms: int
 
 
-def _waits(session: Session) -> _Waits:
-    now = session.scalars(select(now_ms())).one()
-    return _Waits(host_health.blocks(session), bool(workers.alive(session, workers.SILENT_AFTER_MS)), now)
+def _waits(session: Session, redis_is_away: Callable[[], bool]) -> _Waits:
+    now, has_sweeper = session.execute(select(now_ms(), sweeps.is_fresh())).one()
+    has_workers = bool(workers.alive(session, workers.SILENT_AFTER_MS))
+    return _Waits(host_health.blocks(session), has_workers, has_sweeper, redis_is_away, now)
 
 
 def _reported() -> Select[Job, Lane, JobFile | None]:
@@ -131,7 +146,9 @@ def _report(job: Job, lane: Lane, file: JobFile | None, waits: _Waits) -> JobRep
     status = Status(job.status)
     phase, reason, code, next_ms = _waiting(job, lane, waits)
     failure = failure_of(code) if code else None
-    proven = file if status is Status.COMPLETED else None
+    proven = None
+    if status is Status.COMPLETED:
+        proven = file if file is not None and file.sha256 is not None else job
     return JobReport(
         id=job.id,
         status=status,
@@ -206,12 +223,16 @@ def _block(job: Job, lane: Lane, blocks: Mapping[str, Block]) -> Block | None:
 
 
 def _missed(job: Job, waits: _Waits) -> Cause | None:
-    """Return the cause if the job lacks a worker."""
+    """Return the cause if the job is due and lacks a process."""
     if job.status == Status.IN_PROGRESS and (job.lease_until_ms or 0) < waits.now_ms:
-        return Cause.WORKER_LOST
-    if job.phase == Phase.QUEUED and not waits.has_workers:
+        return Cause.WORKER_LOST if waits.has_sweeper else Cause.NO_SWEEPER
+    if job.status != Status.PENDING or job.not_before_ms > waits.now_ms:
+        return None
+    if not waits.has_workers:
         return Cause.NO_WORKER
-    return None
+    if not waits.has_sweeper:
+        return Cause.NO_SWEEPER
+    return Cause.NO_REDIS if waits.redis_is_away() else None
 
 
 def _seconds_left(job: Job) -> float | None:

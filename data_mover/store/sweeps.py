@@ -1,6 +1,6 @@
 """The time of the last sweep."""
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from data_mover.store.database import insert_or_update, now_ms
@@ -8,19 +8,16 @@ from data_mover.store.models import SweepRecord
 
 #: a sweeper without a sweep for so long counts as dead
 SILENT_AFTER_MS = 60_000
-NO_SWEEPER = (
-    "No sweeper is alive: moves that lost their worker, or whose turn comes later, wait; whoever runs the service "
-    "starts one with `data_mover sweep`."
-)
 
 
-def record(session: Session) -> None:
-    """Record that a sweep begins."""
-    values = {"swept_ms": now_ms()}
+def record(session: Session, every_seconds: float) -> None:
+    """Record that a sweep begins, and the interval until the next one."""
+    values = {"swept_ms": now_ms(), "every_ms": int(every_seconds * 1000)}
     insert_or_update(session, SweepRecord, {"id": 1, **values}, ["id"], values)
 
 
-def is_fresh(session: Session, every_seconds: float) -> bool:
-    """Whether a sweep was made recently, given the interval between sweeps."""
-    age_ms = session.scalars(select(now_ms() - SweepRecord.swept_ms)).one_or_none()
-    return age_ms is not None and age_ms < max(SILENT_AFTER_MS, 3000 * every_seconds)
+def is_fresh() -> ColumnElement[bool]:
+    """Whether a sweep was made recently, given the interval between sweeps; part of a query."""
+    age_ms = now_ms() - SweepRecord.swept_ms
+    fresh = select(or_(age_ms < SILENT_AFTER_MS, age_ms < 3 * SweepRecord.every_ms)).scalar_subquery()
+    return func.coalesce(fresh, False)

@@ -30,14 +30,14 @@ def includeme(config: Configurator) -> None:
     migrations.require_newest(database.engine)
     registry = RegistryFile(settings.registry, settings.open_web, settings.open_web_denied)
     doorbell = Doorbell(redis_connection(settings.redis_url, settings.redis_secret()))
-    queries = Queries(database, registry)
+    queries = Queries(database, registry, doorbell)
     moves = Moves(settings, database, registry, doorbell, queries)
     use_cases = {
         "moves": moves,
         "plans": Plans(database, doorbell, moves),
         "queries": queries,
-        "explanations": Explanations(settings, database, registry),
-        "readiness": Readiness(settings, database, doorbell),
+        "explanations": Explanations(settings, database, registry, doorbell),
+        "readiness": Readiness(database, doorbell),
         "host_control": HostControl(database, registry, doorbell),
     }
     for name, use_case in use_cases.items():

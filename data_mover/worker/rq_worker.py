@@ -29,6 +29,7 @@ from rq.utils import now
 from rq.worker import Worker as ForkingWorker
 from rq.worker import WorkerStatus
 from rq.worker_registration import register
+from sqlalchemy import select
 from sqlalchemy.orm import Session, configure_mappers
 
 from data_mover.backends import load_backends
@@ -48,7 +49,7 @@ from data_mover.doorbell import (
 )
 from data_mover.execution.heartbeat import Heartbeat, LeaseTerms
 from data_mover.execution.stop import Stop
-from data_mover.store import migrations, workers
+from data_mover.store import migrations, sweeps, workers
 from data_mover.store.database import Database
 from data_mover.store.workers import WorkerProcess
 from data_mover.worker.loop import WorkerLoop
@@ -186,6 +187,7 @@ class Worker(ForkingWorker):
         with ending_the_process():
             _require_deployment()
         self._queue = doorbell_queue(connection)
+        self._had_sweeper = True
         super().__init__([self._queue], name, connection=connection, **options)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
@@ -255,7 +257,7 @@ class Worker(ForkingWorker):
 
     def heartbeat(self, *args: Any, **kwargs: Any) -> None:
         """Renew the registration in Redis, which may have been emptied, and the row in the database; while a work-horse
-        runs, that one renews the row."""
+        runs, that one renews the row. Look for the sweeper."""
         with self._redis_may_be_away("the worker continues"), self.connection.pipeline() as pipeline:
             self.last_heartbeat = now()
             pipeline.hset(self.key, mapping=self.serialize())
@@ -264,6 +266,14 @@ class Worker(ForkingWorker):
             pipeline.execute()
         if not self.horse_pid:
             _record(lambda session: workers.beat(session, worker_row(), ()))
+        _record(self._require_sweeper)
+
+    def _require_sweeper(self, session: Session) -> None:
+        """Logs it once, until there is a sweeper again."""
+        has_sweeper = session.scalars(select(sweeps.is_fresh())).one()
+        if not has_sweeper and self._had_sweeper:
+            log.error("no-sweeper no sweep was made in the last minute; start one with `data_mover sweep`")
+        self._had_sweeper = has_sweeper
 
     def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
         with self._redis_may_be_away("the worker continues"):

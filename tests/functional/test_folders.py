@@ -4,9 +4,11 @@ import hashlib
 import os
 import shutil
 import stat
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -373,6 +375,34 @@ def test_the_figures_of_a_job_that_ended_add_up_from_its_files(stage, tree):
     assert (whole["status"], whole["files_done"], whole["bytes_done"]) == ("FAILED", 0, 0)
     assert whole["reason"].startswith(f"{len(files)} of {len(files)} files have not arrived. ")
     assert set(stage.states(whole["id"]).values()) == {"failed"}
+
+
+def test_a_completed_folder_shows_the_digest_of_the_list_of_its_files(stage, tree):
+    job = stage.moved(f"local://disk/{tree.name}", "vis:/proof/")
+
+    files = [file for file in stage.files(job["id"]) if file["kind"] == "file"]
+    printed = "".join(f"{file['sha256']}  {file['name']}\0" for file in files)
+    names = "".join(f"{file['name']}\0" for file in files)
+    sums = subprocess.run(
+        ["xargs", "-0", "sha256sum", "--zero", "--"],
+        input=names.encode(),
+        cwd=stage.vis / "proof" / tree.name,
+        capture_output=True,
+        check=True,
+    )
+    assert (job["status"], job["verified"]) == ("COMPLETED", "sha256-readback")
+    assert job["sha256"] == hashlib.sha256(printed.encode()).hexdigest() == hashlib.sha256(sums.stdout).hexdigest()
+    with urlopen(stage.service.url.removesuffix("data_mover")) as page:
+        assert job["sha256"] in page.read().decode()
+
+
+def test_a_completed_folder_of_one_file_shows_the_digest_of_that_file(stage, tmp_path):
+    (stage.disk / "one" / "empty").mkdir(parents=True)
+    (stage.disk / "one" / "file").write_bytes(b"one")
+
+    job = stage.moved("local://disk/one", "vis:/proof-one/")
+
+    assert (job["files_total"], job["sha256"]) == (1, hashlib.sha256(b"one").hexdigest())
 
 
 def test_while_files_are_missing_their_owner_may_write_into_all_directories(stage, tree, host):

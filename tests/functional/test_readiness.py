@@ -79,6 +79,19 @@ def test_whatever_is_not_there_is_named_with_the_way_out(service, own_redis):
     own_redis[0].close()
     assert readiness(service) == (503, ["no-redis"])
     assert "Redis does not answer" in page(service)
+    with service.proxy as proxy:
+        job_id = proxy.move("local://disk/a", "local://archive/b")["id"]
+        job, why = proxy.check(job_id), proxy.explain(job_id)
+        assert (job["status"], job["code"], why["cause"]) == ("PENDING", "no-redis", "no-redis")
+        assert job["reason"] == why["sentence"]
+        assert "Redis does not answer" in job["reason"]
+        assert [each["code"] for each in (*proxy.check_many([job_id]), proxy.jobs()[0])] == ["no-redis"] * 2
+
+
+def test_a_worker_says_that_there_is_no_sweeper(service):
+    service.start_worker()
+
+    eventually(lambda: "no-sweeper no sweep was made" in service.log("worker"), "the worker has missed the sweeper")
 
 
 def test_a_host_that_cannot_be_reached_says_why_and_what_says_more(service):

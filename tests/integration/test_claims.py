@@ -296,7 +296,7 @@ def all_arrived(submit, claim, written, set_job):
 def test_a_job_of_which_everything_has_arrived_is_completed_though_its_worker_is_lost_for_the_last_time(
     all_arrived, written, report
 ):
-    overdue, poison = all_arrived("/b", deadline_ms=1), all_arrived("/c", losses=claims.SUSPECT_LOSSES)
+    overdue, poison = all_arrived("/b", deadline_ms=1), all_arrived("/c", losses=claims.POISON_LOSSES)
 
     lost = written(transitions.take_back_lost, 10)
     written(transitions.end_overdue, 10)

@@ -1,7 +1,9 @@
 """The end of jobs of many files, a few in each transaction; and sweeps, of which one failure stops nothing else."""
 
+import hashlib
 import threading
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sqlalchemy import event, select, text, update
@@ -11,9 +13,10 @@ from data_mover.domain.errors import NoSuchFile
 from data_mover.domain.states import FileKind, FileState, Phase, Status
 from data_mover.doorbell import Doorbell, doorbell_queue, redis_connection
 from data_mover.store import events, file_lists, files, queue, reports, submissions, transitions
-from data_mover.store.claims import Beat, record_path, renew, renew_all
+from data_mover.store.claims import Beat, record_path, record_proof, renew, renew_all
 from data_mover.store.database import Database
 from data_mover.store.file_lists import ListedFile
+from data_mover.store.list_proofs import arrived_after, list_proof
 from data_mover.store.models import Job, JobFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
 from data_mover.store.workers import WorkerProcess
@@ -25,7 +28,7 @@ COUNT = 10
 
 @pytest.fixture(autouse=True)
 def few_at_once(monkeypatch):
-    for module in "ends", "files":
+    for module in "ends", "files", "sweep":
         monkeypatch.setattr(f"data_mover.store.transitions.{module}.FILES_AT_ONCE", 3)
     monkeypatch.setattr("data_mover.store.file_lists.FILES_AT_ONCE", 3)
 
@@ -183,6 +186,105 @@ def test_files_may_be_listed_again_when_the_answer_of_the_database_was_lost(fold
 
 
 @pytest.fixture
+def changed_at_once(database):
+    """How many files each transaction has changed; the last number is that of the next one."""
+    counts = [0]
+
+    def note(connection, cursor, statement, *_):
+        if statement.startswith("UPDATE job_files"):
+            counts[-1] += cursor.rowcount
+
+    def committed(connection):
+        counts.append(0)
+
+    event.listen(database.engine, "after_cursor_execute", note)
+    event.listen(database.engine, "commit", committed)
+    yield counts
+    event.remove(database.engine, "after_cursor_execute", note)
+    event.remove(database.engine, "commit", committed)
+
+
+def claim_folders(written, claim, count):
+    """Claims jobs of two files each, which are on their way."""
+    for number in range(count):
+        written(submissions.add, a_submission(caller=f"caller {number}"))
+        held = claim()
+        path = f"/b/{held.job_id}"
+        planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"{path}/{n}", 5) for n in range(2)]
+        written(file_lists.complete_file_list, held, path, 0, planned)
+        written(transitions.lock_paths, held, [PathLock(n, f"vis:{path}/{n}", 5) for n in range(2)], LEASE_MS)
+
+
+@pytest.mark.parametrize("end", ["overdue", "cancelled", "poison"])
+def test_many_jobs_that_end_together_change_no_more_files_at_once_than_one_may(
+    end, written, read, claim, sweeper, changed_at_once
+):
+    claim_folders(written, claim, 8)
+    changes: dict[str, Any] = {"lease_until_ms": 1, "worker_id": None}
+    if end == "overdue":
+        changes = {"deadline_ms": 1, "reason": "r" + Job.caller}
+    elif end == "cancelled":
+        changes["phase"] = Phase.CANCELLING
+    else:
+        changes |= {"losses": 9, "reason": "r" + Job.caller}
+    written(lambda session: session.execute(update(Job).values(changes)) and None)
+    changed_at_once[:] = [0]
+
+    sweeper.sweep()
+
+    assert read(lambda session: set(session.scalars(select(Job.status)))) <= {Status.FAILED, Status.CANCELLED}
+    assert sum(changed_at_once) == 16
+    assert max(changed_at_once) <= 3  # and two jobs have four
+
+
+def test_a_completed_job_of_many_files_has_their_weakest_proof_whoever_completes_it(
+    written, read, claim, sweeper, monkeypatch
+):
+    monkeypatch.setattr("data_mover.store.list_proofs.PAGE", 2)
+    proofs = [
+        ProvenFile(n, 5, f"ab{n}", method) for n, method in enumerate(["sha256-remote", "size", "sha256-readback"])
+    ]
+    by_sweeper = brought(written, claim, proofs)
+    written(lambda session: session.execute(update(Job).values(lease_until_ms=1, losses=9)) and None)
+    sweeper.sweep()
+    by_attempt = brought(written, claim, proofs)
+    proof = read(lambda session: list_proof(lambda number: arrived_after(session, by_attempt.job_id, number)))
+    assert written(record_proof, by_attempt, proof.sha256, proof.verified)
+    assert read(reports.report, "ann", by_attempt.job_id).verified is None
+    assert written(transitions.complete, by_attempt)
+
+    listed = "".join(f"ab{n}  {n}\0" for n in range(3)).encode()
+    for held in by_sweeper, by_attempt:
+        told = read(reports.report, "ann", held.job_id)
+        assert (told.status, told.verified) == (Status.COMPLETED, "size")
+        assert told.sha256 == hashlib.sha256(listed).hexdigest()
+
+
+def brought(written, claim, proofs):
+    """A claimed job of which all files have arrived."""
+    written(submissions.add, a_submission())
+    held = claim()
+    path = f"/b/{held.job_id}"
+    planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"{path}/{n}", 5) for n in range(len(proofs))]
+    written(file_lists.complete_file_list, held, path, 0, planned)
+    written(transitions.record_arrived, held, [ArrivedFile(proof, FileState.PUBLISHED) for proof in proofs])
+    return held
+
+
+def test_directories_are_recorded_a_page_at_a_time(written, read, claim, changed_at_once):
+    written(submissions.add, a_submission())
+    held = claim()
+    planned = [ListedFile(FileKind.DIRECTORY, 0, f"/a/{n}", f"{n}", f"/b/{n}") for n in range(COUNT)]
+    written(file_lists.complete_file_list, held, "/b", 0, planned)
+    changed_at_once[:] = [0]
+
+    assert written(transitions.record_directories, held, [9, 8, 7])
+
+    assert changed_at_once == [3, 0]
+    assert [state for state, _ in read(states, held.job_id)] == ["pending"] * 7 + ["published"] * 3
+
+
+@pytest.fixture
 def sweeper(tmp_path, database, redis_url):
     settings = Settings.from_mapping(
         {
@@ -222,6 +324,22 @@ def test_a_part_of_a_sweep_that_fails_stops_no_other(folder, written, read, swee
     assert sweeper.notices.count > 0
     assert "forget_abandoned" in caplog.text
     assert read(reports.report, "ann", lost).status is Status.PENDING
+
+
+def test_sweeps_have_sqlite_look_at_its_tables_at_the_start_and_then_now_and_then(sweeper, database, read, written):
+    def looks():
+        tables = text("SELECT count(*) FROM sqlite_schema WHERE name = 'sqlite_stat1'")
+        return read(lambda session: session.scalars(tables).one())
+
+    if database.engine.dialect.name != "sqlite":
+        sweeper.sweep()
+        return
+    assert looks() == 0
+    sweeper.sweep()
+    assert looks() == 1
+    written(lambda session: session.execute(text("DROP TABLE sqlite_stat1")) and None)
+    sweeper.sweep()
+    assert looks() == 0
 
 
 @pytest.mark.parametrize("statement", range(1, 6))

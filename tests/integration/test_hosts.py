@@ -1,7 +1,7 @@
 """Hosts on record: what waits for one that cannot be reached, and who finds out."""
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import case, delete, select, update
 
 from data_mover.domain.backoff import Backoff
 from data_mover.domain.errors import Cancelled, HostUnreachable, LoginRefused, NoSpace, NoSuchFile, PathBusy, Superseded
@@ -9,18 +9,21 @@ from data_mover.domain.locations import Endpoint
 from data_mover.domain.states import FileKind, FileState, Phase, Priority, Status
 from data_mover.store import (
     claims,
+    explanations,
     file_lists,
     host_health,
     queue,
     reports,
     submissions,
+    sweeps,
     temporary_files,
     transitions,
     workers,
 )
-from data_mover.store.claims import SUSPECT_MS
+from data_mover.store.claims import POISON_LOSSES, SUSPECT_MS
+from data_mover.store.database import now_ms
 from data_mover.store.host_health import HostHealth
-from data_mover.store.models import HostRecord, Job, WorkerRecord
+from data_mover.store.models import HostRecord, Job, SweepRecord, WorkerRecord
 from data_mover.store.temporary_files import NewTemporaryFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
 from data_mover.store.workers import WorkerProcess
@@ -421,6 +424,24 @@ def test_a_host_whose_moves_fail_for_its_own_fault_is_failing_until_one_ends_wel
     assert health("vis").state == "ok"
 
 
+@pytest.mark.parametrize("detail", ["vis:/a", "vis has 3 bytes free, the file has 4", "vis"])
+def test_a_host_that_fails_a_file_of_many_is_failing(submit, claim, written, database, detail):
+    submit()
+    held = claim()
+    written(file_lists.complete_file_list, held, "/b", 0, [a_file(f"/b/{number}") for number in range(5)])
+
+    written(transitions.record_failures, held, {3: NoSpace(detail), 4: NoSuchFile("disk:/a/4")})
+
+    with database.reading() as session:
+        health = host_health.health(session)
+    assert (health["vis"].state, health["vis"].code, health["vis"].reason) == (
+        "failing",
+        "no-space",
+        NoSpace(detail).reason,
+    )
+    assert health["disk"].state == "ok"
+
+
 def test_a_suspect_does_not_stop_its_machine_for_ever(submit, claim, written, lose):
     written(host_health.know, ["vis"])
     written(host_health.record_reached, "vis")
@@ -431,13 +452,45 @@ def test_a_suspect_does_not_stop_its_machine_for_ever(submit, claim, written, lo
     assert claim().job_id == suspect
     assert claim() is None
 
-    def long_ago(session):
-        session.execute(update(Job).where(Job.id == suspect).values(not_before_ms=Job.not_before_ms - SUSPECT_MS))
-
-    written(long_ago)
+    written(later)
 
     assert claim().job_id == other
     assert (suspect, Status.PENDING) in lose()
+
+
+def later(session):
+    """Puts all jobs back by the time for which one that was lost is suspected."""
+    session.execute(update(Job).values(lost_ms=Job.lost_ms - 2 * SUSPECT_MS))
+
+
+def test_a_job_that_takes_long_to_lose_its_worker_is_poison_at_the_fifth_time(submit, claim, written, lose, report):
+    written(host_health.know, ["vis"])
+    written(host_health.record_reached, "vis")
+    job_id = submit()
+
+    outcomes = []
+    for _ in range(POISON_LOSSES):
+        assert claim().job_id == job_id
+        written(later)
+        outcomes += lose()
+
+    assert outcomes == [(job_id, Status.PENDING)] * 4 + [(job_id, Status.FAILED)]
+    assert report(job_id).code == "poison"
+
+
+def test_a_suspect_that_is_postponed_is_suspected_no_longer(submit, claim, written, lose):
+    written(host_health.know, ["vis"])
+    written(host_health.record_reached, "vis")
+    suspect, other = submit(), submit()
+    for _ in range(2):
+        assert claim().job_id == suspect
+        lose()
+
+    held = claim()
+    written(later)
+    written(transitions.hand_back, held, HostUnreachable("vis"))
+
+    assert {claim().job_id, claim().job_id} == {suspect, other}
 
 
 def test_what_is_lost_with_its_machine_is_not_to_blame(submit, claim, written, database):
@@ -498,6 +551,95 @@ def test_any_number_of_jobs_that_wait_for_a_path_keep_no_other_waiting(submit, c
 
     assert claim().job_id == other
     assert holder not in waiting
+
+
+def test_folders_that_wait_for_a_path_do_not_pass_what_is_queued(submit, claim, written):
+    """As their attempts take longer than their waits, one of them is always due."""
+    written(host_health.know, ["vis"])
+    written(host_health.record_reached, "vis")
+    waiting = [submit() for _ in range(12)]
+
+    def come_back():
+        held = claim()
+        written(transitions.wait_for_path, held, PathBusy())
+        written(lambda session: session.execute(update(Job).values(not_before_ms=due(Job.not_before_ms))) and None)
+        return held.job_id
+
+    def due(column):
+        return case((column > now_ms(), now_ms()), else_=column)
+
+    for _ in range(2):
+        assert sorted(come_back() for _ in waiting) == waiting
+    other, elsewhere = submit(), submit(destination="hpc")
+    written(host_health.record_reached, "hpc")
+
+    assert {other, elsewhere} <= {come_back() for _ in range(len(waiting) + 2)}
+
+
+def test_a_job_waits_longer_each_time_it_finds_its_path_taken_until_a_file_arrives(submit, claim, written, database):
+    written(host_health.know, ["vis"])
+    written(host_health.record_reached, "vis")
+    job_id = submit()
+
+    def wait_seconds():
+        written(transitions.wait_for_path, claim(), PathBusy())
+        with database.writing() as session:
+            job = session.get_one(Job, job_id)
+            wait_ms, job.not_before_ms = job.not_before_ms - session.scalars(select(now_ms())).one(), 0
+        return round(wait_ms / 1000)
+
+    assert [wait_seconds() for _ in range(9)] == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    held = claim()
+    written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b", 1), a_file("/c", 1)])
+    written(transitions.record_arrived, held, [ArrivedFile(ProvenFile(0, 1, "ab", "size"), FileState.PUBLISHED)])
+    written(transitions.hand_back, held, PathBusy())
+
+    assert wait_seconds() == 1
+
+
+def test_a_move_whose_time_has_come_says_which_process_is_missing(submit, claim, written, database):
+    """First when it is queued, then when it waits for a retry, then when its worker is lost."""
+    job_id = submit()
+    redis = ["away"]
+
+    def told():
+        with database.reading() as session:
+            job = reports.report(session, "ann", job_id, lambda: "away" in redis)
+            cause = explanations.obstacle(
+                session, session.get_one(Job, job_id), SLOTS, 60_000, lambda: "away" in redis
+            ).cause
+        return job.code, cause
+
+    def all_are_missing_in_turn():
+        written(lambda session: session.execute(delete(WorkerRecord)) and None)
+        written(lambda session: session.execute(delete(SweepRecord)) and None)
+        redis[:] = ["away"]
+        yield told()
+        written(workers.beat, WORKER, ())
+        yield told()
+        written(sweeps.record, 5)
+        yield told()
+        redis.clear()
+        yield told()
+
+    missing = [(code, code) for code in ("no-worker", "no-sweeper", "no-redis")]
+    assert [*all_are_missing_in_turn()] == [*missing, (None, "queued")]
+    written(host_health.record_reached, "vis")
+    written(transitions.put_back, claim(), NoSpace("vis"), 0)
+    assert [*all_are_missing_in_turn()] == [*missing, ("no-space", "queued")]
+    claim()
+    written(lambda session: session.execute(update(Job).values(lease_until_ms=1)) and None)
+    assert [*all_are_missing_in_turn()] == [*[("no-sweeper",) * 2] * 2, *[("worker-lost",) * 2] * 2]
+
+
+def test_a_sweeper_is_missed_once_it_has_let_pass_three_times_what_it_takes_from_one_sweep_to_the_next(written):
+    def is_fresh(age_seconds, every_seconds):
+        written(sweeps.record, every_seconds)
+        age = {"swept_ms": SweepRecord.swept_ms - age_seconds * 1000}
+        written(lambda session: session.execute(update(SweepRecord).values(age)) and None)
+        return written(lambda session: session.scalars(select(sweeps.is_fresh())).one())
+
+    assert [is_fresh(*each) for each in ((50, 5), (70, 5), (70, 30), (100, 30))] == [True, False, True, False]
 
 
 def test_whoever_comes_second_to_a_job_is_given_the_next(submit, database, written):

@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.engine import make_url
 
-from data_mover.domain.errors import Cancelled, Fenced, GaveWay, Stalled, Stopped
+from data_mover.domain.errors import Cancelled, ConnectionLost, Fenced, GaveWay, Stalled, Stopped
 from data_mover.domain.states import FileKind, FileState
 from data_mover.execution import heartbeat as heartbeat_module
 from data_mover.execution.heartbeat import Heartbeat, LeaseTerms, Patience, Watch
 from data_mover.execution.stop import Stop
-from data_mover.store import figures, file_lists, migrations, queue, reports, submissions, transitions
+from data_mover.store import figures, file_lists, host_health, migrations, queue, reports, submissions, transitions
 from data_mover.store.database import Database
 from data_mover.store.file_lists import ListedFile
 from data_mover.store.models import Job
@@ -94,6 +94,21 @@ def test_what_earlier_attempts_have_brought_is_counted_and_keeps_the_lease(datab
 def bytes_done(database, claimed):
     with database.reading() as session:
         return reports.report(session, "ann", claimed.job_id).bytes_done
+
+
+@pytest.mark.parametrize("detail", ["vis:/b", "vis does not answer", "vis"])
+def test_the_host_that_a_stalled_transfer_waited_for_is_the_one_that_stalled(database, claimed, aborted, detail):
+    with lease_of(database, claimed, aborted) as lease:
+        assert aborted.wait(30)
+        outcome = lease.cause_of(ConnectionLost(detail))
+
+    assert isinstance(outcome, Stalled)
+    assert [outcome.is_of(name) for name in ("disk", "vis")] == [False, True]
+    with database.writing() as session:
+        host_health.record_move(session, claimed.host_names, outcome)
+        health = host_health.health(session)
+    assert (health["vis"].state, health["vis"].code) == ("failing", "stalled")
+    assert health["disk"].state != "failing"
 
 
 def test_a_transfer_in_which_nothing_moves_is_stalled_however_often_it_says_the_same(database, claimed, aborted):

@@ -1,6 +1,8 @@
 """Plan requests on record: who answers them, who hears the answer, and when they are forgotten."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,10 +12,11 @@ from data_mover.domain.locations import Endpoint, IfExists
 from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.selection import Links, Selection
 from data_mover.domain.states import Phase
-from data_mover.store import plan_requests
+from data_mover.store import plan_requests, workers
 from data_mover.store.database import Database
 from data_mover.store.models import PlanRequest
 from data_mover.store.plan_requests import ExpectedFailure, PlanReport
+from data_mover.store.workers import WorkerProcess
 
 LEASE_MS = 30_000
 SPEC = MoveSpec(
@@ -166,3 +169,56 @@ def test_a_request_that_is_repeated_is_not_forgotten(written, reported):
     written(plan_requests.forget_abandoned)
 
     assert reported(request_id) is not None
+
+
+@pytest.fixture
+def workers_alive(written):
+    def live(count):
+        for id_ in range(1, count + 1):
+            written(workers.beat, WorkerProcess(id_, "here", id_, "1.0"), ())
+
+    return live
+
+
+def ask_many(written, caller, count):
+    return [written(plan_requests.ask, caller, replace(SPEC, checksum=f"{n}")) for n in range(count)]
+
+
+def taken_ids(written, count):
+    return [taken.id if taken else None for taken in (written(plan_requests.take, LEASE_MS) for _ in range(count))]
+
+
+@pytest.mark.parametrize(("count", "of_ann"), [(0, 1), (1, 1), (2, 1), (4, 3)])
+def test_no_caller_has_the_plans_of_all_workers(written, waiting, workers_alive, count, of_ann):
+    workers_alive(count)
+    ann = ask_many(written, "ann", 20)
+
+    assert taken_ids(written, of_ann + 1) == [*ann[:of_ann], None]
+    assert not waiting()
+    bob = written(plan_requests.ask, "bob", SPEC)
+    assert waiting()
+    assert taken_ids(written, 1) == [bob]
+
+
+def test_plans_are_answered_in_turn_for_each_caller(written, workers_alive):
+    workers_alive(9)
+    ann, bob = ask_many(written, "ann", 3), ask_many(written, "bob", 3)
+
+    assert taken_ids(written, 6) == [ann[0], bob[0], ann[1], bob[1], ann[2], bob[2]]
+
+
+def test_of_workers_that_take_at_once_no_two_are_one_callers_beyond_its_share(written, workers_alive, database_url):
+    workers_alive(2)
+    ask_many(written, "ann", 20)
+
+    def take(_):
+        database = Database(database_url)
+        with database.writing() as session:
+            taken = plan_requests.take(session, LEASE_MS)
+        database.close()
+        return taken
+
+    with ThreadPoolExecutor(8) as threads:
+        taken = [claim for claim in threads.map(take, range(16)) if claim is not None]
+
+    assert len(taken) == 1

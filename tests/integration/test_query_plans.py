@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event, select, text
+from sqlalchemy.engine import make_url
 
 from data_mover.domain.errors import HostUnreachable, NoSuchFile
 from data_mover.domain.states import FileKind, FileState, Phase
@@ -32,16 +33,26 @@ from tests.integration.conftest import LEASE_MS, a_file, a_submission, claimer, 
 #: the tables that grow without end, and the indexes of them that are small and may be read as a whole
 LARGE = {"jobs", "job_files", "events"}
 SMALL_INDEXES = {"ix_jobs_ending", "uq_job_files_locked"}
+#: what the database knows of how large its tables are
+STATISTICS = ["with statistics", "without", "with those of a new service"]
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(
+    scope="module", params=[(kind, known) for kind in ("sqlite", "postgresql") for known in STATISTICS], ids=" ".join
+)
 def template_in_use(request, tmp_path_factory):
     """The URL of a database that has jobs of several callers in all states, of each kind; the statistics know of
-    them."""
-    url = copied(request.getfixturevalue(f"{request.param}_template"), tmp_path_factory.mktemp("in_use"))
+    them, or of one alone, or there are none."""
+    kind, known = request.param
+    url = copied(request.getfixturevalue(f"{kind}_template"), tmp_path_factory.mktemp("in_use"))
     database = Database(url)
     written = writer(database)
     claim = claimer(written)
+    if known == "with those of a new service":
+        first = written(submissions.add, a_submission(key="first"))
+        written(file_lists.complete_file_list, claim(), "/first", 0, [a_file("/first")])
+        database.optimize()
+        written(transitions.cancel, first)
     for number in range(40):
         written(submissions.add, a_submission(caller=f"caller {number % 3}", key=f"{number}"))
     for number in range(18):
@@ -53,7 +64,8 @@ def template_in_use(request, tmp_path_factory):
             written(transitions.fail, claimed, NoSuchFile.code, "disk:/a")
         elif number % 3 == 1:
             written(transitions.put_back, claimed, HostUnreachable("vis"), 3_600_000)
-    written(lambda session: session.execute(text("ANALYZE")) and None)
+    if known == "with statistics":
+        written(lambda session: session.execute(text("ANALYZE")) and None)
     database.close()
     return url
 
@@ -129,6 +141,22 @@ def test_a_sweep_reads_no_whole_table(database, seen, written):
     written(plan_requests.waiting)
 
     assert whole_tables(database, seen) == []
+
+
+def test_sqlite_knows_of_large_tables_what_it_needs_and_nothing_of_small_ones(tmp_path):
+    database = Database(make_url(f"sqlite:///{tmp_path}/jobs.db"))
+    with database.writing() as session:
+        for name, rows in (("small", 500), ("large", 5000)):
+            session.execute(text(f"CREATE TABLE {name} (number INTEGER, name TEXT)"))
+            session.execute(text(f"CREATE INDEX ix_{name} ON {name} (name)"))
+            session.execute(text(f"INSERT INTO {name} VALUES (:number, 'a')"), [{"number": n} for n in range(rows)])
+
+    database.optimize()
+    database.optimize()
+
+    with database.reading() as session:
+        assert session.scalars(text("SELECT tbl FROM sqlite_stat1")).all() == ["large"]
+    database.close()
 
 
 def test_a_whole_table_that_is_read_would_be_found(database, seen, written):

@@ -11,6 +11,7 @@ from data_mover.config.registry import OPEN_WEB, Dataset
 from data_mover.config.registry_file import load_registry
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import FAILURES
+from data_mover.domain.states import REASONS
 from data_mover.web.parsing import Options
 from data_mover.web.xmlrpc.methods import METHODS
 from tests.crash.matrix import FOLDER_POINTS, LISTING_POINTS, MAINTENANCE_POINTS, WEB_POINTS, WORKER_POINTS
@@ -33,8 +34,20 @@ Where a web server answers with another status than that of a file, the code is 
 """
 
 
+CAUSES_HEAD = """
+# What a move can wait for
+
+A move that could run, and waits since a process is missing, tells which one; it runs once that is there.
+
+| code | sentence |
+|---|---|
+"""
+
+
 def codes_document():
-    return CODES_HEAD + "".join(codes_row(failure) for failure in FAILURES.values())
+    failures = "".join(codes_row(failure) for failure in FAILURES.values())
+    causes = "".join(f"| `{cause.value}` | {sentence} |\n" for cause, sentence in REASONS.items())
+    return CODES_HEAD + failures + CAUSES_HEAD + causes
 
 
 def codes_row(failure):

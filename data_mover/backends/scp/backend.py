@@ -81,7 +81,7 @@ class ScpFiles(SshFiles):
         """Create the file exclusively, in the shell. Raises SizeUnknown: the shell checks by the size that the file is
         complete."""
         if new_file.size_bytes is None:
-            raise SizeUnknown(f"scp needs it for {self.host}:{path}")
+            raise SizeUnknown(f"scp needs it for {self.host}:{path}", host=self.host)
         realpath = self._beside(path)
         name = _in_its_directory(realpath)
         opening = (

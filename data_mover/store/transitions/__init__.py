@@ -34,6 +34,7 @@ from data_mover.store.transitions.jobs import (
     record_phase,
     reserve,
     submit,
+    wait_for_path,
 )
 from data_mover.store.transitions.sweep import Lost, end_overdue, take_back_lost
 
@@ -70,4 +71,5 @@ __all__ = [
     "take_back_lost",
     "unmark_folder",
     "unmark_publishing",
+    "wait_for_path",
 ]

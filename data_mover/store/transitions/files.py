@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from data_mover.domain.errors import MoveFailure, NameConflict, PathBusy, Superseded
 from data_mover.domain.locations import Endpoint
 from data_mover.domain.states import ARRIVED, SETTLED, EventKind, FileKind, FileState, Phase
-from data_mover.store import events
+from data_mover.store import events, host_health
 from data_mover.store.claims import Claim, is_mine, mine, renew, why_not
 from data_mover.store.figures import bytes_total
 from data_mover.store.files import BEGUN
@@ -136,7 +136,7 @@ def record_arrived(session: Session, claim: Claim, arrived: Sequence[ArrivedFile
         if len(new) > 1:
             _append(session, claim, EventKind.FILES_ARRIVED, files=len(new))
         if new:
-            brought = {"files_done": Job.files_done + len(new), "losses": 0}
+            brought = {"files_done": Job.files_done + len(new), "losses": 0, "path_waits": 0}
             session.execute(update(Job).where(Job.id == claim.job_id).values(brought))
         gone = [each.temporary_path for each in arrived if each.temporary_path is not None]
         forget_temporary_files(session, claim.destination.host, gone)
@@ -144,7 +144,8 @@ def record_arrived(session: Session, claim: Claim, arrived: Sequence[ArrivedFile
 
 
 def record_failures(session: Session, claim: Claim, failures: Mapping[int, MoveFailure]) -> bool:
-    """Record the failures of files: for good, or until another attempt if a retry can help."""
+    """Record the failures of files: for good, or until another attempt if a retry can help. Those that a host's owner
+    has to fix count against the host."""
     is_ours = _put_off(session, claim, failures)
     if is_ours and failures:
         for_good = {"state": FileState.FAILED, "locked": False}
@@ -152,6 +153,8 @@ def record_failures(session: Session, claim: Claim, failures: Mapping[int, MoveF
         again = [number for number, failure in failures.items() if failure.retryable]
         _set(session, claim, [{"number": number, **causes[number]} for number in again])
         _set(session, claim, [{"number": n, **cause, **for_good} for n, cause in causes.items() if n not in again])
+        for failure in failures.values():
+            host_health.record_move(session, claim.host_names, failure)
         first = next(iter(failures.values()))
         _append(session, claim, EventKind.FILES_FAILED, files=len(failures), code=first.code, reason=first.reason)
     return is_ours
@@ -173,14 +176,14 @@ def record_found_directories(
     return is_ours
 
 
-def record_directories(session: Session, claim: Claim) -> bool:
-    """Record that all directories are complete, except the top directory of an atomic folder, which is published by
+def record_directories(session: Session, claim: Claim, numbers: Collection[int]) -> bool:
+    """Record that the directories are complete, except the top directory of an atomic folder, which is published by
     `record_folder_published`."""
     is_ours = is_mine(session, claim)
     if is_ours:
         made = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.DIRECTORY, JobFile.state.not_in(SETTLED))
-        first_number = 1 if claim.selection.atomic else 0
-        session.execute(update(JobFile).where(*made, JobFile.number >= first_number).values(state=FileState.PUBLISHED))
+        those = JobFile.number.in_([number for number in numbers if number or not claim.selection.atomic])
+        session.execute(update(JobFile).where(*made, those).values(state=FileState.PUBLISHED))
     return is_ours
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import ColumnElement, case, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from data_mover.domain.errors import DataMoverError, MoveFailure
+from data_mover.domain.errors import DataMoverError, MoveFailure, PathBusy
 from data_mover.domain.states import EventKind, Phase, Status
 from data_mover.store import claims, host_health
 from data_mover.store.claims import Claim
@@ -16,6 +16,9 @@ from data_mover.store.models import Event, Job, JobFile, TemporaryFile
 from data_mover.store.transitions.change import UNATTENDED, change, now_but_not_before
 from data_mover.store.transitions.ends import end_all, has_arrived, marked_files, unlock_paths
 from data_mover.store.workers import WorkerProcess
+
+#: how long a job waits for a path that another one writes to: the first time, the second, and so on
+PATH_WAITS_MS = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000)
 
 
 def submit(session: Session, values: dict[str, Any]) -> int | None:
@@ -97,6 +100,14 @@ def hand_back(session: Session, claim: Claim, cause: DataMoverError, wait_ms: in
     return _release(session, EventKind.ATTEMPT_POSTPONED, claim, cause, wait_ms, phase=phase)
 
 
+def wait_for_path(session: Session, claim: Claim, cause: PathBusy) -> bool:
+    """PENDING again while another job writes to one of its paths: it spends no attempt, and waits longer each time.
+    False if the job is no longer this attempt's."""
+    wait_ms = case(dict(enumerate(PATH_WAITS_MS)), value=Job.path_waits, else_=PATH_WAITS_MS[-1])
+    values = {"phase": Phase.WAITING_RETRY, "path_waits": Job.path_waits + 1}
+    return _release(session, EventKind.ATTEMPT_POSTPONED, claim, cause, wait_ms, **values)
+
+
 def cancel(session: Session, job_id: int) -> None:
     """End a waiting job as CANCELLED; the worker of a running one stops it at its next heartbeat.
 
@@ -137,7 +148,12 @@ def _clear_at_once(session: Session, claim: Claim) -> None:
 
 
 def _release(
-    session: Session, kind: EventKind, claim: Claim, cause: DataMoverError, wait_ms: int, **values: Any
+    session: Session,
+    kind: EventKind,
+    claim: Claim,
+    cause: DataMoverError,
+    wait_ms: int | ColumnElement[int],
+    **values: Any,
 ) -> bool:
     waiting = {**UNATTENDED, "bytes_per_second": None}
     code = cause.code if isinstance(cause, MoveFailure) else None
