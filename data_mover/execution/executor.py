@@ -121,6 +121,8 @@ class Execution:
                     missing.append(directory.number)
                     absent = absent if is_below else directory.path
             self._record.write(transitions.record_found_directories, existing, missing)
+            if len(page) < files.PAGE:
+                return
             after = page[-1].number
 
     def _is_directory(self, path: str) -> bool:
