@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 #: how often the files that a registry names are checked while an entry is refused
 LOOK_AGAIN_SECONDS = 1.0
-#: hosts and data types are gone once the file has stayed the same for so long: while it is written it may end anywhere
+#: hosts, data types and keys are gone once the file has stayed the same for so long: while it is written it may end anywhere
 SETTLED_SECONDS = 1.0
 #: for so long the jobs of a host wait that has left the registry
 MISSED_SECONDS = 60.0
@@ -140,9 +140,11 @@ def _host_names(registry: Registry) -> set[str]:
     return set(registry.hosts) | registry.refused_hosts
 
 
-def _every_name(registry: Registry) -> set[str]:
-    """Return the names of hosts and data types, those that were refused among them."""
-    return _host_names(registry) | set(registry.datasets) | registry.refused_datasets
+def _every_name(registry: Registry) -> set[tuple[str, ...]]:
+    """Return the names of hosts and data types, those that were refused among them, and with the keys of hosts."""
+    names = _host_names(registry) | set(registry.datasets) | registry.refused_datasets
+    keys = {(name, key) for name, options in registry.hosts.items() for key in options.model_fields_set}
+    return keys | {(name,) for name in names}
 
 
 def load_registry(path: Path, open_web: bool, denied: Sequence[Network] = ()) -> Registry:

@@ -284,9 +284,16 @@ def test_a_registry_that_is_being_written_is_not_taken_before_it_stays_the_same(
 
     registry_path.write_text(GOOD[: GOOD.index("[hosts.visualizer]")])
     assert "visualizer" in file.current().hosts
-    registry_path.write_text(GOOD + '\n[datasets.more]\nsource = "local://disk/{id}"\n')
+    whole = GOOD + '\n[datasets.more]\nsource = "local://disk/{id}"\n'
+    registry_path.write_text(whole)
     assert "more" in file.current().datasets  # what loses nothing counts at once
     assert "registry-host-missed" not in caplog.text
+
+    bounded = whole.replace("[hosts.visualizer]\n", "[hosts.visualizer]\nmax_transfers = 1\n")
+    registry_path.write_text(bounded)
+    assert file.current().hosts["visualizer"].max_transfers == 1
+    registry_path.write_text(whole)
+    assert file.current().hosts["visualizer"].max_transfers == 1
 
     registry_path.write_text(GOOD[: GOOD.index("[hosts.visualizer]")])
     assert "visualizer" in file.current().hosts
