@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 
 #: how often the files that a registry names are checked while an entry is refused
 LOOK_AGAIN_SECONDS = 1.0
-#: hosts, data types and keys are gone once the file has stayed the same for so long: while it is written it may end anywhere
+#: hosts, data types and keys are gone once the file has stayed the same for so long: one that is being written may end
+#: anywhere
 SETTLED_SECONDS = 1.0
 #: for so long the jobs of a host wait that has left the registry
 MISSED_SECONDS = 60.0

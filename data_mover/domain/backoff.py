@@ -18,10 +18,10 @@ class Backoff:
     first_seconds: float
     longest_seconds: float
 
-    def wait_ms(self, failures: int) -> int:
-        """Return the milliseconds to wait after so many failures in a row."""
-        full = min(self.longest_seconds, self.first_seconds * 2 ** min(failures - 1, 32))
-        return int(1000 * full * _jitter.uniform(0.5, 1))
+    def wait_seconds(self, failures: int) -> float:
+        """Return how long to wait after so many failures in a row."""
+        full = min(self.longest_seconds, self.first_seconds * 2.0 ** min(failures - 1, 32))
+        return full * _jitter.uniform(0.5, 1)
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class RetryPolicy:
     max_attempts: int
     backoff: Backoff
 
-    def wait_ms(self, failures: int, failure: MoveFailure, remaining_ms: int) -> int | None:
-        """Return the milliseconds until the next attempt, or None if there is none.
+    def wait_seconds(self, failures: int, failure: MoveFailure, remaining_seconds: float) -> float | None:
+        """Return how long to wait for the next attempt, or None if there is none.
 
         `failures` counts this failure too. There is no next attempt if it could not begin before the deadline, which
-        passes in `remaining_ms`.
+        passes in `remaining_seconds`.
         """
         if not failure.retryable or failures >= self.max_attempts:
             return None
-        wait = self.backoff.wait_ms(failures)
-        return wait if wait < remaining_ms else None
+        wait = self.backoff.wait_seconds(failures)
+        return wait if wait < remaining_seconds else None

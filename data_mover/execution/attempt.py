@@ -81,11 +81,11 @@ class Attempt:
             case None:
                 self._completed()
             case GaveWay():
-                self._handed_back(outcome, queue.GIVE_WAY_MS)
+                self._handed_back(outcome, queue.GIVE_WAY_SECONDS)
             case Stopped():
-                self._handed_back(outcome, wait_ms=0)
+                self._handed_back(outcome, wait_seconds=0)
             case HostUnreachable() if outcome is self._connections.unreachable:  # its jobs wait for it now
-                self._handed_back(outcome, wait_ms=0)
+                self._handed_back(outcome, wait_seconds=0)
             case PathBusy():
                 self._postponed(transitions.wait_for_path, outcome)
             case MoveFailure():
@@ -104,7 +104,7 @@ class Attempt:
             return
         self._look_from = now + wait_seconds * LOOK_SHARE
         with self._database.reading() as session:
-            waiting = queue.kept_waiting(session, self._claim, self._registry.slots, int(wait_seconds * 1000))
+            waiting = queue.kept_waiting(session, self._claim, self._registry.slots, wait_seconds)
         lease = self._record.lease
         if waiting is not None and lease.lost is None:
             lease.give_up(GaveWay(waiting))
@@ -145,13 +145,20 @@ class Attempt:
     def _failed(self, failure: MoveFailure) -> None:
         if self._record.has_advanced and isinstance(failure, _OF_THE_LINE):
             self._record.claim = self._claim = replace(self._claim, failures=0)
-        wait_ms = self._record.ask(self._wait_ms, failure)
-        if wait_ms is None:
+        wait_seconds = self._record.ask(self._wait_seconds, failure)
+        if wait_seconds is None:
             self._over(failure.code, failure.reason, failure)
             return
         put_back = _judging(transitions.put_back, failure)
-        event = "attempt-failed" if self._record.finish(put_back, failure, wait_ms) else "attempt-fenced"
-        log.warning("%s %s code=%s next_attempt_in_ms=%d %s", event, self._claim, failure.code, wait_ms, failure.reason)
+        event = "attempt-failed" if self._record.finish(put_back, failure, wait_seconds) else "attempt-fenced"
+        log.warning(
+            "%s %s code=%s next_attempt_in_seconds=%.1f %s",
+            event,
+            self._claim,
+            failure.code,
+            wait_seconds,
+            failure.reason,
+        )
 
     def _over(self, code: str, reason: str, failure: MoveFailure | None = None) -> None:
         fail = _judging(transitions.fail, failure) if failure else transitions.fail
@@ -159,8 +166,8 @@ class Attempt:
         self._record.settle()
         log.warning("%s %s code=%s %s", event, self._claim, code, reason)
 
-    def _handed_back(self, cause: DataMoverError, wait_ms: int) -> None:
-        self._postponed(transitions.hand_back, cause, wait_ms)
+    def _handed_back(self, cause: DataMoverError, wait_seconds: float) -> None:
+        self._postponed(transitions.hand_back, cause, wait_seconds)
 
     def _postponed(
         self, change: Callable[Concatenate[Session, Claim, P], bool], *values: P.args, **named: P.kwargs
@@ -173,16 +180,16 @@ class Attempt:
         self._record.settle()
         log.info("%s %s", "job-cancelled" if ended else "attempt-fenced", self._claim)
 
-    def _wait_ms(self, session: Session, failure: MoveFailure) -> int | None:
-        """Return the milliseconds until the next attempt, or None if there is none.
+    def _wait_seconds(self, session: Session, failure: MoveFailure) -> float | None:
+        """Return how long to wait for the next attempt, or None if there is none.
 
         A marked job is tried again until its deadline, since finding out whether it has published costs no copy.
         """
-        remaining_ms = claims.remaining_ms(session, self._claim)
-        wait_ms = self._policy().wait_ms(self._claim.failures + 1, failure, remaining_ms)
-        if wait_ms is None and not isinstance(failure, UnknownOutcome) and claims.is_marked(session, self._claim):
-            return int(self._settings.retry_longest_seconds * 1000)
-        return wait_ms
+        remaining_seconds = claims.remaining_seconds(session, self._claim)
+        wait_seconds = self._policy().wait_seconds(self._claim.failures + 1, failure, remaining_seconds)
+        if wait_seconds is None and not isinstance(failure, UnknownOutcome) and claims.is_marked(session, self._claim):
+            return self._settings.retry_longest_seconds
+        return wait_seconds
 
     def _policy(self) -> RetryPolicy:
         settings = self._settings

@@ -256,7 +256,7 @@ class Execution:
 
     def _reserved_by_others(self) -> int:
         """Reserve the job's bytes at the destination; return those that other jobs have reserved there."""
-        return self._record.change(transitions.reserve, self._claim, self._record.lease_ms)
+        return self._record.change(transitions.reserve, self._claim, self._record.lease_seconds)
 
     @property
     def _destination(self) -> Files:

@@ -45,10 +45,6 @@ class LeaseTerms:
     lease_seconds: float
     beat_seconds: float
 
-    @property
-    def lease_ms(self) -> int:
-        return int(self.lease_seconds * 1000)
-
 
 @dataclass(frozen=True)
 class Patience:
@@ -91,7 +87,7 @@ class Renewable(Protocol):
     def name(self) -> str:
         """Its name in the worker's row."""
 
-    def renew(self, session: Session, lease_ms: int) -> bool:
+    def renew(self, session: Session, lease_seconds: float) -> bool:
         """Extend the lease, in the transaction of the heartbeat. Return whether it is still this process's."""
 
     def answered(self, is_mine: bool) -> None:
@@ -215,8 +211,8 @@ class Heartbeat:
         runs = [f"job {lease.claim.job_id}" for lease in leases] + [other.name for other in others]
         with self._database.writing() as session:
             workers.beat(session, self.worker, runs)
-            phases = claims.renew_all(session, beats, self.terms.lease_ms)
-            are_mine = [other.renew(session, self.terms.lease_ms) for other in others]
+            phases = claims.renew_all(session, beats, self.terms.lease_seconds)
+            are_mine = [other.renew(session, self.terms.lease_seconds) for other in others]
         return phases, are_mine
 
 

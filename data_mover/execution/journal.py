@@ -106,7 +106,7 @@ class Journal:
         try:
             reach("batch")
             errors = self._record.change(
-                _write, self._record.claim, [each.entry for each in batch], self._record.lease_ms
+                _write, self._record.claim, [each.entry for each in batch], self._record.lease_seconds
             )
             self._record.lease.alive()
         except Exception as error:  # of the database, or of this program
@@ -115,7 +115,7 @@ class Journal:
             waiting.done(outcome)
 
 
-def _write(session: Session, claim: Claim, entries: list[Entry], lease_ms: int) -> list[Exception | None]:
+def _write(session: Session, claim: Claim, entries: list[Entry], lease_seconds: float) -> list[Exception | None]:
     """Write the entries, and return the outcome of each. First those that are valid also for a cancelled job."""
     gone = [entry.path for entry in entries if isinstance(entry, Removed)]
     temporary_files.forget_temporary_files(session, claim.destination.host, gone)
@@ -124,7 +124,7 @@ def _write(session: Session, claim: Claim, entries: list[Entry], lease_ms: int) 
     stopped: AttemptEnded | None = ended
     if stopped is None and any(not isinstance(entry, Arrived | Removed) for entry in entries):
         try:
-            refused = _write_guarded(session, claim, entries, lease_ms)
+            refused = _write_guarded(session, claim, entries, lease_seconds)
         except AttemptEnded as error:
             stopped = error
     return [_outcome(entry, ended, stopped, refused) for entry in entries]
@@ -149,23 +149,23 @@ def _write_arrived(session: Session, claim: Claim, arrived: list[ArrivedFile]) -
     return None if not arrived or transitions.record_arrived(session, claim, arrived) else Fenced()
 
 
-def _write_guarded(session: Session, claim: Claim, entries: list[Entry], lease_ms: int) -> dict[int, Exception]:
+def _write_guarded(session: Session, claim: Claim, entries: list[Entry], lease_seconds: float) -> dict[int, Exception]:
     """Return why final paths cannot be locked, by number of the file. Raises Fenced or Cancelled before any change."""
     begun = [entry for entry in entries if isinstance(entry, Locking)]
     proven = [entry for entry in entries if isinstance(entry, Publishing)]
     unproven = [entry.number for entry in entries if isinstance(entry, NotPublished)]
     refused = dict[int, Exception]()
     if begun:
-        refused |= transitions.lock_paths(session, claim, [entry.lock for entry in begun], lease_ms)
+        refused |= transitions.lock_paths(session, claim, [entry.lock for entry in begun], lease_seconds)
     new = [*_left(entries), *(entry.temporary_file for entry in begun if entry.lock.number not in refused)]
     files = [file for file in new if file is not None]
     if files:
-        _require(session, claim, temporary_files.record_temporary_files(session, claim, files, lease_ms))
+        _require(session, claim, temporary_files.record_temporary_files(session, claim, files, lease_seconds))
     if proven:
         proofs = [entry.proof for entry in proven]
-        _require(session, claim, transitions.mark_publishing(session, claim, proofs, proven[0].phase, lease_ms))
+        _require(session, claim, transitions.mark_publishing(session, claim, proofs, proven[0].phase, lease_seconds))
     if unproven:
-        _require(session, claim, transitions.unmark_publishing(session, claim, unproven, lease_ms))
+        _require(session, claim, transitions.unmark_publishing(session, claim, unproven, lease_seconds))
     return refused
 
 

@@ -43,7 +43,7 @@ def answer_plan_request(
     """Answer the plan request that is next, if there is one. Raises ServiceUnavailable if the database does
     not answer."""
     with database.writing() as session:
-        claim = plan_requests.take(session, heartbeat.terms.lease_ms)
+        claim = plan_requests.take(session, heartbeat.terms.lease_seconds)
     if claim is not None:
         log.info("plan-begun plan=%d %s", claim.id, claim.spec.route)
         _Answer(database, claim, heartbeat, registry, connector, most_files).give()
@@ -89,13 +89,13 @@ class _Answer:
         except Fenced:
             log.info("plan-dropped plan=%d", self._claim.id)
 
-    def renew(self, session: Session, lease_ms: int) -> bool:
+    def renew(self, session: Session, lease_seconds: float) -> bool:
         """Report progress, or the answer once it is over: the dry run may hang."""
         report = self._report
         if self._watch.over is not None:
             report = replace(report, complete=True, phase=None)
             report.expect(self._watch.over.code, self._watch.over.reason)
-        return plan_requests.report_progress(session, self._claim, report, lease_ms)
+        return plan_requests.report_progress(session, self._claim, report, lease_seconds)
 
     def answered(self, is_mine: bool) -> None:
         """End the connections once nobody waits for the answer."""
@@ -132,7 +132,9 @@ class _Answer:
         if self._report.phase is Phase.RESOLVING:
             self._report.phase = None
         with self._database.writing() as session:
-            if not plan_requests.report_progress(session, self._claim, self._report, self._heartbeat.terms.lease_ms):
+            if not plan_requests.report_progress(
+                session, self._claim, self._report, self._heartbeat.terms.lease_seconds
+            ):
                 raise Fenced
         log.info("plan-answered plan=%d", self._claim.id)
 

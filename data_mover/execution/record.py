@@ -23,11 +23,10 @@ class Record:
     def __init__(self, database: Database, claim: Claim, lease: Lease, lease_seconds: float) -> None:
         self.claim = claim
         self.lease = lease
-        self.lease_ms = int(lease_seconds * 1000)
+        self.lease_seconds = lease_seconds
         #: whether this attempt has made lasting progress: another file arrived, or a later checkpoint
         self.has_advanced = False
         self._database = database
-        self._lease_seconds = lease_seconds
 
     def write(self, record: Callable[Concatenate[Session, Claim, P], bool], *values: P.args, **named: P.kwargs) -> None:
         """Make a guarded change. Raises Fenced or Cancelled if the job is no longer this attempt's."""
@@ -80,7 +79,7 @@ class Record:
         return Retrying(
             retry=retry_if_exception_type(ServiceUnavailable),
             wait=wait_exponential(multiplier=0.1, max=2),
-            stop=stop_after_delay(self._lease_seconds),
+            stop=stop_after_delay(self.lease_seconds),
             before_sleep=lambda _: self.lease.excused(),
             reraise=True,
         )

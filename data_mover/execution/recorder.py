@@ -77,7 +77,7 @@ class FileRecorder:
 
     def phase(self, name: str) -> None:
         if self._is_alone:
-            self._record.write(transitions.record_phase, Phase(name), self._record.lease_ms)
+            self._record.write(transitions.record_phase, Phase(name), self._record.lease_seconds)
         reach(name)
 
     async def lock_path(self, lock_name: str, size_bytes: int | None, temporary_file: TemporaryFile | None) -> None:
@@ -99,7 +99,7 @@ class FileRecorder:
         """Record the checkpoint, without waiting for an unavailable database: there will be another one."""
         try:
             self._record.try_to_write(
-                temporary_files.record_checkpoint, path, asdict(checkpoint), self._record.lease_ms
+                temporary_files.record_checkpoint, path, asdict(checkpoint), self._record.lease_seconds
             )
         except ServiceUnavailable as error:
             log.warning("checkpoint-not-recorded %s %s", self._record.claim, error)

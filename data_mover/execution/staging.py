@@ -70,18 +70,18 @@ class Atomic(Direct):
             return
         built = self._record.ask(temporary_files.staged_folders, self._claim)
         folder = NewTemporaryFile(None, FileKind.DIRECTORY, self._staged)
-        self._record.write(temporary_files.record_temporary_files, [folder], self._record.lease_ms)
+        self._record.write(temporary_files.record_temporary_files, [folder], self._record.lease_seconds)
         reach("tree-recorded")
         is_marked = self._record.ask(files.is_folder_marked, self._claim)
         if any(self._take(folder) for folder in built):
-            self._record.write(transitions.unmark_folder, self._record.lease_ms)
+            self._record.write(transitions.unmark_folder, self._record.lease_seconds)
         elif is_marked and self._destination.stat(self._path) is not None:
             self._require_complete()
             self._published()
         else:
-            self._record.write(transitions.begin_afresh, self._record.lease_ms)
+            self._record.write(transitions.begin_afresh, self._record.lease_seconds)
             while self._record.ask(files.is_begun, self._claim):
-                self._record.write(transitions.begin_afresh, self._record.lease_ms)
+                self._record.write(transitions.begin_afresh, self._record.lease_seconds)
             reach("tree-begun")
             self._destination.make_directories(self._staged)
 
@@ -99,9 +99,9 @@ class Atomic(Direct):
         if self._is_published:
             return
         lock = PathLock(0, self._destination.lock_name(self._path), None)
-        if refused := self._record.change(transitions.lock_paths, self._claim, [lock], self._record.lease_ms):
+        if refused := self._record.change(transitions.lock_paths, self._claim, [lock], self._record.lease_seconds):
             raise refused[0]
-        self._record.write(transitions.mark_folder, self._record.lease_ms)
+        self._record.write(transitions.mark_folder, self._record.lease_seconds)
         reach("tree-marked")
         try:
             self._destination.rename(self._staged, self._path)
@@ -110,7 +110,7 @@ class Atomic(Direct):
             raise
         except MoveFailure as failure:
             if self._destination.stat(self._staged) is not None:
-                self._record.write(transitions.unmark_folder, self._record.lease_ms)
+                self._record.write(transitions.unmark_folder, self._record.lease_seconds)
                 if self._destination.stat(self._path) is not None:
                     raise Exists(self._destination.named(self._path)) from failure
                 raise
@@ -129,7 +129,7 @@ class Atomic(Direct):
         except NoSuchFile:
             return False
         reach("tree-taken")
-        self._record.write(temporary_files.record_folder_taken_over, self._staged, self._record.lease_ms)
+        self._record.write(temporary_files.record_folder_taken_over, self._staged, self._record.lease_seconds)
         return True
 
     def _require_complete(self) -> None:

@@ -61,7 +61,7 @@ class Explanations:
     """Explains a caller's own moves; never names a move of another caller."""
 
     def __init__(self, settings: Settings, database: Database, registry: RegistryFile, doorbell: Doorbell) -> None:
-        self._silence_ms = max(workers.SILENT_AFTER_MS, int(settings.lease_seconds * 1000))
+        self._silence_seconds = max(workers.SILENT_AFTER_SECONDS, settings.lease_seconds)
         self._database = database
         self._registry = registry
         self._doorbell = doorbell
@@ -74,8 +74,8 @@ class Explanations:
             report = reports.report(session, caller.name, job_id, self._doorbell.is_away)
             if job is None or report is None:
                 raise no_such_job()
-            silence_ms, is_away = self._silence_ms, self._doorbell.is_away
-            return _explanation(report, explanations.obstacle(session, job, slots, silence_ms, is_away))
+            silence_seconds, is_away = self._silence_seconds, self._doorbell.is_away
+            return _explanation(report, explanations.obstacle(session, job, slots, silence_seconds, is_away))
 
 
 def _explanation(report: JobReport, obstacle: Obstacle) -> Explanation:

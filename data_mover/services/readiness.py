@@ -29,7 +29,7 @@ class Readiness:
     def missing(self) -> Sequence[MissingPart]:
         """Return what keeps moves from running."""
         with self._database.reading() as session:
-            is_worked = bool(workers.alive(session, workers.SILENT_AFTER_MS))
+            is_worked = bool(workers.alive(session, workers.SILENT_AFTER_SECONDS))
             is_swept = session.scalars(select(sweeps.is_fresh())).one()
         there = {Cause.NO_WORKER: is_worked, Cause.NO_SWEEPER: is_swept, Cause.NO_REDIS: self._doorbell.answers()}
         return [MissingPart(cause, REASONS[cause]) for cause, is_there in there.items() if not is_there]

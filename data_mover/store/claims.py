@@ -17,13 +17,13 @@ from data_mover.domain.locations import Endpoint, IfExists
 from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.selection import Selection
 from data_mover.domain.states import FileState, Phase, Status
-from data_mover.store.database import now_ms
+from data_mover.store.database import ms, now_ms
 from data_mover.store.models import Job, JobFile
 
 #: a job that has lost so many leases runs alone on its machine, to show whether it is the cause
 SUSPECT_LOSSES = 2
 #: how long after its last loss this lasts; then the job is claimed like any other, so that it cannot block the machine
-SUSPECT_MS = 600_000
+SUSPECT_SECONDS = 600
 #: so many losses in a row are its own fault, whatever ran beside it
 POISON_LOSSES = 5
 
@@ -90,15 +90,20 @@ def active(claim: Claim) -> tuple[ColumnElement[bool], ...]:
 
 
 def renew(
-    session: Session, claim: Claim, lease_ms: int, *, bytes_done: int | None = None, files_done: int | None = None
+    session: Session,
+    claim: Claim,
+    lease_seconds: float,
+    *,
+    bytes_done: int | None = None,
+    files_done: int | None = None,
 ) -> bool:
     """Extend the lease and record progress, if given. Returns False if the job is no longer this attempt's."""
     progress = {"bytes_done": bytes_done, "files_done": files_done}
     given = {name: value for name, value in progress.items() if value is not None}
-    return _change(session, claim, lease_until_ms=now_ms() + lease_ms, **given)
+    return _change(session, claim, lease_until_ms=now_ms() + ms(lease_seconds), **given)
 
 
-def renew_all(session: Session, beats: Sequence[Beat], lease_ms: int) -> dict[int, Phase]:
+def renew_all(session: Session, beats: Sequence[Beat], lease_seconds: float) -> dict[int, Phase]:
     """Extend the leases of several jobs and record their progress, in one statement.
 
     Returns the phase of each job that is still its attempt's, by the job's id.
@@ -116,7 +121,7 @@ def renew_all(session: Session, beats: Sequence[Beat], lease_ms: int) -> dict[in
         "bytes_done": case({each.claim.job_id: each.bytes_done for each in beats}, value=Job.id),
         "bytes_per_second": case({each.claim.job_id: each.bytes_per_second for each in beats}, value=Job.id),
     }
-    renewed = update(Job).where(*mine).values(lease_until_ms=now_ms() + lease_ms, **progress)
+    renewed = update(Job).where(*mine).values(lease_until_ms=now_ms() + ms(lease_seconds), **progress)
     statement = renewed.returning(Job.id, Job.phase).execution_options(synchronize_session=False)
     return {job_id: Phase(str(phase)) for job_id, phase in session.execute(statement)}
 
@@ -152,9 +157,9 @@ def why_not(session: Session, claim: Claim) -> AttemptEnded:
     return Cancelled() if is_cancelling(session, claim) else Fenced()
 
 
-def remaining_ms(session: Session, claim: Claim) -> int:
-    """Return the milliseconds until the job's deadline; negative once it has passed."""
-    return claim.deadline_ms - session.scalars(select(now_ms())).one()
+def remaining_seconds(session: Session, claim: Claim) -> float:
+    """Return the time until the job's deadline; negative once it has passed."""
+    return (claim.deadline_ms - session.scalars(select(now_ms())).one()) / 1000
 
 
 def is_marked(session: Session, claim: Claim) -> bool:

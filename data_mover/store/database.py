@@ -58,6 +58,11 @@ def now_ms() -> ColumnElement[int]:
     return _NowMs()
 
 
+def ms(seconds: float) -> int:
+    """Return a duration as the columns have it; everywhere else durations are seconds."""
+    return int(seconds * 1000)
+
+
 @compiles(_NowMs, "sqlite")
 def _now_ms_sqlite(element: _NowMs, compiler: Any, **options: Any) -> str:
     return "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"

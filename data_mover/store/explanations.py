@@ -30,13 +30,13 @@ def obstacle(
     session: Session,
     job: Job,
     slots: Mapping[str, int],
-    worker_silence_ms: int,
+    worker_silence_seconds: float,
     redis_is_away: Callable[[], bool],
 ) -> Obstacle:
     """Return the first obstacle of the job, in the order in which obstacles have to be removed.
 
-    `slots` is the number of jobs that may run with each host; a worker that was silent for `worker_silence_ms` does not
-    count.
+    `slots` is the number of jobs that may run with each host; a worker that was silent for
+    `worker_silence_seconds` does not count.
     """
     now = session.scalars(select(now_ms())).one()
     if job.ended_ms is not None:
@@ -51,7 +51,7 @@ def obstacle(
     return (
         _closed_host(session, names)
         or _wait(session, job, now)
-        or _no_worker(session, worker_silence_ms)
+        or _no_worker(session, worker_silence_seconds)
         or _full_host(names, host_health.states(session), slots)
         or _nobody_wakes(session, redis_is_away)
         or Obstacle(Cause.QUEUED, position=_position(session, job))
@@ -83,8 +83,8 @@ def _path_is_locked(session: Session, job_id: int) -> bool:
     return session.scalars(mine.limit(1)).one_or_none() is not None
 
 
-def _no_worker(session: Session, silence_ms: int) -> Obstacle | None:
-    return None if workers.alive(session, silence_ms) else Obstacle(Cause.NO_WORKER)
+def _no_worker(session: Session, silence_seconds: float) -> Obstacle | None:
+    return None if workers.alive(session, silence_seconds) else Obstacle(Cause.NO_WORKER)
 
 
 def _no_sweeper(session: Session) -> Obstacle | None:

@@ -15,13 +15,13 @@ from sqlalchemy.orm import Session
 from data_mover.domain.backoff import Backoff
 from data_mover.domain.errors import HostUnreachable, MoveFailure
 from data_mover.domain.states import TERMINAL, Phase, Status
-from data_mover.store.database import insert_if_absent, now_ms
+from data_mover.store.database import insert_if_absent, ms, now_ms
 from data_mover.store.models import HostRecord, Job, Lane, TemporaryFile
 
 #: how long after a login a host counts as proven
-PROVEN_MS = 60_000
+PROVEN_SECONDS = 60
 #: the longest wait for a probe
-LONGEST_PROBE_WAIT_MS = 3_600_000
+LONGEST_PROBE_WAIT_SECONDS = 3_600
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def states(session: Session) -> dict[str, HostState]:
 
 def record_reached(session: Session, name: str) -> bool:
     """Record that the host can be reached, which closes its circuit. Returns True if that was not known."""
-    fresh = (HostRecord.reached_ms > now_ms() - PROVEN_MS // 2) & (HostRecord.reached_ms <= now_ms())
+    fresh = (HostRecord.reached_ms > now_ms() - ms(PROVEN_SECONDS / 2)) & (HostRecord.reached_ms <= now_ms())
     known = fresh & HostRecord.code.is_(None)
     changes = {"reached_ms": now_ms(), "code": None, "reason": None, "unreachable": 0, "probe_at_ms": None}
     statement = update(HostRecord).where(HostRecord.name == name, or_(~known, HostRecord.reached_ms.is_(None)))
@@ -115,7 +115,7 @@ def record_unreachable(session: Session, name: str, failure: HostUnreachable, ba
     record.unreachable += 1
     record.code, record.reason = failure.code, failure.reason
     record.reached_ms = None
-    record.probe_at_ms = session.scalars(select(now_ms())).one() + backoff.wait_ms(record.unreachable)
+    record.probe_at_ms = session.scalars(select(now_ms())).one() + ms(backoff.wait_seconds(record.unreachable))
 
 
 def record_move(session: Session, names: Iterable[str], failure: MoveFailure | None) -> None:
@@ -130,21 +130,21 @@ def record_move(session: Session, names: Iterable[str], failure: MoveFailure | N
         session.execute(update(HostRecord).where(HostRecord.name.in_(blamed)).values(values))
 
 
-def take_probe(session: Session, lease_ms: int) -> Probe | None:
+def take_probe(session: Session, lease_seconds: float) -> Probe | None:
     """Claim a host to be probed, for the length of a lease. Returns None if there is none."""
     statement = _probes_due(session).order_by(HostRecord.probe_at_ms).limit(1)
     due = statement.with_for_update(skip_locked=True, of=HostRecord)
     record = session.scalars(due).one_or_none()
     if record is None:
         return None
-    record.probe_at_ms = session.scalars(select(now_ms())).one() + lease_ms
+    record.probe_at_ms = session.scalars(select(now_ms())).one() + ms(lease_seconds)
     return Probe(record.name, record.probe_at_ms)
 
 
-def renew_probe(session: Session, probe: Probe, lease_ms: int) -> Probe | None:
+def renew_probe(session: Session, probe: Probe, lease_seconds: float) -> Probe | None:
     """Extend the lease. Returns None if the probe has an outcome, or another worker has it."""
     mine = (HostRecord.name == probe.host, HostRecord.probe_at_ms == probe.until_ms)
-    statement = update(HostRecord).where(*mine).values(probe_at_ms=now_ms() + lease_ms)
+    statement = update(HostRecord).where(*mine).values(probe_at_ms=now_ms() + ms(lease_seconds))
     until_ms = session.scalars(statement.returning(HostRecord.probe_at_ms)).one_or_none()
     return Probe(probe.host, until_ms) if until_ms is not None else None
 
@@ -193,7 +193,7 @@ def _running(session: Session) -> dict[str, tuple[int, int]]:
 
 
 def _state(record: HostRecord, running: tuple[int, int], now: int) -> HostState:
-    proven = record.reached_ms is not None and 0 <= now - record.reached_ms <= PROVEN_MS
+    proven = record.reached_ms is not None and 0 <= now - record.reached_ms <= ms(PROVEN_SECONDS)
     return HostState(*running, proven=proven, blocked=record.paused or record.probe_at_ms is not None)
 
 
@@ -206,7 +206,7 @@ def _probes_due(session: Session) -> Select[HostRecord]:
     due too: clocks jump."""
     return select(HostRecord).where(
         ~HostRecord.paused,
-        or_(HostRecord.probe_at_ms <= now_ms(), HostRecord.probe_at_ms > now_ms() + LONGEST_PROBE_WAIT_MS),
+        or_(HostRecord.probe_at_ms <= now_ms(), HostRecord.probe_at_ms > now_ms() + ms(LONGEST_PROBE_WAIT_SECONDS)),
         or_(HostRecord.name.in_(_waited_for(session)), _has_temporary_files()),
     )
 

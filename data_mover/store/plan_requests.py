@@ -17,11 +17,11 @@ from data_mover.domain.errors import failure_of
 from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.states import Phase
 from data_mover.store import host_health, workers
-from data_mover.store.database import insert_or_update, now_ms
+from data_mover.store.database import insert_or_update, ms, now_ms
 from data_mover.store.models import PlanRequest
 
 #: how long a request is kept after its caller has asked last
-KEPT_MS = 60_000
+KEPT_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def waiting(session: Session) -> bool:
     return _next(session) is not None
 
 
-def take(session: Session, lease_ms: int) -> PlanClaim | None:
+def take(session: Session, lease_seconds: float) -> PlanClaim | None:
     """Claim a request for the length of a lease: of the callers with the fewest plans under way the one that has waited
     longest. No caller gets all workers if there are two or more. Returns None if no request may be answered now.
 
@@ -146,15 +146,15 @@ def take(session: Session, lease_ms: int) -> PlanClaim | None:
     if row is None:
         return None
     row.claims += 1
-    row.lease_until_ms = session.scalars(select(now_ms())).one() + lease_ms
+    row.lease_until_ms = session.scalars(select(now_ms())).one() + ms(lease_seconds)
     return PlanClaim(row.id, row.claims, MoveSpec.from_struct(row.spec))
 
 
-def report_progress(session: Session, claim: PlanClaim, progress: PlanReport, lease_ms: int) -> bool:
+def report_progress(session: Session, claim: PlanClaim, progress: PlanReport, lease_seconds: float) -> bool:
     """Record the answer so far and extend the lease. Returns False if the caller no longer asks, or another worker has
     the request."""
     struct: Any = _REPORT.dump_python(progress, mode="json")
-    values = {"report": struct, "answered": progress.complete, "lease_until_ms": now_ms() + lease_ms}
+    values = {"report": struct, "answered": progress.complete, "lease_until_ms": now_ms() + ms(lease_seconds)}
     return _changed(session, claim, values, _is_asked())
 
 
@@ -174,7 +174,7 @@ def _next(session: Session) -> int | None:
     is_leased = func.coalesce(PlanRequest.lease_until_ms > now_ms(), False)
     rows = session.execute(select(PlanRequest.id, PlanRequest.caller, is_leased).where(*_unanswered())).all()
     leased = Counter(caller for _, caller, is_leased in rows if is_leased)
-    most = max(1, workers.alive(session, workers.SILENT_AFTER_MS) - 1)
+    most = max(1, workers.alive(session, workers.SILENT_AFTER_SECONDS) - 1)
     free = [(leased[caller], id_) for id_, caller, is_leased in rows if not is_leased and leased[caller] < most]
     return min(free)[1] if free else None
 
@@ -185,7 +185,7 @@ def _unanswered() -> tuple[ColumnElement[bool], ...]:
 
 def _is_asked() -> ColumnElement[bool]:
     """Whether the caller has asked recently. Times far in the future do not count: clocks jump."""
-    return PlanRequest.asked_ms.between(now_ms() - KEPT_MS, now_ms() + KEPT_MS)
+    return PlanRequest.asked_ms.between(now_ms() - ms(KEPT_SECONDS), now_ms() + ms(KEPT_SECONDS))
 
 
 def _digest(spec: MoveSpec) -> str:

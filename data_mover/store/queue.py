@@ -9,19 +9,19 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from data_mover.domain.states import Phase, Priority, Status
 from data_mover.store import host_health, transitions
-from data_mover.store.claims import SUSPECT_LOSSES, SUSPECT_MS, Claim, claim_of
-from data_mover.store.database import now_ms
+from data_mover.store.claims import SUSPECT_LOSSES, SUSPECT_SECONDS, Claim, claim_of
+from data_mover.store.database import ms, now_ms
 from data_mover.store.host_health import HostState
 from data_mover.store.models import Job, JobFile, Lane, WorkerRecord
 from data_mover.store.shares import Shares
 from data_mover.store.workers import WorkerProcess
 
 #: Clocks jump: a time further in the future than this counts as due now. No job waits longer.
-LONGEST_WAIT_MS = 86_400_000
+LONGEST_WAIT_SECONDS = 86_400
 #: delay before a job of one file looks again whether its path is locked still
-PATH_WAIT_MS = 1_000
+PATH_WAIT_SECONDS = 1
 #: delay before a job that gave way is claimed again
-GIVE_WAY_MS = 10_000
+GIVE_WAY_SECONDS = 10
 #: how many jobs of a lane are put off at once because their paths are locked
 PATHS_AT_ONCE = 500
 
@@ -74,7 +74,7 @@ def candidates(
 
 
 def take(
-    session: Session, candidate: Candidate, worker: WorkerProcess, slots: Mapping[str, int], lease_ms: int
+    session: Session, candidate: Candidate, worker: WorkerProcess, slots: Mapping[str, int], lease_seconds: float
 ) -> Claim | None:
     """Claim the job that is first in the candidate's lane by now: another worker may have claimed the candidate.
     Returns None if there is none, or it has to wait.
@@ -92,14 +92,14 @@ def take(
     if current is None or (current.suspect and not candidate.suspect):
         return None
     may = _admit(current, host_health.states(session), slots) and _leaving_suspects_alone(session, worker, [current])
-    if may and transitions.begin(session, [current.job_id], worker, lease_ms):
+    if may and transitions.begin(session, [current.job_id], worker, lease_seconds):
         return claim_of(session, current.job_id)
     return None
 
 
-def kept_waiting(session: Session, claim: Claim, slots: Mapping[str, int], wait_ms: int) -> int | None:
-    """Return the job for which this one has to give way: it has waited for `wait_ms` because one host or one caller has
-    all workers, and this job is the slowest. Returns None if there is no such job."""
+def kept_waiting(session: Session, claim: Claim, slots: Mapping[str, int], wait_seconds: float) -> int | None:
+    """Return the job for which this one has to give way: it has waited for `wait_seconds` because one host or one
+    caller has all workers, and this job is the slowest. Returns None if there is no such job."""
     shares = Shares.read(session)
     mine = shares.gives_way(claim.job_id)
     if mine is None:
@@ -112,7 +112,7 @@ def kept_waiting(session: Session, claim: Claim, slots: Mapping[str, int], wait_
         and shares.is_kept_out(each.caller, each.host_names)
         and _admit(each, states, slots)
     ]
-    since = _now(session) - wait_ms
+    since = _now(session) - ms(wait_seconds)
     waited = (Job.id.in_(ids), Job.submitted_ms <= since, Job.not_before_ms <= since)
     return session.scalars(select(Job.id).where(*waited).order_by(Job.id).limit(1)).one_or_none()
 
@@ -121,7 +121,7 @@ def runnable(session: Session) -> bool:
     """Whether a job is due. Does not check the capacity of its hosts."""
     now = _now(session)
     statement = select(Job.id).where(Job.status == Status.PENDING, Job.ending.is_(None))
-    due = statement.where(_due(Job.not_before_ms, now, LONGEST_WAIT_MS))
+    due = statement.where(_due(Job.not_before_ms, now, LONGEST_WAIT_SECONDS))
     return session.scalars(due.limit(1)).one_or_none() is not None
 
 
@@ -150,19 +150,19 @@ def _candidate_of_lane(session: Session, lane_id: int) -> Candidate | None:
 
 
 def _is_suspect(now: int) -> ColumnElement[bool]:
-    lately = func.coalesce(Job.lost_ms, 0).between(now - SUSPECT_MS, now + SUSPECT_MS)
+    lately = func.coalesce(Job.lost_ms, 0).between(now - ms(SUSPECT_SECONDS), now + ms(SUSPECT_SECONDS))
     return and_(Job.losses >= SUSPECT_LOSSES, lately)
 
 
 def _first_jobs(now: int) -> Iterator[ScalarSelect[int]]:
     """Yield queries for the job ids that may be first in a lane, each the first row of an index range: a claim costs
     the same however many jobs are queued or wait for a retry."""
-    queued = (Job.phase == Phase.QUEUED, _due(Job.not_before_ms, now, LONGEST_WAIT_MS))
+    queued = (Job.phase == Phase.QUEUED, _due(Job.not_before_ms, now, LONGEST_WAIT_SECONDS))
     yield _first_job((Job.priority, Job.id), *queued)
     for priority in Priority:
         retry = (Job.phase == Phase.WAITING_RETRY, Job.priority == priority.rank)
         yield _first_job((Job.not_before_ms,), *retry, Job.not_before_ms <= now)
-        yield _first_job((Job.not_before_ms,), *retry, Job.not_before_ms > now + LONGEST_WAIT_MS)
+        yield _first_job((Job.not_before_ms,), *retry, Job.not_before_ms > now + ms(LONGEST_WAIT_SECONDS))
 
 
 def _first_job(order: Sequence[InstrumentedAttribute[int]], *which: ColumnElement[bool]) -> ScalarSelect[int]:
@@ -202,13 +202,13 @@ def _wait_for_paths(session: Session, candidate: Candidate) -> bool:
     ids = {candidate.job_id, *session.scalars(in_lane)}
     postponed = update(Job).where(Job.id.in_(ids), Job.status == Status.PENDING)
     session.execute(
-        postponed.values(not_before_ms=now_ms() + PATH_WAIT_MS).execution_options(synchronize_session=False)
+        postponed.values(not_before_ms=now_ms() + ms(PATH_WAIT_SECONDS)).execution_options(synchronize_session=False)
     )
     return True
 
 
-def _due(column: InstrumentedAttribute[Any], now: int, longest_ms: int) -> ColumnElement[bool]:
-    return or_(column <= now, column > now + longest_ms)
+def _due(column: InstrumentedAttribute[Any], now: int, longest_seconds: float) -> ColumnElement[bool]:
+    return or_(column <= now, column > now + ms(longest_seconds))
 
 
 def _now(session: Session) -> int:

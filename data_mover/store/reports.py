@@ -132,7 +132,7 @@ class _Waits:
 
 def _waits(session: Session, redis_is_away: Callable[[], bool]) -> _Waits:
     now, has_sweeper = session.execute(select(now_ms(), sweeps.is_fresh())).one()
-    has_workers = bool(workers.alive(session, workers.SILENT_AFTER_MS))
+    has_workers = bool(workers.alive(session, workers.SILENT_AFTER_SECONDS))
     return _Waits(host_health.blocks(session), has_workers, has_sweeper, redis_is_away, now)
 
 

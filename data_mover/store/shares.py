@@ -40,7 +40,7 @@ class Shares:
             RunningJob(job_id, caller, frozenset(hosts.split()), priority, rate or 0)
             for job_id, caller, hosts, priority, rate in rows
         ]
-        return cls(running, workers.alive(session, workers.SILENT_AFTER_MS))
+        return cls(running, workers.alive(session, workers.SILENT_AFTER_SECONDS))
 
     def by_caller(self) -> Counter[str]:
         """Return how many jobs of each caller run."""

@@ -9,7 +9,7 @@ from data_mover.domain.locations import Endpoint, IfExists, Locations, sources_a
 from data_mover.domain.selection import Selection
 from data_mover.domain.states import TERMINAL, Priority
 from data_mover.store import host_health, transitions
-from data_mover.store.database import insert_if_absent, now_ms
+from data_mover.store.database import insert_if_absent, ms, now_ms
 from data_mover.store.models import Job, Lane
 
 
@@ -59,7 +59,7 @@ def add(session: Session, submission: Submission) -> int | None:
             "if_exists": submission.if_exists,
             "retry_of": submission.retry_of,
             "submitted_ms": now,
-            "deadline_ms": now + submission.deadline_seconds * 1000,
+            "deadline_ms": now + ms(submission.deadline_seconds),
             "lane_id": _lane(session, submission.caller, " ".join(sorted(submission.host_names))),
             "sources": [[endpoint.host, endpoint.path] for endpoint in submission.endpoints],
             "destination_host": submission.destination.host,

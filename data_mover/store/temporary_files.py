@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from data_mover.domain.states import TERMINAL, FileKind
 from data_mover.store import host_health
 from data_mover.store.claims import Claim, renew
-from data_mover.store.database import now_ms
+from data_mover.store.database import ms, now_ms
 from data_mover.store.models import Job, JobFile, TemporaryFile
 
 
@@ -44,23 +44,27 @@ class RecordedTemporaryFile:
     checkpoint: dict[str, Any] | None
 
 
-def record_temporary_files(session: Session, claim: Claim, files: Sequence[NewTemporaryFile], lease_ms: int) -> bool:
+def record_temporary_files(
+    session: Session, claim: Claim, files: Sequence[NewTemporaryFile], lease_seconds: float
+) -> bool:
     """Record files before they are created. Returns False if the job is no longer this attempt's.
 
     Once the job has ended, the files are left alone for two more leases: a fenced attempt has stopped by then.
     """
-    mine = renew(session, claim, lease_ms)
+    mine = renew(session, claim, lease_seconds)
     if mine and files:
         now = session.scalars(select(now_ms())).one()
         shared = {"job_id": claim.job_id, "attempt": claim.attempt, "host": claim.destination.host}
-        rows = [{**shared, **vars(file), "not_before_ms": now + 2 * lease_ms} for file in files]
+        rows = [{**shared, **vars(file), "not_before_ms": now + 2 * ms(lease_seconds)} for file in files]
         session.connection().execute(insert(TemporaryFile), rows)
     return mine
 
 
-def record_checkpoint(session: Session, claim: Claim, path: str, checkpoint: dict[str, Any], lease_ms: int) -> bool:
+def record_checkpoint(
+    session: Session, claim: Claim, path: str, checkpoint: dict[str, Any], lease_seconds: float
+) -> bool:
     """Record the checkpoint of a temporary file. Returns False if the job is no longer this attempt's."""
-    mine = renew(session, claim, lease_ms)
+    mine = renew(session, claim, lease_seconds)
     if mine:
         file = (TemporaryFile.host == claim.destination.host, TemporaryFile.path == path)
         session.execute(
@@ -87,10 +91,10 @@ def staged_folders(session: Session, claim: Claim) -> list[str]:
     return list(session.scalars(paths.order_by(TemporaryFile.id.desc())))
 
 
-def record_folder_taken_over(session: Session, claim: Claim, path: str, lease_ms: int) -> bool:
+def record_folder_taken_over(session: Session, claim: Claim, path: str, lease_seconds: float) -> bool:
     """Record the new name of a staged folder, and of the files recorded within it. All names of a staged folder have
     the same length, and stay recorded. Returns False if the job is no longer this attempt's."""
-    mine = renew(session, claim, lease_ms)
+    mine = renew(session, claim, lease_seconds)
     if mine:
         within = (TemporaryFile.job_id == claim.job_id, TemporaryFile.kind == FileKind.FILE)
         moved = path + func.substr(TemporaryFile.path, len(path) + 1)
@@ -109,9 +113,9 @@ def top_directory(claim: Claim) -> tuple[ColumnElement[bool], ...]:
     return JobFile.job_id == claim.job_id, JobFile.number == 0, JobFile.kind == FileKind.DIRECTORY
 
 
-def claim_temporary_files(session: Session, limit: int, wait_ms: int) -> list[RecordedTemporaryFile]:
+def claim_temporary_files(session: Session, limit: int, wait_seconds: float) -> list[RecordedTemporaryFile]:
     """Claim due temporary files of jobs that have ended, of the host that has waited longest; no other worker gets them
-    for `wait_ms`.
+    for `wait_seconds`.
 
     Those of live jobs are left to the next attempt, which finds out by them whether an earlier one has published.
     """
@@ -123,7 +127,7 @@ def claim_temporary_files(session: Session, limit: int, wait_ms: int) -> list[Re
         return []
     rows = list(session.scalars(free.where(TemporaryFile.host == first.host).limit(limit)))
     for row in rows:
-        row.not_before_ms = now + wait_ms
+        row.not_before_ms = now + ms(wait_seconds)
     return [_temporary_file(row) for row in rows]
 
 

@@ -8,13 +8,13 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from data_mover.domain.states import Status
-from data_mover.store.database import now_ms
+from data_mover.store.database import ms, now_ms
 from data_mover.store.models import Job, WorkerRecord
 
 #: a process without a heartbeat for so long is dead, and its row is deleted
-DEAD_AFTER_MS = 600_000
+DEAD_AFTER_SECONDS = 600
 #: a worker without a heartbeat for so long does not count as alive
-SILENT_AFTER_MS = 60_000
+SILENT_AFTER_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ def forget(session: Session, worker: WorkerProcess) -> None:
 def forget_dead(session: Session) -> None:
     """Delete the rows of dead workers, once none of their jobs counts as running."""
     running = select(Job.id).where(Job.worker_id == WorkerRecord.id, Job.status == Status.IN_PROGRESS).exists()
-    silent = WorkerRecord.beat_ms < now_ms() - DEAD_AFTER_MS
+    silent = WorkerRecord.beat_ms < now_ms() - ms(DEAD_AFTER_SECONDS)
     dead = delete(WorkerRecord).where(silent, ~running).execution_options(synchronize_session=False)
     session.execute(dead)
 
 
-def alive(session: Session, within_ms: int) -> int:
+def alive(session: Session, within_seconds: float) -> int:
     """Return how many workers had a heartbeat within the time."""
-    fresh = WorkerRecord.beat_ms.between(now_ms() - within_ms, now_ms() + within_ms)
+    fresh = WorkerRecord.beat_ms.between(now_ms() - ms(within_seconds), now_ms() + ms(within_seconds))
     return len(session.scalars(select(WorkerRecord.id).where(fresh)).all())
 
 

@@ -108,7 +108,7 @@ class WorkerLoop:
             for candidate in candidates:
                 with self._database.writing() as session:
                     claim = queue.take(
-                        session, candidate, self._heartbeat.worker, slots, self._heartbeat.terms.lease_ms
+                        session, candidate, self._heartbeat.worker, slots, self._heartbeat.terms.lease_seconds
                     )
                 if claim is not None:
                     reach("claimed")

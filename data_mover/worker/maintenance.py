@@ -49,7 +49,7 @@ def probe(database: Database, registry: Registry, connector: Connector, heartbea
     if not due:
         return False
     with database.writing() as session:
-        claimed = host_health.take_probe(session, heartbeat.terms.lease_ms)
+        claimed = host_health.take_probe(session, heartbeat.terms.lease_seconds)
     if claimed is not None:
         with heartbeat.keep(_RenewedProbe(claimed)):
             _probe(database, registry, connector, claimed.host)
@@ -63,7 +63,7 @@ def clear_temporary_files(database: Database, registry: Registry, connector: Con
     if not due:
         return
     with database.writing() as session:
-        claimed = temporary_files.claim_temporary_files(session, AT_A_TIME, WAIT_SECONDS * 1000)
+        claimed = temporary_files.claim_temporary_files(session, AT_A_TIME, WAIT_SECONDS)
     if claimed:
         _Clearing(database, registry, connector, heartbeat, claimed).run()
 
@@ -76,9 +76,9 @@ class _RenewedProbe:
         self._probe: Probe | None = probe
         self.name = f"probe of {probe.host}"
 
-    def renew(self, session: Session, lease_ms: int) -> bool:
+    def renew(self, session: Session, lease_seconds: float) -> bool:
         if self._probe is not None:
-            self._probe = host_health.renew_probe(session, self._probe, lease_ms)
+            self._probe = host_health.renew_probe(session, self._probe, lease_seconds)
         return self._probe is not None
 
     def answered(self, is_mine: bool) -> None:

@@ -86,7 +86,7 @@ class Sweeper:
     def _require_workers(self) -> None:
         """Log that no worker is alive, once until there is one again."""
         with self._database.reading() as session:
-            has_workers = bool(workers.alive(session, workers.SILENT_AFTER_MS))
+            has_workers = bool(workers.alive(session, workers.SILENT_AFTER_SECONDS))
         if not has_workers and self._had_workers:
             log.error("no-worker there is work, and no worker is alive; start one with `data_mover worker`")
         self._had_workers = has_workers

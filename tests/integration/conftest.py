@@ -11,7 +11,7 @@ from data_mover.store.file_lists import ListedFile
 from data_mover.store.submissions import Submission
 from data_mover.store.workers import WorkerProcess
 
-LEASE_MS = 30_000
+LEASE_SECONDS = 30
 SLOTS = {"disk": 1000, "vis": 1000}
 WORKER = WorkerProcess(7, "here", 7, "1.0")
 
@@ -64,6 +64,6 @@ def claimer(written):
         for name in SLOTS:
             written(host_health.record_reached, name)
         candidates = written(queue.candidates, WORKER, SLOTS)
-        return written(queue.take, candidates[0], WORKER, SLOTS, LEASE_MS) if candidates else None
+        return written(queue.take, candidates[0], WORKER, SLOTS, LEASE_SECONDS) if candidates else None
 
     return take

@@ -20,7 +20,7 @@ from tests.integration.conftest import a_file, a_submission
 
 NO_HOSTS = Registry(hosts={}, datasets={})
 SLOTS = {"disk": 1, "vis": 1}
-LEASE_MS = 30_000
+LEASE_SECONDS = 30
 WORKER = WorkerProcess(1, "here", 1, "1.0")
 
 
@@ -48,7 +48,7 @@ def claimed(database):
     with database.writing() as session:
         submissions.add(session, a_submission())
         [candidate] = queue.candidates(session, WORKER, SLOTS)
-        return queue.take(session, candidate, WORKER, SLOTS, LEASE_MS)
+        return queue.take(session, candidate, WORKER, SLOTS, LEASE_SECONDS)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_while_nobody_knows_whether_it_was_published_no_failure_ends_the_job(
 ):
     with database.writing() as session:
         file_lists.complete_file_list(session, claimed, "/b", 0, [a_file("/b", 1)])
-        transitions.mark_publishing(session, claimed, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
+        transitions.mark_publishing(session, claimed, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_SECONDS)
 
     run_attempt(settings, database, connector, claimed)
 

@@ -10,7 +10,7 @@ from data_mover.domain.errors import HostUnreachable, NoSuchFile
 from data_mover.domain.locations import Endpoint
 from data_mover.domain.states import FileKind, FileState, Phase, Priority, Status
 from data_mover.store import claims, file_lists, host_health, queue, reports, submissions, temporary_files, transitions
-from data_mover.store.database import Database, now_ms
+from data_mover.store.database import Database, ms, now_ms
 from data_mover.store.models import Job
 from data_mover.store.temporary_files import NewTemporaryFile
 from data_mover.store.transitions import ArrivedFile, ProvenFile
@@ -18,7 +18,7 @@ from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_file, a_submission
 
 SLOTS = {"disk": 100, "vis": 4, "hpc": 4}
-LEASE_MS = 30_000
+LEASE_SECONDS = 30
 CHECKPOINT = {"offset_bytes": 5, "sha256": "ab", "source_bytes": 9, "source_modified_at": 1700000000.1234567}
 MISSING = NoSuchFile.code, NoSuchFile("disk:/a").reason
 WORKER = WorkerProcess(1, "here", 1, "1.0")
@@ -51,7 +51,7 @@ def claim_best(database, slots=SLOTS, last=None, worker=WORKER):
         candidates = queue.candidates(session, worker, slots, last)
     for candidate in candidates:
         with database.writing() as session:
-            claimed = queue.take(session, candidate, worker, slots, LEASE_MS)
+            claimed = queue.take(session, candidate, worker, slots, LEASE_SECONDS)
         if claimed:
             return claimed
     return None
@@ -128,7 +128,7 @@ def test_a_job_that_waits_for_its_next_attempt_is_not_runnable_before(submit, cl
     job_id = submit()
     claimed = claim()
 
-    assert written(transitions.put_back, claimed, HostUnreachable("vis"), 60_000)
+    assert written(transitions.put_back, claimed, HostUnreachable("vis"), 60)
 
     assert claim() is None
     reported = report(job_id)
@@ -141,7 +141,7 @@ def test_a_wait_that_no_clock_can_mean_counts_as_over(submit, claim, set_job, da
     job_id = submit()
     with database.reading() as session:
         now = session.scalars(select(now_ms())).one()
-    set_job(job_id, not_before_ms=now + 10 * queue.LONGEST_WAIT_MS)
+    set_job(job_id, not_before_ms=now + 10 * ms(queue.LONGEST_WAIT_SECONDS))
 
     assert claim().job_id == job_id
 
@@ -155,18 +155,18 @@ def test_a_lease_that_ran_out_gives_the_job_to_the_next_and_fences_the_first(sub
     second = claim()
 
     assert (second.job_id, second.attempt) == (job_id, 2)
-    assert not written(claims.renew, first, LEASE_MS)
-    assert not written(transitions.record_phase, first, Phase.VERIFYING, LEASE_MS)
+    assert not written(claims.renew, first, LEASE_SECONDS)
+    assert not written(transitions.record_phase, first, Phase.VERIFYING, LEASE_SECONDS)
     proven, left = [ProvenFile(0, 10, "ab", "size")], [NewTemporaryFile(0, FileKind.FILE, "/x")]
-    assert not written(transitions.mark_publishing, first, proven, Phase.PUBLISHING, LEASE_MS)
-    assert not written(transitions.unmark_publishing, first, [0], LEASE_MS)
-    assert not written(temporary_files.record_temporary_files, first, left, LEASE_MS)
-    assert not written(temporary_files.record_checkpoint, first, "/x", CHECKPOINT, LEASE_MS)
+    assert not written(transitions.mark_publishing, first, proven, Phase.PUBLISHING, LEASE_SECONDS)
+    assert not written(transitions.unmark_publishing, first, [0], LEASE_SECONDS)
+    assert not written(temporary_files.record_temporary_files, first, left, LEASE_SECONDS)
+    assert not written(temporary_files.record_checkpoint, first, "/x", CHECKPOINT, LEASE_SECONDS)
     assert not written(transitions.complete, first)
     assert not written(transitions.fail, first, "no-such-file", "disk:/a")
     assert not written(transitions.put_back, first, HostUnreachable("vis"), 0)
     assert report(job_id).attempt == 2
-    assert written(claims.renew, second, LEASE_MS, bytes_done=7)
+    assert written(claims.renew, second, LEASE_SECONDS, bytes_done=7)
     assert report(job_id).bytes_done == 7
 
 
@@ -191,12 +191,12 @@ def test_the_length_of_a_lease_is_that_which_it_was_given(submit, claim, written
     submit()
     claimed = claim()
 
-    assert written(claims.renew, claimed, LEASE_MS)
+    assert written(claims.renew, claimed, LEASE_SECONDS)
     with database.reading() as session:
         job = session.get_one(Job, claimed.job_id)
-        assert job.lease_ms == LEASE_MS
+        assert job.lease_ms == LEASE_SECONDS
     assert written(transitions.take_back_lost, 10) == []
-    written(lambda session: session.execute(update(Job).values(lease_ms=LEASE_MS // 4)) and None)
+    written(lambda session: session.execute(update(Job).values(lease_ms=ms(LEASE_SECONDS) // 4)) and None)
     assert written(transitions.take_back_lost, 10) == [(claimed.job_id, Status.PENDING)]
 
 
@@ -205,7 +205,11 @@ def test_what_ended_stays_as_it_is(submit, claim, written, report):
     claimed = claim()
     written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b", 10)])
     written(
-        transitions.mark_publishing, claimed, [ProvenFile(0, 10, "ab", "sha256-readback")], Phase.PUBLISHING, LEASE_MS
+        transitions.mark_publishing,
+        claimed,
+        [ProvenFile(0, 10, "ab", "sha256-readback")],
+        Phase.PUBLISHING,
+        LEASE_SECONDS,
     )
     written(
         transitions.record_arrived,
@@ -255,7 +259,7 @@ def test_the_deadline_ends_what_waits_and_what_runs_but_not_what_is_being_publis
     claim()
     claimed = claim()
     written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b", 1)])
-    written(transitions.mark_publishing, claimed, [ProvenFile(0, 10, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
+    written(transitions.mark_publishing, claimed, [ProvenFile(0, 10, "ab", "size")], Phase.PUBLISHING, LEASE_SECONDS)
     waiting = submit(destination="hpc")
     for job_id in (running, publishing, waiting):
         set_job(job_id, deadline_ms=1)
@@ -270,7 +274,7 @@ def test_past_the_deadline_nobody_claims_to_know_what_a_lost_publication_did(sub
     job_id = submit()
     claimed = claim()
     written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b", 1)])
-    written(transitions.mark_publishing, claimed, [ProvenFile(0, 10, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
+    written(transitions.mark_publishing, claimed, [ProvenFile(0, 10, "ab", "size")], Phase.PUBLISHING, LEASE_SECONDS)
     set_job(job_id, lease_until_ms=1, deadline_ms=1)
     written(transitions.take_back_lost, 10)
 
@@ -325,12 +329,12 @@ def test_a_checkpoint_belongs_to_one_temporary_file_and_goes_with_it_to_the_next
 ):
     job_id = submit()
     claimed = claim()
-    written(temporary_files.record_temporary_files, claimed, [NewTemporaryFile(0, FileKind.FILE, "/x")], LEASE_MS)
-    written(temporary_files.record_temporary_files, claimed, [NewTemporaryFile(0, FileKind.FILE, "/y")], LEASE_MS)
-    written(claims.renew, claimed, LEASE_MS, bytes_done=9)
+    written(temporary_files.record_temporary_files, claimed, [NewTemporaryFile(0, FileKind.FILE, "/x")], LEASE_SECONDS)
+    written(temporary_files.record_temporary_files, claimed, [NewTemporaryFile(0, FileKind.FILE, "/y")], LEASE_SECONDS)
+    written(claims.renew, claimed, LEASE_SECONDS, bytes_done=9)
 
-    assert written(temporary_files.record_checkpoint, claimed, "/y", CHECKPOINT, LEASE_MS)
-    assert written(temporary_files.record_checkpoint, claimed, "/y", CHECKPOINT | {"offset_bytes": 7}, LEASE_MS)
+    assert written(temporary_files.record_checkpoint, claimed, "/y", CHECKPOINT, LEASE_SECONDS)
+    assert written(temporary_files.record_checkpoint, claimed, "/y", CHECKPOINT | {"offset_bytes": 7}, LEASE_SECONDS)
     set_job(job_id, lease_until_ms=1)
     written(transitions.take_back_lost, 10)
     later = claim()
@@ -347,13 +351,13 @@ def test_temporary_files_of_live_jobs_are_left_to_the_next_attempt(submit, claim
     set_job(job_id, lease_until_ms=1)
     written(transitions.take_back_lost, 10)
 
-    assert written(temporary_files.claim_temporary_files, 10, 1000) == []
+    assert written(temporary_files.claim_temporary_files, 10, 1) == []
     later = claim()
     assert [left.path for left in written(temporary_files.left_by_earlier_attempts, later)] == ["/.data_mover-1"]
 
     written(transitions.fail, later, "no-such-file", "disk:/a")
-    assert [left.path for left in written(temporary_files.claim_temporary_files, 10, 1000)] == ["/.data_mover-1"]
-    assert written(temporary_files.claim_temporary_files, 10, 1000) == []
+    assert [left.path for left in written(temporary_files.claim_temporary_files, 10, 1)] == ["/.data_mover-1"]
+    assert written(temporary_files.claim_temporary_files, 10, 1) == []
 
 
 def test_temporary_files_are_given_out_host_by_host(submit, claim, written):
@@ -365,7 +369,7 @@ def test_temporary_files_are_given_out_host_by_host(submit, claim, written):
         written(temporary_files.record_temporary_files, held, left, 0)
         written(transitions.fail, held, "no-such-file", "disk:/a")
 
-    given = [written(temporary_files.claim_temporary_files, 10, 1000) for _ in range(3)]
+    given = [written(temporary_files.claim_temporary_files, 10, 1) for _ in range(3)]
 
     assert [sorted({each.host for each in some}) for some in given] == [["vis"], ["hpc"], []]
     assert [len(some) for some in given] == [2, 2, 0]
@@ -449,11 +453,15 @@ def test_what_running_jobs_have_still_to_bring_to_a_host_is_counted_once_they_ha
     for claimed, size_bytes in ((first, 10), (second, 20), (elsewhere, 40)):
         written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b", size_bytes)])
 
-    assert [written(transitions.reserve, claimed, LEASE_MS) for claimed in (elsewhere, second, first)] == [0, 0, 20]
-    written(claims.renew, second, LEASE_MS, bytes_done=15)
-    assert written(transitions.reserve, first, LEASE_MS) == 5
+    assert [written(transitions.reserve, claimed, LEASE_SECONDS) for claimed in (elsewhere, second, first)] == [
+        0,
+        0,
+        20,
+    ]
+    written(claims.renew, second, LEASE_SECONDS, bytes_done=15)
+    assert written(transitions.reserve, first, LEASE_SECONDS) == 5
     written(transitions.fail, second, *MISSING)
-    assert written(transitions.reserve, first, LEASE_MS) == 0
+    assert written(transitions.reserve, first, LEASE_SECONDS) == 0
 
 
 def test_of_jobs_that_begin_at_once_each_counts_those_before_it_and_no_other(submit, claim, written):
@@ -462,6 +470,6 @@ def test_of_jobs_that_begin_at_once_each_counts_those_before_it_and_no_other(sub
         written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b", 10)])
 
     with ThreadPoolExecutor(len(running)) as pool:
-        reserved = pool.map(lambda claimed: written(transitions.reserve, claimed, LEASE_MS), running)
+        reserved = pool.map(lambda claimed: written(transitions.reserve, claimed, LEASE_SECONDS), running)
 
     assert sorted(reserved) == [0, 10, 20, 30]

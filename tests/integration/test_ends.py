@@ -21,7 +21,7 @@ from data_mover.store.models import Job, JobFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
 from data_mover.store.workers import WorkerProcess
 from data_mover.worker.sweeper import Sweeper
-from tests.integration.conftest import LEASE_MS, a_submission
+from tests.integration.conftest import LEASE_SECONDS, a_submission
 
 COUNT = 10
 
@@ -41,9 +41,9 @@ def folder(written, claim):
     claimed = claim()
     planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 5) for n in range(COUNT)]
     written(file_lists.complete_file_list, claimed, "/b", 0, planned)
-    written(transitions.lock_paths, claimed, [PathLock(n, f"vis:/b/{n}", 5) for n in range(4)], LEASE_MS)
+    written(transitions.lock_paths, claimed, [PathLock(n, f"vis:/b/{n}", 5) for n in range(4)], LEASE_SECONDS)
     proofs = [ProvenFile(n, 5, "ab", "size") for n in range(3)]
-    written(transitions.mark_publishing, claimed, proofs, Phase.TRANSFERRING, LEASE_MS)
+    written(transitions.mark_publishing, claimed, proofs, Phase.TRANSFERRING, LEASE_SECONDS)
     written(transitions.record_arrived, claimed, [ArrivedFile(proof, FileState.PUBLISHED) for proof in proofs[:2]])
     written(transitions.record_failures, claimed, {4: NoSuchFile("disk:/a/4")})
     return claimed
@@ -109,9 +109,9 @@ def test_nobody_works_on_a_job_that_is_ending(folder, written, read, claim):
     written(transitions.settle, folder.job_id)
 
     proof = ProvenFile(5, 5, "ab", "size")
-    assert not written(renew, folder, LEASE_MS)
+    assert not written(renew, folder, LEASE_SECONDS)
     assert not written(record_path, folder, "/other")
-    assert written(renew_all, [Beat(folder, 7, 1)], LEASE_MS) == {}
+    assert written(renew_all, [Beat(folder, 7, 1)], LEASE_SECONDS) == {}
     assert not written(transitions.record_arrived, folder, [ArrivedFile(proof, FileState.PUBLISHED)])
     assert not written(transitions.complete, folder)
     assert not written(transitions.end_cancelled, folder)
@@ -126,7 +126,7 @@ def test_nobody_works_on_a_job_that_is_ending(folder, written, read, claim):
 def test_a_waiting_job_of_many_files_is_cancelled_a_few_at_a_time_and_not_claimed_meanwhile(
     folder, written, read, claim
 ):
-    written(transitions.unmark_publishing, folder, [2], LEASE_MS)
+    written(transitions.unmark_publishing, folder, [2], LEASE_SECONDS)
     written(transitions.hand_back, folder, NoSuchFile("disk:/a"))
     written(transitions.cancel, folder.job_id)
 
@@ -160,7 +160,7 @@ def test_what_did_not_appear_at_once_has_not_arrived_however_many_files_it_has(w
 def test_a_folder_is_begun_afresh_a_few_files_at_a_time(folder, written, read):
     steps = 0
     while read(files.is_begun, folder):
-        assert written(transitions.begin_afresh, folder, LEASE_MS)
+        assert written(transitions.begin_afresh, folder, LEASE_SECONDS)
         steps += 1
 
     assert steps == 2
@@ -212,7 +212,7 @@ def claim_folders(written, claim, count):
         path = f"/b/{held.job_id}"
         planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"{path}/{n}", 5) for n in range(2)]
         written(file_lists.complete_file_list, held, path, 0, planned)
-        written(transitions.lock_paths, held, [PathLock(n, f"vis:{path}/{n}", 5) for n in range(2)], LEASE_MS)
+        written(transitions.lock_paths, held, [PathLock(n, f"vis:{path}/{n}", 5) for n in range(2)], LEASE_SECONDS)
 
 
 @pytest.mark.parametrize("end", ["overdue", "cancelled", "poison"])
@@ -370,5 +370,5 @@ def test_a_wish_to_cancel_is_not_lost_when_a_claim_comes_between_its_statements(
 def begin(url, job_id):
     database = Database(url)
     with database.writing() as session:
-        transitions.begin(session, [job_id], WorkerProcess(8, "there", 1, "1.0"), LEASE_MS)
+        transitions.begin(session, [job_id], WorkerProcess(8, "there", 1, "1.0"), LEASE_SECONDS)
     database.close()

@@ -11,7 +11,7 @@ from data_mover.store import events, file_lists, submissions, transitions
 from data_mover.store.file_lists import ListedFile
 from data_mover.store.models import Event, Job, JobFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
-from tests.integration.conftest import LEASE_MS, a_file, a_submission
+from tests.integration.conftest import LEASE_SECONDS, a_file, a_submission
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def test_the_log_of_a_job_shows_each_change_from_its_submission_to_its_end(writt
     second = claim()
     written(file_lists.complete_file_list, second, "/b", 0, [a_file("/b")])
     proven = ProvenFile(0, 1, "ab", "size")
-    written(transitions.record_phase, second, Phase.TRANSFERRING, LEASE_MS)
-    written(transitions.mark_publishing, second, [proven], Phase.PUBLISHING, LEASE_MS)
+    written(transitions.record_phase, second, Phase.TRANSFERRING, LEASE_SECONDS)
+    written(transitions.mark_publishing, second, [proven], Phase.PUBLISHING, LEASE_SECONDS)
     written(transitions.record_arrived, second, [ArrivedFile(proven, FileState.PUBLISHED)])
     written(transitions.complete, second)
 
@@ -64,7 +64,7 @@ def test_what_is_refused_by_the_guard_leaves_no_event(written, claim, log):
     before = log(job_id)
 
     assert written(submissions.add, a_submission(key="k")) is None
-    assert not written(transitions.record_phase, fenced, Phase.VERIFYING, LEASE_MS)
+    assert not written(transitions.record_phase, fenced, Phase.VERIFYING, LEASE_SECONDS)
     assert not written(transitions.complete, fenced)
     assert not written(transitions.fail, fenced, "no-such-file", "disk:/a")
     assert not written(transitions.end_cancelled, fenced)
@@ -78,8 +78,8 @@ def test_a_phase_that_is_recorded_twice_is_one_event(written, claim, log):
     job_id = written(submissions.add, a_submission())
     claimed = claim()
 
-    assert written(transitions.record_phase, claimed, Phase.VERIFYING, LEASE_MS)
-    assert written(transitions.record_phase, claimed, Phase.VERIFYING, LEASE_MS)
+    assert written(transitions.record_phase, claimed, Phase.VERIFYING, LEASE_SECONDS)
+    assert written(transitions.record_phase, claimed, Phase.VERIFYING, LEASE_SECONDS)
 
     assert kinds(log(job_id)) == ["submitted", "claimed", "phase"]
 
@@ -115,8 +115,8 @@ def test_many_files_write_an_event_for_a_batch_and_not_for_each_file(written, cl
     locks = [PathLock(n, f"vis:/b/{n}", 1) for n in range(count)]
     proofs = [ProvenFile(n, 1, "ab", "size") for n in range(count - 1)]
 
-    assert written(transitions.lock_paths, claimed, locks, LEASE_MS) == {}
-    assert written(transitions.mark_publishing, claimed, proofs, Phase.TRANSFERRING, LEASE_MS)
+    assert written(transitions.lock_paths, claimed, locks, LEASE_SECONDS) == {}
+    assert written(transitions.mark_publishing, claimed, proofs, Phase.TRANSFERRING, LEASE_SECONDS)
     arrived = [ArrivedFile(proof, FileState.PUBLISHED) for proof in proofs]
     assert written(transitions.record_arrived, claimed, arrived)
     assert written(transitions.record_failures, claimed, {count - 1: NoSuchFile("disk:/a/299")})
@@ -161,7 +161,7 @@ def test_of_two_files_of_a_job_that_reach_the_same_path_the_second_fails_by_name
     written(file_lists.complete_file_list, claimed, "/b", 0, planned)
 
     same = [PathLock(0, "vis:/real", 1), PathLock(1, "vis:/real", 1), PathLock(2, "vis:/other", 1)]
-    refused = written(transitions.lock_paths, claimed, same, LEASE_MS)
+    refused = written(transitions.lock_paths, claimed, same, LEASE_SECONDS)
 
     assert {number: type(cause) for number, cause in refused.items()} == {1: NameConflict}
     with database.reading() as session:

@@ -20,8 +20,8 @@ from data_mover.store import (
     transitions,
     workers,
 )
-from data_mover.store.claims import POISON_LOSSES, SUSPECT_MS
-from data_mover.store.database import now_ms
+from data_mover.store.claims import POISON_LOSSES, SUSPECT_SECONDS
+from data_mover.store.database import ms, now_ms
 from data_mover.store.host_health import HostHealth
 from data_mover.store.models import HostRecord, Job, SweepRecord, WorkerRecord
 from data_mover.store.temporary_files import NewTemporaryFile
@@ -31,7 +31,7 @@ from tests.integration.conftest import a_file, a_submission
 from tests.servers.processes import eventually
 
 SLOTS = {"disk": 100, "vis": 4, "hpc": 4}
-LEASE_MS = 30_000
+LEASE_SECONDS = 30
 WORKER = WorkerProcess(1, "here", 1, "1.0")
 SLOW, AT_ONCE = Backoff(60, 60), Backoff(0, 0)
 
@@ -58,7 +58,7 @@ def claim(database):
             candidates = queue.candidates(session, worker, SLOTS)
         for candidate in candidates:
             with database.writing() as session:
-                claimed = queue.take(session, candidate, worker, SLOTS, LEASE_MS)
+                claimed = queue.take(session, candidate, worker, SLOTS, LEASE_SECONDS)
             if claimed:
                 return claimed
         return None
@@ -136,8 +136,8 @@ def test_one_probe_at_a_time_lets_the_jobs_continue(submit, claim, written, repo
     unreachable(written, claim(), AT_ONCE)
 
     assert written(host_health.probe_due)
-    assert written(host_health.take_probe, LEASE_MS).host == "vis"
-    assert written(host_health.take_probe, LEASE_MS) is None
+    assert written(host_health.take_probe, LEASE_SECONDS).host == "vis"
+    assert written(host_health.take_probe, LEASE_SECONDS) is None
     assert report(job_id).phase is Phase.BLOCKED
 
     assert written(host_health.record_reached, "vis")
@@ -157,13 +157,13 @@ def test_a_host_for_which_no_job_waits_is_not_probed(submit, claim, written):
 def test_a_host_on_which_an_ended_job_has_left_something_is_probed(submit, claim, written):
     submit()
     claimed = claim()
-    written(temporary_files.record_temporary_files, claimed, [NewTemporaryFile(0, FileKind.FILE, "/x")], LEASE_MS)
+    written(temporary_files.record_temporary_files, claimed, [NewTemporaryFile(0, FileKind.FILE, "/x")], LEASE_SECONDS)
     written(host_health.record_unreachable, "vis", HostUnreachable("vis"), AT_ONCE)
     assert not written(host_health.probe_due)
 
     written(transitions.fail, claimed, HostUnreachable.code, "vis")
 
-    assert written(host_health.take_probe, LEASE_MS).host == "vis"
+    assert written(host_health.take_probe, LEASE_SECONDS).host == "vis"
 
 
 def test_a_probe_whose_worker_has_died_is_anothers_once_its_lease_has_run_out(submit, claim, written):
@@ -171,11 +171,11 @@ def test_a_probe_whose_worker_has_died_is_anothers_once_its_lease_has_run_out(su
     unreachable(written, claim(), AT_ONCE)
     lost = written(host_health.take_probe, -1)
 
-    taken = written(host_health.take_probe, LEASE_MS)
+    taken = written(host_health.take_probe, LEASE_SECONDS)
 
     assert taken.host == lost.host
-    assert written(host_health.renew_probe, lost, LEASE_MS) is None
-    assert written(host_health.take_probe, LEASE_MS) is None
+    assert written(host_health.renew_probe, lost, LEASE_SECONDS) is None
+    assert written(host_health.take_probe, LEASE_SECONDS) is None
 
 
 def test_a_probe_is_kept_for_as_long_as_it_is_renewed_and_no_longer_than_nothing_is_known(submit, claim, written):
@@ -183,12 +183,12 @@ def test_a_probe_is_kept_for_as_long_as_it_is_renewed_and_no_longer_than_nothing
     unreachable(written, claim(), AT_ONCE)
     taken = written(host_health.take_probe, -1)
 
-    renewed = written(host_health.renew_probe, taken, LEASE_MS)
+    renewed = written(host_health.renew_probe, taken, LEASE_SECONDS)
 
     assert renewed.until_ms > taken.until_ms
-    assert written(host_health.take_probe, LEASE_MS) is None
+    assert written(host_health.take_probe, LEASE_SECONDS) is None
     written(host_health.record_reached, "vis")
-    assert written(host_health.renew_probe, renewed, LEASE_MS) is None
+    assert written(host_health.renew_probe, renewed, LEASE_SECONDS) is None
     assert claim() is not None
 
 
@@ -198,7 +198,7 @@ def test_a_probe_that_no_clock_can_mean_is_due(submit, claim, written, database)
     with database.writing() as session:
         session.execute(update(HostRecord).where(HostRecord.name == "vis").values(probe_at_ms=2**50))
 
-    assert written(host_health.take_probe, LEASE_MS).host == "vis"
+    assert written(host_health.take_probe, LEASE_SECONDS).host == "vis"
 
 
 def test_a_host_that_answers_with_a_refusal_lets_its_jobs_hear_so(submit, claim, written):
@@ -307,7 +307,7 @@ def test_a_job_that_was_handed_back_is_not_suspected(submit, claim, written, los
 
 def hold(written, claimed, lock_name="vis:22/b"):
     written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b", 1)])
-    if refused := written(transitions.lock_paths, claimed, [PathLock(0, lock_name, 1)], LEASE_MS):
+    if refused := written(transitions.lock_paths, claimed, [PathLock(0, lock_name, 1)], LEASE_SECONDS):
         raise refused[0]
 
 
@@ -331,7 +331,7 @@ def test_a_job_is_superseded_by_a_later_one_that_has_published(submit, claim, wr
     written(host_health.record_reached, "vis")
     older, later = claim(), claim()
     hold(written, later)
-    written(transitions.mark_publishing, later, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
+    written(transitions.mark_publishing, later, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_SECONDS)
     written(transitions.record_arrived, later, [ArrivedFile(ProvenFile(0, 1, "ab", "size"), FileState.PUBLISHED)])
     written(transitions.complete, later)
 
@@ -344,7 +344,7 @@ def test_a_path_at_which_a_lost_attempt_may_still_publish_stays_held(submit, cla
     written(host_health.record_reached, "vis")
     first, second = claim(), claim()
     hold(written, first)
-    written(transitions.mark_publishing, first, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
+    written(transitions.mark_publishing, first, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_SECONDS)
     lose()
 
     second = next(claimed for claimed in (claim(), claim()) if claimed.job_id == second.job_id)
@@ -364,20 +364,20 @@ def test_a_waiting_job_is_cancelled_at_once(submit, claim, written, report):
 def test_a_running_job_is_cancelled_once_its_attempt_has_stopped(submit, claim, written, report):
     job_id = submit()
     claimed = claim()
-    written(temporary_files.record_temporary_files, claimed, [NewTemporaryFile(0, FileKind.FILE, "/x")], LEASE_MS)
+    written(temporary_files.record_temporary_files, claimed, [NewTemporaryFile(0, FileKind.FILE, "/x")], LEASE_SECONDS)
 
     written(transitions.cancel, job_id)
 
     assert (report(job_id).status, report(job_id).phase) == (Status.IN_PROGRESS, Phase.CANCELLING)
-    assert not written(claims.renew, claimed, LEASE_MS)
+    assert not written(claims.renew, claimed, LEASE_SECONDS)
     assert not written(
-        transitions.mark_publishing, claimed, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS
+        transitions.mark_publishing, claimed, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_SECONDS
     )
     assert not written(transitions.put_back, claimed, HostUnreachable("vis"), 0)
     assert isinstance(written(claims.why_not, claimed), Cancelled)
     assert written(transitions.end_cancelled, claimed)
     assert report(job_id).status is Status.CANCELLED
-    assert [left.path for left in written(temporary_files.claim_temporary_files, 10, 1000)] == ["/x"]
+    assert [left.path for left in written(temporary_files.claim_temporary_files, 10, 1)] == ["/x"]
 
 
 def test_a_job_whose_worker_dies_before_it_has_stopped_is_cancelled_with_its_lease(submit, claim, written, lose):
@@ -392,7 +392,7 @@ def test_a_job_that_may_have_published_is_not_cancelled(submit, claim, written, 
     job_id = submit()
     claimed = claim()
     written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b", 1)])
-    written(transitions.mark_publishing, claimed, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_MS)
+    written(transitions.mark_publishing, claimed, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_SECONDS)
 
     written(transitions.cancel, job_id)
     assert report(job_id).phase is Phase.PUBLISHING
@@ -460,7 +460,7 @@ def test_a_suspect_does_not_stop_its_machine_for_ever(submit, claim, written, lo
 
 def later(session):
     """Puts all jobs back by the time for which one that was lost is suspected."""
-    session.execute(update(Job).values(lost_ms=Job.lost_ms - 2 * SUSPECT_MS))
+    session.execute(update(Job).values(lost_ms=Job.lost_ms - 2 * ms(SUSPECT_SECONDS)))
 
 
 def test_a_job_that_takes_long_to_lose_its_worker_is_poison_at_the_fifth_time(submit, claim, written, lose, report):
@@ -500,7 +500,7 @@ def test_what_is_lost_with_its_machine_is_not_to_blame(submit, claim, written, d
     workers_of_one_machine = WorkerProcess(1, "here", 1, "1.0"), WorkerProcess(2, "here", 2, "1.0")
 
     def reboot(session):
-        session.execute(update(WorkerRecord).values(beat_ms=WorkerRecord.beat_ms - 2 * LEASE_MS, runs=["job"]))
+        session.execute(update(WorkerRecord).values(beat_ms=WorkerRecord.beat_ms - 2 * ms(LEASE_SECONDS), runs=["job"]))
         session.execute(update(Job).where(Job.status == Status.IN_PROGRESS).values(lease_until_ms=1))
 
     for _ in range(4):
@@ -525,7 +525,7 @@ def test_what_is_lost_beside_a_worker_that_lives_on_is_to_blame(submit, claim, w
 
     def lose(session):
         for id_, running in runs.items():
-            silent = {"beat_ms": WorkerRecord.beat_ms - 2 * LEASE_MS, "runs": running}
+            silent = {"beat_ms": WorkerRecord.beat_ms - 2 * ms(LEASE_SECONDS), "runs": running}
             session.execute(update(WorkerRecord).where(WorkerRecord.id == id_).values(silent))
         session.execute(update(Job).values(lease_until_ms=1))
 
@@ -606,7 +606,7 @@ def test_a_move_whose_time_has_come_says_which_process_is_missing(submit, claim,
         with database.reading() as session:
             job = reports.report(session, "ann", job_id, lambda: "away" in redis)
             cause = explanations.obstacle(
-                session, session.get_one(Job, job_id), SLOTS, 60_000, lambda: "away" in redis
+                session, session.get_one(Job, job_id), SLOTS, 60, lambda: "away" in redis
             ).cause
         return job.code, cause
 
@@ -650,6 +650,6 @@ def test_whoever_comes_second_to_a_job_is_given_the_next(submit, database, writt
     with database.reading() as session:
         (seen,) = queue.candidates(session, WORKER, SLOTS)
 
-    taken = [written(queue.take, seen, WORKER, SLOTS, LEASE_MS).job_id for _ in jobs]
+    taken = [written(queue.take, seen, WORKER, SLOTS, LEASE_SECONDS).job_id for _ in jobs]
 
     assert taken == jobs

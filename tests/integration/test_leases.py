@@ -47,7 +47,7 @@ def claim_of(database):
     slots = {"disk": 1, "vis": 1}
     with database.writing() as session:
         [candidate] = queue.candidates(session, WORKER, slots)
-        return queue.take(session, candidate, WORKER, slots, TERMS.lease_ms)
+        return queue.take(session, candidate, WORKER, slots, TERMS.lease_seconds)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from tests.servers.deployment import host_table
 
 FILES = 60
 SLOTS = {"disk": 2, "vis": 2}
-LEASE_MS = 30_000
+LEASE_SECONDS = 30
 WORKER = WorkerProcess(1, "here", 1, "1.0")
 
 
@@ -105,7 +105,7 @@ def claim(database):
         for host in SLOTS:
             host_health.record_reached(session, host)
         [candidate] = queue.candidates(session, WORKER, SLOTS)
-        return queue.take(session, candidate, WORKER, SLOTS, LEASE_MS)
+        return queue.take(session, candidate, WORKER, SLOTS, LEASE_SECONDS)
 
 
 def states(database):
@@ -218,7 +218,7 @@ def test_a_path_that_another_job_writes_to_is_the_failure_of_its_file_alone(data
     submit(database)
     other = OnRecord(database, None, claim(database))
     with database.writing() as session:
-        transitions.lock_paths(session, other.claimed, [PathLock(0, "vis:22/1", 1)], LEASE_MS)
+        transitions.lock_paths(session, other.claimed, [PathLock(0, "vis:22/1", 1)], LEASE_SECONDS)
 
     free, busy = on_record.begin(0), on_record.begin(1)
 

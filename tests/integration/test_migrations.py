@@ -138,7 +138,7 @@ def take(database):
         for name in slots:
             host_health.record_reached(session, name)
         candidate = queue.candidates(session, WorkerProcess(1, "here", 1, "1.0"), slots)[0]
-        return queue.take(session, candidate, WorkerProcess(1, "here", 1, "1.0"), slots, 30_000)
+        return queue.take(session, candidate, WorkerProcess(1, "here", 1, "1.0"), slots, 30)
 
 
 def running(database):

@@ -17,7 +17,7 @@ from data_mover.store.models import JobFile, TemporaryFile
 from data_mover.store.temporary_files import NewTemporaryFile
 from data_mover.store.transitions import PathLock
 from data_mover.worker.maintenance import clear_temporary_files
-from tests.integration.conftest import LEASE_MS, WORKER, a_file, a_submission
+from tests.integration.conftest import LEASE_SECONDS, WORKER, a_file, a_submission
 
 LOCK = PathLock(0, "vis:22/f", 7)
 
@@ -52,9 +52,9 @@ def swapping(written, claim, root):
         written(submissions.add, a_submission())
         job = claim()
         written(file_lists.complete_file_list, job, "/f", 0, [a_file("/f")])
-        assert written(transitions.lock_paths, job, [LOCK], LEASE_MS) == {}
+        assert written(transitions.lock_paths, job, [LOCK], LEASE_SECONDS) == {}
         aside = NewTemporaryFile(0, FileKind.FILE, f"/.data_mover-{job.job_id}-0-1-old", restores="/f")
-        written(temporary_files.record_temporary_files, job, [aside], LEASE_MS)
+        written(temporary_files.record_temporary_files, job, [aside], LEASE_SECONDS)
         (root / aside.path[1:]).write_bytes(content)
         return job
 
@@ -92,12 +92,12 @@ def test_no_job_has_the_path_while_an_old_file_goes_back(root, swapping, written
     written(submissions.add, a_submission())
     job = claim()
     written(file_lists.complete_file_list, job, "/f", 0, [a_file("/f")])
-    refused = written(transitions.lock_paths, job, [LOCK], LEASE_MS)
+    refused = written(transitions.lock_paths, job, [LOCK], LEASE_SECONDS)
     clear()  # by another worker: the first one has died
 
     assert isinstance(refused[0], PathBusy)
     assert contents(root) == {"f": b"old"}
-    assert written(transitions.lock_paths, job, [LOCK], LEASE_MS) == {}
+    assert written(transitions.lock_paths, job, [LOCK], LEASE_SECONDS) == {}
 
 
 def test_an_old_file_that_cannot_go_back_leaves_its_path_to_others(root, swapping, written, clear, database):

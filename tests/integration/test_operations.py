@@ -54,7 +54,7 @@ def test_old_jobs_go_with_their_files_and_events_and_others_stay(run, database, 
     proof = ProvenFile(0, 1, "ab", "size")
     written(transitions.record_arrived, claimed, [ArrivedFile(proof, FileState.PUBLISHED, None)])
     written(transitions.complete, claimed)
-    written(transitions.put_back, claim(), NoSuchFile("a"), 1000)
+    written(transitions.put_back, claim(), NoSuchFile("a"), 1)
     block = BLOCKS[1].replace("1767225600", "99999999999")
 
     run(block)

@@ -18,7 +18,7 @@ from data_mover.store.models import PlanRequest
 from data_mover.store.plan_requests import ExpectedFailure, PlanReport
 from data_mover.store.workers import WorkerProcess
 
-LEASE_MS = 30_000
+LEASE_SECONDS = 30
 SPEC = MoveSpec(
     sources=(Endpoint("disk", "/a"), Endpoint("web", "https://example.org/b?key=1")),
     destination=Endpoint("vis", "/b/"),
@@ -68,7 +68,7 @@ def test_a_request_arrives_as_it_was_asked(written, reported, waiting):
 
     assert waiting()
     assert reported(request_id) == PlanReport(**ENDS)
-    assert written(plan_requests.take, LEASE_MS) == (request_id, 1, SPEC)
+    assert written(plan_requests.take, LEASE_SECONDS) == (request_id, 1, SPEC)
 
 
 def test_the_same_question_is_one_and_that_of_another_caller_another(written):
@@ -102,16 +102,16 @@ def test_a_request_may_be_asked_while_its_answer_is_taken_away(written, database
 
 def test_an_answer_is_reported_as_it_was_found(written, reported, waiting):
     request_id = written(plan_requests.ask, "ann", SPEC)
-    claim = written(plan_requests.take, LEASE_MS)
+    claim = written(plan_requests.take, LEASE_SECONDS)
     report = PlanReport(phase=Phase.RESOLVING, path="/b", files_total=3, bytes_total=None, bytes_free=2**60, **ENDS)
     report.failures.append(ExpectedFailure("a", "no-such-file", "There is none."))
     report.expect("no-such-file", "There is none.")
 
-    assert written(plan_requests.report_progress, claim, report, LEASE_MS)
+    assert written(plan_requests.report_progress, claim, report, LEASE_SECONDS)
     assert reported(request_id) == report
     assert (report.retryable, report.who_can_fix) == (False, "caller")
     report.complete = True
-    assert written(plan_requests.report_progress, claim, report, LEASE_MS)
+    assert written(plan_requests.report_progress, claim, report, LEASE_SECONDS)
     assert reported(request_id) == report
     assert not waiting()
     written(plan_requests.forget, request_id)
@@ -120,21 +120,21 @@ def test_an_answer_is_reported_as_it_was_found(written, reported, waiting):
 
 def test_one_worker_has_a_request_until_its_lease_is_over(written, waiting, change):
     written(plan_requests.ask, "ann", SPEC)
-    first = written(plan_requests.take, LEASE_MS)
+    first = written(plan_requests.take, LEASE_SECONDS)
 
-    assert written(plan_requests.take, LEASE_MS) is None
+    assert written(plan_requests.take, LEASE_SECONDS) is None
     assert not waiting()
     change(lease_until_ms=1)
-    second = written(plan_requests.take, LEASE_MS)
+    second = written(plan_requests.take, LEASE_SECONDS)
 
     assert second.number == 2
-    assert not written(plan_requests.report_progress, first, PlanReport(complete=True), LEASE_MS)
-    assert written(plan_requests.report_progress, second, PlanReport(complete=True), LEASE_MS)
+    assert not written(plan_requests.report_progress, first, PlanReport(complete=True), LEASE_SECONDS)
+    assert written(plan_requests.report_progress, second, PlanReport(complete=True), LEASE_SECONDS)
 
 
 def test_a_request_that_is_handed_back_waits_for_another_worker(written, waiting):
     written(plan_requests.ask, "ann", SPEC)
-    claim = written(plan_requests.take, LEASE_MS)
+    claim = written(plan_requests.take, LEASE_SECONDS)
 
     written(plan_requests.hand_back, claim)
 
@@ -144,10 +144,10 @@ def test_a_request_that_is_handed_back_waits_for_another_worker(written, waiting
 @pytest.mark.parametrize("days", [-1, 1], ids=["long ago", "by a clock that was ahead"])
 def test_a_request_that_nobody_repeats_is_given_up_and_forgotten(written, waiting, change, reported, days):
     request_id = written(plan_requests.ask, "ann", SPEC)
-    claim = written(plan_requests.take, LEASE_MS)
+    claim = written(plan_requests.take, LEASE_SECONDS)
     change(asked_ms=PlanRequest.asked_ms + days * 86_400_000)
 
-    assert not written(plan_requests.report_progress, claim, PlanReport(), LEASE_MS)
+    assert not written(plan_requests.report_progress, claim, PlanReport(), LEASE_SECONDS)
     assert not waiting()
     written(plan_requests.forget_abandoned)
     assert reported(request_id) is None
@@ -185,7 +185,7 @@ def ask_many(written, caller, count):
 
 
 def taken_ids(written, count):
-    return [taken.id if taken else None for taken in (written(plan_requests.take, LEASE_MS) for _ in range(count))]
+    return [taken.id if taken else None for taken in (written(plan_requests.take, LEASE_SECONDS) for _ in range(count))]
 
 
 @pytest.mark.parametrize(("count", "of_ann"), [(0, 1), (1, 1), (2, 1), (4, 3)])
@@ -214,7 +214,7 @@ def test_of_workers_that_take_at_once_no_two_are_one_callers_beyond_its_share(wr
     def take(_):
         database = Database(database_url)
         with database.writing() as session:
-            taken = plan_requests.take(session, LEASE_MS)
+            taken = plan_requests.take(session, LEASE_SECONDS)
         database.close()
         return taken
 

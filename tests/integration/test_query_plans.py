@@ -28,7 +28,7 @@ from data_mover.store.models import Job
 from data_mover.store.temporary_files import NewTemporaryFile
 from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
 from tests.conftest import copied
-from tests.integration.conftest import LEASE_MS, a_file, a_submission, claimer, writer
+from tests.integration.conftest import LEASE_SECONDS, a_file, a_submission, claimer, writer
 
 #: the tables that grow without end, and the indexes of them that are small and may be read as a whole
 LARGE = {"jobs", "job_files", "events"}
@@ -59,11 +59,11 @@ def template_in_use(request, tmp_path_factory):
         claimed = claim()
         planned = [a_file(f"/b/{number}/{each}") for each in range(200)]
         written(file_lists.complete_file_list, claimed, "/b", 0, planned)
-        written(transitions.lock_paths, claimed, [PathLock(0, f"vis:/b/{number}", 1)], LEASE_MS)
+        written(transitions.lock_paths, claimed, [PathLock(0, f"vis:/b/{number}", 1)], LEASE_SECONDS)
         if number % 3 == 0:
             written(transitions.fail, claimed, NoSuchFile.code, "disk:/a")
         elif number % 3 == 1:
-            written(transitions.put_back, claimed, HostUnreachable("vis"), 3_600_000)
+            written(transitions.put_back, claimed, HostUnreachable("vis"), 3_600)
     if known == "with statistics":
         written(lambda session: session.execute(text("ANALYZE")) and None)
     database.close()
@@ -101,16 +101,16 @@ def test_a_move_from_its_submission_to_its_end_reads_no_whole_table(database, se
     written(files.directories, claimed, None)
     written(files.directories_to_find, claimed, -1)
     written(transitions.record_found_directories, claimed, [], [])
-    written(transitions.reserve, claimed, LEASE_MS)
-    written(transitions.lock_paths, claimed, [PathLock(0, "vis:/b", 1)], LEASE_MS)
+    written(transitions.reserve, claimed, LEASE_SECONDS)
+    written(transitions.lock_paths, claimed, [PathLock(0, "vis:/b", 1)], LEASE_SECONDS)
     written(temporary_files.left_by_earlier_attempts, claimed)
-    written(temporary_files.record_temporary_files, claimed, [left], LEASE_MS)
-    written(claims.renew, claimed, LEASE_MS, bytes_done=1)
-    written(transitions.mark_publishing, claimed, [proof], Phase.PUBLISHING, LEASE_MS)
+    written(temporary_files.record_temporary_files, claimed, [left], LEASE_SECONDS)
+    written(claims.renew, claimed, LEASE_SECONDS, bytes_done=1)
+    written(transitions.mark_publishing, claimed, [proof], Phase.PUBLISHING, LEASE_SECONDS)
     written(claims.is_marked, claimed)
     written(transitions.record_arrived, claimed, [ArrivedFile(proof, FileState.PUBLISHED, "/.data_mover-1")])
     written(transitions.complete, claimed)
-    written(transitions.put_back, claim(), HostUnreachable("vis"), 1000)
+    written(transitions.put_back, claim(), HostUnreachable("vis"), 1)
     written(transitions.fail, claim(), NoSuchFile.code, "disk:/a")
     written(transitions.cancel, job_id)
 
@@ -126,7 +126,7 @@ def test_whoever_asks_makes_nobody_read_a_whole_table(database, seen, written, c
     written(events.of_job, job_id)
     written(submissions.find_live_retry, job_id)
     written(plan_requests.ask, "ann", claim())
-    written(plan_requests.take, LEASE_MS)
+    written(plan_requests.take, LEASE_SECONDS)
 
     assert whole_tables(database, seen) == []
 

@@ -75,7 +75,7 @@ def insert_files(session: Session, claim: Claim, first_number: int, listed: Sequ
 
 
 def lock_paths(
-    session: Session, claim: Claim, locks: Sequence[PathLock], lease_ms: int
+    session: Session, claim: Claim, locks: Sequence[PathLock], lease_seconds: float
 ) -> dict[int, PathBusy | MoveFailure]:
     """Lock the final paths, and record their lock names and the sizes of the files. No other job can publish there
     while this one runs.
@@ -84,7 +84,7 @@ def lock_paths(
     has published there; NameConflict if an earlier file of this job has the same path. Raises Fenced or Cancelled if
     the job is no longer this attempt's.
     """
-    if not renew(session, claim, lease_ms):
+    if not renew(session, claim, lease_seconds):
         raise why_not(session, claim)
     _correct_sizes(session, claim, {lock.number: lock.size_bytes for lock in locks})
     named = [{"number": each.number, "lock_name": each.lock_name, "state": FileState.TRANSFERRING} for each in locks]
@@ -101,18 +101,20 @@ def lock_paths(
     return refused
 
 
-def mark_publishing(session: Session, claim: Claim, proofs: Sequence[ProvenFile], phase: Phase, lease_ms: int) -> bool:
+def mark_publishing(
+    session: Session, claim: Claim, proofs: Sequence[ProvenFile], phase: Phase, lease_seconds: float
+) -> bool:
     """Mark the files as proven and about to be published."""
-    is_ours = record_phase(session, claim, phase, lease_ms)
+    is_ours = record_phase(session, claim, phase, lease_seconds)
     if is_ours:
         _correct_sizes(session, claim, {proof.number: proof.size_bytes for proof in proofs})
         _set(session, claim, [{**vars(proof), "state": FileState.VERIFIED} for proof in proofs])
     return is_ours
 
 
-def unmark_publishing(session: Session, claim: Claim, numbers: Collection[int], lease_ms: int) -> bool:
+def unmark_publishing(session: Session, claim: Claim, numbers: Collection[int], lease_seconds: float) -> bool:
     """Take the mark back: the files were certainly not published, and no attempt will publish them."""
-    is_ours = record_phase(session, claim, Phase.TRANSFERRING, lease_ms)
+    is_ours = record_phase(session, claim, Phase.TRANSFERRING, lease_seconds)
     if is_ours:
         unproven = {"sha256": None, "verified": None, "state": FileState.TRANSFERRING}
         _set(session, claim, [{"number": number, **unproven} for number in numbers])
@@ -187,14 +189,14 @@ def record_directories(session: Session, claim: Claim, numbers: Collection[int])
     return is_ours
 
 
-def mark_folder(session: Session, claim: Claim, lease_ms: int) -> bool:
+def mark_folder(session: Session, claim: Claim, lease_seconds: float) -> bool:
     """Mark the atomic folder as about to be published."""
-    return _mark_folder(session, claim, FileState.VERIFIED, Phase.PUBLISHING, lease_ms)
+    return _mark_folder(session, claim, FileState.VERIFIED, Phase.PUBLISHING, lease_seconds)
 
 
-def unmark_folder(session: Session, claim: Claim, lease_ms: int) -> bool:
+def unmark_folder(session: Session, claim: Claim, lease_seconds: float) -> bool:
     """Take the mark back: the folder was certainly not published."""
-    return _mark_folder(session, claim, FileState.TRANSFERRING, Phase.TRANSFERRING, lease_ms)
+    return _mark_folder(session, claim, FileState.TRANSFERRING, Phase.TRANSFERRING, lease_seconds)
 
 
 def record_folder_published(session: Session, claim: Claim, path: str) -> bool:
@@ -206,10 +208,10 @@ def record_folder_published(session: Session, claim: Claim, path: str) -> bool:
     return is_ours
 
 
-def begin_afresh(session: Session, claim: Claim, lease_ms: int) -> bool:
+def begin_afresh(session: Session, claim: Claim, lease_seconds: float) -> bool:
     """Reset the next files of an atomic folder that `files.is_begun` finds: none has arrived. The folder is this
     attempt's from now on."""
-    is_ours = renew(session, claim, lease_ms, files_done=0, bytes_done=0)
+    is_ours = renew(session, claim, lease_seconds, files_done=0, bytes_done=0)
     if is_ours:
         some = select(JobFile.number).where(JobFile.job_id == claim.job_id, BEGUN).order_by(JobFile.number)
         numbers = list(session.scalars(some.limit(FILES_AT_ONCE)))
@@ -278,8 +280,8 @@ def _put_off(session: Session, claim: Claim, numbers: Collection[int]) -> bool:
     return is_ours
 
 
-def _mark_folder(session: Session, claim: Claim, state: FileState, phase: Phase, lease_ms: int) -> bool:
-    is_ours = record_phase(session, claim, phase, lease_ms)
+def _mark_folder(session: Session, claim: Claim, state: FileState, phase: Phase, lease_seconds: float) -> bool:
+    is_ours = record_phase(session, claim, phase, lease_seconds)
     if is_ours:
         session.execute(update(JobFile).where(*top_directory(claim)).values(state=state))
     return is_ours

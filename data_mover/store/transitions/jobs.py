@@ -10,7 +10,7 @@ from data_mover.domain.errors import DataMoverError, MoveFailure, PathBusy
 from data_mover.domain.states import EventKind, Phase, Status
 from data_mover.store import claims, host_health
 from data_mover.store.claims import Claim
-from data_mover.store.database import insert_if_absent, now_ms
+from data_mover.store.database import insert_if_absent, ms, now_ms
 from data_mover.store.figures import bytes_reserved_on
 from data_mover.store.models import Event, Job, JobFile, TemporaryFile
 from data_mover.store.transitions.change import UNATTENDED, change, now_but_not_before
@@ -18,7 +18,7 @@ from data_mover.store.transitions.ends import end_all, has_arrived, marked_files
 from data_mover.store.workers import WorkerProcess
 
 #: how long a job waits for a path that another one writes to: the first time, the second, and so on
-PATH_WAITS_MS = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000)
+PATH_WAITS_SECONDS = (1, 2, 4, 8, 16, 32, 60)
 
 
 def submit(session: Session, values: dict[str, Any]) -> int | None:
@@ -32,7 +32,7 @@ def submit(session: Session, values: dict[str, Any]) -> int | None:
     return job_id
 
 
-def begin(session: Session, job_ids: Sequence[int], worker: WorkerProcess, lease_ms: int) -> list[int]:
+def begin(session: Session, job_ids: Sequence[int], worker: WorkerProcess, lease_seconds: float) -> list[int]:
     """Begin the next attempt of PENDING jobs: they become IN_PROGRESS. Returns the ids of those that were still
     PENDING."""
     return change(
@@ -44,29 +44,29 @@ def begin(session: Session, job_ids: Sequence[int], worker: WorkerProcess, lease
         attempt=Job.attempt + 1,
         worker=str(worker),
         worker_id=worker.id,
-        lease_ms=lease_ms,
-        lease_until_ms=now_ms() + lease_ms,
+        lease_ms=ms(lease_seconds),
+        lease_until_ms=now_ms() + ms(lease_seconds),
         started_ms=func.coalesce(Job.started_ms, now_but_not_before(Job.submitted_ms)),
     )
 
 
-def record_phase(session: Session, claim: Claim, phase: Phase, lease_ms: int) -> bool:
+def record_phase(session: Session, claim: Claim, phase: Phase, lease_seconds: float) -> bool:
     """Record the phase and extend the lease. Returns False if the job is no longer this attempt's."""
-    until_ms = now_ms() + lease_ms
+    until_ms = now_ms() + ms(lease_seconds)
     guard = (*claims.active(claim), Job.phase != phase)
     if change(session, EventKind.PHASE, guard, phase=phase, lease_until_ms=until_ms):
         return True
-    return claims.renew(session, claim, lease_ms)
+    return claims.renew(session, claim, lease_seconds)
 
 
-def reserve(session: Session, claim: Claim, lease_ms: int) -> int:
+def reserve(session: Session, claim: Claim, lease_seconds: float) -> int:
     """Reserve the job's bytes at its destination; return the bytes that other running jobs have reserved there. Locks
     the host's row: of two jobs that begin at once, the second one counts the first.
 
     The phase does not change if the job is no longer this attempt's.
     """
     host_health.lock(session, [claim.destination.host])
-    record_phase(session, claim, Phase.TRANSFERRING, lease_ms)
+    record_phase(session, claim, Phase.TRANSFERRING, lease_seconds)
     return bytes_reserved_on(session, claim.destination.host, Job.id != claim.job_id)
 
 
@@ -87,23 +87,24 @@ def fail(session: Session, claim: Claim, code: str, reason: str) -> bool:
     return _end(session, EventKind.FAILED, claim, Status.FAILED, code=code, reason=reason)
 
 
-def put_back(session: Session, claim: Claim, failure: MoveFailure, wait_ms: int) -> bool:
+def put_back(session: Session, claim: Claim, failure: MoveFailure, wait_seconds: float) -> bool:
     """Make the job PENDING again after a failure; the next attempt is due after the wait. Returns False if the job is
     no longer this attempt's."""
     values = {"phase": Phase.WAITING_RETRY, "failures": claim.failures + 1}
-    return _release(session, EventKind.ATTEMPT_FAILED, claim, failure, wait_ms, **values)
+    return _release(session, EventKind.ATTEMPT_FAILED, claim, failure, ms(wait_seconds), **values)
 
 
-def hand_back(session: Session, claim: Claim, cause: DataMoverError, wait_ms: int = 0) -> bool:
+def hand_back(session: Session, claim: Claim, cause: DataMoverError, wait_seconds: float = 0) -> bool:
     """Make the job PENDING again without spending an attempt. Returns False if it is no longer this attempt's."""
-    phase = Phase.WAITING_RETRY if wait_ms else Phase.QUEUED
-    return _release(session, EventKind.ATTEMPT_POSTPONED, claim, cause, wait_ms, phase=phase)
+    phase = Phase.WAITING_RETRY if wait_seconds else Phase.QUEUED
+    return _release(session, EventKind.ATTEMPT_POSTPONED, claim, cause, ms(wait_seconds), phase=phase)
 
 
 def wait_for_path(session: Session, claim: Claim, cause: PathBusy) -> bool:
     """PENDING again while another job writes to one of its paths: it spends no attempt, and waits longer each time.
     False if the job is no longer this attempt's."""
-    wait_ms = case(dict(enumerate(PATH_WAITS_MS)), value=Job.path_waits, else_=PATH_WAITS_MS[-1])
+    waits_ms = [ms(seconds) for seconds in PATH_WAITS_SECONDS]
+    wait_ms = case(dict(enumerate(waits_ms)), value=Job.path_waits, else_=waits_ms[-1])
     values = {"phase": Phase.WAITING_RETRY, "path_waits": Job.path_waits + 1}
     return _release(session, EventKind.ATTEMPT_POSTPONED, claim, cause, wait_ms, **values)
 

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session, aliased
 from data_mover.domain.errors import DeadlinePassed, HostUnreachable, MoveFailure, Poison, UnknownOutcome
 from data_mover.domain.states import REASONS, Cause, EventKind, FileKind, Phase, Status
 from data_mover.store import host_health
-from data_mover.store.claims import POISON_LOSSES, SUSPECT_LOSSES, SUSPECT_MS
-from data_mover.store.database import now_ms
+from data_mover.store.claims import POISON_LOSSES, SUSPECT_LOSSES, SUSPECT_SECONDS
+from data_mover.store.database import ms, now_ms
 from data_mover.store.models import Job, JobFile, Lane, WorkerRecord
 from data_mover.store.transitions.change import UNATTENDED, change
 from data_mover.store.transitions.ends import FILES_AT_ONCE, end_all, has_arrived, marked_files, unlock_paths
@@ -108,7 +108,7 @@ def _fail_all(session: Session, ids: Sequence[int], failure: MoveFailure) -> dic
 def _is_to_blame(losses: int, lost_ms: int | None, now: int) -> bool:
     """Whether a job that is lost once more was a suspect, so that it ran alone, or is lost for the last time. `losses`
     and `lost_ms` are those before."""
-    ran_alone = losses >= SUSPECT_LOSSES and (lost_ms or 0) > now - SUSPECT_MS
+    ran_alone = losses >= SUSPECT_LOSSES and (lost_ms or 0) > now - ms(SUSPECT_SECONDS)
     return ran_alone or losses + 1 >= POISON_LOSSES
 
 
