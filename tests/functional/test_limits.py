@@ -59,5 +59,22 @@ def test_what_a_source_shows_counts_also_where_nothing_of_it_is_taken_in_plans_a
     assert planned["reason"] == moved["reason"]
 
 
+def test_links_that_make_paths_without_end_are_counted_in_plans_and_moves(service, tmp_path):
+    """Of 30 directories each has two links to the next one: 2 to the power of 30 paths."""
+    for number in range(30):
+        (tmp_path / "disk" / "maze" / str(number)).mkdir(parents=True)
+        for name in ("left", "right"):
+            (tmp_path / "disk" / "maze" / str(number) / name).symlink_to(f"../{number + 1}")
+    (tmp_path / "disk" / "maze" / "30").mkdir()
+    source, target, options = "local://disk/maze/0", "local://archive/", {"links": "follow"}
+    with service.proxy as proxy:
+        service.start_worker()
+        job_id = proxy.move(source, target, options)["id"]
+        planned = eventually(lambda: complete(proxy.plan(source, target, options)), "the plan is answered")
+        moved = service.ended(job_id)
+
+    assert (moved["status"], moved["code"], planned["code"]) == ("FAILED", "too-large", "too-large")
+
+
 def complete(plan):
     return plan if plan["complete"] else None

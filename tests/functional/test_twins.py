@@ -1,4 +1,4 @@
-"""Files of a move whose names differ only in case: each arrives, or one of them fails by name."""
+"""Files of a move that the host may take for one: each arrives, or one of them fails by name."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -71,6 +71,28 @@ def test_where_it_does_not_one_of_each_pair_fails_by_name(stage):
         assert sorted(codes[name] or "" for name in pair) == ["", "name-conflict"]
         [arrived] = [name for name in pair if codes[name] is None]
         assert (directory / "folds" / "each" / arrived.lower()).read_text() == contents[Path(arrived)]
+
+
+def test_where_a_link_at_the_destination_makes_one_directory_of_two_one_of_each_pair_fails_by_name(stage):
+    service, directory = stage
+    for folder, name, content in [("a", "same", "1"), ("b", "same", "22"), ("b", "other", "3")]:
+        file = directory / "disk" / "linked" / folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    there = directory / "keeps" / "linked"
+    (there / "a").mkdir(parents=True)
+    (there / "b").symlink_to("a")
+
+    job, reported = moved(service, "linked", "keeps")
+
+    assert (job["status"], job["code"]) == ("FAILED", "name-conflict"), job
+    states = {name: (file["state"], file.get("code")) for name, file in reported.items() if file["kind"] == "file"}
+    assert states.pop("b/other") == ("published", None)
+    assert sorted(states.values(), key=str) == [("failed", "name-conflict"), ("published", None)]
+    [arrived] = [name for name, (state, _) in states.items() if state == "published"]
+    assert (there / "a" / "same").read_text() == (directory / "disk" / "linked" / arrived).read_text()
+    assert sorted(path.name for path in (there / "a").iterdir()) == ["other", "same"]
+    assert (there / "b").is_symlink()
 
 
 def test_a_folder_of_twins_does_not_appear_at_once(stage):

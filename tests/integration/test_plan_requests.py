@@ -8,15 +8,23 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, update
 
+from data_mover.config.registry_file import load_registry
+from data_mover.domain.backoff import Backoff
 from data_mover.domain.locations import Endpoint, IfExists
 from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.selection import Links, Selection
 from data_mover.domain.states import Phase
+from data_mover.doorbell import Doorbell, redis_connection
+from data_mover.execution.connector import Connector
+from data_mover.execution.heartbeat import Heartbeat, LeaseTerms
+from data_mover.execution.plan_requests import answer_plan_request
+from data_mover.execution.stop import Stop
 from data_mover.store import plan_requests, workers
 from data_mover.store.database import Database
 from data_mover.store.models import PlanRequest
 from data_mover.store.plan_requests import ExpectedFailure, PlanReport
 from data_mover.store.workers import WorkerProcess
+from tests.servers.deployment import host_table
 
 LEASE_SECONDS = 30
 SPEC = MoveSpec(
@@ -222,3 +230,31 @@ def test_of_workers_that_take_at_once_no_two_are_one_callers_beyond_its_share(wr
         taken = [claim for claim in threads.map(take, range(16)) if claim is not None]
 
     assert len(taken) == 1
+
+
+def test_a_plan_that_takes_too_long_is_given_up_and_says_so(
+    database, written, reported, tmp_path, redis_url, monkeypatch
+):
+    """Of 30 directories each has two links to the next one: 2 to the power of 30 paths."""
+    monkeypatch.setattr("data_mover.execution.plan_requests.LONGEST_SECONDS", 0.5)
+    for number in range(30):
+        (tmp_path / "maze" / str(number)).mkdir(parents=True)
+        for name in ("left", "right"):
+            (tmp_path / "maze" / str(number) / name).symlink_to(f"../{number + 1}")
+    (tmp_path / "maze" / "30").mkdir()
+    local = {"protocol": "local", "root": tmp_path, "roles": ["source", "destination"]}
+    (tmp_path / "registry.toml").write_text(host_table("disk", local) + host_table("vis", local))
+    registry = load_registry(tmp_path / "registry.toml", open_web=False)
+    selection = Selection(("nothing",), Links.FOLLOW)
+    spec = replace(
+        SPEC, sources=(Endpoint("disk", "/maze/0"),), destination=Endpoint("vis", "/b/"), selection=selection
+    )
+    request_id = written(plan_requests.ask, "ann", spec)
+    connector = Connector(database, Backoff(1, 1), Doorbell(redis_connection(redis_url, None)))
+
+    with Heartbeat(database, WorkerProcess(1, "here", 1, "1.0"), LeaseTerms(30, 0.05), Stop(5)) as heartbeat:
+        answer_plan_request(database, registry, connector, heartbeat, most_files=10**9)
+
+    report = reported(request_id)
+    assert (report.complete, report.code) == (True, "stalled")
+    assert "the plan took 0.5 s" in report.reason
