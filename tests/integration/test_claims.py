@@ -194,7 +194,7 @@ def test_the_length_of_a_lease_is_that_which_it_was_given(submit, claim, written
     assert written(claims.renew, claimed, LEASE_SECONDS)
     with database.reading() as session:
         job = session.get_one(Job, claimed.job_id)
-        assert job.lease_ms == LEASE_SECONDS
+        assert job.lease_ms == ms(LEASE_SECONDS)
     assert written(transitions.take_back_lost, 10) == []
     written(lambda session: session.execute(update(Job).values(lease_ms=ms(LEASE_SECONDS) // 4)) and None)
     assert written(transitions.take_back_lost, 10) == [(claimed.job_id, Status.PENDING)]
@@ -351,13 +351,13 @@ def test_temporary_files_of_live_jobs_are_left_to_the_next_attempt(submit, claim
     set_job(job_id, lease_until_ms=1)
     written(transitions.take_back_lost, 10)
 
-    assert written(temporary_files.claim_temporary_files, 10, 1) == []
+    assert written(temporary_files.claim_temporary_files, 10, 60) == []
     later = claim()
     assert [left.path for left in written(temporary_files.left_by_earlier_attempts, later)] == ["/.data_mover-1"]
 
     written(transitions.fail, later, "no-such-file", "disk:/a")
-    assert [left.path for left in written(temporary_files.claim_temporary_files, 10, 1)] == ["/.data_mover-1"]
-    assert written(temporary_files.claim_temporary_files, 10, 1) == []
+    assert [left.path for left in written(temporary_files.claim_temporary_files, 10, 60)] == ["/.data_mover-1"]
+    assert written(temporary_files.claim_temporary_files, 10, 60) == []
 
 
 def test_temporary_files_are_given_out_host_by_host(submit, claim, written):
@@ -369,7 +369,7 @@ def test_temporary_files_are_given_out_host_by_host(submit, claim, written):
         written(temporary_files.record_temporary_files, held, left, 0)
         written(transitions.fail, held, "no-such-file", "disk:/a")
 
-    given = [written(temporary_files.claim_temporary_files, 10, 1) for _ in range(3)]
+    given = [written(temporary_files.claim_temporary_files, 10, 60) for _ in range(3)]
 
     assert [sorted({each.host for each in some}) for some in given] == [["vis"], ["hpc"], []]
     assert [len(some) for some in given] == [2, 2, 0]
