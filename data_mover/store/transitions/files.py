@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, case, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, case, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -135,9 +135,8 @@ def record_arrived(session: Session, claim: Claim, arrived: Sequence[ArrivedFile
         settled = {"locked": False, "code": None, "reason": None}
         came = [{**vars(each.proof), "state": each.state, **settled} for each in arrived if each.proof.number in new]
         _set(session, claim, came)
-        if len(new) > 1:
-            _append(session, claim, EventKind.FILES_ARRIVED, files=len(new))
         if new:
+            _append(session, claim, EventKind.FILES_ARRIVED, Job.files_total > 1, files=len(new))
             brought = {"files_done": Job.files_done + len(new), "losses": 0, "path_waits": 0}
             session.execute(update(Job).where(Job.id == claim.job_id).values(brought))
         gone = [each.temporary_path for each in arrived if each.temporary_path is not None]
@@ -287,9 +286,9 @@ def _mark_folder(session: Session, claim: Claim, state: FileState, phase: Phase,
     return is_ours
 
 
-def _append(session: Session, claim: Claim, kind: EventKind, **about: Any) -> None:
+def _append(session: Session, claim: Claim, kind: EventKind, *which: ColumnElement[bool], **about: Any) -> None:
     """Add an event about files to the job's log, up to MOST_EVENTS."""
-    if events.append(session, kind, (*mine(claim), Job.events < MOST_EVENTS), **about):
+    if events.append(session, kind, (*mine(claim), *which, Job.events < MOST_EVENTS), **about):
         session.execute(update(Job).where(Job.id == claim.job_id).values(events=Job.events + 1))
 
 
