@@ -64,7 +64,7 @@ def test_a_worker_that_hangs_says_so_leaves_and_is_there_for_the_next_job(servic
     with service.proxy as proxy:
         job_id = proxy.move("local://disk/a", "local://mounted/a")["id"]
         eventually(
-            lambda: "stalled" in [event.get("code") for event in proxy.events(job_id)], "it is reported as stalled"
+            lambda: "stalled" in [event.get("code") for event in proxy.events(job_id)], "it is reported as stalled", 90
         )
         assert "worker-stuck" in service.log("worker")
         job = service.ended(job_id)
