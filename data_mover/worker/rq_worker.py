@@ -189,6 +189,7 @@ class Worker(ForkingWorker):
         self._queue = doorbell_queue(connection)
         self._had_sweeper = True
         super().__init__([self._queue], name, connection=connection, **options)
+        connection.connection_pool.reset()  # what RQ's command has connected gives up sooner than RQ now waits
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         reach("popped")

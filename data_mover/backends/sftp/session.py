@@ -143,7 +143,7 @@ class SftpSession:
         realpath = flight.ask(Request.REALPATH, text(dirname(path)))
         await flight
         handle = string(bytes(first_string(opened.answer.answer(Answer.HANDLE))))
-        if not _is_real(realpath.answer, dirname(path)):
+        if not _resolves_to(realpath.answer, dirname(path)):
             self.let_go(handle)
             await self.remove(path)
             raise Moved(path)
@@ -174,7 +174,7 @@ class SftpSession:
         opened = self.requests.ask(Request.OPENDIR, text(path))
         realpath = self.requests.call(Request.REALPATH, text(path))
         handle = string(bytes(first_string(opened.answer.answer(Answer.HANDLE))))
-        if not _is_real(realpath, path):
+        if not _resolves_to(realpath, path):
             self.let_go(handle)
             raise Moved(path)
         return handle
@@ -324,7 +324,7 @@ def is_same(realpath: str, path: str) -> bool:
     return normalize("NFC", realpath).casefold() == normalize("NFC", path).casefold()
 
 
-def _is_real(reply: Reply, path: str) -> bool:
+def _resolves_to(reply: Reply, path: str) -> bool:
     """Whether the answer to REALPATH is the requested path, and no refusal."""
     return reply.kind == Answer.NAME and is_same(_realpath_in(reply), path)
 
