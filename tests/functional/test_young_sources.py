@@ -25,6 +25,7 @@ def stage(request, tmp_path, openssh, redis_url):
     with ExitStack() as stack:
         service = stack.enter_context(deployment(tmp_path / "service", redis_url, registry, extra=settings))
         service.start_web()
+        service.start_sweeper()
         service.start_worker()
         eventually(lambda: "Listening" in service.log("worker"), "the worker listens")
         yield service, tmp_path / "source" / "a", tmp_path / "destination" / "a"
