@@ -46,7 +46,7 @@ class ScpReader(Reader):
         self._path = path
         self._channel = connection.start(_COMMAND.format(name=quote(realpath), elsewhere=_ELSEWHERE))
         with connection.ending_refused(self._channel), connection.mapping_errors(path):
-            self._channel.sendall(b"\0")
+            self._ask_for_file()
             announced = self._announced_bytes()
             self._channel.sendall(b"\0")
         self._left_bytes = min(announced, file_stat.size_bytes or 0)
@@ -84,6 +84,16 @@ class ScpReader(Reader):
                 raise SourceChanged(f"{self._files.host}:{self._path}")
             self._channel.sendall(b"\0")
         self._connection.end(self._channel)
+
+    def _ask_for_file(self) -> None:
+        """Begin the protocol. A command that has refused the file may have closed the channel by now: what it said is
+        read next."""
+        try:
+            self._channel.sendall(b"\0")
+        except TimeoutError:
+            raise
+        except OSError:
+            pass
 
     def _announced_bytes(self) -> int:
         """Return the size in a line like `C0644 12 name`."""
