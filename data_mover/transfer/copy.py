@@ -151,6 +151,7 @@ async def copy(
         if size_bytes is not None and read.size_bytes > size_bytes:
             return
         for piece in passing.cut(block):
+            recorder.moved(writer.acknowledged_bytes)  # an attempt that was frozen meanwhile writes nothing more
             await writer.awrite(piece)
         throttle.passed(len(block))
         checkpoints.look(read)
