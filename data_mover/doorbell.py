@@ -53,7 +53,7 @@ TIMEOUT_SECONDS = 0.3
 #: how long Redis is not tried again after a failure
 QUIET_SECONDS = 5.0
 #: how long one look at the queue takes at most: a stop is noticed that late
-LISTEN_SECONDS = 0.2
+LISTEN_SECONDS = 0.1
 #: how long Redis keeps a doorbell job that no worker takes
 TTL_SECONDS = 86_400
 
