@@ -66,7 +66,7 @@ def test_a_worker_that_hangs_says_so_leaves_and_is_there_for_the_next_job(servic
         eventually(
             lambda: "stalled" in [event.get("code") for event in proxy.events(job_id)], "it is reported as stalled", 90
         )
-        assert "worker-stuck" in service.log("worker")
+        eventually(lambda: "worker-stuck" in service.log("worker"), "the log says so", 30)
         job = service.ended(job_id)
 
     assert (job["status"], job["attempt"]) == ("COMPLETED", 2)
