@@ -102,7 +102,7 @@ class Execution:
         for temporary_file in self._record.ask(temporary_files.left_by_earlier_attempts, self._claim):
             if temporary_file.kind is FileKind.FILE:
                 self._temporary_files[temporary_file.file_number].append(_temporary_file(temporary_file))
-        found = self._record.ask(figures.figures, self._claim)
+        found = self._record.ask(figures.figures, self._claim.job_id)
         self._is_alone = found.files_total == 1
         self._missing_bytes = found.missing_bytes
         staging.progress.settled(-1, found.arrived_bytes)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, ScalarSelect, case, select, tuple_, update
+from sqlalchemy import BigInteger, Executable, bindparam, case, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import AttemptEnded, Cancelled, Fenced
@@ -17,8 +17,9 @@ from data_mover.domain.locations import Endpoint, IfExists
 from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.selection import Selection
 from data_mover.domain.states import FileState, Phase, Status
-from data_mover.store.database import ms, now_ms
-from data_mover.store.models import Job, JobFile
+from data_mover.store.database import ms, now_ms, read_now_ms
+from data_mover.store.figures import bytes_total, files_total
+from data_mover.store.models import JOBS, Job, JobFile
 
 #: a job that has lost so many leases runs alone on its machine, to show whether it is the cause
 SUSPECT_LOSSES = 2
@@ -78,29 +79,46 @@ def claim_of(session: Session, job_id: int) -> Claim:
     )
 
 
-def mine(claim: Claim) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions under which the job is this attempt's."""
-    running = (Job.status == Status.IN_PROGRESS, Job.ending.is_(None))
-    return Job.id == claim.job_id, Job.attempt == claim.attempt, *running
+_JOB = bindparam("claimed_job", type_=BigInteger)
+#: the job is the attempt's; `of` has the parameters
+MINE = (
+    Job.id == _JOB,
+    Job.attempt == bindparam("claimed_attempt"),
+    Job.status == Status.IN_PROGRESS,
+    Job.ending.is_(None),
+)
+#: and is not being cancelled
+ACTIVE = (*MINE, Job.phase != Phase.CANCELLING)
 
 
-def active(claim: Claim) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions under which the job is this attempt's and is not being cancelled."""
-    return *mine(claim), Job.phase != Phase.CANCELLING
+def of(claim: Claim) -> dict[str, int]:
+    """Return the parameters of a statement about the attempt."""
+    return {"claimed_job": claim.job_id, "claimed_attempt": claim.attempt}
 
 
-def renew(
-    session: Session,
-    claim: Claim,
-    lease_seconds: float,
-    *,
-    bytes_done: int | None = None,
-    files_done: int | None = None,
-) -> bool:
-    """Extend the lease and record progress, if given. Returns False if the job is no longer this attempt's."""
-    progress = {"bytes_done": bytes_done, "files_done": files_done}
-    given = {name: value for name, value in progress.items() if value is not None}
-    return _change(session, claim, lease_until_ms=now_ms() + ms(lease_seconds), **given)
+def _changing(**values: Any) -> Executable:
+    """Return a statement that changes columns other than those of the job's state."""
+    return update(JOBS).where(*ACTIVE).values(**values).returning(JOBS.c.id)
+
+
+_IS_MINE = select(JOBS.c.id).where(*MINE).with_for_update()
+_IS_CANCELLING = select(JOBS.c.id).where(*MINE, Job.phase == Phase.CANCELLING).with_for_update()
+_LEASE = {"lease_until_ms": now_ms() + bindparam("lease_length_ms")}
+_RENEWED = _changing(**_LEASE)
+_BEGUN_AGAIN = _changing(**_LEASE, files_done=0, bytes_done=0)
+_PLAN = _changing(planned=True, files_total=files_total(_JOB), files_done=0, bytes_total=bytes_total(_JOB))
+_PATH = _changing(path=bindparam("new_path"))
+_PROOF = _changing(sha256=bindparam("new_sha256"), verified=bindparam("new_verified"))
+
+
+def renew(session: Session, claim: Claim, lease_seconds: float) -> bool:
+    """Extend the lease. Returns False if the job is no longer this attempt's."""
+    return _change(session, claim, _RENEWED, lease_length_ms=ms(lease_seconds))
+
+
+def begin_again(session: Session, claim: Claim, lease_seconds: float) -> bool:
+    """Extend the lease of a job of which nothing has arrived. Returns False if it is no longer this attempt's."""
+    return _change(session, claim, _BEGUN_AGAIN, lease_length_ms=ms(lease_seconds))
 
 
 def renew_all(session: Session, beats: Sequence[Beat], lease_seconds: float) -> dict[int, Phase]:
@@ -128,28 +146,27 @@ def renew_all(session: Session, beats: Sequence[Beat], lease_seconds: float) -> 
 
 def record_path(session: Session, claim: Claim, path: str) -> bool:
     """Record where the job goes. Returns False if it is no longer this attempt's."""
-    return _change(session, claim, path=path)
+    return _change(session, claim, _PATH, new_path=path)
 
 
-def record_plan(session: Session, claim: Claim, files_total: int, bytes_total: ScalarSelect[int | None]) -> bool:
+def record_plan(session: Session, claim: Claim) -> bool:
     """Record that all files are listed, and none has arrived. Returns False if the job is no longer this attempt's."""
-    return _change(session, claim, planned=True, files_total=files_total, files_done=0, bytes_total=bytes_total)
+    return _change(session, claim, _PLAN)
 
 
 def record_proof(session: Session, claim: Claim, sha256: str, verified: str) -> bool:
     """Record what proves all files of the job. Returns False if it is no longer this attempt's."""
-    return _change(session, claim, sha256=sha256, verified=verified)
+    return _change(session, claim, _PROOF, new_sha256=sha256, new_verified=verified)
 
 
 def is_mine(session: Session, claim: Claim) -> bool:
     """Whether the job is still this attempt's, cancelled or not. Locks its row until the transaction ends."""
-    return session.scalars(select(Job.id).where(*mine(claim)).with_for_update()).one_or_none() is not None
+    return session.scalars(_IS_MINE, of(claim)).one_or_none() is not None
 
 
 def is_cancelling(session: Session, claim: Claim) -> bool:
     """Whether this attempt's job is being cancelled. Locks its row until the transaction ends."""
-    cancelling = select(Job.id).where(*mine(claim), Job.phase == Phase.CANCELLING).with_for_update()
-    return session.scalars(cancelling).one_or_none() is not None
+    return session.scalars(_IS_CANCELLING, of(claim)).one_or_none() is not None
 
 
 def why_not(session: Session, claim: Claim) -> AttemptEnded:
@@ -159,7 +176,7 @@ def why_not(session: Session, claim: Claim) -> AttemptEnded:
 
 def remaining_seconds(session: Session, claim: Claim) -> float:
     """Return the time until the job's deadline; negative once it has passed."""
-    return (claim.deadline_ms - session.scalars(select(now_ms())).one()) / 1000
+    return (claim.deadline_ms - read_now_ms(session)) / 1000
 
 
 def is_marked(session: Session, claim: Claim) -> bool:
@@ -168,9 +185,7 @@ def is_marked(session: Session, claim: Claim) -> bool:
     return session.scalars(select(JobFile.job_id).where(*marked).limit(1)).one_or_none() is not None
 
 
-def _change(session: Session, claim: Claim, **values: Any) -> bool:
-    """Change columns other than those of the job's state. Returns False if the job is no longer this attempt's, or is
-    being cancelled: then only `transitions.end_cancelled` changes it."""
-    statement = update(Job).where(*active(claim)).values(**values).returning(Job.id)
-    statement = statement.execution_options(synchronize_session=False)
-    return session.scalars(statement).one_or_none() is not None
+def _change(session: Session, claim: Claim, statement: Executable, **values: Any) -> bool:
+    """Return False if the job is no longer this attempt's, or is being cancelled: then only
+    `transitions.end_cancelled` changes it."""
+    return session.scalars(statement, {**of(claim), **values}).one_or_none() is not None

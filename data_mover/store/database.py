@@ -3,9 +3,21 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, MetaData, create_engine, event, inspect
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    Executable,
+    MetaData,
+    create_engine,
+    event,
+    inspect,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, InternalError, OperationalError
@@ -56,6 +68,16 @@ class _NowMs(FunctionElement[int]):
 def now_ms() -> ColumnElement[int]:
     """Return the time by the database's clock, in milliseconds since the epoch."""
     return _NowMs()
+
+
+_NOW_MS = select(_NowMs())
+
+
+def read_now_ms(session: Session) -> int:
+    """Return the time at which the session has asked for it first."""
+    if "now_ms" not in session.info:
+        session.info["now_ms"] = session.scalars(_NOW_MS).one()
+    return int(session.info["now_ms"])
 
 
 def ms(seconds: float) -> int:
@@ -140,10 +162,17 @@ def insert_if_absent(session: Session, table: type[Base], values: dict[str, Any]
 
     Returns the new row's primary key, or None if there was such a row already.
     """
-    dialect = session.get_bind().dialect.name
+    return session.scalars(_insert_if_absent(session.get_bind().dialect.name, table), values).one_or_none()
+
+
+@cache
+def _insert_if_absent(dialect: str, table: type[Base]) -> Executable:
     insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    statement = insert(table).values(values).on_conflict_do_nothing()
-    return session.scalars(statement.returning(*inspect(table).primary_key)).one_or_none()
+    return (
+        insert(Base.metadata.tables[table.__tablename__])
+        .on_conflict_do_nothing()
+        .returning(*inspect(table).primary_key)
+    )
 
 
 def insert_or_update(

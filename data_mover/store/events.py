@@ -4,17 +4,18 @@ An event is inserted from the job's row as it is before the change, in the same 
 event, and no event without its change.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Text, insert, literal, select
+from sqlalchemy import BigInteger, ColumnElement, Insert, Text, insert, literal, select
 from sqlalchemy.orm import Session
+from sqlalchemy.types import TypeEngine
 
 from data_mover.domain.states import EventKind, Phase, Status
 from data_mover.store.database import now_ms
-from data_mover.store.models import Event, Job
+from data_mover.store.models import EVENTS, Event, Job
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ class EventReport:
     files: int | None
 
 
-def append(session: Session, kind: EventKind, guard: Sequence[ColumnElement[bool]], **values: Any) -> list[int]:
-    """Add an event to the log of each job that meets the guard; return the ids of these jobs.
+def insertion(kind: EventKind, guard: Sequence[ColumnElement[bool]], values: Mapping[str, Any]) -> Insert:
+    """Return the statement that adds an event to the log of each job that meets the guard, and returns their ids.
 
-    Locks the rows of the jobs until the transaction ends: the caller's UPDATE, which must increment `events`, then
-    finds them as the event says. `values` are the columns that this UPDATE sets.
+    It locks the rows of the jobs until the transaction ends: the caller's UPDATE, which must increment `events`, then
+    finds them as the event says. `values` are the columns that this UPDATE sets, and what else the event says.
     """
     worker = values.get("worker")
     columns: dict[str, Any] = {
@@ -55,14 +56,14 @@ def append(session: Session, kind: EventKind, guard: Sequence[ColumnElement[bool
         "from_phase": Job.phase,
         "to_phase": _value("phase", values),
         "attempt": _value("attempt", values),
-        "worker": Job.worker if worker is None else literal(worker, Text),
-        "code": literal(values.get("code"), Text),
-        "reason": literal(values.get("reason"), Text),
-        "files": literal(values.get("files"), BigInteger),
+        "worker": Job.worker if worker is None else worker,
+        "code": _literal(values.get("code"), Text()),
+        "reason": _literal(values.get("reason"), Text()),
+        "files": _literal(values.get("files"), BigInteger()),
     }
     rows = select(*columns.values()).where(*guard).with_for_update(of=Job)
-    statement = insert(Event).from_select(list(columns), rows, include_defaults=False).returning(Event.job_id)
-    return list(session.scalars(statement))
+    statement = insert(EVENTS).from_select(list(columns), rows, include_defaults=False)
+    return statement.returning(EVENTS.c.job_id)
 
 
 def of_job(session: Session, job_id: int) -> Sequence[EventReport]:
@@ -71,11 +72,13 @@ def of_job(session: Session, job_id: int) -> Sequence[EventReport]:
     return [_report(row) for row in rows]
 
 
-def _value(name: str, values: dict[str, Any]) -> Any:
-    if name not in values:
-        return getattr(Job, name)
-    value = values[name]
-    return literal(value, Text) if value is None or isinstance(value, str) else value
+def _value(name: str, values: Mapping[str, Any]) -> Any:
+    return _literal(values[name], Text()) if name in values else getattr(Job, name)
+
+
+def _literal(value: Any, type_: TypeEngine[Any]) -> Any:
+    """Return an expression for a constant; anything else is one already."""
+    return literal(value, type_) if value is None or isinstance(value, str) else value
 
 
 def _report(row: Event) -> EventReport:

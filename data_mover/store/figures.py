@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, ScalarSelect, case, func, or_, select
+from sqlalchemy import ColumnElement, ScalarSelect, bindparam, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from data_mover.domain.states import ARRIVED, FileKind, FileState, Phase, Status
-from data_mover.store.claims import Claim
 from data_mover.store.models import EXPECTED_BYTES, Job, JobFile
 
 
@@ -20,27 +19,43 @@ class Figures:
     missing_bytes: int
 
 
-def figures(session: Session, claim: Claim) -> Figures:
+_ARRIVED = case((JobFile.state.in_(ARRIVED), JobFile.size_bytes), else_=0)
+_SUMS = select(func.count(), func.coalesce(func.sum(EXPECTED_BYTES), 0), func.coalesce(func.sum(_ARRIVED), 0)).where(
+    JobFile.job_id == bindparam("its_job"), JobFile.kind == FileKind.FILE
+)
+_BEGUN_ON_HOST = (
+    Job.status == Status.IN_PROGRESS,
+    Job.phase != Phase.RESOLVING,
+    Job.destination_host == bindparam("its_host"),
+)
+
+
+def figures(session: Session, job_id: int) -> Figures:
     """Return the job's file count, arrived bytes and missing bytes."""
-    arrived = case((JobFile.state.in_(ARRIVED), JobFile.size_bytes), else_=0)
-    size, there = func.coalesce(func.sum(EXPECTED_BYTES), 0), func.coalesce(func.sum(arrived), 0)
-    files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE)
-    count, bytes_, arrived_bytes = session.execute(select(func.count(), size, there).where(*files)).one()
+    count, bytes_, arrived_bytes = session.execute(_SUMS, {"its_job": job_id}).one()
     return Figures(count, int(arrived_bytes), int(bytes_ - arrived_bytes))
 
 
-def bytes_total(claim: Claim) -> ScalarSelect[int | None]:
+def files_total(job: ColumnElement[int]) -> ScalarSelect[int]:
+    """Return the number of the job's files."""
+    files = (JobFile.job_id == job, JobFile.kind == FileKind.FILE)
+    return select(func.count()).select_from(JobFile).where(*files).scalar_subquery()
+
+
+def bytes_total(job: ColumnElement[int]) -> ScalarSelect[int | None]:
     """Return the size of all files of the job, NULL if one is unknown. Files that failed before their size was known do
     not count."""
     known = case((func.count() == func.count(JobFile.size_bytes), func.coalesce(func.sum(JobFile.size_bytes), 0)))
     counts = or_(JobFile.state != FileState.FAILED, JobFile.size_bytes.is_not(None))
-    files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE, counts)
+    files = (JobFile.job_id == job, JobFile.kind == FileKind.FILE, counts)
     return select(known).where(*files).scalar_subquery()
 
 
-def bytes_reserved_on(session: Session, host: str, *which: ColumnElement[bool]) -> int:
-    """Return the bytes that running jobs have still to write to the host, as far as they are known."""
-    begun = (Job.status == Status.IN_PROGRESS, Job.phase != Phase.RESOLVING, Job.destination_host == host)
-    expected = select(func.coalesce(func.sum(EXPECTED_BYTES), 0)).where(JobFile.job_id == Job.id)
-    left = expected.scalar_subquery() - Job.bytes_done
-    return sum(max(0, int(each)) for each in session.scalars(select(left).where(*begun, *which)))
+_EXPECTED = select(func.coalesce(func.sum(EXPECTED_BYTES), 0)).where(JobFile.job_id == Job.id).scalar_subquery()
+_RESERVED = select(_EXPECTED - Job.bytes_done).where(*_BEGUN_ON_HOST, Job.id != bindparam("its_job"))
+
+
+def bytes_reserved_on(session: Session, host: str, but_of_job: int = 0) -> int:
+    """Return the bytes that running jobs, but for this one, have still to write to the host, as far as they are
+    known."""
+    return sum(max(0, int(each)) for each in session.scalars(_RESERVED, {"its_host": host, "its_job": but_of_job}))

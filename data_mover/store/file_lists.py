@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -12,8 +12,7 @@ from data_mover.domain.locations import Endpoint
 from data_mover.domain.states import ARRIVED, FileKind, FileState
 from data_mover.store import host_health
 from data_mover.store.claims import Claim, is_mine, record_path, record_plan
-from data_mover.store.figures import bytes_total
-from data_mover.store.models import Job, JobFile
+from data_mover.store.models import JOB_FILES, Job, JobFile
 from data_mover.store.transitions import FILES_AT_ONCE, insert_files
 
 
@@ -35,6 +34,11 @@ class ListedFile:
     reason: str | None = None
 
 
+_FORGET = delete(JOB_FILES).where(
+    JobFile.job_id == bindparam("its_job"), JobFile.number.between(bindparam("first"), bindparam("last"))
+)
+
+
 def record_files(session: Session, claim: Claim, path: str, first_number: int, listed: Sequence[ListedFile]) -> bool:
     """Record the final path, for all later attempts, and the next files. Returns False if the job is no longer this
     attempt's.
@@ -44,13 +48,12 @@ def record_files(session: Session, claim: Claim, path: str, first_number: int, l
     """
     mine = record_path(session, claim, path)
     if mine:
-        for name in claim.host_names:
-            host_health.record_reached(session, name)  # it has answered; listing may take minutes
+        host_health.record_reached(session, *claim.host_names)  # they have answered; listing may take minutes
     if mine and listed:
-        same = JobFile.number.between(first_number, first_number + len(listed) - 1)
-        session.execute(delete(JobFile).where(JobFile.job_id == claim.job_id, same))
+        last_number = first_number + len(listed) - 1
+        session.execute(_FORGET, {"its_job": claim.job_id, "first": first_number, "last": last_number})
         try:
-            with session.begin_nested():
+            with session.connection().begin_nested():
                 insert_files(session, claim, first_number, [vars(each) for each in listed])
         except IntegrityError as error:
             raise NameConflict(_conflict(session, claim, [each.path for each in listed])) from error
@@ -65,10 +68,7 @@ def complete_file_list(
     """Record the last files of the job, as `record_files` does, and that the list is complete."""
     if not record_files(session, claim, path, first_number, listed):
         return False
-    files = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE)
-    total = session.scalars(select(func.count()).where(*files)).one()
-    record_plan(session, claim, total, bytes_total(claim))
-    return True
+    return record_plan(session, claim)
 
 
 def is_listed(session: Session, claim: Claim) -> bool:

@@ -1,9 +1,11 @@
 """The recorded files of a job: final path, state and proof of each."""
 
+import sys
 from dataclasses import dataclass
+from typing import Any
 from unicodedata import normalize
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import BigInteger, Executable, Integer, bindparam, select, tuple_
 from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import FilesFailed
@@ -40,15 +42,42 @@ class RecordedFile:
     attempt: int
 
 
+_COLUMNS = select(
+    *(
+        getattr(JobFile, name)
+        for name in (
+            *("number", "source_number", "source_path", "name", "path", "size_bytes", "mode", "modified_at", "state"),
+            *("sha256", "verified", "source_modified_at", "source_version", "attempt"),
+        )
+    )
+)
+_OF_JOB = _COLUMNS.where(JobFile.job_id == bindparam("its_job")).limit(PAGE)
+_BEHIND = _OF_JOB.where(JobFile.number > bindparam("after")).order_by(JobFile.number)
+_LAST = tuple_(bindparam("after_attempt", type_=Integer), bindparam("after_number", type_=BigInteger))
+_UNSETTLED = _OF_JOB.where(
+    JobFile.attempt < bindparam("its_attempt"), UNSETTLED, tuple_(JobFile.attempt, JobFile.number) > _LAST
+).order_by(JobFile.attempt, JobFile.number)
+_UNMADE = _OF_JOB.where(
+    JobFile.kind == FileKind.DIRECTORY, JobFile.state.not_in(SETTLED), JobFile.number < bindparam("before")
+).order_by(JobFile.number.desc())
+_UNKNOWN = _BEHIND.where(JobFile.kind == FileKind.DIRECTORY, JobFile.state == FileState.PENDING, JobFile.attempt == 0)
+_ARRIVED = _BEHIND.where(JobFile.kind == FileKind.FILE, JobFile.state.in_(ARRIVED))
+_FIRST_FAILURE = (
+    select(JobFile.code, JobFile.reason)
+    .where(JobFile.job_id == bindparam("its_job"), JobFile.state == FileState.FAILED)
+    .order_by(JobFile.number)
+    .limit(1)
+)
+
+
 def unsettled(session: Session, claim: Claim, after: tuple[int, int]) -> list[RecordedFile]:
     """Return the next files that this attempt has not settled; first those that no earlier attempt failed to move.
 
     `after` is the attempt and the number of the last file of the page before.
     """
-    mine = (JobFile.job_id == claim.job_id, JobFile.attempt < claim.attempt, UNSETTLED)
-    following = tuple_(JobFile.attempt, JobFile.number) > after
-    statement = select(JobFile).where(*mine, following).order_by(JobFile.attempt, JobFile.number).limit(PAGE)
-    return [_recorded(row) for row in session.scalars(statement)]
+    attempt, number = after
+    behind = {"its_attempt": claim.attempt, "after_attempt": attempt, "after_number": number}
+    return _page(session, _UNSETTLED, claim, **behind)
 
 
 def twins(session: Session, claim: Claim) -> dict[int, str]:
@@ -66,18 +95,13 @@ def twins(session: Session, claim: Claim) -> dict[int, str]:
 def directories(session: Session, claim: Claim, before: int | None) -> list[RecordedFile]:
     """Return the next directories to be made before that number, the last first: inner directories come before outer
     ones."""
-    mine = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.DIRECTORY, JobFile.state.not_in(SETTLED))
-    statement = select(JobFile).where(*mine).order_by(JobFile.number.desc()).limit(PAGE)
-    found = statement if before is None else statement.where(JobFile.number < before)
-    return [_recorded(row) for row in session.scalars(found)]
+    return _page(session, _UNMADE, claim, before=sys.maxsize if before is None else before)
 
 
 def directories_to_find(session: Session, claim: Claim, after: int) -> list[RecordedFile]:
     """Return the next directories after that number of which it is not on record whether they existed before the job;
     outer directories come before inner ones."""
-    unknown = (JobFile.kind == FileKind.DIRECTORY, JobFile.state == FileState.PENDING, JobFile.attempt == 0)
-    some = select(JobFile).where(JobFile.job_id == claim.job_id, JobFile.number > after, *unknown)
-    return [_recorded(row) for row in session.scalars(some.order_by(JobFile.number).limit(PAGE))]
+    return _page(session, _UNKNOWN, claim, after=after)
 
 
 def is_folder(session: Session, claim: Claim) -> bool:
@@ -103,15 +127,12 @@ def is_folder_published(session: Session, claim: Claim) -> bool:
 
 def arrived(session: Session, claim: Claim, after: int) -> list[RecordedFile]:
     """Return the next files after that number that are at their final paths."""
-    there = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.FILE, JobFile.state.in_(ARRIVED))
-    statement = select(JobFile).where(*there, JobFile.number > after).order_by(JobFile.number).limit(PAGE)
-    return [_recorded(row) for row in session.scalars(statement)]
+    return _page(session, _ARRIVED, claim, after=after)
 
 
 def first_failure(session: Session, claim: Claim) -> FilesFailed | None:
     """Return the failure of the first file that failed for good, None if there is none."""
-    failed = (JobFile.job_id == claim.job_id, JobFile.state == FileState.FAILED)
-    first = session.scalars(select(JobFile).where(*failed).order_by(JobFile.number).limit(1)).one_or_none()
+    first = session.execute(_FIRST_FAILURE, {"its_job": claim.job_id}).one_or_none()
     return FilesFailed(str(first.code), str(first.reason)) if first else None
 
 
@@ -120,20 +141,11 @@ def _is_folder_in(session: Session, claim: Claim, state: FileState) -> bool:
     return session.scalars(top).one_or_none() is not None
 
 
-def _recorded(row: JobFile) -> RecordedFile:
-    return RecordedFile(
-        number=row.number,
-        source_number=row.source_number,
-        source_path=row.source_path,
-        name=row.name,
-        path=row.path or "",
-        size_bytes=row.size_bytes,
-        mode=row.mode,
-        modified_at=row.modified_at,
-        marked=row.state == FileState.VERIFIED,
-        sha256=row.sha256,
-        verified=row.verified,
-        source_modified_at=row.source_modified_at,
-        source_version=row.source_version,
-        attempt=row.attempt,
-    )
+def _page(session: Session, statement: Executable, claim: Claim, **behind: int) -> list[RecordedFile]:
+    return [_recorded(row) for row in session.execute(statement, {"its_job": claim.job_id, **behind})]
+
+
+def _recorded(row: Any) -> RecordedFile:
+    values = row._asdict()
+    marked = values.pop("state") == FileState.VERIFIED
+    return RecordedFile(**{**values, "path": row.path or "", "marked": marked})

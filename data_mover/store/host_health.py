@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from data_mover.domain.backoff import Backoff
 from data_mover.domain.errors import HostUnreachable, MoveFailure
 from data_mover.domain.states import TERMINAL, Phase, Status
-from data_mover.store.database import insert_if_absent, ms, now_ms
-from data_mover.store.models import HostRecord, Job, Lane, TemporaryFile
+from data_mover.store.database import insert_if_absent, ms, now_ms, read_now_ms
+from data_mover.store.models import HOSTS, HostRecord, Job, Lane, TemporaryFile
 
 #: how long after a login a host counts as proven
 PROVEN_SECONDS = 60
@@ -68,6 +68,29 @@ class Probe(NamedTuple):
     until_ms: int
 
 
+_HOSTS = HostRecord.name.in_(bindparam("hosts", expanding=True))
+_ALL = select(HostRecord)
+_LOCK = select(HOSTS.c.name).where(_HOSTS).order_by(HostRecord.name).with_for_update()
+_BLOCKED = (
+    select(HostRecord).where(or_(HostRecord.paused, HostRecord.probe_at_ms.is_not(None))).order_by(HostRecord.name)
+)
+#: known within half of the time for which a host counts as proven
+_IS_KNOWN = HostRecord.reached_ms.between(now_ms() - ms(PROVEN_SECONDS / 2), now_ms()) & HostRecord.code.is_(None)
+_REACHED = (
+    update(HOSTS)
+    .where(_HOSTS, or_(~_IS_KNOWN, HostRecord.reached_ms.is_(None)))
+    .values(reached_ms=now_ms(), code=None, reason=None, unreachable=0, probe_at_ms=None)
+    .returning(HOSTS.c.name)
+)
+_MOVED = update(HOSTS).where(_HOSTS, HostRecord.move_code.is_not(None)).values(move_code=None, move_reason=None)
+_RUNNING = (
+    select(Lane.hosts, func.count(), func.count().filter(Job.phase == Phase.RESOLVING))
+    .join(Job, Job.lane_id == Lane.id)
+    .where(Job.status == Status.IN_PROGRESS)
+    .group_by(Lane.hosts)
+)
+
+
 def know(session: Session, names: Iterable[str]) -> None:
     """Give each host a row, which can be locked."""
     for name in sorted(set(names)):
@@ -77,29 +100,23 @@ def know(session: Session, names: Iterable[str]) -> None:
 def lock(session: Session, names: Iterable[str]) -> None:
     """Lock the rows of the hosts until the transaction ends; concurrent claims block. In order of name, against
     deadlocks."""
-    _lock(session, HostRecord.name.in_(set(names)))
+    session.execute(_LOCK, {"hosts": sorted(set(names))})
 
 
 def lock_all(session: Session) -> None:
     """Lock the rows of all hosts until the transaction ends; concurrent claims block."""
-    _lock(session)
+    session.execute(select(HostRecord.name).order_by(HostRecord.name).with_for_update())
 
 
 def states(session: Session) -> dict[str, HostState]:
     """Return the states by host name. A host that is missing is one without a record."""
-    now = session.scalars(select(now_ms())).one()
-    running = _running(session)
-    names = {record.name: record for record in session.scalars(select(HostRecord))}
-    return {name: _state(record, running.get(name, (0, 0)), now) for name, record in names.items()}
+    now, running = read_now_ms(session), _running(session)
+    return {each.name: _state(each, running.get(each.name, (0, 0)), now) for each in session.scalars(_ALL)}
 
 
-def record_reached(session: Session, name: str) -> bool:
-    """Record that the host can be reached, which closes its circuit. Returns True if that was not known."""
-    fresh = (HostRecord.reached_ms > now_ms() - ms(PROVEN_SECONDS / 2)) & (HostRecord.reached_ms <= now_ms())
-    known = fresh & HostRecord.code.is_(None)
-    changes = {"reached_ms": now_ms(), "code": None, "reason": None, "unreachable": 0, "probe_at_ms": None}
-    statement = update(HostRecord).where(HostRecord.name == name, or_(~known, HostRecord.reached_ms.is_(None)))
-    return session.scalars(statement.values(changes).returning(HostRecord.name)).one_or_none() is not None
+def record_reached(session: Session, *names: str) -> list[str]:
+    """Record that the hosts can be reached, which closes their circuits. Returns those of which it was not known."""
+    return list(session.scalars(_REACHED, {"hosts": sorted(names)}))
 
 
 def record_refused(session: Session, name: str, failure: MoveFailure) -> None:
@@ -115,15 +132,14 @@ def record_unreachable(session: Session, name: str, failure: HostUnreachable, ba
     record.unreachable += 1
     record.code, record.reason = failure.code, failure.reason
     record.reached_ms = None
-    record.probe_at_ms = session.scalars(select(now_ms())).one() + ms(backoff.wait_seconds(record.unreachable))
+    record.probe_at_ms = read_now_ms(session) + ms(backoff.wait_seconds(record.unreachable))
 
 
 def record_move(session: Session, names: Iterable[str], failure: MoveFailure | None) -> None:
     """Record how a move, or a file of one, ended for its hosts. A failure that the host's owner has to fix counts
     against the host that it happened at."""
     if failure is None:
-        settled = update(HostRecord).where(HostRecord.name.in_(set(names)), HostRecord.move_code.is_not(None))
-        session.execute(settled.values(move_code=None, move_reason=None))
+        session.execute(_MOVED, {"hosts": sorted(set(names))})
     elif failure.who_can_fix == "host owner":
         blamed = [name for name in names if failure.is_of(name)]
         values = {"move_code": failure.code, "move_reason": failure.reason}
@@ -137,7 +153,7 @@ def take_probe(session: Session, lease_seconds: float) -> Probe | None:
     record = session.scalars(due).one_or_none()
     if record is None:
         return None
-    record.probe_at_ms = session.scalars(select(now_ms())).one() + ms(lease_seconds)
+    record.probe_at_ms = read_now_ms(session) + ms(lease_seconds)
     return Probe(record.name, record.probe_at_ms)
 
 
@@ -162,30 +178,18 @@ def set_paused(session: Session, name: str, paused: bool) -> None:
 
 def blocks(session: Session) -> Mapping[str, Block]:
     """Return the hosts whose jobs wait, by name."""
-    records = session.scalars(select(HostRecord).where(_blocked()).order_by(HostRecord.name))
-    return {record.name: _block(record) for record in records}
+    return {record.name: _block(record) for record in session.scalars(_BLOCKED)}
 
 
 def health(session: Session) -> dict[str, HostHealth]:
     """Return the health by host name, without hosts that no job has named yet."""
-    return {record.name: _health(record) for record in session.scalars(select(HostRecord))}
-
-
-def _lock(session: Session, *which: ColumnElement[bool]) -> None:
-    session.execute(select(HostRecord.name).where(*which).order_by(HostRecord.name).with_for_update())
+    return {record.name: _health(record) for record in session.scalars(_ALL)}
 
 
 def _running(session: Session) -> dict[str, tuple[int, int]]:
     """Return how many jobs run with each host, and how many of them are in their first phase."""
-    connecting = func.count().filter(Job.phase == Phase.RESOLVING)
-    rows = session.execute(
-        select(Lane.hosts, func.count(), connecting)
-        .join(Job, Job.lane_id == Lane.id)
-        .where(Job.status == Status.IN_PROGRESS)
-        .group_by(Lane.hosts)
-    )
     counts: dict[str, tuple[int, int]] = {}
-    for names, *both in rows:
+    for names, *both in session.execute(_RUNNING):
         for name in names.split():
             running, first = counts.get(name, (0, 0))
             counts[name] = running + both[0], first + both[1]
@@ -195,10 +199,6 @@ def _running(session: Session) -> dict[str, tuple[int, int]]:
 def _state(record: HostRecord, running: tuple[int, int], now: int) -> HostState:
     proven = record.reached_ms is not None and 0 <= now - record.reached_ms <= ms(PROVEN_SECONDS)
     return HostState(*running, proven=proven, blocked=record.paused or record.probe_at_ms is not None)
-
-
-def _blocked() -> ColumnElement[bool]:
-    return or_(HostRecord.paused, HostRecord.probe_at_ms.is_not(None))
 
 
 def _probes_due(session: Session) -> Select[HostRecord]:

@@ -341,3 +341,8 @@ class SweepRecord(Base):
 
 # Now, not with the first statement: a signal during that would leave the mappers broken for good.
 configure_mappers()
+
+#: the tables themselves: a statement that changes one needs no objects, and costs a third
+JOBS, JOB_FILES, EVENTS = (Base.metadata.tables[each.__tablename__] for each in (Job, JobFile, Event))
+TEMPORARY_FILES, HOSTS = (Base.metadata.tables[each.__tablename__] for each in (TemporaryFile, HostRecord))
+WORKERS, LANES = (Base.metadata.tables[each.__tablename__] for each in (WorkerRecord, Lane))

@@ -17,7 +17,7 @@ from data_mover.domain.errors import failure_of
 from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.states import Phase
 from data_mover.store import host_health, workers
-from data_mover.store.database import insert_or_update, ms, now_ms
+from data_mover.store.database import insert_or_update, ms, now_ms, read_now_ms
 from data_mover.store.models import PlanRequest
 
 #: how long a request is kept after its caller has asked last
@@ -86,6 +86,13 @@ class PlanClaim(NamedTuple):
 _REPORT = TypeAdapter(PlanReport)
 
 
+#: the caller has asked recently. Times far in the future do not count: clocks jump
+_IS_ASKED = PlanRequest.asked_ms.between(now_ms() - ms(KEPT_SECONDS), now_ms() + ms(KEPT_SECONDS))
+_UNANSWERED = (_IS_ASKED, ~PlanRequest.answered)
+_IS_LEASED = func.coalesce(PlanRequest.lease_until_ms > now_ms(), False)
+_WAITING = select(PlanRequest.id, PlanRequest.caller, _IS_LEASED).where(*_UNANSWERED)
+
+
 def ask(session: Session, caller: str, spec: MoveSpec) -> int:
     """Record the request, or renew the same one of this caller. Returns its id."""
     host_health.know(session, spec.host_names)
@@ -103,7 +110,7 @@ def ask(session: Session, caller: str, spec: MoveSpec) -> int:
 def asked_by(session: Session, caller: str, spec: MoveSpec) -> int:
     """Return how many other plans the caller waits for."""
     digest = _digest(spec)
-    mine = (PlanRequest.caller == caller, PlanRequest.digest != digest, *_unanswered())
+    mine = (PlanRequest.caller == caller, PlanRequest.digest != digest, *_UNANSWERED)
     return session.scalars(select(func.count()).select_from(PlanRequest).where(*mine)).one()
 
 
@@ -126,7 +133,7 @@ def forget(session: Session, request_id: int) -> None:
 
 def forget_abandoned(session: Session) -> None:
     """Delete the requests whose callers have not asked again."""
-    session.execute(delete(PlanRequest).where(~_is_asked()))
+    session.execute(delete(PlanRequest).where(~_IS_ASKED))
 
 
 def waiting(session: Session) -> bool:
@@ -140,13 +147,13 @@ def take(session: Session, lease_seconds: float) -> PlanClaim | None:
 
     All requests stay locked until the transaction ends, so that two workers count each other's claims.
     """
-    session.execute(select(PlanRequest.id).where(*_unanswered()).order_by(PlanRequest.id).with_for_update())
+    session.execute(select(PlanRequest.id).where(*_UNANSWERED).order_by(PlanRequest.id).with_for_update())
     request_id = _next(session)
     row = session.get(PlanRequest, request_id) if request_id is not None else None
     if row is None:
         return None
     row.claims += 1
-    row.lease_until_ms = session.scalars(select(now_ms())).one() + ms(lease_seconds)
+    row.lease_until_ms = read_now_ms(session) + ms(lease_seconds)
     return PlanClaim(row.id, row.claims, MoveSpec.from_struct(row.spec))
 
 
@@ -155,7 +162,7 @@ def report_progress(session: Session, claim: PlanClaim, progress: PlanReport, le
     the request."""
     struct: Any = _REPORT.dump_python(progress, mode="json")
     values = {"report": struct, "answered": progress.complete, "lease_until_ms": now_ms() + ms(lease_seconds)}
-    return _changed(session, claim, values, _is_asked())
+    return _changed(session, claim, values, _IS_ASKED)
 
 
 def hand_back(session: Session, claim: PlanClaim) -> None:
@@ -171,21 +178,13 @@ def _changed(session: Session, claim: PlanClaim, values: dict[str, Any], *which:
 
 def _next(session: Session) -> int | None:
     """Return the id of the request that is answered next; None if none may be."""
-    is_leased = func.coalesce(PlanRequest.lease_until_ms > now_ms(), False)
-    rows = session.execute(select(PlanRequest.id, PlanRequest.caller, is_leased).where(*_unanswered())).all()
+    rows = session.execute(_WAITING).all()
+    if not rows:
+        return None
     leased = Counter(caller for _, caller, is_leased in rows if is_leased)
     most = max(1, workers.alive(session, workers.SILENT_AFTER_SECONDS) - 1)
     free = [(leased[caller], id_) for id_, caller, is_leased in rows if not is_leased and leased[caller] < most]
     return min(free)[1] if free else None
-
-
-def _unanswered() -> tuple[ColumnElement[bool], ...]:
-    return _is_asked(), ~PlanRequest.answered
-
-
-def _is_asked() -> ColumnElement[bool]:
-    """Whether the caller has asked recently. Times far in the future do not count: clocks jump."""
-    return PlanRequest.asked_ms.between(now_ms() - ms(KEPT_SECONDS), now_ms() + ms(KEPT_SECONDS))
 
 
 def _digest(spec: MoveSpec) -> str:

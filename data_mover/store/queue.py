@@ -1,18 +1,30 @@
 """The queue: which jobs may be claimed now, in order, and claiming them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, and_, func, or_, select, union_all, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from data_mover.domain.states import Phase, Priority, Status
 from data_mover.store import host_health, transitions
 from data_mover.store.claims import SUSPECT_LOSSES, SUSPECT_SECONDS, Claim, claim_of
-from data_mover.store.database import ms, now_ms
+from data_mover.store.database import ms, now_ms, read_now_ms
 from data_mover.store.host_health import HostState
-from data_mover.store.models import Job, JobFile, Lane, WorkerRecord
+from data_mover.store.models import JOBS, Job, JobFile, Lane, WorkerRecord
 from data_mover.store.shares import Shares
 from data_mover.store.workers import WorkerProcess
 
@@ -112,30 +124,24 @@ def kept_waiting(session: Session, claim: Claim, slots: Mapping[str, int], wait_
         and shares.is_kept_out(each.caller, each.host_names)
         and _admit(each, states, slots)
     ]
-    since = _now(session) - ms(wait_seconds)
+    since = read_now_ms(session) - ms(wait_seconds)
     waited = (Job.id.in_(ids), Job.submitted_ms <= since, Job.not_before_ms <= since)
     return session.scalars(select(Job.id).where(*waited).order_by(Job.id).limit(1)).one_or_none()
 
 
 def runnable(session: Session) -> bool:
     """Whether a job is due. Does not check the capacity of its hosts."""
-    now = _now(session)
-    statement = select(Job.id).where(Job.status == Status.PENDING, Job.ending.is_(None))
-    due = statement.where(_due(Job.not_before_ms, now, LONGEST_WAIT_SECONDS))
-    return session.scalars(due.limit(1)).one_or_none() is not None
+    due = select(Job.id).where(Job.status == Status.PENDING, Job.ending.is_(None), _IS_DUE)
+    return session.scalars(due.limit(1), _at(read_now_ms(session))).one_or_none() is not None
 
 
-def _candidates(session: Session, *lanes: ColumnElement[bool]) -> list[Candidate]:
-    """Return the first job of each lane: among those due, by priority, and of the oldest that is queued and the first
-    retry the one that is due longer."""
-    now = _now(session)
-    first_jobs = union_all(
-        *(select(first.label("job_id")).select_from(Lane).where(*lanes) for first in _first_jobs(now))
-    ).subquery()
-    columns = (Job.id, Job.priority, _is_suspect(now), Job.phase, Job.not_before_ms, Lane)
-    statement = select(*columns).join(first_jobs, first_jobs.c.job_id == Job.id).join(Lane, Lane.id == Job.lane_id)
+def _candidates(session: Session, *lanes: int) -> list[Candidate]:
+    """Return the first job of each lane, or of these lanes: among those due, by priority, and of the oldest that is
+    queued and the first retry the one that is due longer."""
+    now = read_now_ms(session)
     best = dict[int, Candidate]()
-    for job_id, priority, suspect, phase, not_before_ms, lane in session.execute(statement):
+    found = _FIRST_OF_LANES if lanes else _FIRST_OF_ALL
+    for job_id, priority, suspect, phase, not_before_ms, lane in session.execute(found, {**_at(now), "lanes": lanes}):
         due_ms = not_before_ms if not_before_ms <= now else 0
         is_retry = phase == Phase.WAITING_RETRY
         candidate = Candidate(job_id, lane.id, priority, lane.caller, lane.host_names, suspect, is_retry, due_ms)
@@ -146,28 +152,49 @@ def _candidates(session: Session, *lanes: ColumnElement[bool]) -> list[Candidate
 
 
 def _candidate_of_lane(session: Session, lane_id: int) -> Candidate | None:
-    return next(iter(_candidates(session, Lane.id == lane_id)), None)
+    return next(iter(_candidates(session, lane_id)), None)
 
 
-def _is_suspect(now: int) -> ColumnElement[bool]:
-    lately = func.coalesce(Job.lost_ms, 0).between(now - ms(SUSPECT_SECONDS), now + ms(SUSPECT_SECONDS))
-    return and_(Job.losses >= SUSPECT_LOSSES, lately)
+#: the time of a query; `_at` has the parameters
+_NOW, _SOON = bindparam("now_ms", type_=BigInteger), bindparam("a_day_later_ms", type_=BigInteger)
+_RECENT = (bindparam("recent_ms", type_=BigInteger), bindparam("soon_ms", type_=BigInteger))
 
 
-def _first_jobs(now: int) -> Iterator[ScalarSelect[int]]:
-    """Yield queries for the job ids that may be first in a lane, each the first row of an index range: a claim costs
-    the same however many jobs are queued or wait for a retry."""
-    queued = (Job.phase == Phase.QUEUED, _due(Job.not_before_ms, now, LONGEST_WAIT_SECONDS))
-    yield _first_job((Job.priority, Job.id), *queued)
+def _at(now: int) -> dict[str, int]:
+    suspect = {"recent_ms": now - ms(SUSPECT_SECONDS), "soon_ms": now + ms(SUSPECT_SECONDS)}
+    return {"now_ms": now, "a_day_later_ms": now + ms(LONGEST_WAIT_SECONDS), **suspect}
+
+
+_IS_SUSPECT = and_(Job.losses >= SUSPECT_LOSSES, func.coalesce(Job.lost_ms, 0).between(*_RECENT))
+_IS_DUE = or_(Job.not_before_ms <= _NOW, Job.not_before_ms > _SOON)
+
+
+def _first_of_each(*lanes: ColumnElement[bool]) -> Select[int, int, bool, str | None, int, Lane]:
+    """Return the query of the jobs that may be first in a lane: each is the first row of an index range, so that a
+    claim costs the same however many jobs are queued or wait for a retry."""
+    first = [_first_job((Job.priority, Job.id), Job.phase == Phase.QUEUED, _IS_DUE)]
     for priority in Priority:
         retry = (Job.phase == Phase.WAITING_RETRY, Job.priority == priority.rank)
-        yield _first_job((Job.not_before_ms,), *retry, Job.not_before_ms <= now)
-        yield _first_job((Job.not_before_ms,), *retry, Job.not_before_ms > now + ms(LONGEST_WAIT_SECONDS))
+        first.append(_first_job((Job.not_before_ms,), *retry, Job.not_before_ms <= _NOW))
+        first.append(_first_job((Job.not_before_ms,), *retry, Job.not_before_ms > _SOON))
+    ids = union_all(*(select(each.label("job_id")).select_from(Lane).where(*lanes) for each in first)).subquery()
+    columns = (Job.id, Job.priority, _IS_SUSPECT, Job.phase, Job.not_before_ms, Lane)
+    return select(*columns).join(ids, ids.c.job_id == Job.id).join(Lane, Lane.id == Job.lane_id)
 
 
 def _first_job(order: Sequence[InstrumentedAttribute[int]], *which: ColumnElement[bool]) -> ScalarSelect[int]:
     first = select(Job.id).where(Job.lane_id == Lane.id, *which).order_by(*order).limit(1)
     return first.correlate(Lane).scalar_subquery()
+
+
+_FIRST_OF_ALL = _first_of_each()
+_FIRST_OF_LANES = _first_of_each(Lane.id.in_(bindparam("lanes", expanding=True)))
+#: whether the jobs that run on a machine are suspects
+_RUNNING_ON = (
+    select(_IS_SUSPECT)
+    .join(WorkerRecord, WorkerRecord.id == Job.worker_id)
+    .where(Job.status == Status.IN_PROGRESS, WorkerRecord.machine == bindparam("its_machine"))
+)
 
 
 def _admit(candidate: Candidate, states: Mapping[str, HostState], slots: Mapping[str, int]) -> bool:
@@ -177,39 +204,33 @@ def _admit(candidate: Candidate, states: Mapping[str, HostState], slots: Mapping
 def _leaving_suspects_alone(session: Session, worker: WorkerProcess, found: Sequence[Candidate]) -> list[Candidate]:
     """Return the jobs that may begin beside those that run on the machine: none beside a suspect, and a suspect beside
     none. While a suspect waits, no other job begins."""
-    here = (Job.status == Status.IN_PROGRESS, WorkerRecord.machine == worker.machine)
-    running = select(_is_suspect(_now(session))).join(WorkerRecord, WorkerRecord.id == Job.worker_id).where(*here)
-    beside = session.scalars(running).all()
+    at = {**_at(read_now_ms(session)), "its_machine": worker.machine}
+    beside = session.scalars(_RUNNING_ON, at).all()
     suspects = [candidate for candidate in found if candidate.suspect]
     if any(beside) or (suspects and beside):
         return []
     return suspects[:1] or list(found)
 
 
+def _waiting_for_paths() -> Select[int]:
+    """Return the query of waiting jobs of one file whose final path another job has locked."""
+    other, mine = aliased(JobFile), aliased(JobFile)
+    is_locked = select(other.job_id).where(other.lock_name == mine.lock_name, other.locked, other.job_id != mine.job_id)
+    waiting = (Job.files_total == 1, Job.status == Status.PENDING, is_locked.exists())
+    return select(mine.job_id).join(Job, Job.id == mine.job_id).where(*waiting)
+
+
+_WAITING_FOR_PATHS = _waiting_for_paths()
+_WAITS_FOR_PATH = _WAITING_FOR_PATHS.where(Job.id == bindparam("its_job")).limit(1)
+
+
 def _wait_for_paths(session: Session, candidate: Candidate) -> bool:
     """Whether another job locks the final path of this one's only file, as far as it is known. Postpones this job, and
     all others of its lane that wait for paths, so that they do not block the lane."""
-    other, mine = aliased(JobFile), aliased(JobFile)
-    is_locked = (other.lock_name == mine.lock_name, other.locked, other.job_id != mine.job_id)
-    waiting = (
-        select(mine.job_id)
-        .join(Job, Job.id == mine.job_id)
-        .where(Job.files_total == 1, Job.status == Status.PENDING, select(other.job_id).where(*is_locked).exists())
-    )
-    if session.scalars(waiting.where(Job.id == candidate.job_id).limit(1)).one_or_none() is None:
+    if session.scalars(_WAITS_FOR_PATH, {"its_job": candidate.job_id}).one_or_none() is None:
         return False
-    in_lane = waiting.where(Job.lane_id == candidate.lane_id).limit(PATHS_AT_ONCE)
+    in_lane = _WAITING_FOR_PATHS.where(Job.lane_id == candidate.lane_id).limit(PATHS_AT_ONCE)
     ids = {candidate.job_id, *session.scalars(in_lane)}
-    postponed = update(Job).where(Job.id.in_(ids), Job.status == Status.PENDING)
-    session.execute(
-        postponed.values(not_before_ms=now_ms() + ms(PATH_WAIT_SECONDS)).execution_options(synchronize_session=False)
-    )
+    postponed = update(JOBS).where(Job.id.in_(ids), Job.status == Status.PENDING)
+    session.execute(postponed.values(not_before_ms=now_ms() + ms(PATH_WAIT_SECONDS)))
     return True
-
-
-def _due(column: InstrumentedAttribute[Any], now: int, longest_seconds: float) -> ColumnElement[bool]:
-    return or_(column <= now, column > now + ms(longest_seconds))
-
-
-def _now(session: Session) -> int:
-    return session.scalars(select(now_ms())).one()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, bindparam, select
 from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import failure_of
@@ -85,7 +85,7 @@ def _never() -> bool:
 def report(session: Session, caller: str, job_id: int, redis_is_away: Callable[[], bool] = _never) -> JobReport | None:
     """Return the report of one of the caller's jobs, or None if the caller has no such job. `redis_is_away` is asked
     where a job waits to be claimed and nothing else is missing."""
-    row = session.execute(_reported().where(Job.caller == caller, Job.id == job_id)).one_or_none()
+    row = session.execute(_OF_CALLER, {"its_caller": caller, "its_job": job_id}).one_or_none()
     return _report(*row, _waits(session, redis_is_away)) if row else None
 
 
@@ -97,7 +97,7 @@ def newest(
     redis_is_away: Callable[[], bool] = _never,
 ) -> Sequence[JobReport]:
     """Return the caller's jobs that meet the conditions, the newest first. `redis_is_away` as in `report`."""
-    statement = _reported().where(Job.caller == caller, *which).order_by(Job.id.desc()).limit(limit)
+    statement = _REPORTED.where(Job.caller == caller, *which).order_by(Job.id.desc()).limit(limit)
     waits = _waits(session, redis_is_away)
     return [_report(*row, waits) for row in session.execute(statement)]
 
@@ -131,7 +131,7 @@ class _Waits:
 
 
 def _waits(session: Session, redis_is_away: Callable[[], bool]) -> _Waits:
-    now, has_sweeper = session.execute(select(now_ms(), sweeps.is_fresh())).one()
+    now, has_sweeper = session.execute(_NOW_AND_SWEEPER).one()
     has_workers = bool(workers.alive(session, workers.SILENT_AFTER_SECONDS))
     return _Waits(host_health.blocks(session), has_workers, has_sweeper, redis_is_away, now)
 
@@ -140,6 +140,11 @@ def _reported() -> Select[Job, Lane, JobFile | None]:
     """Return the query of jobs with their lanes, and with their file if they have only one."""
     alone = (JobFile.job_id == Job.id) & (JobFile.number == 0) & (Job.files_total == 1)
     return select(Job, Lane, JobFile).join(Lane, Lane.id == Job.lane_id).outerjoin(JobFile, alone)
+
+
+_REPORTED = _reported()
+_OF_CALLER = _REPORTED.where(Job.caller == bindparam("its_caller"), Job.id == bindparam("its_job"))
+_NOW_AND_SWEEPER = select(now_ms(), sweeps.is_fresh())
 
 
 def _report(job: Job, lane: Lane, file: JobFile | None, waits: _Waits) -> JobReport:

@@ -24,6 +24,10 @@ class RunningJob:
     bytes_per_second: int
 
 
+_COLUMNS = (Job.id, Job.caller, Lane.hosts, Job.priority, Job.bytes_per_second)
+_RUNNING = select(*_COLUMNS).join(Lane).where(Job.status == Status.IN_PROGRESS)
+
+
 class Shares:
     """The running jobs, and the number of workers."""
 
@@ -34,11 +38,9 @@ class Shares:
     @classmethod
     def read(cls, session: Session) -> Self:
         """Read the running jobs. They are counted here: SQLite would scan all jobs in the order of their callers."""
-        columns = (Job.id, Job.caller, Lane.hosts, Job.priority, Job.bytes_per_second)
-        rows = session.execute(select(*columns).join(Lane).where(Job.status == Status.IN_PROGRESS))
         running = [
             RunningJob(job_id, caller, frozenset(hosts.split()), priority, rate or 0)
-            for job_id, caller, hosts, priority, rate in rows
+            for job_id, caller, hosts, priority, rate in session.execute(_RUNNING)
         ]
         return cls(running, workers.alive(session, workers.SILENT_AFTER_SECONDS))
 

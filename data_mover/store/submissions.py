@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, field
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from data_mover.domain.locations import Endpoint, IfExists, Locations, sources_as_json
 from data_mover.domain.selection import Selection
 from data_mover.domain.states import TERMINAL, Priority
 from data_mover.store import host_health, transitions
-from data_mover.store.database import insert_if_absent, ms, now_ms
+from data_mover.store.database import insert_if_absent, ms, read_now_ms
 from data_mover.store.models import Job, Lane
 
 
@@ -43,7 +43,7 @@ def add(session: Session, submission: Submission) -> int | None:
     same job already."""
     if submission.retry_of is not None and _is_being_done_again(session, submission.retry_of):
         return None
-    now = session.scalars(select(now_ms())).one()
+    now = read_now_ms(session)
     host_health.know(session, submission.host_names)
     return transitions.submit(
         session,
@@ -104,10 +104,13 @@ def _is_being_done_again(session: Session, job_id: int) -> bool:
     return find_live_retry(session, job_id) is not None
 
 
+_LANE = select(Lane.id).where(Lane.caller == bindparam("caller"), Lane.hosts == bindparam("hosts"))
+
+
 def _lane(session: Session, caller: str, host_names: str) -> int:
     names = {"caller": caller, "hosts": host_names}
-    known = session.scalars(select(Lane.id).filter_by(**names)).one_or_none()
+    known = session.scalars(_LANE, names).one_or_none()
     if known is not None:
         return known
     insert_if_absent(session, Lane, names)
-    return session.scalars(select(Lane.id).filter_by(**names)).one()
+    return session.scalars(_LANE, names).one()

@@ -4,15 +4,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from data_mover.domain.states import TERMINAL, FileKind
 from data_mover.store import host_health
 from data_mover.store.claims import Claim, renew
-from data_mover.store.database import ms, now_ms
-from data_mover.store.models import Job, JobFile, TemporaryFile
+from data_mover.store.database import ms, now_ms, read_now_ms
+from data_mover.store.models import TEMPORARY_FILES, Job, JobFile, TemporaryFile
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,17 @@ class RecordedTemporaryFile:
     checkpoint: dict[str, Any] | None
 
 
+_INSERT = insert(TEMPORARY_FILES)
+_FORGET = delete(TEMPORARY_FILES).where(
+    TemporaryFile.host == bindparam("its_host"), TemporaryFile.path.in_(bindparam("paths", expanding=True))
+)
+_EARLIER = (
+    select(TemporaryFile)
+    .where(TemporaryFile.job_id == bindparam("its_job"), TemporaryFile.attempt < bindparam("its_attempt"))
+    .order_by(TemporaryFile.id)
+)
+
+
 def record_temporary_files(
     session: Session, claim: Claim, files: Sequence[NewTemporaryFile], lease_seconds: float
 ) -> bool:
@@ -53,10 +64,10 @@ def record_temporary_files(
     """
     mine = renew(session, claim, lease_seconds)
     if mine and files:
-        now = session.scalars(select(now_ms())).one()
+        now = read_now_ms(session)
         shared = {"job_id": claim.job_id, "attempt": claim.attempt, "host": claim.destination.host}
         rows = [{**shared, **vars(file), "not_before_ms": now + 2 * ms(lease_seconds)} for file in files]
-        session.connection().execute(insert(TemporaryFile), rows)
+        session.execute(_INSERT, rows)
     return mine
 
 
@@ -68,18 +79,15 @@ def record_checkpoint(
     if mine:
         file = (TemporaryFile.host == claim.destination.host, TemporaryFile.path == path)
         session.execute(
-            update(TemporaryFile).where(TemporaryFile.job_id == claim.job_id, *file).values(checkpoint=checkpoint)
+            update(TEMPORARY_FILES).where(TemporaryFile.job_id == claim.job_id, *file).values(checkpoint=checkpoint)
         )
     return mine
 
 
 def left_by_earlier_attempts(session: Session, claim: Claim) -> list[RecordedTemporaryFile]:
     """Return what earlier attempts at the job may have left, the oldest first."""
-    earlier = (TemporaryFile.job_id == claim.job_id, TemporaryFile.attempt < claim.attempt)
-    return [
-        _temporary_file(row)
-        for row in session.scalars(select(TemporaryFile).where(*earlier).order_by(TemporaryFile.id))
-    ]
+    rows = session.scalars(_EARLIER, {"its_job": claim.job_id, "its_attempt": claim.attempt})
+    return [_temporary_file(row) for row in rows]
 
 
 def staged_folders(session: Session, claim: Claim) -> list[str]:
@@ -119,7 +127,7 @@ def claim_temporary_files(session: Session, limit: int, wait_seconds: float) -> 
 
     Those of live jobs are left to the next attempt, which finds out by them whether an earlier one has published.
     """
-    now = session.scalars(select(now_ms())).one()
+    now = read_now_ms(session)
     statement = _clearable(session).where(TemporaryFile.not_before_ms <= now).order_by(TemporaryFile.not_before_ms)
     free = statement.with_for_update(skip_locked=True, of=TemporaryFile)
     first = session.scalars(free.limit(1)).one_or_none()
@@ -171,7 +179,7 @@ def unlock_final_path(session: Session, file: RecordedTemporaryFile) -> None:
 def forget_temporary_files(session: Session, host: str, paths: Collection[str]) -> None:
     """Delete the record of files that no longer exist, or have their final names."""
     if paths:
-        session.execute(delete(TemporaryFile).where(TemporaryFile.host == host, TemporaryFile.path.in_(paths)))
+        session.execute(_FORGET, {"its_host": host, "paths": list(paths)})
 
 
 def _clearable(session: Session) -> Select[TemporaryFile]:

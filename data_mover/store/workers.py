@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import BigInteger, bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from data_mover.domain.states import Status
 from data_mover.store.database import ms, now_ms
-from data_mover.store.models import Job, WorkerRecord
+from data_mover.store.models import WORKERS, Job, WorkerRecord
 
 #: a process without a heartbeat for so long is dead, and its row is deleted
 DEAD_AFTER_SECONDS = 600
@@ -31,6 +31,20 @@ class WorkerProcess:
         return f"{self.machine}:{self.pid}"
 
 
+_BEAT = (
+    update(WORKERS)
+    .where(WorkerRecord.id == bindparam("its_id"))
+    .values(beat_ms=now_ms(), runs=bindparam("new_runs"))
+    .returning(WORKERS.c.id)
+)
+_WITHIN_MS = bindparam("within_ms", type_=BigInteger)
+_ALIVE = (
+    select(func.count())
+    .select_from(WorkerRecord)
+    .where(WorkerRecord.beat_ms.between(now_ms() - _WITHIN_MS, now_ms() + _WITHIN_MS))
+)
+
+
 def register(session: Session, machine: str, pid: int, version: str) -> WorkerProcess:
     """Insert the row of a worker that has just begun."""
     statement = insert(WorkerRecord).values(_row(machine, pid, version, ())).returning(WorkerRecord.id)
@@ -39,9 +53,7 @@ def register(session: Session, machine: str, pid: int, version: str) -> WorkerPr
 
 def beat(session: Session, worker: WorkerProcess, runs: Sequence[str]) -> None:
     """Record a heartbeat, and what the worker runs. A worker that was taken for dead gets its row back."""
-    mine = update(WorkerRecord).where(WorkerRecord.id == worker.id).values(beat_ms=now_ms(), runs=list(runs))
-    statement = mine.returning(WorkerRecord.id).execution_options(synchronize_session=False)
-    if session.scalars(statement).one_or_none() is None:
+    if session.scalars(_BEAT, {"its_id": worker.id, "new_runs": list(runs)}).one_or_none() is None:
         row = _row(worker.machine, worker.pid, worker.version, runs)
         session.execute(insert(WorkerRecord).values(id=worker.id, **row))
 
@@ -61,8 +73,7 @@ def forget_dead(session: Session) -> None:
 
 def alive(session: Session, within_seconds: float) -> int:
     """Return how many workers had a heartbeat within the time."""
-    fresh = WorkerRecord.beat_ms.between(now_ms() - ms(within_seconds), now_ms() + ms(within_seconds))
-    return len(session.scalars(select(WorkerRecord.id).where(fresh)).all())
+    return session.scalars(_ALIVE, {"within_ms": ms(within_seconds)}).one()
 
 
 def _row(machine: str, pid: int, version: str, runs: Sequence[str]) -> dict[str, Any]:

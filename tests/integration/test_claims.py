@@ -10,6 +10,7 @@ from data_mover.domain.errors import HostUnreachable, NoSuchFile
 from data_mover.domain.locations import Endpoint
 from data_mover.domain.states import FileKind, FileState, Phase, Priority, Status
 from data_mover.store import claims, file_lists, host_health, queue, reports, submissions, temporary_files, transitions
+from data_mover.store.claims import Beat
 from data_mover.store.database import Database, ms, now_ms
 from data_mover.store.models import Job
 from data_mover.store.temporary_files import NewTemporaryFile
@@ -166,7 +167,7 @@ def test_a_lease_that_ran_out_gives_the_job_to_the_next_and_fences_the_first(sub
     assert not written(transitions.fail, first, "no-such-file", "disk:/a")
     assert not written(transitions.put_back, first, HostUnreachable("vis"), 0)
     assert report(job_id).attempt == 2
-    assert written(claims.renew, second, LEASE_SECONDS, bytes_done=7)
+    assert written(claims.renew_all, [Beat(second, 7, 0)], LEASE_SECONDS)
     assert report(job_id).bytes_done == 7
 
 
@@ -331,7 +332,7 @@ def test_a_checkpoint_belongs_to_one_temporary_file_and_goes_with_it_to_the_next
     claimed = claim()
     written(temporary_files.record_temporary_files, claimed, [NewTemporaryFile(0, FileKind.FILE, "/x")], LEASE_SECONDS)
     written(temporary_files.record_temporary_files, claimed, [NewTemporaryFile(0, FileKind.FILE, "/y")], LEASE_SECONDS)
-    written(claims.renew, claimed, LEASE_SECONDS, bytes_done=9)
+    written(claims.renew_all, [Beat(claimed, 9, 0)], LEASE_SECONDS)
 
     assert written(temporary_files.record_checkpoint, claimed, "/y", CHECKPOINT, LEASE_SECONDS)
     assert written(temporary_files.record_checkpoint, claimed, "/y", CHECKPOINT | {"offset_bytes": 7}, LEASE_SECONDS)
@@ -458,7 +459,7 @@ def test_what_running_jobs_have_still_to_bring_to_a_host_is_counted_once_they_ha
         0,
         20,
     ]
-    written(claims.renew, second, LEASE_SECONDS, bytes_done=15)
+    written(claims.renew_all, [Beat(second, 15, 0)], LEASE_SECONDS)
     assert written(transitions.reserve, first, LEASE_SECONDS) == 5
     written(transitions.fail, second, *MISSING)
     assert written(transitions.reserve, first, LEASE_SECONDS) == 0

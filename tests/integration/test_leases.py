@@ -81,7 +81,7 @@ def test_what_earlier_attempts_have_brought_is_counted_and_keeps_the_lease(datab
         assert transitions.record_arrived(
             session, claimed, [ArrivedFile(ProvenFile(0, 100, "0" * 64, "size"), FileState.PUBLISHED)]
         )
-        found = figures.figures(session, claimed)
+        found = figures.figures(session, claimed.job_id)
 
     with lease_of(database, claimed, aborted) as lease:
         lease.settled(found.arrived_bytes)

@@ -21,7 +21,7 @@ PLANS = (PACKAGE / "store" / "plan_requests.py", PACKAGE / "execution" / "plan_r
 #: the columns, and the calls that write a row
 STATE = {"status", "phase", "state"}
 WRITES = {"values", "ordered_values", "change", "renew", "insert", "insert_if_absent", "dict"}
-WRITES |= {"Job", "JobFile", "execute", "update"}
+WRITES |= {"Change", "Job", "JobFile", "execute", "update"}
 
 
 def test_only_the_gate_sets_the_state_of_jobs_and_files():

@@ -1,16 +1,35 @@
 """The end of jobs, and of their files."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, exists, func, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    Text,
+    Update,
+    bindparam,
+    case,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import UnknownOutcome
 from data_mover.domain.states import ARRIVED, EventKind, FileKind, FileState, Phase, Status
-from data_mover.store.models import ENDING, Job, JobFile
-from data_mover.store.transitions.change import UNATTENDED, change, now_but_not_before
+from data_mover.store import claims
+from data_mover.store.claims import Claim
+from data_mover.store.models import ENDING, JOB_FILES, JOBS, Job, JobFile
+from data_mover.store.transitions.change import UNATTENDED, Change, now_but_not_before
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NO_CAUSE = {"code": None, "reason": None}
 #: how many files are changed in one transaction, which keeps it short
 FILES_AT_ONCE = 2_000
 
@@ -27,17 +46,30 @@ def has_arrived() -> ColumnElement[bool]:
 
 
 def end_all(
-    session: Session, kind: EventKind, guard: Sequence[ColumnElement[bool]], status: Status, **cause: Any
+    session: Session,
+    kind: EventKind,
+    guard: Sequence[ColumnElement[bool]],
+    status: Status,
+    cause: Mapping[str, Any] = _NOTHING,
+    given: Mapping[str, Any] = _NOTHING,
 ) -> list[int]:
-    """End the jobs that meet the guard; no attempt may run them any more. Returns their ids.
+    """End the jobs that meet the guard; no attempt may run them any more. Returns their ids. `cause` is the code and
+    the reason, if the jobs get any; `given` are the parameters of the guard.
 
     A job with more files than one transaction may settle is only marked as ending; `settle` then ends it.
     """
     if status is Status.COMPLETED:  # its files are settled
-        return _end(session, kind, guard, status, **cause)
+        return _end(session, _ending(kind, guard, status, cause), status, cause, **given)
     many = exists().where(JobFile.job_id == Job.id, JobFile.number >= FILES_AT_ONCE)
-    marked = change(session, EventKind.ENDING, (*guard, many), phase=Phase.ENDING, ending=status, **cause)
-    return marked + _end(session, kind, (*guard, Job.ending.is_(None)), status, **cause)
+    marking = Change(EventKind.ENDING, (*guard, many), {"phase": Phase.ENDING, "ending": status, **cause})
+    few = (*guard, Job.ending.is_(None))
+    ids = marking.make(session, **given)
+    return ids + _end(session, _ending(kind, few, status, cause), status, cause, **given)
+
+
+def end_completed(session: Session, claim: Claim) -> list[int]:
+    """End the job as COMPLETED, and return its id; nothing if it is no longer this attempt's."""
+    return _end(session, _COMPLETING, Status.COMPLETED, {}, **claims.of(claim))
 
 
 def settle(session: Session, job_id: int) -> bool:
@@ -48,14 +80,14 @@ def settle(session: Session, job_id: int) -> bool:
     if job is None:
         return True
     status, cause = Status(str(job.ending)), {"code": job.code, "reason": job.reason}
-    which, values = _settled([job_id], status, cause)
+    which, settled = _settled(status)
     some = select(JobFile.number).where(JobFile.job_id == job_id, which).order_by(JobFile.number).limit(FILES_AT_ONCE)
-    numbers = list(session.scalars(some))
+    numbers = list(session.scalars(some, {"ended_jobs": [job_id]}))
     if not numbers:
-        _end(session, EventKind(status.lower()), (Job.id == job_id,), status, **cause)
+        _end(session, _ending(EventKind(status.lower()), (Job.id == job_id,), status, cause), status, cause)
         return True
-    files = update(JobFile).where(JobFile.job_id == job_id, JobFile.number.in_(numbers)).values(values)
-    session.execute(files.execution_options(synchronize_session=False))
+    files = (JobFile.job_id == job_id, JobFile.number.in_(numbers))
+    session.execute(update(JOB_FILES).where(*files).values(settled), _given(status, [job_id], cause))
     return False
 
 
@@ -64,32 +96,32 @@ def ending_jobs(session: Session, limit: int) -> list[int]:
     return list(session.scalars(select(Job.id).where(ENDING).limit(limit)))
 
 
-def _end(
-    session: Session, kind: EventKind, guard: Sequence[ColumnElement[bool]], status: Status, **cause: Any
-) -> list[int]:
-    ended = {"phase": None, "ending": None, **UNATTENDED}
+def _ending(kind: EventKind, guard: Sequence[ColumnElement[bool]], status: Status, cause: Mapping[str, Any]) -> Change:
     ended_ms = now_but_not_before(func.coalesce(Job.started_ms, Job.submitted_ms))
-    ids = change(session, kind, guard, status=status, ended_ms=ended_ms, **ended, **cause)
+    values = {"status": status, "ended_ms": ended_ms, "phase": None, "ending": None, **UNATTENDED, **cause}
+    return Change(kind, guard, values)
+
+
+_COMPLETING = _ending(EventKind.COMPLETED, claims.ACTIVE, Status.COMPLETED, _NO_CAUSE)
+_ENDED: BindParameter[int] = bindparam("ended_jobs", expanding=True)
+
+
+def _end(session: Session, ending: Change, status: Status, cause: Mapping[str, Any], **parameters: Any) -> list[int]:
+    """End jobs, settle their files, and sum up their totals; return the jobs' ids."""
+    ids = ending.make(session, **parameters)
     if ids:
-        _end_files(session, ids, status, cause)
+        session.execute(_settling(status), _given(status, ids, cause))
+        session.execute(_TOTALS, {"ended_jobs": ids})
     return ids
 
 
-def _end_files(session: Session, ids: Collection[int], status: Status, cause: Mapping[str, Any]) -> None:
-    """Settle the files of jobs that have ended, and sum up the jobs' totals."""
-    which, values = _settled(ids, status, cause)
-    files = update(JobFile).where(JobFile.job_id.in_(ids), which).values(values)
-    session.execute(files.execution_options(synchronize_session=False))
-    there = (JobFile.job_id == Job.id, JobFile.kind == FileKind.FILE, JobFile.state.in_(ARRIVED))
-    count = select(func.count()).select_from(JobFile).where(*there).scalar_subquery()
-    size = select(func.coalesce(func.sum(JobFile.size_bytes), 0)).where(*there).scalar_subquery()
-    totals = update(Job).where(Job.id.in_(ids)).values(files_done=count, bytes_done=size)
-    session.execute(totals.execution_options(synchronize_session=False))
+@cache
+def _settling(status: Status) -> Update:
+    which, settled = _settled(status)
+    return update(JOB_FILES).where(JobFile.job_id.in_(_ENDED), which).values(settled)
 
 
-def _settled(
-    ids: Collection[int], status: Status, cause: Mapping[str, Any]
-) -> tuple[ColumnElement[bool], dict[str, Any]]:
+def _settled(status: Status) -> tuple[ColumnElement[bool], dict[str, Any]]:
     """Return the condition of the files that are still to be settled, and their new values.
 
     A file that has not arrived fails with its job, for a reason of its own if it has one; in a cancelled job it is left
@@ -97,7 +129,7 @@ def _settled(
     """
     unknown = JobFile.state == FileState.VERIFIED
     undone = (FileState.PENDING, FileState.TRANSFERRING) if status is Status.FAILED else (FileState.TRANSFERRING,)
-    unseen = JobFile.state.in_(ARRIVED) & JobFile.job_id.in_(_not_appeared(ids))
+    unseen = JobFile.state.in_(ARRIVED) & JobFile.job_id.in_(_not_appeared())
     open_ = JobFile.state.in_(undone) if status is Status.COMPLETED else or_(JobFile.state.in_(undone), unseen)
     left = FileState.FAILED if status is Status.FAILED else FileState.PENDING
     values: dict[str, Any] = {
@@ -108,18 +140,38 @@ def _settled(
     }
     if status is Status.FAILED:
         for name in ("code", "reason"):
-            own = func.coalesce(getattr(JobFile, name), cause[name])
+            own = func.coalesce(getattr(JobFile, name), bindparam(f"cause_{name}", type_=Text))
             values[name] = case((unknown, getattr(UnknownOutcome(), name)), (open_, own), else_=getattr(JobFile, name))
     return open_ | unknown | JobFile.locked, values
 
 
+def _given(status: Status, ids: Collection[int], cause: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a statement that settles files."""
+    named = {f"cause_{name}": cause[name] for name in ("code", "reason")} if status is Status.FAILED else {}
+    return {"ended_jobs": list(ids), **named}
+
+
+def _totals() -> Update:
+    there = (JobFile.job_id == Job.id, JobFile.kind == FileKind.FILE, JobFile.state.in_(ARRIVED))
+    count = select(func.count()).select_from(JobFile).where(*there).scalar_subquery()
+    size = select(func.coalesce(func.sum(JobFile.size_bytes), 0)).where(*there).scalar_subquery()
+    return update(JOBS).where(Job.id.in_(_ENDED)).values(files_done=count, bytes_done=size)
+
+
+_TOTALS = _totals()
+_UNLOCKING = (
+    update(JOB_FILES)
+    .where(JobFile.job_id.in_(_ENDED), JobFile.locked, JobFile.state != FileState.VERIFIED)
+    .values(locked=False)
+)
+
+
 def unlock_paths(session: Session, ids: Collection[int]) -> None:
     """Unlock the final paths of the jobs, unless the file may still be published."""
-    unmarked = (JobFile.job_id.in_(ids), JobFile.locked, JobFile.state != FileState.VERIFIED)
-    session.execute(update(JobFile).where(*unmarked).values(locked=False))
+    session.execute(_UNLOCKING, {"ended_jobs": list(ids)})
 
 
-def _not_appeared(ids: Collection[int]) -> Select[int]:
+def _not_appeared() -> Select[int]:
     """Return the jobs with an atomic folder that is not recorded as published."""
     top = (JobFile.number == 0, JobFile.kind == FileKind.DIRECTORY, JobFile.state != FileState.PUBLISHED)
-    return select(JobFile.job_id).join(Job).where(Job.id.in_(ids), Job.selection["atomic"].as_boolean(), *top)
+    return select(JobFile.job_id).join(Job).where(Job.id.in_(_ENDED), Job.selection["atomic"].as_boolean(), *top)

@@ -5,21 +5,23 @@ Every function that returns a bool returns False if the job is no longer this at
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, case, insert, select, update
+from sqlalchemy import BigInteger, BindParameter, Update, bindparam, case, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import MoveFailure, NameConflict, PathBusy, Superseded
 from data_mover.domain.locations import Endpoint
 from data_mover.domain.states import ARRIVED, SETTLED, EventKind, FileKind, FileState, Phase
-from data_mover.store import events, host_health
-from data_mover.store.claims import Claim, is_mine, mine, renew, why_not
+from data_mover.store import claims, host_health
+from data_mover.store.claims import Claim, is_mine, renew, why_not
 from data_mover.store.figures import bytes_total
 from data_mover.store.files import BEGUN
-from data_mover.store.models import Job, JobFile
+from data_mover.store.models import JOB_FILES, JOBS, Job, JobFile
 from data_mover.store.temporary_files import forget_temporary_files, take_over_folder, top_directory
+from data_mover.store.transitions.change import Change, given
 from data_mover.store.transitions.ends import FILES_AT_ONCE
 from data_mover.store.transitions.jobs import record_phase
 
@@ -59,6 +61,34 @@ class ArrivedFile:
     temporary_path: str | None = None
 
 
+_ITS_JOB = bindparam("its_job", type_=BigInteger)
+_NUMBERS: BindParameter[int] = bindparam("numbers", expanding=True)
+_NAMES: BindParameter[str] = bindparam("lock_names", expanding=True)
+
+_INSERT = insert(JOB_FILES)
+_SIZES = select(JobFile.number, JobFile.size_bytes).where(JobFile.job_id == _ITS_JOB, JobFile.number.in_(_NUMBERS))
+_NOT_ARRIVED = select(JobFile.number).where(
+    JobFile.job_id == _ITS_JOB, JobFile.state.not_in(ARRIVED), JobFile.number.in_(_NUMBERS)
+)
+#: files of other jobs that have these lock names
+_OF_OTHERS = select(JobFile.lock_name, JobFile.job_id).where(JobFile.lock_name.in_(_NAMES), JobFile.job_id != _ITS_JOB)
+_PUBLISHED_LATER = _OF_OTHERS.where(JobFile.job_id > _ITS_JOB, JobFile.state == FileState.PUBLISHED)
+_LOCKED = _OF_OTHERS.where(JobFile.locked)
+_OWN = select(JobFile.lock_name, JobFile.number, JobFile.state).where(
+    JobFile.job_id == _ITS_JOB, JobFile.lock_name.in_(_NAMES), JobFile.state != FileState.FAILED
+)
+_BROUGHT = (
+    update(JOBS)
+    .where(Job.id == _ITS_JOB)
+    .values(files_done=Job.files_done + bindparam("new_files"), losses=0, path_waits=0)
+)
+_NEW_TOTAL = update(JOBS).where(Job.id == _ITS_JOB).values(bytes_total=bytes_total(_ITS_JOB))
+_HAS_ROOM = (*claims.MINE, Job.events < bindparam("most_events"))
+_FILES = {"files": bindparam("new_files", type_=BigInteger)}
+_FILES_ARRIVED = Change(EventKind.FILES_ARRIVED, (*_HAS_ROOM, Job.files_total > 1), {}, about=_FILES)
+_FILES_FAILED = Change(EventKind.FILES_FAILED, _HAS_ROOM, {}, about={**_FILES, **given("code", "reason")})
+
+
 def insert_files(session: Session, claim: Claim, first_number: int, listed: Sequence[Mapping[str, Any]]) -> None:
     """Insert the next files of the job; one with a code has failed already."""
     rows = [
@@ -71,7 +101,7 @@ def insert_files(session: Session, claim: Claim, first_number: int, listed: Sequ
         }
         for number, values in enumerate(listed, first_number)
     ]
-    session.connection().execute(insert(JobFile), rows)
+    session.execute(_INSERT, rows)
 
 
 def lock_paths(
@@ -92,7 +122,7 @@ def lock_paths(
     refused = _refused(session, claim, locks)
     free = [lock.number for lock in locks if lock.number not in refused]
     try:
-        with session.begin_nested():
+        with session.connection().begin_nested():
             _set(session, claim, [{"number": number, "locked": True} for number in free])
     except IntegrityError:  # a concurrent job has locked one of them; locking each alone shows which
         for lock in locks:
@@ -129,16 +159,14 @@ def record_arrived(session: Session, claim: Claim, arrived: Sequence[ArrivedFile
     is_ours = is_mine(session, claim)
     if is_ours:
         _correct_sizes(session, claim, {each.proof.number: each.proof.size_bytes for each in arrived})
-        waiting = (JobFile.job_id == claim.job_id, JobFile.state.not_in(ARRIVED))
         numbers = [each.proof.number for each in arrived]
-        new = set(session.scalars(select(JobFile.number).where(*waiting, JobFile.number.in_(numbers))))
+        new = set(session.scalars(_NOT_ARRIVED, {"its_job": claim.job_id, "numbers": numbers}))
         settled = {"locked": False, "code": None, "reason": None}
         came = [{**vars(each.proof), "state": each.state, **settled} for each in arrived if each.proof.number in new]
         _set(session, claim, came)
         if new:
-            _append(session, claim, EventKind.FILES_ARRIVED, Job.files_total > 1, files=len(new))
-            brought = {"files_done": Job.files_done + len(new), "losses": 0, "path_waits": 0}
-            session.execute(update(Job).where(Job.id == claim.job_id).values(brought))
+            _FILES_ARRIVED.make(session, **claims.of(claim), new_files=len(new), most_events=MOST_EVENTS)
+            session.execute(_BROUGHT, {"its_job": claim.job_id, "new_files": len(new)})
         gone = [each.temporary_path for each in arrived if each.temporary_path is not None]
         forget_temporary_files(session, claim.destination.host, gone)
     return is_ours
@@ -157,7 +185,8 @@ def record_failures(session: Session, claim: Claim, failures: Mapping[int, MoveF
         for failure in failures.values():
             host_health.record_move(session, claim.host_names, failure)
         first = next(iter(failures.values()))
-        _append(session, claim, EventKind.FILES_FAILED, files=len(failures), code=first.code, reason=first.reason)
+        about = {"new_files": len(failures), "new_code": first.code, "new_reason": first.reason}
+        _FILES_FAILED.make(session, **claims.of(claim), **about, most_events=MOST_EVENTS)
     return is_ours
 
 
@@ -184,7 +213,7 @@ def record_directories(session: Session, claim: Claim, numbers: Collection[int])
     if is_ours:
         made = (JobFile.job_id == claim.job_id, JobFile.kind == FileKind.DIRECTORY, JobFile.state.not_in(SETTLED))
         those = JobFile.number.in_([number for number in numbers if number or not claim.selection.atomic])
-        session.execute(update(JobFile).where(*made, those).values(state=FileState.PUBLISHED))
+        session.execute(update(JOB_FILES).where(*made, those).values(state=FileState.PUBLISHED))
     return is_ours
 
 
@@ -202,7 +231,7 @@ def record_folder_published(session: Session, claim: Claim, path: str) -> bool:
     """Record that the atomic folder is published."""
     is_ours = is_mine(session, claim)
     if is_ours:
-        session.execute(update(JobFile).where(*top_directory(claim)).values(state=FileState.PUBLISHED, locked=False))
+        session.execute(update(JOB_FILES).where(*top_directory(claim)).values(state=FileState.PUBLISHED, locked=False))
         forget_temporary_files(session, claim.destination.host, [path])
     return is_ours
 
@@ -210,13 +239,13 @@ def record_folder_published(session: Session, claim: Claim, path: str) -> bool:
 def begin_afresh(session: Session, claim: Claim, lease_seconds: float) -> bool:
     """Reset the next files of an atomic folder that `files.is_begun` finds: none has arrived. The folder is this
     attempt's from now on."""
-    is_ours = renew(session, claim, lease_seconds, files_done=0, bytes_done=0)
+    is_ours = claims.begin_again(session, claim, lease_seconds)
     if is_ours:
         some = select(JobFile.number).where(JobFile.job_id == claim.job_id, BEGUN).order_by(JobFile.number)
         numbers = list(session.scalars(some.limit(FILES_AT_ONCE)))
         again = {"state": case((JobFile.state == FileState.FAILED, JobFile.state), else_=FileState.PENDING.value)}
         files = (JobFile.job_id == claim.job_id, JobFile.number.in_(numbers))
-        session.execute(update(JobFile).where(*files).values(**again, locked=False))
+        session.execute(update(JOB_FILES).where(*files).values(**again, locked=False))
         take_over_folder(session, claim)
     return is_ours
 
@@ -224,11 +253,12 @@ def begin_afresh(session: Session, claim: Claim, lease_seconds: float) -> bool:
 def _refused(session: Session, claim: Claim, locks: Sequence[PathLock]) -> dict[int, PathBusy | MoveFailure]:
     """Return why paths cannot be locked, by number, as far as it is recorded."""
     names = {lock.lock_name for lock in locks}
-    named = (JobFile.lock_name.in_(names), JobFile.job_id != claim.job_id)
-    has_published = (JobFile.job_id > claim.job_id) & (JobFile.state == FileState.PUBLISHED)
-    later = _jobs_by_lock_name(session, *named, has_published)
-    busy = _jobs_by_lock_name(session, *named, JobFile.locked)
-    own = _own_numbers(session, claim, names)
+    named = {"its_job": claim.job_id, "lock_names": list(names)}
+    later = {str(name): job_id for name, job_id in session.execute(_PUBLISHED_LATER, named)}
+    busy = {str(name): job_id for name, job_id in session.execute(_LOCKED, named)}
+    own: dict[str, list[tuple[int, bool]]] = {name: [] for name in names}
+    for name, number, state in session.execute(_OWN, named):
+        own[str(name)].append((number, state in ARRIVED))
     refused = dict[int, PathBusy | MoveFailure]()
     for lock in locks:
         name, host = lock.lock_name, claim.destination.host
@@ -241,28 +271,15 @@ def _refused(session: Session, claim: Claim, locks: Sequence[PathLock]) -> dict[
     return refused
 
 
-def _jobs_by_lock_name(session: Session, *which: Any) -> dict[str, int]:
-    rows = session.execute(select(JobFile.lock_name, JobFile.job_id).where(*which))
-    return {str(name): job_id for name, job_id in rows}
-
-
-def _own_numbers(session: Session, claim: Claim, names: Collection[str]) -> dict[str, list[tuple[int, bool]]]:
-    """Return the job's files by lock name: number, and whether the file has arrived."""
-    mine = (JobFile.job_id == claim.job_id, JobFile.lock_name.in_(names), JobFile.state != FileState.FAILED)
-    found: dict[str, list[tuple[int, bool]]] = {name: [] for name in names}
-    for name, number, state in session.execute(select(JobFile.lock_name, JobFile.number, JobFile.state).where(*mine)):
-        found[str(name)].append((number, state in ARRIVED))
-    return found
-
-
 def _goes_first(other: tuple[int, bool], number: int) -> bool:
+    """Whether another file of the job gets the path; it is given by number and whether it has arrived."""
     other_number, has_arrived = other
     return other_number != number and (has_arrived or other_number < number)
 
 
 def _lock_alone(session: Session, claim: Claim, number: int) -> bool:
     try:
-        with session.begin_nested():
+        with session.connection().begin_nested():
             _set(session, claim, [{"number": number, "locked": True}])
     except IntegrityError:
         return False
@@ -275,37 +292,40 @@ def _put_off(session: Session, claim: Claim, numbers: Collection[int]) -> bool:
     if is_ours:
         unknown = case((JobFile.state == FileState.VERIFIED, JobFile.locked), else_=False)
         files = (JobFile.job_id == claim.job_id, JobFile.number.in_(numbers))
-        session.execute(update(JobFile).where(*files).values(locked=unknown, attempt=claim.attempt))
+        session.execute(update(JOB_FILES).where(*files).values(locked=unknown, attempt=claim.attempt))
     return is_ours
 
 
 def _mark_folder(session: Session, claim: Claim, state: FileState, phase: Phase, lease_seconds: float) -> bool:
     is_ours = record_phase(session, claim, phase, lease_seconds)
     if is_ours:
-        session.execute(update(JobFile).where(*top_directory(claim)).values(state=state))
+        session.execute(update(JOB_FILES).where(*top_directory(claim)).values(state=state))
     return is_ours
-
-
-def _append(session: Session, claim: Claim, kind: EventKind, *which: ColumnElement[bool], **about: Any) -> None:
-    """Add an event about files to the job's log, up to MOST_EVENTS."""
-    if events.append(session, kind, (*mine(claim), *which, Job.events < MOST_EVENTS), **about):
-        session.execute(update(Job).where(Job.id == claim.job_id).values(events=Job.events + 1))
 
 
 def _correct_sizes(session: Session, claim: Claim, sizes: Mapping[int, int | None]) -> None:
     """Correct the listed sizes, and the job's total."""
-    files = (JobFile.job_id == claim.job_id, JobFile.number.in_(sizes))
-    recorded = dict(session.execute(select(JobFile.number, JobFile.size_bytes).where(*files)).all())
+    files = {"its_job": claim.job_id, "numbers": list(sizes)}
+    recorded = dict(session.execute(_SIZES, files).all())
     other = {number: sizes[number] for number, size in recorded.items() if size != sizes[number]}
     if other:
         _set(session, claim, [{"number": number, "size_bytes": size} for number, size in other.items()])
-        session.execute(update(Job).where(Job.id == claim.job_id).values(bytes_total=bytes_total(claim)))
+        session.execute(_NEW_TOTAL, {"its_job": claim.job_id})
 
 
 def _set(session: Session, claim: Claim, rows: Sequence[Mapping[str, Any]]) -> None:
     """Set columns of files, given by number, in one statement."""
     if rows:
-        columns: dict[str, Any] = {name: bindparam(f"new_{name}") for name in rows[0] if name != "number"}
-        file = (JobFile.job_id == claim.job_id, JobFile.number == bindparam("its_number"))
-        values = [{"its_number" if name == "number" else f"new_{name}": row[name] for name in row} for row in rows]
-        session.connection().execute(update(JobFile).where(*file).values(columns), values)
+        values = [{"its_job": claim.job_id, **{_parameter(name): row[name] for name in row}} for row in rows]
+        session.execute(_setting(tuple(rows[0])), values)
+
+
+@cache
+def _setting(names: tuple[str, ...]) -> Update:
+    file = (JobFile.job_id == _ITS_JOB, JobFile.number == bindparam(_parameter("number")))
+    columns: dict[str, Any] = {name: bindparam(_parameter(name)) for name in names if name != "number"}
+    return update(JOB_FILES).where(*file).values(columns)
+
+
+def _parameter(name: str) -> str:
+    return "its_number" if name == "number" else f"new_{name}"

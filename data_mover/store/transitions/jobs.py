@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, case, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import DataMoverError, MoveFailure, PathBusy
@@ -12,13 +12,44 @@ from data_mover.store import claims, host_health
 from data_mover.store.claims import Claim
 from data_mover.store.database import insert_if_absent, ms, now_ms
 from data_mover.store.figures import bytes_reserved_on
-from data_mover.store.models import Event, Job, JobFile, TemporaryFile
-from data_mover.store.transitions.change import UNATTENDED, change, now_but_not_before
-from data_mover.store.transitions.ends import end_all, has_arrived, marked_files, unlock_paths
+from data_mover.store.models import EVENTS, TEMPORARY_FILES, Job, JobFile, TemporaryFile
+from data_mover.store.transitions.change import UNATTENDED, Change, given, new, now_but_not_before
+from data_mover.store.transitions.ends import end_all, end_completed, has_arrived, marked_files, unlock_paths
 from data_mover.store.workers import WorkerProcess
 
 #: how long a job waits for a path that another one writes to: the first time, the second, and so on
 PATH_WAITS_SECONDS = (1, 2, 4, 8, 16, 32, 60)
+
+
+_SUBMITTED = insert(EVENTS).values(
+    job_id=bindparam("job_id"),
+    at_ms=bindparam("at_ms"),
+    number=1,
+    event=EventKind.SUBMITTED,
+    to_status=Status.PENDING,
+    to_phase=Phase.QUEUED,
+    attempt=0,
+)
+_BEGIN = Change(
+    EventKind.CLAIMED,
+    (Job.id.in_(bindparam("pending_jobs", expanding=True)), Job.status == Status.PENDING, Job.ending.is_(None)),
+    {
+        "status": Status.IN_PROGRESS,
+        "phase": Phase.RESOLVING,
+        "attempt": Job.attempt + 1,
+        "lease_until_ms": now_ms() + bindparam("new_lease_ms"),
+        "started_ms": func.coalesce(Job.started_ms, now_but_not_before(Job.submitted_ms)),
+        **given("worker", "worker_id", "lease_ms"),
+    },
+)
+_PHASE = Change(
+    EventKind.PHASE,
+    (*claims.ACTIVE, Job.phase != bindparam("new_phase")),
+    {"lease_until_ms": now_ms() + bindparam("new_lease_ms"), **given("phase")},
+)
+_CLEARABLE = (
+    update(TEMPORARY_FILES).where(TemporaryFile.job_id == bindparam("ended_job")).values(not_before_ms=now_ms())
+)
 
 
 def submit(session: Session, values: dict[str, Any]) -> int | None:
@@ -26,35 +57,20 @@ def submit(session: Session, values: dict[str, Any]) -> int | None:
     state = {"status": Status.PENDING, "phase": Phase.QUEUED, "events": 1}
     job_id = insert_if_absent(session, Job, {**values, **state})
     if job_id is not None:
-        now = values["submitted_ms"]
-        first = {"event": EventKind.SUBMITTED, "to_status": Status.PENDING, "to_phase": Phase.QUEUED, "attempt": 0}
-        session.execute(insert(Event).values(job_id=job_id, number=1, at_ms=now, **first))
+        session.execute(_SUBMITTED, {"job_id": job_id, "at_ms": values["submitted_ms"]})
     return job_id
 
 
 def begin(session: Session, job_ids: Sequence[int], worker: WorkerProcess, lease_seconds: float) -> list[int]:
     """Begin the next attempt of PENDING jobs: they become IN_PROGRESS. Returns the ids of those that were still
     PENDING."""
-    return change(
-        session,
-        EventKind.CLAIMED,
-        (Job.id.in_(job_ids), Job.status == Status.PENDING, Job.ending.is_(None)),
-        status=Status.IN_PROGRESS,
-        phase=Phase.RESOLVING,
-        attempt=Job.attempt + 1,
-        worker=str(worker),
-        worker_id=worker.id,
-        lease_ms=ms(lease_seconds),
-        lease_until_ms=now_ms() + ms(lease_seconds),
-        started_ms=func.coalesce(Job.started_ms, now_but_not_before(Job.submitted_ms)),
-    )
+    lease = new(worker=str(worker), worker_id=worker.id, lease_ms=ms(lease_seconds))
+    return _BEGIN.make(session, pending_jobs=list(job_ids), **lease)
 
 
 def record_phase(session: Session, claim: Claim, phase: Phase, lease_seconds: float) -> bool:
     """Record the phase and extend the lease. Returns False if the job is no longer this attempt's."""
-    until_ms = now_ms() + ms(lease_seconds)
-    guard = (*claims.active(claim), Job.phase != phase)
-    if change(session, EventKind.PHASE, guard, phase=phase, lease_until_ms=until_ms):
+    if _PHASE.make(session, **claims.of(claim), **new(phase=phase, lease_ms=ms(lease_seconds))):
         return True
     return claims.renew(session, claim, lease_seconds)
 
@@ -67,12 +83,12 @@ def reserve(session: Session, claim: Claim, lease_seconds: float) -> int:
     """
     host_health.lock(session, [claim.destination.host])
     record_phase(session, claim, Phase.TRANSFERRING, lease_seconds)
-    return bytes_reserved_on(session, claim.destination.host, Job.id != claim.job_id)
+    return bytes_reserved_on(session, claim.destination.host, claim.job_id)
 
 
 def complete(session: Session, claim: Claim) -> bool:
     """End the job as COMPLETED. Returns False if it is no longer this attempt's."""
-    return _end(session, EventKind.COMPLETED, claim, Status.COMPLETED, code=None, reason=None)
+    return _over(session, claim, end_completed(session, claim))
 
 
 def fail(session: Session, claim: Claim, code: str, reason: str) -> bool:
@@ -84,7 +100,9 @@ def fail(session: Session, claim: Claim, code: str, reason: str) -> bool:
     missing = job.files_total if job.selection["atomic"] else job.files_total - job.files_done
     if missing and job.files_total > 1:
         reason = f"{missing} of {job.files_total} files have not arrived. {reason}"
-    return _end(session, EventKind.FAILED, claim, Status.FAILED, code=code, reason=reason)
+    cause, of = {"code": code, "reason": reason}, claims.of(claim)
+    ended = end_all(session, EventKind.FAILED, claims.ACTIVE, Status.FAILED, cause, of)
+    return _over(session, claim, ended)
 
 
 def put_back(session: Session, claim: Claim, failure: MoveFailure, wait_seconds: float) -> bool:
@@ -121,7 +139,7 @@ def cancel(session: Session, job_id: int) -> None:
     in_part = Job.files_total > 1
     running = (Job.id == job_id, Job.status == Status.IN_PROGRESS, Job.ending.is_(None), unmarked | in_part)
     cancellable = Job.phase.not_in((Phase.PUBLISHING, Phase.CANCELLING))
-    change(session, EventKind.CANCEL_REQUESTED, (*running, cancellable), phase=Phase.CANCELLING)
+    Change(EventKind.CANCEL_REQUESTED, (*running, cancellable), {"phase": Phase.CANCELLING}).make(session)
     waiting = (Job.id == job_id, Job.status == Status.PENDING, Job.ending.is_(None), unmarked, ~has_arrived())
     end_all(session, EventKind.CANCELLED, waiting, Status.CANCELLED)
 
@@ -129,23 +147,16 @@ def cancel(session: Session, job_id: int) -> None:
 def end_cancelled(session: Session, claim: Claim) -> bool:
     """End the job as CANCELLED, once the attempt has stopped. Returns False if it is no longer this attempt's, or is
     not being cancelled."""
-    guard = (*claims.mine(claim), Job.phase == Phase.CANCELLING)
-    ended = end_all(session, EventKind.CANCELLED, guard, Status.CANCELLED)
+    guard = (*claims.MINE, Job.phase == Phase.CANCELLING)
+    return _over(session, claim, end_all(session, EventKind.CANCELLED, guard, Status.CANCELLED, given=claims.of(claim)))
+
+
+def _over(session: Session, claim: Claim, ended: Sequence[int]) -> bool:
+    """Return whether the job has ended. Makes its temporary files due then: its attempt has stopped, so that nothing
+    writes to them."""
     if ended:
-        _clear_at_once(session, claim)
+        session.execute(_CLEARABLE, {"ended_job": claim.job_id})
     return bool(ended)
-
-
-def _end(session: Session, kind: EventKind, claim: Claim, status: Status, **cause: Any) -> bool:
-    ended = end_all(session, kind, claims.active(claim), status, **cause)
-    if ended:
-        _clear_at_once(session, claim)
-    return bool(ended)
-
-
-def _clear_at_once(session: Session, claim: Claim) -> None:
-    """Make the job's temporary files due now: its attempt has stopped, so that nothing writes to them."""
-    session.execute(update(TemporaryFile).where(TemporaryFile.job_id == claim.job_id).values(not_before_ms=now_ms()))
 
 
 def _release(
@@ -159,8 +170,8 @@ def _release(
     waiting = {**UNATTENDED, "bytes_per_second": None}
     code = cause.code if isinstance(cause, MoveFailure) else None
     reported = {"code": code, "reason": str(cause) or None, "not_before_ms": now_ms() + wait_ms}
-    guard = claims.active(claim)
-    mine = bool(change(session, kind, guard, status=Status.PENDING, **waiting, **reported, **values))
+    release = Change(kind, claims.ACTIVE, {"status": Status.PENDING, **waiting, **reported, **values})
+    mine = bool(release.make(session, **claims.of(claim)))
     if mine:
         unlock_paths(session, [claim.job_id])
     return mine

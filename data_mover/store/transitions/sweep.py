@@ -14,7 +14,7 @@ from data_mover.store import host_health
 from data_mover.store.claims import POISON_LOSSES, SUSPECT_LOSSES, SUSPECT_SECONDS
 from data_mover.store.database import ms, now_ms
 from data_mover.store.models import Job, JobFile, Lane, WorkerRecord
-from data_mover.store.transitions.change import UNATTENDED, change
+from data_mover.store.transitions.change import UNATTENDED, Change
 from data_mover.store.transitions.ends import FILES_AT_ONCE, end_all, has_arrived, marked_files, unlock_paths
 
 
@@ -95,13 +95,15 @@ def _fail_all(session: Session, ids: Sequence[int], failure: MoveFailure) -> dic
     if not ids:
         return {}
     here = Job.id.in_(ids)
-    arrived = end_all(session, EventKind.COMPLETED, (here, has_arrived()), Status.COMPLETED, code=None, reason=None)
+    arrived = end_all(
+        session, EventKind.COMPLETED, (here, has_arrived()), Status.COMPLETED, {"code": None, "reason": None}
+    )
     all_of_it = or_(Job.files_total == 1, JobFile.kind == FileKind.DIRECTORY)
     marked = set(session.scalars(marked_files().join(Job).where(here, Job.id.not_in(arrived), all_of_it)))
     for jobs, cause in (marked, UnknownOutcome()), (set(ids) - marked - set(arrived), failure):
         if jobs:
             reported = {"code": cause.code, "reason": cause.reason}
-            end_all(session, EventKind.FAILED, (Job.id.in_(jobs),), Status.FAILED, **reported)
+            end_all(session, EventKind.FAILED, (Job.id.in_(jobs),), Status.FAILED, reported)
     return {id_: Status.COMPLETED if id_ in arrived else Status.FAILED for id_ in ids}
 
 
@@ -136,5 +138,5 @@ def _take_back(session: Session, ids: Sequence[int], **loss: Any) -> None:
     values = {"status": Status.PENDING, "phase": Phase.QUEUED, **UNATTENDED}
     cause = {"code": Cause.WORKER_LOST, "reason": REASONS[Cause.WORKER_LOST]}
     changes = {**values, **cause, "not_before_ms": now_ms(), "bytes_per_second": None, **loss}
-    change(session, EventKind.LEASE_LOST, (Job.id.in_(ids),), **changes)
+    Change(EventKind.LEASE_LOST, (Job.id.in_(ids),), changes).make(session)
     unlock_paths(session, ids)
