@@ -235,6 +235,11 @@ class Source(AbstractContextManager["Source"]):
         """
         return path
 
+    def serves_again(self) -> bool:
+        """Return whether another job may use this connection, and forget what was cached for the last one. One that
+        costs little to make is not used again."""
+        return False
+
     @abstractmethod
     def abort(self) -> None:
         """Make calls that block in other threads end with ConnectionLost, soon. Any thread may call it at any time."""

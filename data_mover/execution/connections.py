@@ -1,6 +1,5 @@
 """The connections of one attempt: to each of its sources' hosts, and to its destination."""
 
-from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
@@ -15,13 +14,12 @@ from data_mover.execution.connector import Connector
 
 
 class Connections:
-    """Connects on first use; closes all connections together. `abort` may be called by any thread."""
+    """Connects on first use; gives up all connections together. `abort` may be called by any thread."""
 
     def __init__(self, registry: Registry, connector: Connector) -> None:
         self._registry = registry
         self._connector = connector
         self._made: dict[tuple[str, Role], Source] = {}
-        self._stack = ExitStack()
         #: why a host could not be reached, if that is so
         self.unreachable: HostUnreachable | None = None
         #: whether a host over a network is being connected to, which time-outs end and `abort` does not
@@ -33,7 +31,10 @@ class Connections:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        made, self._made = self._made, {}
+        for (host, _), connected in made.items():
+            if kind is not None or not self._connector.keep(host, connected):
+                connected.close()
 
     def source(self, host: str) -> Source:
         return self._to(host, "source")
@@ -65,7 +66,7 @@ class Connections:
         if (host, role) not in self._made:
             self.is_connecting = not isinstance(self._registry.every_host.get(host), LocalOptions)
             try:
-                self._made[host, role] = self._stack.enter_context(self._connector.connect(host, self._registry))
+                self._made[host, role] = self._connector.connect(host, self._registry)
             except HostUnreachable as failure:
                 self.unreachable = failure
                 raise

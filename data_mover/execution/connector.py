@@ -1,6 +1,7 @@
 """Connect to hosts, and record whether they can be reached."""
 
 import logging
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -26,12 +27,17 @@ class Connector:
         self._database = database
         self._backoff = backoff
         self._doorbell = doorbell
+        self._kept: list[tuple[str, Source]] = []
+        self._changing = threading.Lock()
 
     def connect(self, host: str, registry: Registry) -> Source:
-        """Return a connection to the host. Raises UnknownHost, HostUnreachable, which opens its circuit,
-        HostKeyMismatch or LoginRefused."""
+        """Return a connection to the host, one that was kept if there is any. Raises UnknownHost, HostUnreachable,
+        which opens its circuit, HostKeyMismatch or LoginRefused."""
         try:
-            connected = connect(host, _options(host, registry))
+            options = _options(host, registry)
+            if kept := self._taken(host, options):
+                return kept
+            connected = connect(host, options)
         except UnknownHost:
             raise
         except MoveFailure as failure:
@@ -40,6 +46,23 @@ class Connector:
         with suppress(ServiceUnavailable):
             self._record_reached(host)
         return connected
+
+    def keep(self, host: str, connection: Source) -> bool:
+        """Keep a connection for the next job of this worker, if that may be. Return whether it is kept: not where the
+        host takes one job at a time, for the next one may be another worker's."""
+        may = connection.options.max_transfers > 1 and connection.serves_again()
+        if may:
+            with self._changing:
+                self._kept.append((host, connection))
+        return may
+
+    def give_up(self, *but: str) -> None:
+        """Close the kept connections, except those to the hosts of the next job."""
+        with self._changing:
+            closing = [connection for host, connection in self._kept if host not in but]
+            self._kept = [(host, connection) for host, connection in self._kept if host in but]
+        for connection in closing:
+            connection.close()
 
     def failed(self, host: str, failure: MoveFailure) -> None:
         """Log and record that a connection failed."""
@@ -61,6 +84,19 @@ class Connector:
         for host in hosts:
             if isinstance(registry.every_host.get(host), LocalOptions):
                 self.failed(host, HostUnreachable(f"{host}: its file system does not answer"))
+
+    def _taken(self, host: str, options: HostOptions) -> Source | None:
+        """Return a kept connection with these options that still works."""
+        with self._changing:
+            found = next((kept for kept in self._kept if kept[0] == host), None)
+            if found is None:
+                return None
+            self._kept.remove(found)
+        connection = found[1]
+        if connection.options == options and connection.serves_again():
+            return connection
+        connection.close()
+        return None
 
     def _record_failure(self, host: str, failure: MoveFailure) -> None:
         with self._database.writing() as session:

@@ -4,6 +4,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 
 from data_mover.backends.api import Files, Source
 from data_mover.config.settings import Settings
@@ -24,7 +25,6 @@ from data_mover.domain.states import FileKind
 from data_mover.execution.connections import Connections
 from data_mover.execution.file_list import record_file_list
 from data_mover.execution.record import Record
-from data_mover.execution.recorder import proof_of
 from data_mover.execution.staging import Atomic, Direct
 from data_mover.store import claims, figures, files, list_proofs, temporary_files, transitions
 from data_mover.store.files import RecordedFile
@@ -60,6 +60,7 @@ class Execution:
         self._is_alone = True
         #: whether its only file is known to be all that it has on record
         self._is_single = False
+        self._has_directories = True
         #: by number of the file, the path of an earlier one that a host may take for the same
         self._twins = dict[int, str]()
 
@@ -80,13 +81,14 @@ class Execution:
     def _run(self, staging: Direct) -> None:
         staging.begin()
         self._look_back(staging)
-        if not self._claim.selection.atomic:
+        if self._has_directories and not self._claim.selection.atomic:
             self._find_directories()
         self._move_all(staging)
         if isinstance(self._setback, PathBusy):
             raise self._setback
         failed = self._setback or self._record.ask(files.first_failure, self._claim)
-        self._finish_directories(staging, is_complete=failed is None)
+        if self._has_directories:
+            self._finish_directories(staging, is_complete=failed is None)
         if failed is not None:
             raise failed
         staging.publish()
@@ -99,11 +101,13 @@ class Execution:
 
     def _look_back(self, staging: Direct) -> None:
         """Load what earlier attempts have done."""
-        for temporary_file in self._record.ask(temporary_files.left_by_earlier_attempts, self._claim):
-            if temporary_file.kind is FileKind.FILE:
-                self._temporary_files[temporary_file.file_number].append(_temporary_file(temporary_file))
+        if self._claim.attempt > 1:
+            for temporary_file in self._record.ask(temporary_files.left_by_earlier_attempts, self._claim):
+                if temporary_file.kind is FileKind.FILE:
+                    self._temporary_files[temporary_file.file_number].append(_temporary_file(temporary_file))
         found = self._record.ask(figures.figures, self._claim.job_id)
         self._is_alone = found.files_total == 1
+        self._has_directories = found.directories_total > 0
         self._missing_bytes = found.missing_bytes
         staging.progress.settled(-1, found.arrived_bytes)
 
@@ -137,13 +141,14 @@ class Execution:
         return file_stat is not None and file_stat.kind is FileKind.DIRECTORY
 
     def _move_all(self, staging: Direct) -> None:
-        first = next(self._unsettled(), None)
+        unsettled = self._unsettled()
+        first = next(unsettled, None)
         if first is not None:
             self._is_single = self._is_alone and first.number == 0
             most_files = _most_files(self._source(first), self._destination)  # connected, so no longer resolving
             self._room = Room(self._missing_bytes, self._reserved_by_others())
             self._twins = {} if self._is_alone else self._record.ask(files.twins, self._claim)
-            others = (file for file in self._unsettled() if file.number not in self._twins)
+            others = (file for file in chain([first], unsettled) if file.number not in self._twins)
             self._pipeline(staging, most_files).run(self._moves(others, staging))
             if self._twins:
                 twins = (file for file in self._unsettled() if file.number in self._twins)
@@ -242,8 +247,8 @@ class Execution:
             if_exists=self._claim.if_exists,
             twin_path=staging.inside(twin) if (twin := self._twins.get(file.number)) else None,
             keeps_mode=file.source_path.rstrip("/") != source.path.rstrip("/"),
-            proof=proof_of(file) if _is_proven(file) else None,
-            publishing_sha256=file.sha256 if file.marked else None,
+            proof=file.proof if _is_proven(file) else None,
+            publishing_sha256=file.proof.sha256 if file.marked and file.proof else None,
             room=self._room,
             checkpoint_bytes=self._settings.checkpoint_bytes,
             state_dir=self._settings.state_dir,
@@ -272,7 +277,7 @@ def _most_files(*ends: Source) -> int:
 
 def _is_proven(file: RecordedFile) -> bool:
     """Whether an earlier job has proven the file at its final path."""
-    return file.sha256 is not None and file.verified is not None and not file.marked
+    return file.proof is not None and not file.marked
 
 
 def _expected_bytes(file: RecordedFile) -> int:

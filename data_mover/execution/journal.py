@@ -8,12 +8,13 @@ from sqlalchemy.orm import Session
 from data_mover.backends.futures import Future
 from data_mover.domain.errors import AttemptEnded, Fenced
 from data_mover.domain.fault_points import reach
+from data_mover.domain.proof import Proof
 from data_mover.domain.states import Phase
 from data_mover.execution.record import Record
 from data_mover.store import claims, temporary_files, transitions
 from data_mover.store.claims import Claim
 from data_mover.store.temporary_files import NewTemporaryFile
-from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
+from data_mover.store.transitions import ArrivedFile, PathLock
 
 #: a batch is written once one in so many of the files in flight waits for it: the others keep the host busy
 SHARE = 2
@@ -38,7 +39,8 @@ class Creating:
 class Publishing:
     """A verified file is about to get its final name."""
 
-    proof: ProvenFile
+    number: int
+    proof: Proof
     phase: Phase
 
 
@@ -162,7 +164,7 @@ def _write_guarded(session: Session, claim: Claim, entries: list[Entry], lease_s
     if files:
         _require(session, claim, temporary_files.record_temporary_files(session, claim, files, lease_seconds))
     if proven:
-        proofs = [entry.proof for entry in proven]
+        proofs = {entry.number: entry.proof for entry in proven}
         _require(session, claim, transitions.mark_publishing(session, claim, proofs, proven[0].phase, lease_seconds))
     if unproven:
         _require(session, claim, transitions.unmark_publishing(session, claim, unproven, lease_seconds))

@@ -1,10 +1,12 @@
 """Record the reports of a transfer, and its progress."""
 
 import logging
+import sys
 from dataclasses import asdict
 
 from data_mover.domain.errors import ServiceUnavailable
 from data_mover.domain.fault_points import reach
+from data_mover.domain.proof import Proof
 from data_mover.domain.states import FileState, Phase
 from data_mover.execution.heartbeat import Lease
 from data_mover.execution.journal import Arrived, Creating, Journal, Locking, NotPublished, Publishing, Removed
@@ -12,10 +14,13 @@ from data_mover.execution.record import Record
 from data_mover.store import temporary_files, transitions
 from data_mover.store.files import RecordedFile
 from data_mover.store.temporary_files import NewTemporaryFile
-from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
-from data_mover.transfer import Checkpoint, Proof, TemporaryFile
+from data_mover.store.transitions import ArrivedFile, PathLock
+from data_mover.transfer import Checkpoint, TemporaryFile
 
 log = logging.getLogger(__name__)
+
+#: a file up to this size is verified before anybody could see that it is
+SMALL_BYTES = 2**20
 
 
 class Progress:
@@ -70,14 +75,25 @@ class FileRecorder:
         self._file = file
         self._is_alone = is_alone
         self._checkpoint_bytes = checkpoint_bytes
-        #: of this attempt, or else of an earlier one
-        self.proof = proof_of(file)
+        #: in which files begin
+        self._phase = Phase.TRANSFERRING
+        self._proof = file.proof
         #: PUBLISHED or SKIPPED once the file has its final name
         self.outcome: FileState | None = None
 
+    @property
+    def proof(self) -> Proof:
+        """Of this attempt, or else of an earlier one. Raises LookupError if there is none."""
+        if self._proof is None:
+            raise LookupError("the file is not proven")
+        return self._proof
+
     def phase(self, name: str) -> None:
-        if self._is_alone:
-            self._record.write(transitions.record_phase, Phase(name), self._record.lease_seconds)
+        """Record the phase, unless it is over at once."""
+        phase, is_small = Phase(name), (self._file.size_bytes or sys.maxsize) <= SMALL_BYTES
+        if self._is_alone and phase is not self._phase and not is_small:
+            self._record.write(transitions.record_phase, phase, self._record.lease_seconds)
+            self._phase = phase
         reach(name)
 
     async def lock_path(self, lock_name: str, size_bytes: int | None, temporary_file: TemporaryFile | None) -> None:
@@ -120,7 +136,7 @@ class FileRecorder:
 
     async def publishing(self, proof: Proof) -> None:
         reach("verified")
-        self.proof = proof
+        self._proof = proof
         await self._mark()
         reach("marked")
 
@@ -132,7 +148,7 @@ class FileRecorder:
         reach("moved")
 
     async def skipped(self, proof: Proof) -> None:
-        self.proof = proof
+        self._proof = proof
         await self._arrived(FileState.SKIPPED, None)
         self._progress.copying_from(self._file.number, proof.size_bytes)
 
@@ -141,30 +157,16 @@ class FileRecorder:
 
     async def _mark(self) -> None:
         phase = Phase.PUBLISHING if self._is_alone else Phase.TRANSFERRING
-        await self._journal.put(Publishing(self._proven(), phase))
+        await self._journal.put(Publishing(self._file.number, self.proof, phase))
 
     async def _arrived(self, state: FileState, temporary_path: str | None) -> None:
-        await self._journal.put(Arrived(ArrivedFile(self._proven(), state, temporary_path)))
+        await self._journal.put(Arrived(ArrivedFile(self._file.number, self.proof, state, temporary_path)))
         self.outcome = state
         self._record.has_advanced = True
 
     def _new(self, file: TemporaryFile) -> NewTemporaryFile:
         checkpoint = asdict(file.checkpoint) if file.checkpoint else None
         return NewTemporaryFile(self._file.number, file.kind, file.path, file.restores, checkpoint)
-
-    def _proven(self) -> ProvenFile:
-        return ProvenFile(self._file.number, **vars(self.proof))
-
-
-def proof_of(file: RecordedFile) -> Proof:
-    """Return the recorded proof. Valid only if the file is marked, or proven by an earlier job."""
-    return Proof(
-        size_bytes=file.size_bytes or 0,
-        sha256=file.sha256 or "",
-        verified=file.verified or "",
-        source_modified_at=file.source_modified_at,
-        source_version=file.source_version,
-    )
 
 
 class HiddenFileRecorder(FileRecorder):

@@ -161,12 +161,12 @@ def record_proof(session: Session, claim: Claim, sha256: str, verified: str) -> 
 
 def is_mine(session: Session, claim: Claim) -> bool:
     """Whether the job is still this attempt's, cancelled or not. Locks its row until the transaction ends."""
-    return session.scalars(_IS_MINE, of(claim)).one_or_none() is not None
+    return session.connection().scalars(_IS_MINE, of(claim)).one_or_none() is not None
 
 
 def is_cancelling(session: Session, claim: Claim) -> bool:
     """Whether this attempt's job is being cancelled. Locks its row until the transaction ends."""
-    return session.scalars(_IS_CANCELLING, of(claim)).one_or_none() is not None
+    return session.connection().scalars(_IS_CANCELLING, of(claim)).one_or_none() is not None
 
 
 def why_not(session: Session, claim: Claim) -> AttemptEnded:
@@ -188,4 +188,4 @@ def is_marked(session: Session, claim: Claim) -> bool:
 def _change(session: Session, claim: Claim, statement: Executable, **values: Any) -> bool:
     """Return False if the job is no longer this attempt's, or is being cancelled: then only
     `transitions.end_cancelled` changes it."""
-    return session.scalars(statement, {**of(claim), **values}).one_or_none() is not None
+    return session.connection().scalars(statement, {**of(claim), **values}).one_or_none() is not None

@@ -76,7 +76,7 @@ _NOW_MS = select(_NowMs())
 def read_now_ms(session: Session) -> int:
     """Return the time at which the session has asked for it first."""
     if "now_ms" not in session.info:
-        session.info["now_ms"] = session.scalars(_NOW_MS).one()
+        session.info["now_ms"] = session.connection().scalars(_NOW_MS).one()
     return int(session.info["now_ms"])
 
 
@@ -162,7 +162,7 @@ def insert_if_absent(session: Session, table: type[Base], values: dict[str, Any]
 
     Returns the new row's primary key, or None if there was such a row already.
     """
-    return session.scalars(_insert_if_absent(session.get_bind().dialect.name, table), values).one_or_none()
+    return session.connection().scalars(_insert_if_absent(session.get_bind().dialect.name, table), values).one_or_none()
 
 
 @cache

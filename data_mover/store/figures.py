@@ -11,18 +11,22 @@ from data_mover.store.models import EXPECTED_BYTES, Job, JobFile
 
 @dataclass(frozen=True)
 class Figures:
-    """The number of a job's files, the bytes that have arrived and those that are missing, as far as sizes are
-    known."""
+    """The numbers of a job's files and directories, the bytes that have arrived and those that are missing, as far as
+    sizes are known."""
 
     files_total: int
+    directories_total: int
     arrived_bytes: int
     missing_bytes: int
 
 
 _ARRIVED = case((JobFile.state.in_(ARRIVED), JobFile.size_bytes), else_=0)
-_SUMS = select(func.count(), func.coalesce(func.sum(EXPECTED_BYTES), 0), func.coalesce(func.sum(_ARRIVED), 0)).where(
-    JobFile.job_id == bindparam("its_job"), JobFile.kind == FileKind.FILE
-)
+_SUMS = select(
+    func.count().filter(JobFile.kind == FileKind.FILE),
+    func.count().filter(JobFile.kind == FileKind.DIRECTORY),
+    func.coalesce(func.sum(EXPECTED_BYTES), 0),
+    func.coalesce(func.sum(_ARRIVED), 0),
+).where(JobFile.job_id == bindparam("its_job"))
 _BEGUN_ON_HOST = (
     Job.status == Status.IN_PROGRESS,
     Job.phase != Phase.RESOLVING,
@@ -31,9 +35,9 @@ _BEGUN_ON_HOST = (
 
 
 def figures(session: Session, job_id: int) -> Figures:
-    """Return the job's file count, arrived bytes and missing bytes."""
-    count, bytes_, arrived_bytes = session.execute(_SUMS, {"its_job": job_id}).one()
-    return Figures(count, int(arrived_bytes), int(bytes_ - arrived_bytes))
+    """Return the job's figures."""
+    files, directories, bytes_, arrived_bytes = session.connection().execute(_SUMS, {"its_job": job_id}).one()
+    return Figures(files, directories, int(arrived_bytes), int(bytes_ - arrived_bytes))
 
 
 def files_total(job: ColumnElement[int]) -> ScalarSelect[int]:
@@ -58,4 +62,5 @@ _RESERVED = select(_EXPECTED - Job.bytes_done).where(*_BEGUN_ON_HOST, Job.id != 
 def bytes_reserved_on(session: Session, host: str, but_of_job: int = 0) -> int:
     """Return the bytes that running jobs, but for this one, have still to write to the host, as far as they are
     known."""
-    return sum(max(0, int(each)) for each in session.scalars(_RESERVED, {"its_host": host, "its_job": but_of_job}))
+    rows = session.connection().scalars(_RESERVED, {"its_host": host, "its_job": but_of_job})
+    return sum(max(0, int(each)) for each in rows)

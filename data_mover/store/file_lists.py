@@ -51,7 +51,7 @@ def record_files(session: Session, claim: Claim, path: str, first_number: int, l
         host_health.record_reached(session, *claim.host_names)  # they have answered; listing may take minutes
     if mine and listed:
         last_number = first_number + len(listed) - 1
-        session.execute(_FORGET, {"its_job": claim.job_id, "first": first_number, "last": last_number})
+        session.connection().execute(_FORGET, {"its_job": claim.job_id, "first": first_number, "last": last_number})
         try:
             with session.connection().begin_nested():
                 insert_files(session, claim, first_number, [vars(each) for each in listed])

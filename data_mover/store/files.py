@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, Executable, Integer, bindparam, select, tuple
 from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import FilesFailed
+from data_mover.domain.proof import Proof
 from data_mover.domain.states import ARRIVED, SETTLED, FileKind, FileState
 from data_mover.store.claims import Claim
 from data_mover.store.models import UNSETTLED, JobFile
@@ -34,10 +35,8 @@ class RecordedFile:
     modified_at: float | None
     #: whether an attempt was about to publish it, with the digest
     marked: bool
-    sha256: str | None
-    verified: str | None
-    source_modified_at: float | None
-    source_version: str | None
+    #: of this attempt or an earlier one, or of the job that is retried
+    proof: Proof | None
     #: the last attempt that tried the file and did not move it
     attempt: int
 
@@ -132,7 +131,7 @@ def arrived(session: Session, claim: Claim, after: int) -> list[RecordedFile]:
 
 def first_failure(session: Session, claim: Claim) -> FilesFailed | None:
     """Return the failure of the first file that failed for good, None if there is none."""
-    first = session.execute(_FIRST_FAILURE, {"its_job": claim.job_id}).one_or_none()
+    first = session.connection().execute(_FIRST_FAILURE, {"its_job": claim.job_id}).one_or_none()
     return FilesFailed(str(first.code), str(first.reason)) if first else None
 
 
@@ -142,10 +141,25 @@ def _is_folder_in(session: Session, claim: Claim, state: FileState) -> bool:
 
 
 def _page(session: Session, statement: Executable, claim: Claim, **behind: int) -> list[RecordedFile]:
-    return [_recorded(row) for row in session.execute(statement, {"its_job": claim.job_id, **behind})]
+    return [_recorded(row) for row in session.connection().execute(statement, {"its_job": claim.job_id, **behind})]
 
 
 def _recorded(row: Any) -> RecordedFile:
-    values = row._asdict()
-    marked = values.pop("state") == FileState.VERIFIED
-    return RecordedFile(**{**values, "path": row.path or "", "marked": marked})
+    *of_file, state, sha256, verified, modified_at, version, attempt = row
+    number, source_number, source_path, name, path, size_bytes, *of_directory = of_file
+    proof = None
+    if sha256 is not None and verified is not None:
+        proof = Proof(size_bytes or 0, sha256, verified, modified_at, version)
+    return RecordedFile(
+        number=number,
+        source_number=source_number,
+        source_path=source_path,
+        name=name,
+        path=path or "",
+        size_bytes=size_bytes,
+        mode=of_directory[0],
+        modified_at=of_directory[1],
+        marked=state == FileState.VERIFIED,
+        proof=proof,
+        attempt=attempt,
+    )

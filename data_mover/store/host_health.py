@@ -100,7 +100,7 @@ def know(session: Session, names: Iterable[str]) -> None:
 def lock(session: Session, names: Iterable[str]) -> None:
     """Lock the rows of the hosts until the transaction ends; concurrent claims block. In order of name, against
     deadlocks."""
-    session.execute(_LOCK, {"hosts": sorted(set(names))})
+    session.connection().execute(_LOCK, {"hosts": sorted(set(names))})
 
 
 def lock_all(session: Session) -> None:
@@ -116,7 +116,7 @@ def states(session: Session) -> dict[str, HostState]:
 
 def record_reached(session: Session, *names: str) -> list[str]:
     """Record that the hosts can be reached, which closes their circuits. Returns those of which it was not known."""
-    return list(session.scalars(_REACHED, {"hosts": sorted(names)}))
+    return list(session.connection().scalars(_REACHED, {"hosts": sorted(names)}))
 
 
 def record_refused(session: Session, name: str, failure: MoveFailure) -> None:
@@ -139,7 +139,7 @@ def record_move(session: Session, names: Iterable[str], failure: MoveFailure | N
     """Record how a move, or a file of one, ended for its hosts. A failure that the host's owner has to fix counts
     against the host that it happened at."""
     if failure is None:
-        session.execute(_MOVED, {"hosts": sorted(set(names))})
+        session.connection().execute(_MOVED, {"hosts": sorted(set(names))})
     elif failure.who_can_fix == "host owner":
         blamed = [name for name in names if failure.is_of(name)]
         values = {"move_code": failure.code, "move_reason": failure.reason}
@@ -189,7 +189,7 @@ def health(session: Session) -> dict[str, HostHealth]:
 def _running(session: Session) -> dict[str, tuple[int, int]]:
     """Return how many jobs run with each host, and how many of them are in their first phase."""
     counts: dict[str, tuple[int, int]] = {}
-    for names, *both in session.execute(_RUNNING):
+    for names, *both in session.connection().execute(_RUNNING):
         for name in names.split():
             running, first = counts.get(name, (0, 0))
             counts[name] = running + both[0], first + both[1]

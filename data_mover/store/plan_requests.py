@@ -178,7 +178,7 @@ def _changed(session: Session, claim: PlanClaim, values: dict[str, Any], *which:
 
 def _next(session: Session) -> int | None:
     """Return the id of the request that is answered next; None if none may be."""
-    rows = session.execute(_WAITING).all()
+    rows = session.connection().execute(_WAITING).all()
     if not rows:
         return None
     leased = Counter(caller for _, caller, is_leased in rows if is_leased)

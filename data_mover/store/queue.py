@@ -132,7 +132,7 @@ def kept_waiting(session: Session, claim: Claim, slots: Mapping[str, int], wait_
 def runnable(session: Session) -> bool:
     """Whether a job is due. Does not check the capacity of its hosts."""
     due = select(Job.id).where(Job.status == Status.PENDING, Job.ending.is_(None), _IS_DUE)
-    return session.scalars(due.limit(1), _at(read_now_ms(session))).one_or_none() is not None
+    return session.connection().scalars(due.limit(1), _at(read_now_ms(session))).one_or_none() is not None
 
 
 def _candidates(session: Session, *lanes: int) -> list[Candidate]:
@@ -205,7 +205,7 @@ def _leaving_suspects_alone(session: Session, worker: WorkerProcess, found: Sequ
     """Return the jobs that may begin beside those that run on the machine: none beside a suspect, and a suspect beside
     none. While a suspect waits, no other job begins."""
     at = {**_at(read_now_ms(session)), "its_machine": worker.machine}
-    beside = session.scalars(_RUNNING_ON, at).all()
+    beside = session.connection().scalars(_RUNNING_ON, at).all()
     suspects = [candidate for candidate in found if candidate.suspect]
     if any(beside) or (suspects and beside):
         return []
@@ -227,7 +227,7 @@ _WAITS_FOR_PATH = _WAITING_FOR_PATHS.where(Job.id == bindparam("its_job")).limit
 def _wait_for_paths(session: Session, candidate: Candidate) -> bool:
     """Whether another job locks the final path of this one's only file, as far as it is known. Postpones this job, and
     all others of its lane that wait for paths, so that they do not block the lane."""
-    if session.scalars(_WAITS_FOR_PATH, {"its_job": candidate.job_id}).one_or_none() is None:
+    if session.connection().scalars(_WAITS_FOR_PATH, {"its_job": candidate.job_id}).one_or_none() is None:
         return False
     in_lane = _WAITING_FOR_PATHS.where(Job.lane_id == candidate.lane_id).limit(PATHS_AT_ONCE)
     ids = {candidate.job_id, *session.scalars(in_lane)}

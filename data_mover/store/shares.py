@@ -40,7 +40,7 @@ class Shares:
         """Read the running jobs. They are counted here: SQLite would scan all jobs in the order of their callers."""
         running = [
             RunningJob(job_id, caller, frozenset(hosts.split()), priority, rate or 0)
-            for job_id, caller, hosts, priority, rate in session.execute(_RUNNING)
+            for job_id, caller, hosts, priority, rate in session.connection().execute(_RUNNING)
         ]
         return cls(running, workers.alive(session, workers.SILENT_AFTER_SECONDS))
 

@@ -109,8 +109,8 @@ _LANE = select(Lane.id).where(Lane.caller == bindparam("caller"), Lane.hosts == 
 
 def _lane(session: Session, caller: str, host_names: str) -> int:
     names = {"caller": caller, "hosts": host_names}
-    known = session.scalars(_LANE, names).one_or_none()
+    known = session.connection().scalars(_LANE, names).one_or_none()
     if known is not None:
         return known
     insert_if_absent(session, Lane, names)
-    return session.scalars(_LANE, names).one()
+    return session.connection().scalars(_LANE, names).one()

@@ -67,7 +67,7 @@ def record_temporary_files(
         now = read_now_ms(session)
         shared = {"job_id": claim.job_id, "attempt": claim.attempt, "host": claim.destination.host}
         rows = [{**shared, **vars(file), "not_before_ms": now + 2 * ms(lease_seconds)} for file in files]
-        session.execute(_INSERT, rows)
+        session.connection().execute(_INSERT, rows)
     return mine
 
 
@@ -179,7 +179,7 @@ def unlock_final_path(session: Session, file: RecordedTemporaryFile) -> None:
 def forget_temporary_files(session: Session, host: str, paths: Collection[str]) -> None:
     """Delete the record of files that no longer exist, or have their final names."""
     if paths:
-        session.execute(_FORGET, {"its_host": host, "paths": list(paths)})
+        session.connection().execute(_FORGET, {"its_host": host, "paths": list(paths)})
 
 
 def _clearable(session: Session) -> Select[TemporaryFile]:

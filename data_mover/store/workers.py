@@ -53,7 +53,7 @@ def register(session: Session, machine: str, pid: int, version: str) -> WorkerPr
 
 def beat(session: Session, worker: WorkerProcess, runs: Sequence[str]) -> None:
     """Record a heartbeat, and what the worker runs. A worker that was taken for dead gets its row back."""
-    if session.scalars(_BEAT, {"its_id": worker.id, "new_runs": list(runs)}).one_or_none() is None:
+    if session.connection().scalars(_BEAT, {"its_id": worker.id, "new_runs": list(runs)}).one_or_none() is None:
         row = _row(worker.machine, worker.pid, worker.version, runs)
         session.execute(insert(WorkerRecord).values(id=worker.id, **row))
 
@@ -73,7 +73,7 @@ def forget_dead(session: Session) -> None:
 
 def alive(session: Session, within_seconds: float) -> int:
     """Return how many workers had a heartbeat within the time."""
-    return session.scalars(_ALIVE, {"within_ms": ms(within_seconds)}).one()
+    return session.connection().scalars(_ALIVE, {"within_ms": ms(within_seconds)}).one()
 
 
 def _row(machine: str, pid: int, version: str, runs: Sequence[str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from data_mover.transfer.pipeline import Move, Pipeline
 from data_mover.transfer.recorder import Recorder
 from data_mover.transfer.room import Room
 from data_mover.transfer.stages import move_file
-from data_mover.transfer.tasks import Checkpoint, FileTask, Proof, TemporaryFile
+from data_mover.transfer.tasks import Checkpoint, FileTask, TemporaryFile
 
 __all__ = [
     "Checkpoint",
@@ -14,7 +14,6 @@ __all__ = [
     "Item",
     "Move",
     "Pipeline",
-    "Proof",
     "Recorder",
     "Room",
     "TemporaryFile",

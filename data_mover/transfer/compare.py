@@ -6,9 +6,10 @@ from dataclasses import replace
 from data_mover.backends.api import Files, FileStat, Source
 from data_mover.domain.errors import Exists, NameConflict
 from data_mover.domain.locations import IfExists
+from data_mover.domain.proof import Proof
 from data_mover.transfer.names import require_checksum
 from data_mover.transfer.recorder import Recorder
-from data_mover.transfer.tasks import FileTask, Proof
+from data_mover.transfer.tasks import FileTask
 from data_mover.transfer.verify import has_digest, read_digest
 
 

@@ -6,10 +6,11 @@ from data_mover.backends.api import Files
 from data_mover.domain.errors import CannotReplace, ConnectionLost, Exists, MoveFailure, Stalled
 from data_mover.domain.fault_points import reach
 from data_mover.domain.locations import IfExists
+from data_mover.domain.proof import Proof
 from data_mover.transfer.cleanup import discard
 from data_mover.transfer.names import aside_path
 from data_mover.transfer.recorder import Recorder
-from data_mover.transfer.tasks import FileTask, Proof, TemporaryFile
+from data_mover.transfer.tasks import FileTask, TemporaryFile
 from data_mover.transfer.verify import has_digest
 
 

@@ -2,7 +2,8 @@
 
 from typing import Protocol
 
-from data_mover.transfer.tasks import Checkpoint, Proof, TemporaryFile
+from data_mover.domain.proof import Proof
+from data_mover.transfer.tasks import Checkpoint, TemporaryFile
 
 
 class Recorder(Protocol):

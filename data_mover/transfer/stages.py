@@ -7,6 +7,7 @@ from data_mover.backends.api import Files, FileStat, NewFile, Reader, Source, Wr
 from data_mover.domain.errors import SourceChanged
 from data_mover.domain.fault_points import reach
 from data_mover.domain.locations import IfExists
+from data_mover.domain.proof import Proof
 from data_mover.transfer.compare import proof_of_what_is_there, require_two_names
 from data_mover.transfer.copy import Checkpoints, Copied, Hashed, Throttle, copy, reread
 from data_mover.transfer.names import require_checksum, temporary_path
@@ -16,7 +17,7 @@ from data_mover.transfer.recorder import Recorder
 from data_mover.transfer.recovery import put_back, recover
 from data_mover.transfer.room import Room
 from data_mover.transfer.spool import sized
-from data_mover.transfer.tasks import FileTask, Proof
+from data_mover.transfer.tasks import FileTask
 from data_mover.transfer.verify import verify
 from data_mover.transfer.young_sources import require_settled
 

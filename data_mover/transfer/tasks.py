@@ -6,6 +6,7 @@ from typing import Self
 
 from data_mover.backends.api import FileStat
 from data_mover.domain.locations import IfExists
+from data_mover.domain.proof import Proof
 from data_mover.domain.states import FileKind
 from data_mover.transfer.room import Room
 
@@ -30,32 +31,6 @@ class Checkpoint:
         """Whether the source is unchanged, as far as its host reports."""
         recorded = (self.source_bytes, self.source_modified_at, self.source_version)
         return recorded == (source.size_bytes, source.modified_at, source.version)
-
-
-@dataclass(frozen=True)
-class Proof:
-    """The proof of a file that arrived: its size in bytes, its SHA-256 in hexadecimal, and how that was verified."""
-
-    size_bytes: int
-    sha256: str
-    #: `sha256-remote`, `sha256-readback` or `size`
-    verified: str
-    #: the source's stat, as far as its host reports it
-    source_modified_at: float | None
-    source_version: str | None
-
-    @classmethod
-    def of(cls, source: FileStat, size_bytes: int, sha256: str, verified: str) -> Self:
-        return cls(size_bytes, sha256, verified, source.modified_at, source.version)
-
-    @property
-    def identifies_source(self) -> bool:
-        """Whether `is_of` can recognise a changed source without reading it."""
-        return self.source_modified_at is not None or self.source_version is not None
-
-    def is_of(self, source: FileStat) -> bool:
-        """Whether the source is unchanged, as far as its host reports."""
-        return (self.source_modified_at, self.source_version) == (source.modified_at, source.version)
 
 
 @dataclass(frozen=True)

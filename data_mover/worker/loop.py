@@ -56,6 +56,7 @@ class WorkerLoop:
         try:
             with self._heartbeat.watching(self._look_for_maintenance):
                 was_anything_left = self._claim_on(until)
+            self._connector.give_up()
             ends_at = time.monotonic() + STOP_SECONDS
             for beside in (self._plans, self._maintenance):
                 beside.wait(max(0.0, ends_at - time.monotonic()))
@@ -70,6 +71,7 @@ class WorkerLoop:
         while not self._heartbeat.stop.is_asked():
             has_plan, maintains = self._plans.look(), self._maintenance.is_busy
             claim = self._claim(last=claim)
+            self._connector.give_up(*(claim.host_names if claim else ()))
             if claim is not None:
                 self._attempt(claim).run()
             elif has_plan:

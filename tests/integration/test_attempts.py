@@ -7,6 +7,7 @@ import pytest
 from data_mover.config.registry import Registry
 from data_mover.config.settings import Settings
 from data_mover.domain.backoff import Backoff
+from data_mover.domain.proof import Proof
 from data_mover.domain.states import Phase, Status
 from data_mover.doorbell import Doorbell, redis_connection
 from data_mover.execution.attempt import Attempt
@@ -14,7 +15,6 @@ from data_mover.execution.connector import Connector
 from data_mover.execution.heartbeat import Heartbeat, LeaseTerms
 from data_mover.execution.stop import Stop
 from data_mover.store import events, file_lists, queue, reports, submissions, transitions
-from data_mover.store.transitions import ProvenFile
 from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_file, a_submission
 
@@ -85,7 +85,7 @@ def test_while_nobody_knows_whether_it_was_published_no_failure_ends_the_job(
 ):
     with database.writing() as session:
         file_lists.complete_file_list(session, claimed, "/b", 0, [a_file("/b", 1)])
-        transitions.mark_publishing(session, claimed, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_SECONDS)
+        transitions.mark_publishing(session, claimed, {0: Proof(1, "ab", "size")}, Phase.PUBLISHING, LEASE_SECONDS)
 
     run_attempt(settings, database, connector, claimed)
 

@@ -8,13 +8,14 @@ from sqlalchemy import select, update
 
 from data_mover.domain.errors import HostUnreachable, NoSuchFile
 from data_mover.domain.locations import Endpoint
+from data_mover.domain.proof import Proof
 from data_mover.domain.states import FileKind, FileState, Phase, Priority, Status
 from data_mover.store import claims, file_lists, host_health, queue, reports, submissions, temporary_files, transitions
 from data_mover.store.claims import Beat
 from data_mover.store.database import Database, ms, now_ms
 from data_mover.store.models import Job
 from data_mover.store.temporary_files import NewTemporaryFile
-from data_mover.store.transitions import ArrivedFile, ProvenFile
+from data_mover.store.transitions import ArrivedFile
 from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_file, a_submission
 
@@ -158,7 +159,7 @@ def test_a_lease_that_ran_out_gives_the_job_to_the_next_and_fences_the_first(sub
     assert (second.job_id, second.attempt) == (job_id, 2)
     assert not written(claims.renew, first, LEASE_SECONDS)
     assert not written(transitions.record_phase, first, Phase.VERIFYING, LEASE_SECONDS)
-    proven, left = [ProvenFile(0, 10, "ab", "size")], [NewTemporaryFile(0, FileKind.FILE, "/x")]
+    proven, left = {0: Proof(10, "ab", "size")}, [NewTemporaryFile(0, FileKind.FILE, "/x")]
     assert not written(transitions.mark_publishing, first, proven, Phase.PUBLISHING, LEASE_SECONDS)
     assert not written(transitions.unmark_publishing, first, [0], LEASE_SECONDS)
     assert not written(temporary_files.record_temporary_files, first, left, LEASE_SECONDS)
@@ -208,14 +209,14 @@ def test_what_ended_stays_as_it_is(submit, claim, written, report):
     written(
         transitions.mark_publishing,
         claimed,
-        [ProvenFile(0, 10, "ab", "sha256-readback")],
+        {0: Proof(10, "ab", "sha256-readback")},
         Phase.PUBLISHING,
         LEASE_SECONDS,
     )
     written(
         transitions.record_arrived,
         claimed,
-        [ArrivedFile(ProvenFile(0, 10, "ab", "sha256-readback"), FileState.PUBLISHED)],
+        [ArrivedFile(0, Proof(10, "ab", "sha256-readback"), FileState.PUBLISHED)],
     )
 
     assert written(transitions.complete, claimed)
@@ -260,7 +261,7 @@ def test_the_deadline_ends_what_waits_and_what_runs_but_not_what_is_being_publis
     claim()
     claimed = claim()
     written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b", 1)])
-    written(transitions.mark_publishing, claimed, [ProvenFile(0, 10, "ab", "size")], Phase.PUBLISHING, LEASE_SECONDS)
+    written(transitions.mark_publishing, claimed, {0: Proof(10, "ab", "size")}, Phase.PUBLISHING, LEASE_SECONDS)
     waiting = submit(destination="hpc")
     for job_id in (running, publishing, waiting):
         set_job(job_id, deadline_ms=1)
@@ -275,7 +276,7 @@ def test_past_the_deadline_nobody_claims_to_know_what_a_lost_publication_did(sub
     job_id = submit()
     claimed = claim()
     written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b", 1)])
-    written(transitions.mark_publishing, claimed, [ProvenFile(0, 10, "ab", "size")], Phase.PUBLISHING, LEASE_SECONDS)
+    written(transitions.mark_publishing, claimed, {0: Proof(10, "ab", "size")}, Phase.PUBLISHING, LEASE_SECONDS)
     set_job(job_id, lease_until_ms=1, deadline_ms=1)
     written(transitions.take_back_lost, 10)
 
@@ -291,7 +292,7 @@ def all_arrived(submit, claim, written, set_job):
     def lose(path, **changes):
         job_id, claimed = submit(), claim()
         written(file_lists.complete_file_list, claimed, path, 0, [a_file(path, 7)])
-        written(transitions.record_arrived, claimed, [ArrivedFile(ProvenFile(0, 7, "ab", "size"), FileState.PUBLISHED)])
+        written(transitions.record_arrived, claimed, [ArrivedFile(0, Proof(7, "ab", "size"), FileState.PUBLISHED)])
         set_job(job_id, lease_until_ms=1, **changes)
         return job_id
 

@@ -10,6 +10,7 @@ from sqlalchemy import event, select, text, update
 
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import NoSuchFile
+from data_mover.domain.proof import Proof
 from data_mover.domain.states import FileKind, FileState, Phase, Status
 from data_mover.doorbell import Doorbell, doorbell_queue, redis_connection
 from data_mover.store import events, file_lists, files, queue, reports, submissions, transitions
@@ -18,7 +19,7 @@ from data_mover.store.database import Database
 from data_mover.store.file_lists import ListedFile
 from data_mover.store.list_proofs import arrived_after, list_proof
 from data_mover.store.models import Job, JobFile
-from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
+from data_mover.store.transitions import ArrivedFile, PathLock
 from data_mover.store.workers import WorkerProcess
 from data_mover.worker.sweeper import Sweeper
 from tests.integration.conftest import LEASE_SECONDS, a_submission
@@ -42,9 +43,9 @@ def folder(written, claim):
     planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 5) for n in range(COUNT)]
     written(file_lists.complete_file_list, claimed, "/b", 0, planned)
     written(transitions.lock_paths, claimed, [PathLock(n, f"vis:/b/{n}", 5) for n in range(4)], LEASE_SECONDS)
-    proofs = [ProvenFile(n, 5, "ab", "size") for n in range(3)]
+    proofs = {n: Proof(5, "ab", "size") for n in range(3)}
     written(transitions.mark_publishing, claimed, proofs, Phase.TRANSFERRING, LEASE_SECONDS)
-    written(transitions.record_arrived, claimed, [ArrivedFile(proof, FileState.PUBLISHED) for proof in proofs[:2]])
+    written(transitions.record_arrived, claimed, [ArrivedFile(n, proofs[n], FileState.PUBLISHED) for n in range(2)])
     written(transitions.record_failures, claimed, {4: NoSuchFile("disk:/a/4")})
     return claimed
 
@@ -108,11 +109,11 @@ def test_nobody_works_on_a_job_that_is_ending(folder, written, read, claim):
     written(transitions.fail, folder, "deadline", "It is late.")
     written(transitions.settle, folder.job_id)
 
-    proof = ProvenFile(5, 5, "ab", "size")
+    proof = Proof(5, "ab", "size")
     assert not written(renew, folder, LEASE_SECONDS)
     assert not written(record_path, folder, "/other")
     assert written(renew_all, [Beat(folder, 7, 1)], LEASE_SECONDS) == {}
-    assert not written(transitions.record_arrived, folder, [ArrivedFile(proof, FileState.PUBLISHED)])
+    assert not written(transitions.record_arrived, folder, [ArrivedFile(5, proof, FileState.PUBLISHED)])
     assert not written(transitions.complete, folder)
     assert not written(transitions.end_cancelled, folder)
     written(transitions.cancel, folder.job_id)
@@ -147,8 +148,10 @@ def test_what_did_not_appear_at_once_has_not_arrived_however_many_files_it_has(w
     top = ListedFile(FileKind.DIRECTORY, 0, "/a", "", "/b")
     planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 5) for n in range(COUNT)]
     written(file_lists.complete_file_list, claimed, "/b", 0, [top, *planned])
-    proofs = [ProvenFile(n, 5, "ab", "size") for n in range(1, COUNT + 1)]
-    written(transitions.record_arrived, claimed, [ArrivedFile(proof, FileState.PUBLISHED) for proof in proofs])
+    proofs = {n: Proof(5, "ab", "size") for n in range(1, COUNT + 1)}
+    written(
+        transitions.record_arrived, claimed, [ArrivedFile(n, proof, FileState.PUBLISHED) for n, proof in proofs.items()]
+    )
 
     assert written(transitions.fail, claimed, "deadline", "It is late.")
     settled(written, job_id)
@@ -241,9 +244,8 @@ def test_a_completed_job_of_many_files_has_their_weakest_proof_whoever_completes
     written, read, claim, sweeper, monkeypatch
 ):
     monkeypatch.setattr("data_mover.store.list_proofs.PAGE", 2)
-    proofs = [
-        ProvenFile(n, 5, f"ab{n}", method) for n, method in enumerate(["sha256-remote", "size", "sha256-readback"])
-    ]
+    methods = ["sha256-remote", "size", "sha256-readback"]
+    proofs = {n: Proof(5, f"ab{n}", method) for n, method in enumerate(methods)}
     by_sweeper = brought(written, claim, proofs)
     written(lambda session: session.execute(update(Job).values(lease_until_ms=1, losses=9)) and None)
     sweeper.sweep()
@@ -267,7 +269,9 @@ def brought(written, claim, proofs):
     path = f"/b/{held.job_id}"
     planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"{path}/{n}", 5) for n in range(len(proofs))]
     written(file_lists.complete_file_list, held, path, 0, planned)
-    written(transitions.record_arrived, held, [ArrivedFile(proof, FileState.PUBLISHED) for proof in proofs])
+    written(
+        transitions.record_arrived, held, [ArrivedFile(n, proof, FileState.PUBLISHED) for n, proof in proofs.items()]
+    )
     return held
 
 

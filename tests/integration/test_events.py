@@ -6,11 +6,12 @@ import pytest
 from sqlalchemy import func, select, update
 
 from data_mover.domain.errors import Fenced, HostUnreachable, NameConflict, NoSuchFile
+from data_mover.domain.proof import Proof
 from data_mover.domain.states import EventKind, FileKind, FileState, Phase, Status
 from data_mover.store import events, file_lists, submissions, transitions
 from data_mover.store.file_lists import ListedFile
 from data_mover.store.models import Event, Job, JobFile
-from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
+from data_mover.store.transitions import ArrivedFile, PathLock
 from tests.integration.conftest import LEASE_SECONDS, a_file, a_submission
 
 
@@ -33,10 +34,10 @@ def test_the_log_of_a_job_shows_each_change_from_its_submission_to_its_end(writt
     written(transitions.put_back, first, HostUnreachable("vis"), 0)
     second = claim()
     written(file_lists.complete_file_list, second, "/b", 0, [a_file("/b")])
-    proven = ProvenFile(0, 1, "ab", "size")
+    proven = Proof(1, "ab", "size")
     written(transitions.record_phase, second, Phase.TRANSFERRING, LEASE_SECONDS)
-    written(transitions.mark_publishing, second, [proven], Phase.PUBLISHING, LEASE_SECONDS)
-    written(transitions.record_arrived, second, [ArrivedFile(proven, FileState.PUBLISHED)])
+    written(transitions.mark_publishing, second, {0: proven}, Phase.PUBLISHING, LEASE_SECONDS)
+    written(transitions.record_arrived, second, [ArrivedFile(0, proven, FileState.PUBLISHED)])
     written(transitions.complete, second)
 
     lines = log(job_id)
@@ -113,11 +114,11 @@ def test_many_files_write_an_event_for_a_batch_and_not_for_each_file(written, cl
     planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 1) for n in range(count)]
     written(file_lists.complete_file_list, claimed, "/b", 0, planned)
     locks = [PathLock(n, f"vis:/b/{n}", 1) for n in range(count)]
-    proofs = [ProvenFile(n, 1, "ab", "size") for n in range(count - 1)]
+    proofs = {n: Proof(1, "ab", "size") for n in range(count - 1)}
 
     assert written(transitions.lock_paths, claimed, locks, LEASE_SECONDS) == {}
     assert written(transitions.mark_publishing, claimed, proofs, Phase.TRANSFERRING, LEASE_SECONDS)
-    arrived = [ArrivedFile(proof, FileState.PUBLISHED) for proof in proofs]
+    arrived = [ArrivedFile(n, proof, FileState.PUBLISHED) for n, proof in proofs.items()]
     assert written(transitions.record_arrived, claimed, arrived)
     assert written(transitions.record_failures, claimed, {count - 1: NoSuchFile("disk:/a/299")})
     assert written(transitions.fail, claimed, "no-such-file", "disk:/a/299")

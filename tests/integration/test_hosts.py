@@ -6,6 +6,7 @@ from sqlalchemy import case, delete, select, update
 from data_mover.domain.backoff import Backoff
 from data_mover.domain.errors import Cancelled, HostUnreachable, LoginRefused, NoSpace, NoSuchFile, PathBusy, Superseded
 from data_mover.domain.locations import Endpoint
+from data_mover.domain.proof import Proof
 from data_mover.domain.states import FileKind, FileState, Phase, Priority, Status
 from data_mover.store import (
     claims,
@@ -25,7 +26,7 @@ from data_mover.store.database import ms, now_ms
 from data_mover.store.host_health import HostHealth
 from data_mover.store.models import HostRecord, Job, SweepRecord, WorkerRecord
 from data_mover.store.temporary_files import NewTemporaryFile
-from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
+from data_mover.store.transitions import ArrivedFile, PathLock
 from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_file, a_submission
 from tests.servers.processes import eventually
@@ -290,7 +291,7 @@ def test_a_job_whose_files_arrive_is_not_to_blame_for_the_workers_that_it_lost(s
     written(file_lists.complete_file_list, claim(), "/b", 0, [a_file(f"/b/{number}") for number in range(5)])
     lose()
     for number in range(5):
-        arrived = ArrivedFile(ProvenFile(number, 1, "ab", "size"), FileState.PUBLISHED)
+        arrived = ArrivedFile(number, Proof(1, "ab", "size"), FileState.PUBLISHED)
         written(transitions.record_arrived, claim(), [arrived])
         assert lose() == [(job_id, Status.PENDING)]
 
@@ -331,8 +332,8 @@ def test_a_job_is_superseded_by_a_later_one_that_has_published(submit, claim, wr
     written(host_health.record_reached, "vis")
     older, later = claim(), claim()
     hold(written, later)
-    written(transitions.mark_publishing, later, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_SECONDS)
-    written(transitions.record_arrived, later, [ArrivedFile(ProvenFile(0, 1, "ab", "size"), FileState.PUBLISHED)])
+    written(transitions.mark_publishing, later, {0: Proof(1, "ab", "size")}, Phase.PUBLISHING, LEASE_SECONDS)
+    written(transitions.record_arrived, later, [ArrivedFile(0, Proof(1, "ab", "size"), FileState.PUBLISHED)])
     written(transitions.complete, later)
 
     with pytest.raises(Superseded, match=f"job {later.job_id}"):
@@ -344,7 +345,7 @@ def test_a_path_at_which_a_lost_attempt_may_still_publish_stays_held(submit, cla
     written(host_health.record_reached, "vis")
     first, second = claim(), claim()
     hold(written, first)
-    written(transitions.mark_publishing, first, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_SECONDS)
+    written(transitions.mark_publishing, first, {0: Proof(1, "ab", "size")}, Phase.PUBLISHING, LEASE_SECONDS)
     lose()
 
     second = next(claimed for claimed in (claim(), claim()) if claimed.job_id == second.job_id)
@@ -371,7 +372,7 @@ def test_a_running_job_is_cancelled_once_its_attempt_has_stopped(submit, claim, 
     assert (report(job_id).status, report(job_id).phase) == (Status.IN_PROGRESS, Phase.CANCELLING)
     assert not written(claims.renew, claimed, LEASE_SECONDS)
     assert not written(
-        transitions.mark_publishing, claimed, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_SECONDS
+        transitions.mark_publishing, claimed, {0: Proof(1, "ab", "size")}, Phase.PUBLISHING, LEASE_SECONDS
     )
     assert not written(transitions.put_back, claimed, HostUnreachable("vis"), 0)
     assert isinstance(written(claims.why_not, claimed), Cancelled)
@@ -392,7 +393,7 @@ def test_a_job_that_may_have_published_is_not_cancelled(submit, claim, written, 
     job_id = submit()
     claimed = claim()
     written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b", 1)])
-    written(transitions.mark_publishing, claimed, [ProvenFile(0, 1, "ab", "size")], Phase.PUBLISHING, LEASE_SECONDS)
+    written(transitions.mark_publishing, claimed, {0: Proof(1, "ab", "size")}, Phase.PUBLISHING, LEASE_SECONDS)
 
     written(transitions.cancel, job_id)
     assert report(job_id).phase is Phase.PUBLISHING
@@ -591,7 +592,7 @@ def test_a_job_waits_longer_each_time_it_finds_its_path_taken_until_a_file_arriv
     assert [wait_seconds() for _ in range(9)] == [1, 2, 4, 8, 16, 32, 60, 60, 60]
     held = claim()
     written(file_lists.complete_file_list, held, "/b", 0, [a_file("/b", 1), a_file("/c", 1)])
-    written(transitions.record_arrived, held, [ArrivedFile(ProvenFile(0, 1, "ab", "size"), FileState.PUBLISHED)])
+    written(transitions.record_arrived, held, [ArrivedFile(0, Proof(1, "ab", "size"), FileState.PUBLISHED)])
     written(transitions.hand_back, held, PathBusy())
 
     assert wait_seconds() == 1

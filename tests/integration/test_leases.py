@@ -10,6 +10,7 @@ from sqlalchemy import update
 from sqlalchemy.engine import make_url
 
 from data_mover.domain.errors import Cancelled, ConnectionLost, Fenced, GaveWay, Stalled, Stopped
+from data_mover.domain.proof import Proof
 from data_mover.domain.states import FileKind, FileState
 from data_mover.execution import heartbeat as heartbeat_module
 from data_mover.execution.heartbeat import Heartbeat, LeaseTerms, Patience, Watch
@@ -18,7 +19,7 @@ from data_mover.store import figures, file_lists, host_health, migrations, queue
 from data_mover.store.database import Database
 from data_mover.store.file_lists import ListedFile
 from data_mover.store.models import Job
-from data_mover.store.transitions import ArrivedFile, ProvenFile
+from data_mover.store.transitions import ArrivedFile
 from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_submission
 from tests.servers.postgresql import postgresql_server
@@ -79,7 +80,7 @@ def test_what_earlier_attempts_have_brought_is_counted_and_keeps_the_lease(datab
     with database.writing() as session:
         assert file_lists.complete_file_list(session, claimed, "/d", 0, planned)
         assert transitions.record_arrived(
-            session, claimed, [ArrivedFile(ProvenFile(0, 100, "0" * 64, "size"), FileState.PUBLISHED)]
+            session, claimed, [ArrivedFile(0, Proof(100, "0" * 64, "size"), FileState.PUBLISHED)]
         )
         found = figures.figures(session, claimed.job_id)
 

@@ -12,6 +12,7 @@ from data_mover.domain import fault_points
 from data_mover.domain.backoff import Backoff
 from data_mover.domain.errors import Cancelled, Fenced, PathBusy
 from data_mover.domain.locations import Endpoint
+from data_mover.domain.proof import Proof
 from data_mover.domain.selection import Selection
 from data_mover.domain.states import FileKind, FileState, Phase
 from data_mover.doorbell import Doorbell, redis_connection
@@ -24,7 +25,7 @@ from data_mover.execution.stop import Stop
 from data_mover.store import file_lists, host_health, queue, submissions, transitions
 from data_mover.store.models import Job, JobFile, TemporaryFile
 from data_mover.store.temporary_files import NewTemporaryFile
-from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
+from data_mover.store.transitions import ArrivedFile, PathLock
 from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_file, a_submission
 from tests.servers.deployment import host_table
@@ -32,6 +33,7 @@ from tests.servers.deployment import host_table
 FILES = 60
 SLOTS = {"disk": 2, "vis": 2}
 LEASE_SECONDS = 30
+PROOF = Proof(1, "ab", "size")
 WORKER = WorkerProcess(1, "here", 1, "1.0")
 
 
@@ -176,18 +178,14 @@ class OnRecord:
         return self.journal.put(Locking(lock, NewTemporaryFile(number, FileKind.FILE, f"/t{number}", None, None)))
 
     def prove(self, number):
-        return self.journal.put(Publishing(proof(number), Phase.TRANSFERRING))
+        return self.journal.put(Publishing(number, PROOF, Phase.TRANSFERRING))
 
     def arrive(self, number):
-        return self.journal.put(Arrived(ArrivedFile(proof(number), FileState.PUBLISHED, f"/t{number}")))
+        return self.journal.put(Arrived(ArrivedFile(number, PROOF, FileState.PUBLISHED, f"/t{number}")))
 
     def state(self, number):
         with self.database.reading() as session:
             return session.scalars(select(JobFile.state).where(JobFile.number == number)).first()
-
-
-def proof(number):
-    return ProvenFile(number, 1, "ab", "size")
 
 
 async def outcome(entry):

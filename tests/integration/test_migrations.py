@@ -10,11 +10,12 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from data_mover.domain.errors import ConfigurationError, ServiceUnavailable
+from data_mover.domain.proof import Proof
 from data_mover.domain.states import EventKind, FileState, Status
 from data_mover.store import claims, events, file_lists, host_health, migrations, queue, reports, transitions
 from data_mover.store.database import Base, Database, long_transaction
 from data_mover.store.postgresql import PunctualConnection
-from data_mover.store.transitions import ArrivedFile, ProvenFile
+from data_mover.store.transitions import ArrivedFile
 from data_mover.store.workers import WorkerProcess
 from tests.conftest import new_postgresql_database
 from tests.integration.conftest import a_file
@@ -149,11 +150,11 @@ def running(database):
 
 def complete(database, claim):
     """Brings the only file of the job to its final path, and completes the job; its id."""
-    proof = ProvenFile(0, 1, "ab", "size")
+    proof = Proof(1, "ab", "size")
     with database.writing() as session:
         if not claim.planned:
             assert file_lists.complete_file_list(session, claim, f"/b{claim.job_id}", 0, [a_file(f"/b{claim.job_id}")])
-        assert transitions.record_arrived(session, claim, [ArrivedFile(proof, FileState.PUBLISHED)])
+        assert transitions.record_arrived(session, claim, [ArrivedFile(0, proof, FileState.PUBLISHED)])
         assert transitions.complete(session, claim)
     return claim.job_id
 

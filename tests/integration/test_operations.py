@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import text
 
 from data_mover.domain.errors import NoSuchFile
+from data_mover.domain.proof import Proof
 from data_mover.domain.states import FileState
 from data_mover.store import file_lists, submissions, transitions
-from data_mover.store.transitions import ArrivedFile, ProvenFile
+from data_mover.store.transitions import ArrivedFile
 from tests.integration.conftest import a_file, a_submission
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -51,8 +52,8 @@ def test_old_jobs_go_with_their_files_and_events_and_others_stay(run, database, 
     old, live = (written(submissions.add, a_submission()) for _ in range(2))
     claimed = claim()
     written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b")])
-    proof = ProvenFile(0, 1, "ab", "size")
-    written(transitions.record_arrived, claimed, [ArrivedFile(proof, FileState.PUBLISHED, None)])
+    proof = Proof(1, "ab", "size")
+    written(transitions.record_arrived, claimed, [ArrivedFile(0, proof, FileState.PUBLISHED, None)])
     written(transitions.complete, claimed)
     written(transitions.put_back, claim(), NoSuchFile("a"), 1)
     block = BLOCKS[1].replace("1767225600", "99999999999")

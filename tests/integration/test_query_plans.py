@@ -8,6 +8,7 @@ from sqlalchemy import event, select, text
 from sqlalchemy.engine import make_url
 
 from data_mover.domain.errors import HostUnreachable, NoSuchFile
+from data_mover.domain.proof import Proof
 from data_mover.domain.states import FileKind, FileState, Phase
 from data_mover.store import (
     claims,
@@ -26,7 +27,7 @@ from data_mover.store import (
 from data_mover.store.database import Database
 from data_mover.store.models import Job
 from data_mover.store.temporary_files import NewTemporaryFile
-from data_mover.store.transitions import ArrivedFile, PathLock, ProvenFile
+from data_mover.store.transitions import ArrivedFile, PathLock
 from tests.conftest import copied
 from tests.integration.conftest import LEASE_SECONDS, a_file, a_submission, claimer, writer
 
@@ -93,7 +94,7 @@ def test_a_move_from_its_submission_to_its_end_reads_no_whole_table(database, se
     written(submissions.find_by_key, "ann", "new")
     claimed = claim()
     left = NewTemporaryFile(0, FileKind.FILE, "/.data_mover-1")
-    proof = ProvenFile(0, 1, "ab", "size")
+    proof = Proof(1, "ab", "size")
     written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b")])
     written(figures.figures, claimed.job_id)
     written(files.unsettled, claimed, (-1, -1))
@@ -106,9 +107,9 @@ def test_a_move_from_its_submission_to_its_end_reads_no_whole_table(database, se
     written(temporary_files.left_by_earlier_attempts, claimed)
     written(temporary_files.record_temporary_files, claimed, [left], LEASE_SECONDS)
     written(claims.renew, claimed, LEASE_SECONDS)
-    written(transitions.mark_publishing, claimed, [proof], Phase.PUBLISHING, LEASE_SECONDS)
+    written(transitions.mark_publishing, claimed, {0: proof}, Phase.PUBLISHING, LEASE_SECONDS)
     written(claims.is_marked, claimed)
-    written(transitions.record_arrived, claimed, [ArrivedFile(proof, FileState.PUBLISHED, "/.data_mover-1")])
+    written(transitions.record_arrived, claimed, [ArrivedFile(0, proof, FileState.PUBLISHED, "/.data_mover-1")])
     written(transitions.complete, claimed)
     written(transitions.put_back, claim(), HostUnreachable("vis"), 1)
     written(transitions.fail, claim(), NoSuchFile.code, "disk:/a")

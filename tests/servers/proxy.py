@@ -46,6 +46,8 @@ class Proxy:
         #: how many bytes have gone to the server, and have come from it
         self.sent_bytes = 0
         self.received_bytes = 0
+        #: how many connections were made to the server
+        self.made = 0
         self._target_port = target_port
         self._writers: set[asyncio.StreamWriter] = set()
         self._fault: Fault | None = None
@@ -96,6 +98,7 @@ class Proxy:
         except OSError:
             to_client.transport.abort()
             return
+        self.made += 1
         mine = {to_client, to_server}
         self._writers |= mine
         try:

@@ -49,6 +49,9 @@ class SftpFiles(SshFiles):
     def most_files(self) -> int:
         return self._session.most_files
 
+    def serves_again(self) -> bool:
+        return super().serves_again() and not self._session.requests.is_broken
+
     def stat(self, path: str) -> FileStat | None:
         return complete(self.astat(path))
 

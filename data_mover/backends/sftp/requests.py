@@ -145,7 +145,8 @@ class SftpRequests(Line):
         self._gathered_bytes = 0
         self._received = memoryview(b"")
         self._patience: list[float] = []
-        self._broken = False
+        #: whether the channel has failed, so that every further request does
+        self.is_broken = False
         self.extensions = self._begin()
 
     def send(self, kind: Request, head: bytes, then: Callable[[Reply], None], block: bytes | memoryview = b"") -> None:
@@ -249,7 +250,7 @@ class SftpRequests(Line):
             self.break_off(error)
 
     def break_off(self, error: BaseException) -> None:
-        self._broken = True
+        self.is_broken = True
         for flight in tuple(self._flights):
             flight.done(TimeoutError() if isinstance(error, TimeoutError) else EOFError("the channel is broken"))
 
@@ -310,5 +311,5 @@ class SftpRequests(Line):
         return memoryview(pieces)
 
     def _require_unbroken(self) -> None:
-        if self._broken:
+        if self.is_broken:
             raise EOFError("the channel is broken")

@@ -42,6 +42,10 @@ class SshFiles(Files):
             self._make_directory(each)
             self._known.remember_there(each)
 
+    def serves_again(self) -> bool:
+        self._known.forget_all()
+        return self._connection.alive
+
     def abort(self) -> None:
         self._connection.abort()
 

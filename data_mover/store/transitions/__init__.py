@@ -8,7 +8,6 @@ from data_mover.store.transitions.ends import FILES_AT_ONCE, ending_jobs, settle
 from data_mover.store.transitions.files import (
     ArrivedFile,
     PathLock,
-    ProvenFile,
     begin_afresh,
     insert_files,
     lock_paths,
@@ -43,7 +42,6 @@ __all__ = [
     "ArrivedFile",
     "Lost",
     "PathLock",
-    "ProvenFile",
     "begin",
     "begin_afresh",
     "cancel",

@@ -41,10 +41,11 @@ class Change:
 
         The event is inserted first and locks the rows; the guard is still true when they are updated.
         """
-        ids = list(session.scalars(self._event, {name: parameters[name] for name in self._of_event}))
+        connection = session.connection()
+        ids = list(connection.scalars(self._event, {name: parameters[name] for name in self._of_event}))
         if ids:
             parameters["changed_jobs"] = ids
-            session.execute(self._update, {name: parameters[name] for name in self._of_update})
+            connection.execute(self._update, {name: parameters[name] for name in self._of_update})
         return ids
 
 

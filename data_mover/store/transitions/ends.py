@@ -110,8 +110,8 @@ def _end(session: Session, ending: Change, status: Status, cause: Mapping[str, A
     """End jobs, settle their files, and sum up their totals; return the jobs' ids."""
     ids = ending.make(session, **parameters)
     if ids:
-        session.execute(_settling(status), _given(status, ids, cause))
-        session.execute(_TOTALS, {"ended_jobs": ids})
+        session.connection().execute(_settling(status), _given(status, ids, cause))
+        session.connection().execute(_TOTALS, {"ended_jobs": ids})
     return ids
 
 
@@ -168,7 +168,7 @@ _UNLOCKING = (
 
 def unlock_paths(session: Session, ids: Collection[int]) -> None:
     """Unlock the final paths of the jobs, unless the file may still be published."""
-    session.execute(_UNLOCKING, {"ended_jobs": list(ids)})
+    session.connection().execute(_UNLOCKING, {"ended_jobs": list(ids)})
 
 
 def _not_appeared() -> Select[int]:

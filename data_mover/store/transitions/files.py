@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import MoveFailure, NameConflict, PathBusy, Superseded
 from data_mover.domain.locations import Endpoint
+from data_mover.domain.proof import Proof
 from data_mover.domain.states import ARRIVED, SETTLED, EventKind, FileKind, FileState, Phase
 from data_mover.store import claims, host_health
 from data_mover.store.claims import Claim, is_mine, renew, why_not
@@ -40,23 +41,11 @@ class PathLock:
 
 
 @dataclass(frozen=True)
-class ProvenFile:
-    """A file whose digest at the destination is known."""
-
-    number: int
-    size_bytes: int
-    sha256: str
-    verified: str
-    #: the stat of the source that was proven, as its host reports it
-    source_modified_at: float | None = None
-    source_version: str | None = None
-
-
-@dataclass(frozen=True)
 class ArrivedFile:
     """A file at its final path, no longer at the temporary path."""
 
-    proof: ProvenFile
+    number: int
+    proof: Proof
     state: FileState
     temporary_path: str | None = None
 
@@ -101,7 +90,7 @@ def insert_files(session: Session, claim: Claim, first_number: int, listed: Sequ
         }
         for number, values in enumerate(listed, first_number)
     ]
-    session.execute(_INSERT, rows)
+    session.connection().execute(_INSERT, rows)
 
 
 def lock_paths(
@@ -132,13 +121,13 @@ def lock_paths(
 
 
 def mark_publishing(
-    session: Session, claim: Claim, proofs: Sequence[ProvenFile], phase: Phase, lease_seconds: float
+    session: Session, claim: Claim, proofs: Mapping[int, Proof], phase: Phase, lease_seconds: float
 ) -> bool:
     """Mark the files as proven and about to be published."""
     is_ours = record_phase(session, claim, phase, lease_seconds)
     if is_ours:
-        _correct_sizes(session, claim, {proof.number: proof.size_bytes for proof in proofs})
-        _set(session, claim, [{**vars(proof), "state": FileState.VERIFIED} for proof in proofs])
+        _correct_sizes(session, claim, {number: proof.size_bytes for number, proof in proofs.items()})
+        _set(session, claim, [{"number": n, **vars(proof), "state": FileState.VERIFIED} for n, proof in proofs.items()])
     return is_ours
 
 
@@ -158,15 +147,19 @@ def record_arrived(session: Session, claim: Claim, arrived: Sequence[ArrivedFile
     """
     is_ours = is_mine(session, claim)
     if is_ours:
-        _correct_sizes(session, claim, {each.proof.number: each.proof.size_bytes for each in arrived})
-        numbers = [each.proof.number for each in arrived]
-        new = set(session.scalars(_NOT_ARRIVED, {"its_job": claim.job_id, "numbers": numbers}))
+        _correct_sizes(session, claim, {each.number: each.proof.size_bytes for each in arrived})
+        numbers = [each.number for each in arrived]
+        new = set(session.connection().scalars(_NOT_ARRIVED, {"its_job": claim.job_id, "numbers": numbers}))
         settled = {"locked": False, "code": None, "reason": None}
-        came = [{**vars(each.proof), "state": each.state, **settled} for each in arrived if each.proof.number in new]
+        came = [
+            {"number": each.number, **vars(each.proof), "state": each.state, **settled}
+            for each in arrived
+            if each.number in new
+        ]
         _set(session, claim, came)
         if new:
             _FILES_ARRIVED.make(session, **claims.of(claim), new_files=len(new), most_events=MOST_EVENTS)
-            session.execute(_BROUGHT, {"its_job": claim.job_id, "new_files": len(new)})
+            session.connection().execute(_BROUGHT, {"its_job": claim.job_id, "new_files": len(new)})
         gone = [each.temporary_path for each in arrived if each.temporary_path is not None]
         forget_temporary_files(session, claim.destination.host, gone)
     return is_ours
@@ -254,10 +247,10 @@ def _refused(session: Session, claim: Claim, locks: Sequence[PathLock]) -> dict[
     """Return why paths cannot be locked, by number, as far as it is recorded."""
     names = {lock.lock_name for lock in locks}
     named = {"its_job": claim.job_id, "lock_names": list(names)}
-    later = {str(name): job_id for name, job_id in session.execute(_PUBLISHED_LATER, named)}
-    busy = {str(name): job_id for name, job_id in session.execute(_LOCKED, named)}
+    later = {str(name): job_id for name, job_id in session.connection().execute(_PUBLISHED_LATER, named)}
+    busy = {str(name): job_id for name, job_id in session.connection().execute(_LOCKED, named)}
     own: dict[str, list[tuple[int, bool]]] = {name: [] for name in names}
-    for name, number, state in session.execute(_OWN, named):
+    for name, number, state in session.connection().execute(_OWN, named):
         own[str(name)].append((number, state in ARRIVED))
     refused = dict[int, PathBusy | MoveFailure]()
     for lock in locks:
@@ -306,18 +299,18 @@ def _mark_folder(session: Session, claim: Claim, state: FileState, phase: Phase,
 def _correct_sizes(session: Session, claim: Claim, sizes: Mapping[int, int | None]) -> None:
     """Correct the listed sizes, and the job's total."""
     files = {"its_job": claim.job_id, "numbers": list(sizes)}
-    recorded = dict(session.execute(_SIZES, files).all())
+    recorded = dict(session.connection().execute(_SIZES, files).all())
     other = {number: sizes[number] for number, size in recorded.items() if size != sizes[number]}
     if other:
         _set(session, claim, [{"number": number, "size_bytes": size} for number, size in other.items()])
-        session.execute(_NEW_TOTAL, {"its_job": claim.job_id})
+        session.connection().execute(_NEW_TOTAL, {"its_job": claim.job_id})
 
 
 def _set(session: Session, claim: Claim, rows: Sequence[Mapping[str, Any]]) -> None:
     """Set columns of files, given by number, in one statement."""
     if rows:
         values = [{"its_job": claim.job_id, **{_parameter(name): row[name] for name in row}} for row in rows]
-        session.execute(_setting(tuple(rows[0])), values)
+        session.connection().execute(_setting(tuple(rows[0])), values)
 
 
 @cache

@@ -57,7 +57,7 @@ def submit(session: Session, values: dict[str, Any]) -> int | None:
     state = {"status": Status.PENDING, "phase": Phase.QUEUED, "events": 1}
     job_id = insert_if_absent(session, Job, {**values, **state})
     if job_id is not None:
-        session.execute(_SUBMITTED, {"job_id": job_id, "at_ms": values["submitted_ms"]})
+        session.connection().execute(_SUBMITTED, {"job_id": job_id, "at_ms": values["submitted_ms"]})
     return job_id
 
 
@@ -155,7 +155,7 @@ def _over(session: Session, claim: Claim, ended: Sequence[int]) -> bool:
     """Return whether the job has ended. Makes its temporary files due then: its attempt has stopped, so that nothing
     writes to them."""
     if ended:
-        session.execute(_CLEARABLE, {"ended_job": claim.job_id})
+        session.connection().execute(_CLEARABLE, {"ended_job": claim.job_id})
     return bool(ended)
 
 
