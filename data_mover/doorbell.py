@@ -93,8 +93,11 @@ class DoorbellQueue(Queue):
             raise RedisAway(str(error)) from error
         return queue.create_job(ANSWER, timeout=-1), queue
 
-    def count_listeners(self) -> int:
-        return min(int(self._redis.scard(WORKERS_BY_QUEUE_KEY % self.name)), LISTENERS)
+    def count_missing(self) -> int:
+        """Return how many doorbell jobs are missing to twice as many as there are workers."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            listeners, waiting = pipeline.scard(WORKERS_BY_QUEUE_KEY % self.name).llen(self.key).execute()
+        return 2 * max(1, min(int(listeners), LISTENERS)) - int(waiting)
 
     def forget_dead_listeners(self) -> None:
         """Forget workers whose own key has expired."""
@@ -198,7 +201,7 @@ class Doorbell:
             return
         try:
             reach("notifying")
-            missing = 2 * max(1, self._queue.count_listeners()) - self._queue.count
+            missing = self._queue.count_missing()
             for _ in range(missing if times is None else min(times, missing)):
                 self._queue.enqueue(ANSWER, ttl=TTL_SECONDS)
         except RedisError as error:

@@ -3,18 +3,21 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, select
+from sqlalchemy import ColumnElement, Row, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from data_mover.domain.errors import failure_of
 from data_mover.domain.locations import shown
 from data_mover.domain.states import ARRIVED, REASONS, TERMINAL, Cause, FileKind, FileState, Phase, Status
 from data_mover.store import host_health, sweeps, workers
-from data_mover.store.database import now_ms
+from data_mover.store.database import read_now_ms
 from data_mover.store.host_health import Block
-from data_mover.store.models import Job, JobFile, Lane
+from data_mover.store.models import JOB_FILES, JOBS, LANES, Job, JobFile
+
+_Row = Row[*tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,8 @@ def _never() -> bool:
 def report(session: Session, caller: str, job_id: int, redis_is_away: Callable[[], bool] = _never) -> JobReport | None:
     """Return the report of one of the caller's jobs, or None if the caller has no such job. `redis_is_away` is asked
     where a job waits to be claimed and nothing else is missing."""
-    row = session.execute(_OF_CALLER, {"its_caller": caller, "its_job": job_id}).one_or_none()
-    return _report(*row, _waits(session, redis_is_away)) if row else None
+    row = session.connection().execute(_OF_CALLER, {"its_caller": caller, "its_job": job_id}).one_or_none()
+    return _report(row, _Waits(session, redis_is_away)) if row else None
 
 
 def newest(
@@ -98,8 +101,8 @@ def newest(
 ) -> Sequence[JobReport]:
     """Return the caller's jobs that meet the conditions, the newest first. `redis_is_away` as in `report`."""
     statement = _REPORTED.where(Job.caller == caller, *which).order_by(Job.id.desc()).limit(limit)
-    waits = _waits(session, redis_is_away)
-    return [_report(*row, waits) for row in session.execute(statement)]
+    waits = _Waits(session, redis_is_away)
+    return [_report(row, waits) for row in session.connection().execute(statement).all()]
 
 
 def files(session: Session, job_id: int, state: FileState | None, after: int, limit: int) -> Sequence[FileReport]:
@@ -119,41 +122,50 @@ def files(session: Session, job_id: int, state: FileState | None, after: int, li
     return [_file_report(row, unseen) for row in rows]
 
 
-@dataclass(frozen=True)
 class _Waits:
-    """What jobs may wait for."""
+    """What jobs may wait for, read where one may."""
 
-    hosts: Mapping[str, Block]
-    has_workers: bool
-    has_sweeper: bool
-    redis_is_away: Callable[[], bool]
-    now_ms: int
+    def __init__(self, session: Session, redis_is_away: Callable[[], bool]) -> None:
+        self._session = session
+        self.redis_is_away = redis_is_away
 
+    @cached_property
+    def hosts(self) -> Mapping[str, Block]:
+        return host_health.blocks(self._session)
 
-def _waits(session: Session, redis_is_away: Callable[[], bool]) -> _Waits:
-    now, has_sweeper = session.execute(_NOW_AND_SWEEPER).one()
-    has_workers = bool(workers.alive(session, workers.SILENT_AFTER_SECONDS))
-    return _Waits(host_health.blocks(session), has_workers, has_sweeper, redis_is_away, now)
+    @cached_property
+    def has_workers(self) -> bool:
+        return workers.alive(self._session, workers.SILENT_AFTER_SECONDS) > 0
 
+    @cached_property
+    def has_sweeper(self) -> bool:
+        return bool(self._session.connection().scalars(_HAS_SWEEPER).one())
 
-def _reported() -> Select[Job, Lane, JobFile | None]:
-    """Return the query of jobs with their lanes, and with their file if they have only one."""
-    alone = (JobFile.job_id == Job.id) & (JobFile.number == 0) & (Job.files_total == 1)
-    return select(Job, Lane, JobFile).join(Lane, Lane.id == Job.lane_id).outerjoin(JobFile, alone)
-
-
-_REPORTED = _reported()
-_OF_CALLER = _REPORTED.where(Job.caller == bindparam("its_caller"), Job.id == bindparam("its_job"))
-_NOW_AND_SWEEPER = select(now_ms(), sweeps.is_fresh())
+    @property
+    def now_ms(self) -> int:
+        return read_now_ms(self._session)
 
 
-def _report(job: Job, lane: Lane, file: JobFile | None, waits: _Waits) -> JobReport:
+#: jobs with the hosts of their lane, and with the proof of their file if they have only one
+_REPORTED = (
+    select(
+        *(column for column in JOBS.c if column.name not in ("sha256", "verified")),
+        LANES.c.hosts,
+        func.coalesce(JOB_FILES.c.sha256, JOBS.c.sha256).label("sha256"),
+        func.coalesce(JOB_FILES.c.verified, JOBS.c.verified).label("verified"),
+    )
+    .join(LANES, LANES.c.id == JOBS.c.lane_id)
+    .outerjoin(JOB_FILES, (JOB_FILES.c.job_id == JOBS.c.id) & (JOB_FILES.c.number == 0) & (JOBS.c.files_total == 1))
+)
+_OF_CALLER = _REPORTED.where(JOBS.c.caller == bindparam("its_caller"), JOBS.c.id == bindparam("its_job"))
+_HAS_SWEEPER = select(sweeps.is_fresh())
+
+
+def _report(job: _Row, waits: _Waits) -> JobReport:
     status = Status(job.status)
-    phase, reason, code, next_ms = _waiting(job, lane, waits)
+    phase, reason, code, next_ms = _waiting(job, waits)
     failure = failure_of(code) if code else None
-    proven = None
-    if status is Status.COMPLETED:
-        proven = file if file is not None and file.sha256 is not None else job
+    is_proven = status is Status.COMPLETED
     return JobReport(
         id=job.id,
         status=status,
@@ -178,8 +190,8 @@ def _report(job: Job, lane: Lane, file: JobFile | None, waits: _Waits) -> JobRep
         files_done=job.files_done,
         files_total=job.files_total,
         files_completed=job.files_done if status is Status.FAILED else None,
-        sha256=proven.sha256 if proven else None,
-        verified=proven.verified if proven else None,
+        sha256=job.sha256 if is_proven else None,
+        verified=job.verified if is_proven else None,
         submitted_at=_instant(job.submitted_ms),
         started_at=_instant(job.started_ms) if job.started_ms is not None else None,
         ended_at=_instant(job.ended_ms) if job.ended_ms is not None else None,
@@ -206,13 +218,13 @@ def _file_report(file: JobFile, unseen: bool) -> FileReport:
     )
 
 
-def _waiting(job: Job, lane: Lane, waits: _Waits) -> tuple[Phase | None, str | None, str | None, int | None]:
+def _waiting(job: _Row, waits: _Waits) -> tuple[Phase | None, str | None, str | None, int | None]:
     """Return the phase of the job, reason and code, and the time of the next attempt."""
     phase = Phase(job.phase) if job.phase else None
     next_ms = job.not_before_ms if job.status == Status.PENDING else None
     if job.ending is not None:
         return phase, job.reason, job.code, next_ms
-    if block := _block(job, lane, waits.hosts):
+    if block := _block(job, waits):
         next_ms = max(job.not_before_ms, block.until_ms) if block.until_ms is not None else None
         return Phase.BLOCKED, block.reason, block.code, next_ms
     if cause := _missed(job, waits):
@@ -220,14 +232,14 @@ def _waiting(job: Job, lane: Lane, waits: _Waits) -> tuple[Phase | None, str | N
     return phase, job.reason, job.code, next_ms
 
 
-def _block(job: Job, lane: Lane, blocks: Mapping[str, Block]) -> Block | None:
+def _block(job: _Row, waits: _Waits) -> Block | None:
     """Return why a host blocks the job, if one does."""
     if job.status != Status.PENDING:
         return None
-    return next((blocks[name] for name in lane.hosts.split() if name in blocks), None)
+    return next((waits.hosts[name] for name in job.hosts.split() if name in waits.hosts), None)
 
 
-def _missed(job: Job, waits: _Waits) -> Cause | None:
+def _missed(job: _Row, waits: _Waits) -> Cause | None:
     """Return the cause if the job is due and lacks a process."""
     if job.status == Status.IN_PROGRESS and (job.lease_until_ms or 0) < waits.now_ms:
         return Cause.WORKER_LOST if waits.has_sweeper else Cause.NO_SWEEPER
@@ -240,11 +252,11 @@ def _missed(job: Job, waits: _Waits) -> Cause | None:
     return Cause.NO_REDIS if waits.redis_is_away() else None
 
 
-def _seconds_left(job: Job) -> float | None:
+def _seconds_left(job: _Row) -> float | None:
     """Return the seconds for the remaining bytes at the present rate, without the time to verify."""
     if job.status != Status.IN_PROGRESS or job.bytes_total is None or not job.bytes_per_second:
         return None
-    return (job.bytes_total - job.bytes_done) / job.bytes_per_second
+    return float((job.bytes_total - job.bytes_done) / job.bytes_per_second)
 
 
 def _instant(milliseconds: int) -> datetime:
