@@ -24,8 +24,9 @@ async def require_settled(
     settling_seconds = source.settling_seconds(source_stat)
     if abs(opened_at - source_stat.modified_at) >= settling_seconds:
         return
-    while time.time() < source_stat.modified_at + settling_seconds:
-        time.sleep(LOOK_SECONDS)
+    settled_at = source_stat.modified_at + settling_seconds
+    while (left_seconds := settled_at - time.time()) > 0:
+        time.sleep(min(left_seconds, LOOK_SECONDS))
         recorder.alive()
     is_same = await read_digest(source, task.source_path, recorder) == sha256
     if not is_same or await source.astat(task.source_path) != source_stat:
