@@ -33,19 +33,11 @@ class Connector:
     def connect(self, host: str, registry: Registry) -> Source:
         """Return a connection to the host, one that was kept if there is any. Raises UnknownHost, HostUnreachable,
         which opens its circuit, HostKeyMismatch or LoginRefused."""
-        try:
-            options = _options(host, registry)
-            if kept := self._taken(host, options):
-                return kept
-            connected = connect(host, options)
-        except UnknownHost:
-            raise
-        except MoveFailure as failure:
-            self.failed(host, failure)
-            raise
-        with suppress(ServiceUnavailable):
-            self._record_reached(host)
-        return connected
+        return self._taken(host, registry) or self._made(host, registry)
+
+    def probe(self, host: str, registry: Registry) -> None:
+        """Log in, and out again. Raises what `connect` does."""
+        self._made(host, registry).close()
 
     def keep(self, host: str, connection: Source) -> bool:
         """Keep a connection for the next job of this worker, if that may be. Return whether it is kept: not where the
@@ -85,18 +77,30 @@ class Connector:
             if isinstance(registry.every_host.get(host), LocalOptions):
                 self.failed(host, HostUnreachable(f"{host}: its file system does not answer"))
 
-    def _taken(self, host: str, options: HostOptions) -> Source | None:
-        """Return a kept connection with these options that still works."""
+    def _taken(self, host: str, registry: Registry) -> Source | None:
+        """Return a kept connection that still works, unless the registry has another entry for the host now."""
         with self._changing:
             found = next((kept for kept in self._kept if kept[0] == host), None)
             if found is None:
                 return None
             self._kept.remove(found)
         connection = found[1]
-        if connection.options == options and connection.serves_again():
+        if connection.options == registry.every_host.get(host) and connection.serves_again():
             return connection
         connection.close()
         return None
+
+    def _made(self, host: str, registry: Registry) -> Source:
+        try:
+            made = connect(host, _options(host, registry))
+        except UnknownHost:
+            raise
+        except MoveFailure as failure:
+            self.failed(host, failure)
+            raise
+        with suppress(ServiceUnavailable):
+            self._record_reached(host)
+        return made
 
     def _record_failure(self, host: str, failure: MoveFailure) -> None:
         with self._database.writing() as session:

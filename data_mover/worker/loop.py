@@ -56,7 +56,6 @@ class WorkerLoop:
         try:
             with self._heartbeat.watching(self._look_for_maintenance):
                 was_anything_left = self._claim_on(until)
-            self._connector.give_up()
             ends_at = time.monotonic() + STOP_SECONDS
             for beside in (self._plans, self._maintenance):
                 beside.wait(max(0.0, ends_at - time.monotonic()))
@@ -64,6 +63,8 @@ class WorkerLoop:
                 self._doorbell.notify_workers()
         except ServiceUnavailable as error:
             log.error("loop-ended %s; the sweeper wakes workers when it does", error)
+        finally:
+            self._connector.give_up()
 
     def _claim_on(self, until: float) -> bool:
         """Return whether the time was up, or a stop was requested; else no job was left."""

@@ -91,7 +91,7 @@ def _probe(database: Database, registry: Registry, connector: Connector, name: s
     reach("probing")
     try:
         connector.require_disk(name, registry)
-        connector.connect(name, registry).close()
+        connector.probe(name, registry)
     except UnknownHost as failure:
         with database.writing() as session:
             host_health.record_refused(session, name, failure)

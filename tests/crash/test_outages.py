@@ -9,7 +9,10 @@ from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import insert, update
 
+from data_mover.store.models import TemporaryFile
+from data_mover.transfer.names import TEMPORARY_PREFIX
 from tests.crash.rough import UNANSWERED, UNNOTICED, rough_world
 from tests.crash.supervisor import strike
 from tests.crash.world import LEASE_SECONDS
@@ -212,6 +215,27 @@ def test_a_worker_that_is_lost_while_it_tries_a_host_keeps_nobody_from_it_for_lo
 
     require_done(world, [job_id])
     world.supervisor.wake()
+
+
+@pytest.mark.parametrize("action", ["kill", "raise", pytest.param("stop", marks=pytest.mark.soak)])
+def test_a_worker_that_is_lost_while_it_clears_leaves_that_to_the_next(world, action, time):
+    number = next(_numbers)
+    job_id = world.submit(world.source(f"cleared-{number}", 1_000, number), "shelf")
+    require_done(world, [job_id])
+    left = world.destination("shelf", f"{TEMPORARY_PREFIX}{job_id}-0-1-{'0' * 16}")
+    left.write_text("half")
+    world.order("clearing", action)
+    row = {"job_id": job_id, "attempt": 1, "host": "shelf", "path": f"/{left.name}", "kind": "file"}
+    with world.database.writing() as session:
+        session.execute(insert(TemporaryFile).values(**row, not_before_ms=0))
+    eventually(lambda: world.struck("clearing"), "a worker clears")
+
+    with world.database.writing() as session:  # else it is tried again in minutes
+        session.execute(update(TemporaryFile).values(not_before_ms=0))
+
+    eventually(lambda: not left.exists(), "another has cleared")
+    world.supervisor.wake()
+    require_done(world, [job_id])
 
 
 @pytest.mark.soak
