@@ -2,18 +2,16 @@
 
 from data_mover.config.registry_file import RegistryFile
 from data_mover.domain.errors import Refusal
-from data_mover.doorbell import Doorbell
+from data_mover.services.transactions import Transactions
 from data_mover.store import host_health
-from data_mover.store.database import Database
 
 
 class HostControl:
     """Pauses and resumes hosts of the registry. Raises ServiceUnavailable if the database does not answer."""
 
-    def __init__(self, database: Database, registry: RegistryFile, doorbell: Doorbell) -> None:
-        self._database = database
+    def __init__(self, transactions: Transactions, registry: RegistryFile) -> None:
+        self._transactions = transactions
         self._registry = registry
-        self._doorbell = doorbell
 
     def pause(self, name: str) -> None:
         """Pause the host: its moves wait, running ones continue. Raises Refusal for an unknown host."""
@@ -26,6 +24,6 @@ class HostControl:
     def _set_paused(self, name: str, paused: bool) -> None:
         if name not in self._registry.current().hosts:
             raise Refusal("Host does not exist", code="no-such-host", field="name")
-        with self._database.writing() as session:
+        with self._transactions.writing() as session:
             host_health.set_paused(session, name, paused)
-        self._doorbell.notify_all_workers()
+            self._transactions.notify_all_workers()

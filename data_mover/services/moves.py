@@ -11,11 +11,10 @@ from data_mover.domain.fault_points import reach
 from data_mover.domain.locations import Endpoint, IfExists, Locations, invalid, missing, parse_sources
 from data_mover.domain.selection import Selection
 from data_mover.domain.states import Phase, Priority, Status
-from data_mover.doorbell import Doorbell
 from data_mover.services.access import Caller
 from data_mover.services.queries import Queries, no_such_job
+from data_mover.services.transactions import Transactions
 from data_mover.store import reports, submissions, transitions
-from data_mover.store.database import Database
 from data_mover.store.models import Job
 from data_mover.store.reports import JobReport
 from data_mover.store.submissions import Submission
@@ -56,12 +55,11 @@ class Moves:
     """
 
     def __init__(
-        self, settings: Settings, database: Database, registry: RegistryFile, doorbell: Doorbell, queries: Queries
+        self, settings: Settings, transactions: Transactions, registry: RegistryFile, queries: Queries
     ) -> None:
         self._settings = settings
-        self._database = database
+        self._transactions = transactions
         self._registry = registry
-        self._doorbell = doorbell
         self._queries = queries
 
     def submit(
@@ -76,7 +74,7 @@ class Moves:
         Refused if the file has its final name or is about to get it.
         """
         self._queries.check(caller, job_id)
-        with self._database.writing() as session:
+        with self._transactions.writing() as session:
             transitions.cancel(session, job_id)
         report = self._queries.check(caller, job_id)
         is_over = report.status in (Status.CANCELLED, Status.FAILED)
@@ -87,7 +85,7 @@ class Moves:
 
     def retry(self, caller: Caller, job_id: int) -> Accepted:
         """Submit a failed or cancelled move again. Returns the job that does so already, if there is one."""
-        with self._database.reading() as session:
+        with self._transactions.reading() as session:
             job = reports.find(session, caller.name, job_id)
             live = submissions.find_live_retry(session, job_id)
         if job is None:
@@ -125,14 +123,14 @@ class Moves:
         )
 
     def _accept(self, submission: Submission) -> Accepted:
-        with self._database.writing() as session:
+        with self._transactions.writing() as session:
             reach("begun")
             job_id = submissions.add(session, submission)
             reach("inserted")
-        reach("committed")
+            if job_id is not None:
+                self._transactions.notify_workers()
         if job_id is None:
             return self._submitted_before(submission)
-        self._doorbell.notify_workers()
         reach("notified")
         return Accepted(job_id, Status.PENDING)
 
@@ -153,7 +151,7 @@ class Moves:
     def _submitted_before(self, submission: Submission) -> Accepted:
         """Return the job with the same key, or the one that retries the same job. Refused if the key has another
         request."""
-        with self._database.reading() as session:
+        with self._transactions.reading() as session:
             if submission.retry_of is not None:
                 job = submissions.find_newest_retry(session, submission.retry_of)
                 return Accepted(job.id, Status(job.status))

@@ -5,11 +5,10 @@ import time
 from data_mover.domain.errors import Refusal
 from data_mover.domain.locations import Endpoint, Locations
 from data_mover.domain.move_spec import MoveSpec
-from data_mover.doorbell import Doorbell
 from data_mover.services.access import Caller
 from data_mover.services.moves import MoveOptions, Moves
+from data_mover.services.transactions import Transactions
 from data_mover.store import plan_requests
-from data_mover.store.database import Database
 from data_mover.store.plan_requests import PlanReport
 from data_mover.store.submissions import Submission
 
@@ -22,9 +21,8 @@ MOST_PLANS = 20
 class Plans:
     """Dry runs of moves, which workers do, since only they connect to hosts."""
 
-    def __init__(self, database: Database, doorbell: Doorbell, moves: Moves) -> None:
-        self._database = database
-        self._doorbell = doorbell
+    def __init__(self, transactions: Transactions, moves: Moves) -> None:
+        self._transactions = transactions
         self._moves = moves
 
     def plan(
@@ -41,7 +39,7 @@ class Plans:
         until = time.monotonic() + wait_seconds
         request_id = self._ask(submission)
         while True:
-            with self._database.reading() as session:
+            with self._transactions.reading() as session:
                 report = plan_requests.report(session, request_id)
             if report is not None and (report.complete or time.monotonic() > until):
                 break
@@ -49,7 +47,7 @@ class Plans:
             if report is None:  # another call of the same caller took the answer
                 request_id = self._ask(submission)
         if report.complete:
-            with self._database.writing() as session:
+            with self._transactions.writing() as session:
                 plan_requests.forget(session, request_id)
         return report
 
@@ -61,7 +59,7 @@ class Plans:
             selection=submission.selection,
             if_exists=submission.if_exists,
         )
-        with self._database.writing() as session:
+        with self._transactions.writing() as session:
             if plan_requests.asked_by(session, submission.caller, spec) >= MOST_PLANS:
                 raise Refusal(
                     f"{MOST_PLANS} plans of this caller wait for their answers already; ask again later",
@@ -69,5 +67,5 @@ class Plans:
                     field="",
                 )
             request_id = plan_requests.ask(session, submission.caller, spec)
-        self._doorbell.notify_workers()
+            self._transactions.notify_workers()
         return request_id

@@ -105,7 +105,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Yield a session that only reads. Raises ServiceUnavailable if the database does not answer."""
-        with _mapping_errors(), Session(self.engine, expire_on_commit=False) as session:
+        with mapping_errors(), Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -115,8 +115,12 @@ class Database:
         On SQLite it is the only writer from its first statement on. Raises ServiceUnavailable if the database does not
         answer; a commit may or may not have taken effect then.
         """
-        with _mapping_errors(), Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
+        with mapping_errors(), self.writer() as session, session.begin():
             yield session
+
+    def writer(self) -> Session:
+        """Return a session that writes. Who asks for it commits, closes it, and maps its errors (`mapping_errors`)."""
+        return Session(self._writing_engine, expire_on_commit=False)
 
     def optimize(self) -> None:
         """Has SQLite look at its tables, so that it knows which index finds the least; PostgreSQL does so by itself
@@ -125,7 +129,7 @@ class Database:
         Raises ServiceUnavailable where the database does not answer.
         """
         if self.engine.dialect.name == "sqlite":
-            with _mapping_errors(), self._writing_engine.begin() as connection:
+            with mapping_errors(), self._writing_engine.begin() as connection:
                 connection.exec_driver_sql(f"PRAGMA analysis_limit={_ANALYSED_ROWS}")
                 connection.exec_driver_sql("ANALYZE")
                 connection.exec_driver_sql("DELETE FROM sqlite_stat1 WHERE CAST(stat AS INTEGER) < ?", (_FEW_ROWS,))
@@ -188,7 +192,7 @@ def insert_or_update(
 
 
 @contextmanager
-def _mapping_errors() -> Iterator[None]:
+def mapping_errors() -> Iterator[None]:
     """Map connection errors to ServiceUnavailable; re-raise the errors of statements."""
     try:
         yield

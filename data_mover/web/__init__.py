@@ -1,6 +1,6 @@
 """The web application: the page, the health check, and the access rule for requests of this machine."""
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 from pyramid.config import Configurator
@@ -19,6 +19,7 @@ from data_mover.services.queries import Queries
 from data_mover.services.readiness import Readiness
 from data_mover.store import migrations
 from data_mover.store.database import Database
+from data_mover.web.transactions import RequestTransactions
 
 
 def includeme(config: Configurator) -> None:
@@ -31,27 +32,27 @@ def includeme(config: Configurator) -> None:
     registry = RegistryFile(settings.registry, settings.open_web, settings.open_web_denied)
     doorbell = Doorbell(redis_connection(settings.redis_url, settings.redis_secret()))
     queries = Queries(database, registry, doorbell)
-    moves = Moves(settings, database, registry, doorbell, queries)
-    use_cases = {
-        "moves": moves,
-        "plans": Plans(database, doorbell, moves),
-        "queries": queries,
-        "explanations": Explanations(settings, database, registry, doorbell),
-        "readiness": Readiness(database, doorbell),
-        "host_control": HostControl(database, registry, doorbell),
+    explanations = Explanations(settings, database, registry, doorbell)
+    readiness = Readiness(database, doorbell)
+    use_cases: dict[str, Callable[[Request], Any]] = {
+        "queries": lambda request: queries,
+        "explanations": lambda request: explanations,
+        "readiness": lambda request: readiness,
+        "transactions": lambda request: RequestTransactions(database, doorbell, request.tm),
+        "moves": lambda request: Moves(settings, request.transactions, registry, queries),
+        "plans": lambda request: Plans(request.transactions, request.moves),
+        "host_control": lambda request: HostControl(request.transactions, registry),
     }
     for name, use_case in use_cases.items():
-        config.add_request_method(partial(_use_case, use_case), name, property=True)
+        config.add_request_method(use_case, name, reify=True)
+    config.add_settings({"tm.manager_hook": "pyramid_tm.explicit_manager", "tm.annotate_user": "false"})
+    config.include("pyramid_tm")
     config.add_request_method(_caller, "caller", reify=True)
     config.add_tween("data_mover.web.access.access_tween")
     config.add_settings({"jinja2.finalize": "data_mover.web.ui.pages.shown"})
     config.include("pyramid_jinja2")
     config.add_jinja2_renderer(".html")
     config.include("data_mover.web.ui.pages")
-
-
-def _use_case(use_case: Any, request: Request) -> Any:
-    return use_case
 
 
 def _caller(request: Request) -> Caller:
