@@ -18,9 +18,9 @@ from tests.servers.processes import eventually
 REQUEST_SECONDS = 2
 SLACK_SECONDS = 4
 #: enough to make a thousand connections
-CROWD_SECONDS = 10
+CROWD_SECONDS = 16
 #: within which a call is answered while others trickle
-CALL_SECONDS = 5
+CALL_SECONDS = 8
 #: an address that nobody else of a test calls from
 NEWCOMER = "127.0.0.9"
 
