@@ -11,7 +11,6 @@ from data_mover.config.settings import Settings
 from data_mover.domain.errors import (
     ConnectionLost,
     DataMoverError,
-    Fenced,
     HostUnreachable,
     MoveFailure,
     NoSpace,
@@ -70,7 +69,7 @@ class Execution:
         staging = self._staging(self._claim.path if self._claim.planned else None)
         try:
             self._run(staging)
-        except Fenced:
+        except DataMoverError:  # whatever it is: the job may be another attempt's meanwhile
             self._record.lease.noticed()
             with suppress(MoveFailure, ServiceUnavailable):
                 staging.leave()

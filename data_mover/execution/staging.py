@@ -46,7 +46,7 @@ class Direct:
         """Publish what is not published yet."""
 
     def leave(self) -> None:
-        """Clear up after a fence what no other attempt knows of."""
+        """Clear up what no other attempt knows of, once this one has ended early."""
 
 
 class Atomic(Direct):
@@ -117,9 +117,14 @@ class Atomic(Direct):
         self._published()
 
     def leave(self) -> None:
-        """Remove a folder that a suspended attempt made after its own was taken over. One on record stays."""
-        if self._staged not in self._record.ask(temporary_files.staged_folders, self._claim):
+        """Remove a folder that a suspended attempt made after its own was taken over. One on record stays; one that
+        cannot be removed now is on record again, for its connection may have broken while the attempt slept."""
+        if self._staged in self._record.ask(temporary_files.staged_folders, self._claim):
+            return
+        try:
             clear(self._destination, TemporaryFile(self._staged, FileKind.DIRECTORY), self._record.lease.clearing)
+        except MoveFailure:
+            self._record.change(temporary_files.record_again, self._claim, self._staged)
 
     def _take(self, folder: str) -> bool:
         """Rename the folder of an earlier attempt; the rename decides between attempts. Returns False if there is

@@ -71,6 +71,15 @@ def record_temporary_files(
     return mine
 
 
+def record_again(session: Session, claim: Claim, path: str) -> None:
+    """Record a staged folder that the attempt has made after its record was gone, whoever owns the job."""
+    host = claim.destination.host
+    known = select(TemporaryFile.id).where(TemporaryFile.host == host, TemporaryFile.path == path)
+    if session.scalars(known.limit(1)).one_or_none() is None:
+        row = {"job_id": claim.job_id, "attempt": claim.attempt, "host": host, "path": path}
+        session.execute(_INSERT.values(**row, kind=FileKind.DIRECTORY, not_before_ms=read_now_ms(session)))
+
+
 def record_checkpoint(
     session: Session, claim: Claim, path: str, checkpoint: dict[str, Any], lease_seconds: float
 ) -> bool:

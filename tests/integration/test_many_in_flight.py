@@ -6,11 +6,12 @@ import pytest
 from sqlalchemy import event, select, update
 
 from data_mover.backends.futures import complete
+from data_mover.backends.local.backend import LocalFiles
 from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.domain import fault_points
 from data_mover.domain.backoff import Backoff
-from data_mover.domain.errors import Cancelled, Fenced, PathBusy
+from data_mover.domain.errors import Cancelled, ConnectionLost, Fenced, PathBusy
 from data_mover.domain.locations import Endpoint
 from data_mover.domain.proof import Proof
 from data_mover.domain.selection import Selection
@@ -21,6 +22,7 @@ from data_mover.execution.connector import Connector
 from data_mover.execution.heartbeat import Heartbeat, LeaseTerms, Patience
 from data_mover.execution.journal import Arrived, Journal, Locking, Publishing, Removed
 from data_mover.execution.record import Record
+from data_mover.execution.staging import Atomic
 from data_mover.execution.stop import Stop
 from data_mover.store import file_lists, host_health, queue, submissions, transitions
 from data_mover.store.models import Job, JobFile, TemporaryFile
@@ -29,6 +31,7 @@ from data_mover.store.transitions import ArrivedFile, PathLock
 from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_file, a_submission
 from tests.servers.deployment import host_table
+from tests.unit.transfer.diary import files
 
 FILES = 60
 SLOTS = {"disk": 2, "vis": 2}
@@ -168,7 +171,7 @@ class OnRecord:
     """A journal over a job of three files, `a` of which has begun."""
 
     def __init__(self, database, lease, claimed):
-        self.database, self.claimed = database, claimed
+        self.database, self.claimed, self.lease = database, claimed, lease
         self.journal = Journal(Record(database, claimed, lease, 30))
         with database.writing() as session:
             file_lists.complete_file_list(session, claimed, "/", 0, [a_file(f"/{name}") for name in "abc"])
@@ -201,6 +204,32 @@ def on_record(database):
         heartbeat.lease(claimed, Patience(60), lambda: None, lambda: None) as lease,
     ):
         yield OnRecord(database, lease, claimed)
+
+
+class Broken(LocalFiles):
+    """A connection that has broken."""
+
+    def list(self, path):
+        raise ConnectionLost(self.host)
+
+
+@pytest.mark.parametrize(("kind", "is_there"), [(LocalFiles, False), (Broken, True)])
+def test_a_folder_that_a_late_attempt_has_made_is_removed_or_on_record_again(
+    database, on_record, tmp_path, kind, is_there
+):
+    lease = on_record.lease
+    destination = files(tmp_path / "vis", kind)
+    staging = Atomic(Record(database, on_record.claimed, lease, 30), destination, "/folder")
+    destination.make_directories(staging.inside("/folder/sub"))
+    lease.noticed()
+
+    staging.leave()
+    staging.leave()
+
+    assert bool(os.listdir(tmp_path / "vis")) == is_there
+    with database.reading() as session:
+        recorded = session.execute(select(TemporaryFile.path, TemporaryFile.kind)).all()
+    assert recorded == [(staging.inside("/folder"), FileKind.DIRECTORY)] * is_there
 
 
 def test_entries_of_many_files_are_on_record_at_once(on_record):
