@@ -565,7 +565,7 @@ def deadline(stage: Stage) -> int:
 @forces("unknown-host", "the host is no destination any more when the move begins")
 def unknown_host(stage: Stage) -> int:
     [worker] = stage.service.workers
-    eventually(lambda: not descendants(worker.pid), "no work-horse is left that could take the move")
+    eventually(lambda: not descendants(worker.pid), "no work-horse is left that could take the move", 120)
     worker.send_signal(signal.SIGSTOP)
     stage.undo.callback(worker.send_signal, signal.SIGCONT)
     stage.undo.callback(eventually, lambda: len(roles(stage, "vis")) == 2, "the registry is as it was")
