@@ -6,7 +6,15 @@ from posixpath import dirname, join
 
 from data_mover.backends.api import Files
 from data_mover.backends.futures import complete
-from data_mover.domain.errors import BadName, ConnectionLost, HostFailed, MoveFailure, PermissionRefused, Stalled
+from data_mover.domain.errors import (
+    BadName,
+    ConnectionLost,
+    HostFailed,
+    MoveFailure,
+    NoSuchFile,
+    PermissionRefused,
+    Stalled,
+)
 from data_mover.domain.locations import MAX_PATH_BYTES
 from data_mover.domain.states import FileKind
 from data_mover.transfer.recorder import Recorder
@@ -56,13 +64,14 @@ def _remove_folder(files: Files, top: str, alive: Callable[[], None]) -> None:
 
 
 def _make_writable(files: Files, path: str) -> None:
-    with suppress(PermissionRefused):
+    with suppress(PermissionRefused, NoSuchFile):
         files.set_attributes(path, 0o700, None)
 
 
 def _remove_files(files: Files, path: str, alive: Callable[[], None]) -> str | None:
-    """Remove what is in the directory up to the first directory; return the name of that, if there is one."""
-    with closing(files.list(path)) as entries:
+    """Remove what is in the directory up to the first directory; return the name of that, if there is one. All may
+    vanish meanwhile: a late attempt clears up behind itself."""
+    with suppress(NoSuchFile), closing(files.list(path)) as entries:
         for entry in entries:
             alive()
             if entry.kind is FileKind.DIRECTORY:

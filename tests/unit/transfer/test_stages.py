@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -434,6 +435,23 @@ def test_a_folder_is_cleared_whatever_the_modes_of_its_directories(root):
         directory.chmod(0o555)
 
     clear(files(root), TemporaryFile("/.tree", FileKind.DIRECTORY), at_leisure)
+
+    assert contents(root) == {"b": OLD}
+
+
+class Vanishing(LocalFiles):
+    """Somebody else removes a directory just before it is listed."""
+
+    def list(self, path):
+        if path.endswith("/sub"):
+            shutil.rmtree(f"{self.options.root}{path}")
+        yield from super().list(path)
+
+
+def test_a_folder_that_somebody_else_clears_too_is_gone_in_the_end(root):
+    (root / ".tree" / "sub" / "deeper").mkdir(parents=True)
+
+    clear(files(root, Vanishing), TemporaryFile("/.tree", FileKind.DIRECTORY), at_leisure)
 
     assert contents(root) == {"b": OLD}
 
