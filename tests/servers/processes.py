@@ -1,6 +1,7 @@
 """Starts and ends server processes, and waits for their effects."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -18,11 +19,21 @@ T = TypeVar("T")
 LOOPBACK = "127.0.0.1"
 
 
+#: those below the ports that the kernel gives to outgoing connections, one of which would else be taken before the
+#: server listens
+_PORTS = range(10240, int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]))
+
+
 def free_port(address: str = LOOPBACK) -> int:
-    """A port of the loopback address that nobody listens on at the moment."""
-    with _socket(address) as probe:
-        probe.bind((address, 0))
-        return probe.getsockname()[1]
+    """A port of the loopback address that nobody listens on at the moment; by chance, since others look as well."""
+    for port in random.SystemRandom().sample(_PORTS, k=100):
+        with _socket(address) as probe:
+            try:
+                probe.bind((address, port))
+            except OSError:
+                continue
+            return port
+    pytest.fail(f"none of 100 ports of {address} is free")
 
 
 def eventually(look: Callable[..., T], what: str, timeout_seconds: float = 30, every_seconds: float = 0.02) -> T:
