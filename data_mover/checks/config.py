@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
 from data_mover.backends.options import HostOptions
+from data_mover.config.callers import load_callers
 from data_mover.config.listening import Bounds, who_may_call
 from data_mover.config.registry import Registry
 from data_mover.config.registry_file import load_registry
@@ -21,6 +22,7 @@ from data_mover.config.settings import Settings, read_ini
 from data_mover.domain.errors import ConfigurationError, Refusal
 from data_mover.domain.findings import Finding, Lacking, find
 from data_mover.domain.locations import Endpoint
+from data_mover.domain.rights import EVERY_HOST
 from data_mover.doorbell import redis_connection
 from data_mover.store import migrations
 from data_mover.store.database import Database
@@ -36,7 +38,9 @@ def check_configuration(ini: str) -> Iterator[Finding]:
         return
     yield Finding("ini", True, f"{ini}: no problems")
     yield from _check_registry(settings.registry, settings)
-    yield find("listen", partial(_look_at_listening, ini))
+    if settings.callers is not None:
+        yield from _check_callers(settings.callers, settings)
+    yield find("listen", partial(_look_at_listening, ini, settings.callers))
     yield find("state_dir", partial(_look_at_state_dir, settings.state_dir))
     yield find("database", partial(_look_at_database, settings, ini))
     yield find("redis", partial(_look_at_redis, settings))
@@ -71,6 +75,31 @@ def _check_registry(path: Path, settings: Settings | None) -> Iterator[Finding]:
     for name, options in registry.hosts.items():
         if any(options.login_files()) or any(options.secrets()):
             yield find("login", partial(_look_at_login, name, options))
+
+
+def _check_callers(path: Path, settings: Settings) -> Iterator[Finding]:
+    """Yield every problem of the callers' file, and what in it leads nowhere."""
+    try:
+        callers = load_callers(path)
+        registry = load_registry(settings.registry, settings.open_web, settings.open_web_denied)
+    except ConfigurationError as error:
+        yield from _problems("callers", error)
+        return
+    unknown = [
+        f"{path}: callers.{name}: {prefix} is not in the registry"
+        for name, caller in callers.callers.items()
+        for prefix in caller.rights.prefixes
+        if prefix.host not in {EVERY_HOST, *registry.hosts}
+    ]
+    unknown += [
+        f"{path}: callers.{name}: type:{each} is not in the registry"
+        for name, caller in callers.callers.items()
+        for each in sorted(caller.rights.types - registry.datasets.keys())
+    ]
+    for sentence in unknown:
+        yield Finding("callers", False, sentence)
+    if not unknown:
+        yield Finding("callers", True, f"{path}: no problems; {len(callers.callers)} callers")
 
 
 def _counted(registry: Registry) -> str:
@@ -108,11 +137,11 @@ def _out_of_reach(options: HostOptions) -> Iterator[tuple[str, str]]:
             yield key, str(error)
 
 
-def _look_at_listening(ini: str) -> str:
+def _look_at_listening(ini: str, callers: Path | None) -> str:
     try:
         server = plaster.get_settings(ini, "server:main")
         Bounds.of(server, ini)
-        return who_may_call(server, ini)
+        return who_may_call(server, ini, callers)
     except ConfigurationError as error:
         raise Lacking("\n".join(map(str, error.problems))) from error
 

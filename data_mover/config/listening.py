@@ -1,7 +1,8 @@
-"""The addresses of the web process: `[server:main]` of the ini, and who may call without a callers' file."""
+"""The addresses of the web process: `[server:main]` of the ini, and who may call there."""
 
 import ipaddress
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -37,16 +38,18 @@ class Bounds(BaseModel):
         return self.connections_per_address or self.connection_limit // 2
 
 
-def who_may_call(server: Mapping[str, str], ini: str) -> str:
-    """Return a sentence that says where the service listens and who may call it.
+def who_may_call(server: Mapping[str, str], ini: str, callers: Path | None) -> str:
+    """Return a sentence that says where the service listens and who may call it. `callers` is the callers' file.
 
-    Raises ConfigurationError if other machines could connect: with `data_mover.callers = none` no caller has to
-    authenticate.
+    Raises ConfigurationError if other machines could connect and there is none: no caller has to authenticate then.
     """
+    if callers is not None:
+        where = server.get("unix_socket") or " ".join(_addresses(server))
+        return f"{where}: callers with a token that {callers} knows"
     if "unix_socket" in server:
         return f"{server['unix_socket']}: whoever may write to this socket may call"
     addresses = _addresses(server)
-    sentence = f"can be reached from other machines, and data_mover.callers = none; {_WAY_OUT}"
+    sentence = f"can be reached from other machines, and data_mover.callers = none; {_WAY_OUT}, or name a callers' file"
     problems = [ConfigProblem("listen", f"{each} {sentence}") for each in addresses if not _is_loopback(each)]
     if problems:
         raise ConfigurationError(ini, problems)

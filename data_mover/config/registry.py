@@ -1,14 +1,16 @@
 """The registry: the hosts and data types that operators have named, and how endpoints are resolved."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from data_mover.backends.http.allowed_sites import Network, Web
-from data_mover.backends.http.options import HttpOptions
+from data_mover.backends.http.allowed_sites import Network, Part, Web, path_within
+from data_mover.backends.http.options import HttpOptions, WebOptions
 from data_mover.backends.options import HostOptions, Role
 from data_mover.domain.errors import ConfigProblem, Refusal
 from data_mover.domain.locations import (
@@ -23,6 +25,7 @@ from data_mover.domain.locations import (
     parse_sources,
     quoted_for_url,
 )
+from data_mover.domain.rights import EVERY_HOST, EVERYTHING, Rights
 from data_mover.domain.urls import Url
 
 _BRACES = re.compile(r"\{\w*\}")
@@ -99,6 +102,70 @@ class Registry:
     #: the hosts that were there a minute ago: their jobs wait, for the file may be damaged
     missed_hosts: frozenset[str] = frozenset()
     problems: tuple[ConfigProblem, ...] = ()
+    #: of the caller who sees this registry
+    rights: Rights = EVERYTHING
+
+    def seen_with(self, rights: Rights) -> Self:
+        """Return the registry as a caller with these rights sees it: what may not be used does not exist."""
+        return replace(
+            self,
+            datasets={name: dataset for name, dataset in self.datasets.items() if rights.may_use_type(name)},
+            refused_hosts=frozenset(filter(rights.sees, self.refused_hosts)),
+            refused_datasets=frozenset(filter(rights.may_use_type, self.refused_datasets)),
+            rights=rights,
+        )
+
+    @property
+    def seen_hosts(self) -> Mapping[str, HostOptions]:
+        """The named hosts with which the caller may do anything."""
+        return {name: options for name, options in self.hosts.items() if self.rights.sees(name)}
+
+    def granted_by_types(self, sources: Locations) -> frozenset[Endpoint]:
+        """Return what the caller's data types lead to now, of these sources."""
+        granted = set[Endpoint]()
+        for source in sources:
+            if isinstance(source, CatalogueItem) and source.type in self.datasets:
+                with suppress(Refusal):
+                    granted.update(self._resolve_source(source))
+        return frozenset(granted)
+
+    def may_read(self, endpoint: Endpoint) -> bool:
+        """Whether the caller may read there, whatever the path leads to."""
+        if endpoint.host == OPEN_WEB:
+            return self.rights.web
+        return self.rights.may_read(endpoint.host, self._path_below_root(endpoint))
+
+    def confined_to(self, granted: Iterable[Endpoint]) -> Self:
+        """Return the registry with redirects that lead only to what the caller may read, or has been granted."""
+        parts, leads_to_the_web = [], self.rights.web
+        for endpoint in granted:
+            if endpoint.host == OPEN_WEB:
+                leads_to_the_web = True
+            elif isinstance(options := self.hosts.get(endpoint.host), HttpOptions):
+                parts.append(Part(options.origin, f"{options.root.rstrip('/')}{self._path_below_root(endpoint)}"))
+        for prefix in self.rights.sources:
+            for name, options in self.hosts.items():
+                if isinstance(options, HttpOptions) and prefix.host in (EVERY_HOST, name):
+                    parts.append(Part(options.origin, f"{options.root.rstrip('/')}{prefix.path}".rstrip("/") or "/"))
+
+        def confined(options: HostOptions) -> HostOptions:
+            if not isinstance(options, WebOptions):
+                return options
+            web = options.web
+            return options.within(replace(web, is_open=web.is_open and leads_to_the_web, parts=tuple(parts)))
+
+        return replace(
+            self,
+            hosts={name: confined(options) for name, options in self.hosts.items()},
+            open_web=confined(self.open_web) if self.open_web and leads_to_the_web else None,
+        )
+
+    def _path_below_root(self, endpoint: Endpoint) -> str:
+        """Return the path of a file as rights name it: of a URL, what is below the root of its site."""
+        options = self.hosts.get(endpoint.host)
+        if isinstance(options, HttpOptions) and "://" in endpoint.path:
+            return path_within(options, Url.parse(endpoint.path))
+        return endpoint.path
 
     @property
     def every_host(self) -> Mapping[str, HostOptions]:
@@ -131,17 +198,23 @@ class Registry:
         return self._with_role(destination, "destination")
 
     def _resolve_source(self, source: Location) -> list[Endpoint]:
-        locations = self._catalogued(source) if isinstance(source, CatalogueItem) else [source]
-        return [
-            self._on_the_web(location) if isinstance(location, Url) else self._with_role(location, "source")
-            for location in locations
-        ]
+        if isinstance(source, CatalogueItem):  # grants what it leads to
+            return [
+                endpoint
+                for location in self._catalogued(source)
+                for endpoint in replace(self, rights=EVERYTHING)._resolve_source(location)
+            ]
+        return [self._on_the_web(source) if isinstance(source, Url) else self._with_role(source, "source")]
 
     def _on_the_web(self, url: Url) -> Endpoint:
         web = web_of(self.hosts)
         host = web.host_of(url) or (OPEN_WEB if self.open_web else None)
+        if host is not None and not self.may_read(Endpoint(host, url.full)):
+            host = None
         if host is None:
             way_out = "name it in the registry, with a root above the file, or set data_mover.open_web"
+            if self.rights != EVERYTHING:
+                raise Refusal(f"Unknown source '{url.origin}'", code="unknown-source", field="source.url")
             if roots := [site.root for site in web.sites.values() if site.origin == url.origin]:
                 way_out = f"the registry names it for what is below {' or '.join(roots)} alone"
             raise Refusal(f"Unknown source '{url.origin}': {way_out}", code="unknown-source", field="source.url")
@@ -168,12 +241,22 @@ class Registry:
         options = self.hosts.get(endpoint.host)
         if endpoint.host in self.refused_hosts:
             raise _refused(f"The host '{endpoint.host}'", f"unknown-{role}", f"{role}.host")
-        if options is None:
-            known = [name for name, host in self.hosts.items() if role in host.roles]
-            raise _unknown(role, endpoint.host, known, code=f"unknown-{role}", field=f"{role}.host")
+        if options is None or not self._may_use(endpoint, role):
+            raise _unknown(role, endpoint.host, self._known(role), code=f"unknown-{role}", field=f"{role}.host")
         if role not in options.roles:
             raise invalid(f"{role}.host", f"the registry does not allow '{endpoint.host}' as a {role}")
         return endpoint
+
+    def _may_use(self, endpoint: Endpoint, role: Role) -> bool:
+        return self.may_read(endpoint) if role == "source" else self.rights.may_create(endpoint.host, endpoint.path)
+
+    def _known(self, role: Role) -> list[str]:
+        """Return what the caller may name: all hosts of the role, or the prefixes of its rights among them."""
+        hosts = [name for name, options in self.hosts.items() if role in options.roles]
+        prefixes = self.rights.sources if role == "source" else self.rights.creates
+        if any(prefix.host == EVERY_HOST for prefix in prefixes):
+            return hosts
+        return [str(prefix) for prefix in prefixes if prefix.host in hosts]
 
 
 def _refused(name: str, code: str, field: str) -> Refusal:

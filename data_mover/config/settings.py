@@ -78,10 +78,10 @@ def _endpoint(value: Any) -> Any:
         raise ValueError(refusal.reason) from None
 
 
-def _callers(value: str) -> str:
-    if value != "none":
-        raise ValueError("must be none: callers with tokens of their own are not offered yet")
-    return value
+def _callers(value: Any) -> Any:
+    if value == "":
+        raise ValueError("must be the path of the callers' file, or none: only this machine may call then")
+    return None if value == "none" else value
 
 
 Secret = Annotated[SecretReference, BeforeValidator(_secret)]
@@ -98,7 +98,8 @@ class Settings(BaseModel):
     redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(alias="redis.url")
     redis_password: Secret | None = Field(None, alias="redis.password")
     registry: Path = Field(alias="data_mover.registry")
-    callers: Annotated[str, AfterValidator(_callers)] = Field(alias="data_mover.callers")
+    #: the file that says who may call; None: only this machine
+    callers: Annotated[Path | None, BeforeValidator(_callers)] = Field(alias="data_mover.callers")
     default_destination: Annotated[Endpoint, BeforeValidator(_endpoint)] | None = Field(
         None, alias="data_mover.default_destination"
     )

@@ -18,6 +18,8 @@ class MoveSpec:
     checksum: str | None
     selection: Selection
     if_exists: IfExists
+    #: the sources as the caller wrote them: a struct or a list of them; None if that is not known
+    asked: Any
 
     @classmethod
     def from_struct(cls, struct: Mapping[str, Any]) -> Self:
@@ -27,6 +29,7 @@ class MoveSpec:
             checksum=struct["checksum"],
             selection=Selection.from_struct(struct["selection"]),
             if_exists=IfExists(struct["if_exists"]),
+            asked=struct.get("asked"),
         )
 
     def as_struct(self) -> dict[str, Any]:
@@ -36,6 +39,7 @@ class MoveSpec:
             "checksum": self.checksum,
             "selection": self.selection.as_struct(),
             "if_exists": self.if_exists.value,
+            "asked": self.asked,
         }
 
     @property

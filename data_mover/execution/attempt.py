@@ -8,6 +8,7 @@ from typing import Concatenate, ParamSpec
 
 from sqlalchemy.orm import Session
 
+from data_mover.config.callers import Callers
 from data_mover.config.registry import Registry
 from data_mover.config.settings import Settings
 from data_mover.domain.backoff import Backoff, RetryPolicy
@@ -26,6 +27,7 @@ from data_mover.domain.errors import (
     UnknownOutcome,
 )
 from data_mover.domain.fault_points import reach
+from data_mover.execution.boundaries import Boundaries
 from data_mover.execution.connections import Connections
 from data_mover.execution.connector import Connector
 from data_mover.execution.executor import Execution
@@ -55,11 +57,13 @@ class Attempt:
         settings: Settings,
         database: Database,
         registry: Registry,
+        callers: Callers,
         connector: Connector,
         heartbeat: Heartbeat,
         claim: Claim,
     ) -> None:
         self._settings = settings
+        self._callers = callers
         self._database = database
         self._registry = registry
         self._heartbeat = heartbeat
@@ -125,9 +129,11 @@ class Attempt:
     def _move(self) -> DataMoverError | None:
         """Return None once all files have their final names, else the reason why they have not."""
         try:
+            boundaries = Boundaries(self._callers, self._claim.caller, self._claim, self._registry)
+            self._connections.registry = boundaries.require_ends()
             with self._connections:
                 reach("resolving")
-                Execution(self._settings, self._record, self._connections).run()
+                Execution(self._settings, self._record, self._connections, boundaries).run()
         except MoveFailure as failure:
             return self._record.lease.cause_of(failure)
         except DataMoverError as ended:

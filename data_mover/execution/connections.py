@@ -17,7 +17,8 @@ class Connections:
     """Connects on first use; gives up all connections together. `abort` may be called by any thread."""
 
     def __init__(self, registry: Registry, connector: Connector) -> None:
-        self._registry = registry
+        #: by which hosts are reached; whoever narrows it does so before the first connection
+        self.registry = registry
         self._connector = connector
         self._made: dict[tuple[str, Role], Source] = {}
         #: why a host could not be reached, if that is so
@@ -57,16 +58,16 @@ class Connections:
     def _to(self, host: str, role: Role) -> Source:
         """Return the connection. Raises UnknownHost if the registry no longer has the host in this role, and what
         `Connector.connect` raises."""
-        options = self._registry.every_host.get(host)
+        options = self.registry.every_host.get(host)
         if options is not None and role not in options.roles:
             raise UnknownHost(f"{host} as a {role}")
         return self._connected(host, role)
 
     def _connected(self, host: str, role: Role) -> Source:
         if (host, role) not in self._made:
-            self.is_connecting = not isinstance(self._registry.every_host.get(host), LocalOptions)
+            self.is_connecting = not isinstance(self.registry.every_host.get(host), LocalOptions)
             try:
-                self._made[host, role] = self._connector.connect(host, self._registry)
+                self._made[host, role] = self._connector.connect(host, self.registry)
             except HostUnreachable as failure:
                 self.unreachable = failure
                 raise

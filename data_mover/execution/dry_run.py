@@ -13,11 +13,13 @@ from data_mover.domain.errors import (
     NoSpace,
     NoSuchFile,
     NotADirectory,
+    NotAllowed,
     PermissionRefused,
 )
 from data_mover.domain.locations import IfExists
 from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.states import FileKind
+from data_mover.execution.boundaries import Boundaries
 from data_mover.execution.connections import Connections
 from data_mover.execution.file_list import FileList
 from data_mover.store.file_lists import ListedFile
@@ -37,6 +39,7 @@ class DryRun:
         self,
         spec: MoveSpec,
         connections: Connections,
+        boundaries: Boundaries,
         report: PlanReport,
         most_files: int,
         alive: Callable[[], None],
@@ -45,6 +48,7 @@ class DryRun:
         self._spec = spec
         self._connections = connections
         self._destination = connections.destination(spec.destination.host)
+        self._boundaries = boundaries
         self._report = report
         self._most_files = most_files
         self._alive = alive
@@ -55,7 +59,7 @@ class DryRun:
 
     def look(self) -> None:
         """Fill in the report. Raises the MoveFailure that would end the whole move."""
-        listing = FileList(self._spec, self._connections, self._most_files, self._alive)
+        listing = FileList(self._spec, self._connections, self._boundaries, self._most_files, self._alive)
         path = self._report.path = listing.target()
         self._alive()
         directory = self._receiving(path)
@@ -103,6 +107,11 @@ class DryRun:
 
     def _look_at_directory(self, listed: ListedFile) -> None:
         path = listed.path or "/"
+        try:
+            self._boundaries.require_directory(self._destination, path)
+        except NotAllowed as failure:
+            self._expect(failure)
+            return
         if self._is_absent(path):
             return
         file_stat = self._destination.stat(path)
@@ -116,6 +125,7 @@ class DryRun:
 
     def _look_at_file(self, listed: ListedFile) -> None:
         try:
+            self._require_rights(listed)
             size_bytes = self._size_bytes(listed)
             self._count(size_bytes)
             self._require_replaceable(listed.path or "/", size_bytes)
@@ -123,6 +133,11 @@ class DryRun:
             if failure.retryable:
                 raise
             self._expect_of_file(listed.name, failure.code, failure.reason)
+
+    def _require_rights(self, listed: ListedFile) -> None:
+        source = self._connections.source(self._spec.sources[listed.source_number].host)
+        self._boundaries.require_readable(source, listed.source_number, listed.source_path)
+        self._boundaries.require_writable(self._destination, listed.path or "/")
 
     def _size_bytes(self, listed: ListedFile) -> int | None:
         if not self._is_source(listed):
@@ -142,13 +157,18 @@ class DryRun:
         self._report.files_existing += 1
         if there.kind is FileKind.DIRECTORY:
             raise IsADirectory(self._destination.named(path))
-        if self._spec.if_exists is IfExists.REPLACE and not self._may_replace():
+        may_replace = self._boundaries.may_replace(self._destination, path)
+        if self._spec.if_exists is IfExists.REPLACE and may_replace and not self._can_replace():
             raise CannotReplace(self._destination.named(path))
         differs = size_bytes not in (None, there.size_bytes)
-        if self._spec.if_exists is IfExists.REFUSE or (self._spec.if_exists is IfExists.VERIFY and differs):
+        if (
+            not may_replace
+            or self._spec.if_exists is IfExists.REFUSE
+            or (self._spec.if_exists is IfExists.VERIFY and differs)
+        ):
             raise Exists(self._destination.named(path))
 
-    def _may_replace(self) -> bool:
+    def _can_replace(self) -> bool:
         return self._destination.replaces or self._destination.options.replace == "swap"
 
     def _is_absent(self, path: str) -> bool:

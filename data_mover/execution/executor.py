@@ -20,7 +20,9 @@ from data_mover.domain.errors import (
     Stalled,
     StateDirFull,
 )
+from data_mover.domain.locations import IfExists
 from data_mover.domain.states import FileKind
+from data_mover.execution.boundaries import Boundaries
 from data_mover.execution.connections import Connections
 from data_mover.execution.file_list import record_file_list
 from data_mover.execution.record import Record
@@ -45,8 +47,9 @@ _OF_ALL_FILES = (ConnectionLost, HostUnreachable, NoSpace, Stalled, StateDirFull
 class Execution:
     """The work of one attempt. A file that fails does not prevent the others."""
 
-    def __init__(self, settings: Settings, record: Record, connections: Connections) -> None:
+    def __init__(self, settings: Settings, record: Record, connections: Connections, boundaries: Boundaries) -> None:
         self._settings = settings
+        self._boundaries = boundaries
         self._record = record
         self._claim = record.claim
         self._connections = connections
@@ -93,10 +96,11 @@ class Execution:
         staging.publish()
 
     def _staging(self, path: str | None) -> Direct:
-        planned = path or record_file_list(self._record, self._connections, self._settings.max_files)
+        planned = path or record_file_list(self._record, self._connections, self._boundaries, self._settings.max_files)
         if self._claim.selection.atomic and self._record.ask(files.is_folder, self._claim):
-            return Atomic(self._record, self._destination, planned)
-        return Direct(self._record)
+            self._boundaries.require_directory(self._destination, planned)
+            return Atomic(self._record, self._boundaries, self._destination, planned)
+        return Direct(self._record, self._boundaries)
 
     def _look_back(self, staging: Direct) -> None:
         """Load what earlier attempts have done."""
@@ -176,6 +180,8 @@ class Execution:
         source = self._source(file)
         recorder = staging.recorder(file, self._is_alone, self._checkpoint_bytes(file))
         try:
+            self._boundaries.require_readable(source, file.source_number, file.source_path)
+            self._boundaries.require_writable(self._destination, file.path)
             await move_file(self._task(file, staging), source, self._destination, recorder)
         except (PathBusy, MoveFailure) as failure:
             staging.progress.dropped(file.number)
@@ -209,6 +215,7 @@ class Execution:
         before = None
         while page := self._record.ask(files.directories, self._claim, before):
             for directory in page:
+                self._boundaries.require_directory(self._destination, directory.path)
                 mode = directory.mode if is_complete or directory.mode is None else directory.mode | _OWNER_WRITES
                 self._set_directory_attributes(staging.inside(directory.path), mode, directory.modified_at)
             before = page[-1].number
@@ -243,7 +250,7 @@ class Execution:
             source_path=file.source_path,
             path=staging.inside(file.path),
             checksum=self._claim.checksum or self._claim.selection.checksums.get(file.name),
-            if_exists=self._claim.if_exists,
+            if_exists=self._if_exists(file),
             twin_path=staging.inside(twin) if (twin := self._twins.get(file.number)) else None,
             keeps_mode=file.source_path.rstrip("/") != source.path.rstrip("/"),
             proof=file.proof if _is_proven(file) else None,
@@ -253,6 +260,11 @@ class Execution:
             state_dir=self._settings.state_dir,
             temporary_files=tuple(self._temporary_files.get(file.number, ())),
         )
+
+    def _if_exists(self, file: RecordedFile) -> IfExists:
+        if self._claim.if_exists is IfExists.REPLACE and not self._boundaries.may_replace(self._destination, file.path):
+            return IfExists.REFUSE
+        return self._claim.if_exists
 
     def _checkpoint_bytes(self, file: RecordedFile) -> int:
         checkpoints = (each.checkpoint for each in self._temporary_files.get(file.number, ()))

@@ -1,6 +1,7 @@
 """List the files of a move, and record the list before the first file is moved."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from posixpath import join
 
 from data_mover.backends.api import Source
@@ -8,6 +9,7 @@ from data_mover.domain.errors import Exists, HostUnreachable, IsADirectory, Move
 from data_mover.domain.fault_points import reach
 from data_mover.domain.move_spec import MoveSpec
 from data_mover.domain.states import FileKind
+from data_mover.execution.boundaries import Boundaries
 from data_mover.execution.connections import Connections
 from data_mover.execution.record import Record
 from data_mover.store import file_lists
@@ -21,9 +23,18 @@ AT_A_TIME = 500
 class FileList:
     """The files of a move, as its hosts list them now. Read-only."""
 
-    def __init__(self, spec: MoveSpec, connections: Connections, most_files: int, alive: Callable[[], None]) -> None:
-        """`alive` is called for each entry that a source shows, and may raise to end the listing."""
+    def __init__(
+        self,
+        spec: MoveSpec,
+        connections: Connections,
+        boundaries: Boundaries,
+        most_files: int,
+        alive: Callable[[], None],
+    ) -> None:
+        """`alive` is called for each entry that a source shows, and may raise to end the listing. Raises NotAllowed if
+        the source itself is elsewhere than the caller may read."""
         self._spec = spec
+        self._boundaries = boundaries
         self._selection = spec.selection
         self._most_files = most_files
         self._alive = alive
@@ -32,6 +43,8 @@ class FileList:
         self._sources = [_opened(connections.source(each.host), each.path) for each in spec.sources]
         self._destination = connections.destination(spec.destination.host)
         self._unseen = set(self._selection.checksums)
+        for number, (source, path) in enumerate(self._sources):
+            boundaries.require_readable(source, number, path)
 
     def target(self) -> str:
         """Return the final path of the file or folder, or of the directory that receives several. Raises what
@@ -74,7 +87,8 @@ class FileList:
         """
         for number, (source, path) in enumerate(self._sources):
             try:
-                for item in list_source(source, path, self._selection, self._look):
+                enter = partial(self._boundaries.require_readable, source, number)
+                for item in list_source(source, path, self._selection, self._look, enter):
                     yield number, item
             except MoveFailure as failure:
                 is_for_all = failure.retryable and (source.has_directories or isinstance(failure, HostUnreachable))
@@ -120,11 +134,11 @@ class FileList:
             raise IsADirectory(f"{directory}; options.checksums is of files")
 
 
-def record_file_list(record: Record, connections: Connections, most_files: int) -> str:
+def record_file_list(record: Record, connections: Connections, boundaries: Boundaries, most_files: int) -> str:
     """Record all files of the job; return their final path. Raises TooLarge if the sources show more than
     `most_files`."""
     claim = record.claim
-    listing = FileList(claim, connections, most_files, record.lease.listed)
+    listing = FileList(claim, connections, boundaries, most_files, record.lease.listed)
     path = claim.path or _path_before(record) or listing.target()
     while claim.attempt > 1 and record.ask(file_lists.is_listed, claim):
         record.write(file_lists.forget_listed)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
+from data_mover.config.callers import Callers
 from data_mover.config.registry import Registry
 from data_mover.domain.errors import (
     AttemptEnded,
@@ -17,6 +18,7 @@ from data_mover.domain.errors import (
 )
 from data_mover.domain.fault_points import reach
 from data_mover.domain.states import Phase
+from data_mover.execution.boundaries import Boundaries
 from data_mover.execution.connections import Connections
 from data_mover.execution.connector import Connector
 from data_mover.execution.dry_run import DryRun
@@ -38,7 +40,12 @@ def is_plan_requested(database: Database) -> bool:
 
 
 def answer_plan_request(
-    database: Database, registry: Registry, connector: Connector, heartbeat: Heartbeat, most_files: int
+    database: Database,
+    registry: Registry,
+    callers: Callers,
+    connector: Connector,
+    heartbeat: Heartbeat,
+    most_files: int,
 ) -> None:
     """Answer the plan request that is next, if there is one. Raises ServiceUnavailable if the database does
     not answer."""
@@ -46,7 +53,7 @@ def answer_plan_request(
         claim = plan_requests.take(session, heartbeat.terms.lease_seconds)
     if claim is not None:
         log.info("plan-begun plan=%d %s", claim.id, claim.spec.route)
-        _Answer(database, claim, heartbeat, registry, connector, most_files).give()
+        _Answer(database, claim, heartbeat, registry, callers, connector, most_files).give()
 
 
 class _Answer:
@@ -58,6 +65,7 @@ class _Answer:
         claim: PlanClaim,
         heartbeat: Heartbeat,
         registry: Registry,
+        callers: Callers,
         connector: Connector,
         most_files: int,
     ) -> None:
@@ -67,6 +75,7 @@ class _Answer:
         self._spec = claim.spec
         self._heartbeat = heartbeat
         self._registry = registry
+        self._callers = callers
         self._connector = connector
         self._connections = Connections(registry, connector)
         self._most_files = most_files
@@ -111,7 +120,9 @@ class _Answer:
         try:
             for host in sorted(self._spec.host_names):
                 self._connector.require_disk(host, self._registry)
-            DryRun(self._spec, self._connections, self._report, self._most_files, self._alive).look()
+            boundaries = Boundaries(self._callers, self._claim.caller, self._spec, self._registry)
+            self._connections.registry = boundaries.require_ends()
+            DryRun(self._spec, self._connections, boundaries, self._report, self._most_files, self._alive).look()
         except MoveFailure as failure:
             if self._lost is not None:
                 raise self._lost from failure

@@ -8,6 +8,7 @@ from data_mover.domain.errors import ServiceUnavailable
 from data_mover.domain.fault_points import reach
 from data_mover.domain.proof import Proof
 from data_mover.domain.states import FileState, Phase
+from data_mover.execution.boundaries import Boundaries
 from data_mover.execution.heartbeat import Lease
 from data_mover.execution.journal import Arrived, Creating, Journal, Locking, NotPublished, Publishing, Removed
 from data_mover.execution.record import Record
@@ -63,6 +64,7 @@ class FileRecorder:
     def __init__(
         self,
         record: Record,
+        boundaries: Boundaries,
         journal: Journal,
         file: RecordedFile,
         is_alone: bool,
@@ -70,6 +72,7 @@ class FileRecorder:
         checkpoint_bytes: int,
     ) -> None:
         self._record = record
+        self._boundaries = boundaries
         self._journal = journal
         self._progress = progress
         self._file = file
@@ -136,6 +139,7 @@ class FileRecorder:
 
     async def publishing(self, proof: Proof) -> None:
         reach("verified")
+        self._boundaries.require_unrevoked()
         self._proof = proof
         await self._mark()
         reach("marked")

@@ -4,6 +4,7 @@ from data_mover.backends.api import Files
 from data_mover.domain.errors import ConnectionLost, Exists, MoveFailure, NoSuchFile, Stalled, UnknownOutcome
 from data_mover.domain.fault_points import reach
 from data_mover.domain.states import FileKind
+from data_mover.execution.boundaries import Boundaries
 from data_mover.execution.journal import Journal
 from data_mover.execution.record import Record
 from data_mover.execution.recorder import FileRecorder, HiddenFileRecorder, Progress
@@ -18,8 +19,9 @@ from data_mover.transfer.names import staged_folder_path
 class Direct:
     """Publishes each file by itself."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, boundaries: Boundaries) -> None:
         self._record = record
+        self._boundaries = boundaries
         self._journal = Journal(record)
         self._progress = Progress(record.lease)
 
@@ -40,7 +42,9 @@ class Direct:
         return path
 
     def recorder(self, file: RecordedFile, is_alone: bool, checkpoint_bytes: int) -> FileRecorder:
-        return FileRecorder(self._record, self._journal, file, is_alone, self._progress, checkpoint_bytes)
+        return FileRecorder(
+            self._record, self._boundaries, self._journal, file, is_alone, self._progress, checkpoint_bytes
+        )
 
     def publish(self) -> None:
         """Publish what is not published yet."""
@@ -52,8 +56,8 @@ class Direct:
 class Atomic(Direct):
     """Builds a folder beside its final path. Only one of all attempts can rename it there."""
 
-    def __init__(self, record: Record, destination: Files, path: str) -> None:
-        super().__init__(record)
+    def __init__(self, record: Record, boundaries: Boundaries, destination: Files, path: str) -> None:
+        super().__init__(record, boundaries)
         self._claim = record.claim
         self._destination = destination
         self._path = path
@@ -89,7 +93,9 @@ class Atomic(Direct):
         return self._staged + path.removeprefix(self._path)
 
     def recorder(self, file: RecordedFile, is_alone: bool, checkpoint_bytes: int) -> FileRecorder:
-        return HiddenFileRecorder(self._record, self._journal, file, False, self._progress, checkpoint_bytes)
+        return HiddenFileRecorder(
+            self._record, self._boundaries, self._journal, file, False, self._progress, checkpoint_bytes
+        )
 
     def publish(self) -> None:
         """Rename the folder. Raises Exists if the final path exists by now.
@@ -98,6 +104,7 @@ class Atomic(Direct):
         """
         if self._is_published:
             return
+        self._boundaries.require_unrevoked()
         lock = PathLock(0, self._destination.lock_name(self._path), None)
         if refused := self._record.change(transitions.lock_paths, self._claim, [lock], self._record.lease_seconds):
             raise refused[0]

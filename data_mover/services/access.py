@@ -2,23 +2,11 @@
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 #: headers that a proxy adds; a request with one did not come from this machine, whatever its address is
 FORWARDING_HEADERS = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_REAL_IP", "HTTP_VIA")
-
-
-@dataclass(frozen=True)
-class Caller:
-    """A caller. Jobs belong to their caller; others cannot see them."""
-
-    name: str
-
-
-#: the one caller of a deployment without a callers' file
-LOCAL = Caller("local")
 
 
 def is_from_this_machine(environ: Mapping[str, Any]) -> bool:

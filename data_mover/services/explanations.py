@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from data_mover.config.callers import Caller
 from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
+from data_mover.domain.rights import Verb
 from data_mover.domain.states import REASONS, Cause, Phase, Status
 from data_mover.doorbell import Doorbell
-from data_mover.services.access import Caller
 from data_mover.services.queries import no_such_job
 from data_mover.store import explanations, reports, workers
 from data_mover.store.database import Database
@@ -70,8 +71,9 @@ class Explanations:
         """Return what the move waits for. Raises Refusal if there is no such move."""
         slots = self._registry.current().slots
         with self._database.reading() as session:
-            job = reports.find(session, caller.name, job_id)
-            report = reports.report(session, caller.name, job_id, self._doorbell.is_away)
+            scope = None if caller.may(Verb.SEE_ALL) else caller.name
+            job = reports.find(session, scope, job_id)
+            report = reports.report(session, scope, job_id, self._doorbell.is_away)
             if job is None or report is None:
                 raise no_such_job()
             silence_seconds, is_away = self._silence_seconds, self._doorbell.is_away

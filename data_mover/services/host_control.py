@@ -1,5 +1,6 @@
 """The use cases of operators: to pause a host and to resume it."""
 
+from data_mover.config.callers import Caller
 from data_mover.config.registry_file import RegistryFile
 from data_mover.domain.errors import Refusal
 from data_mover.services.transactions import Transactions
@@ -13,16 +14,16 @@ class HostControl:
         self._transactions = transactions
         self._registry = registry
 
-    def pause(self, name: str) -> None:
+    def pause(self, caller: Caller, name: str) -> None:
         """Pause the host: its moves wait, running ones continue. Raises Refusal for an unknown host."""
-        self._set_paused(name, True)
+        self._set_paused(caller, name, True)
 
-    def resume(self, name: str) -> None:
+    def resume(self, caller: Caller, name: str) -> None:
         """Resume the host: its moves run again. Raises Refusal for an unknown host."""
-        self._set_paused(name, False)
+        self._set_paused(caller, name, False)
 
-    def _set_paused(self, name: str, paused: bool) -> None:
-        if name not in self._registry.current().hosts:
+    def _set_paused(self, caller: Caller, name: str, paused: bool) -> None:
+        if name not in self._registry.current().seen_with(caller.rights).seen_hosts:
             raise Refusal("Host does not exist", code="no-such-host", field="name")
         with self._transactions.writing() as session:
             host_health.set_paused(session, name, paused)

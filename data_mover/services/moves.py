@@ -4,14 +4,15 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from data_mover.config.callers import Caller, Callers
 from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import Refusal
 from data_mover.domain.fault_points import reach
 from data_mover.domain.locations import Endpoint, IfExists, Locations, invalid, missing, parse_sources
+from data_mover.domain.rights import Verb
 from data_mover.domain.selection import Selection
 from data_mover.domain.states import Phase, Priority, Status
-from data_mover.services.access import Caller
 from data_mover.services.queries import Queries, no_such_job
 from data_mover.services.transactions import Transactions
 from data_mover.store import reports, submissions, transitions
@@ -55,9 +56,15 @@ class Moves:
     """
 
     def __init__(
-        self, settings: Settings, transactions: Transactions, registry: RegistryFile, queries: Queries
+        self,
+        settings: Settings,
+        transactions: Transactions,
+        registry: RegistryFile,
+        callers: Callers,
+        queries: Queries,
     ) -> None:
         self._settings = settings
+        self._callers = callers
         self._transactions = transactions
         self._registry = registry
         self._queries = queries
@@ -73,10 +80,10 @@ class Moves:
 
         Refused if the file has its final name or is about to get it.
         """
-        self._queries.check(caller, job_id)
+        self._require_own(caller, job_id)
         with self._transactions.writing() as session:
             transitions.cancel(session, job_id)
-        report = self._queries.check(caller, job_id)
+        report = self._queries.report(job_id)
         is_over = report.status in (Status.CANCELLED, Status.FAILED)
         if not is_over and report.phase not in (Phase.CANCELLING, Phase.ENDING):
             done = "is complete" if report.status is Status.COMPLETED else "is giving the file its final name"
@@ -85,22 +92,23 @@ class Moves:
 
     def retry(self, caller: Caller, job_id: int) -> Accepted:
         """Submit a failed or cancelled move again. Returns the job that does so already, if there is one."""
+        job = self._require_own(caller, job_id)
         with self._transactions.reading() as session:
-            job = reports.find(session, caller.name, job_id)
             live = submissions.find_live_retry(session, job_id)
-        if job is None:
-            raise no_such_job()
         if job.status not in (Status.FAILED, Status.CANCELLED):
             raise Refusal(f"Nothing to retry: the job is {job.status}", code="not-ended", field="id")
         if live is not None:
             return Accepted(live.id, Status(live.status))
-        return self._accept(self._submission_again(caller, job))
+        owner = caller if job.caller == caller.name else self._callers.named(job.caller)
+        if owner is None:
+            raise Refusal(f"The caller '{job.caller}' is no longer known", code="not-allowed", field="id")
+        return self._accept(self._submission_again(owner, job))
 
     def submission(
         self, caller: Caller, sources: Locations, destination: Endpoint | None, options: MoveOptions
     ) -> Submission:
         """Return the valid move, resolved by the registry. Raises Refusal."""
-        registry = self._registry.current()
+        registry = self._registry.current().seen_with(caller.rights)
         endpoints = registry.resolve_sources(sources)
         if destination is None:
             destination = registry.default_destination(sources) or self._settings.default_destination
@@ -108,10 +116,13 @@ class Moves:
             raise missing("destination")
         if options.checksum is not None:
             _require_one_file(options.checksum, options.selection, endpoints)
+        destination = registry.resolve_destination(destination)
+        if options.if_exists is IfExists.VERIFY and not registry.may_read(destination):
+            raise shows_what_is_there("options.if_exists", "verify")
         return Submission(
             caller=caller.name,
             sources=sources,
-            destination=registry.resolve_destination(destination),
+            destination=destination,
             endpoints=endpoints,
             key=options.key,
             label=options.label,
@@ -121,6 +132,14 @@ class Moves:
             if_exists=options.if_exists,
             deadline_seconds=options.deadline_seconds or self._settings.deadline_seconds,
         )
+
+    def _require_own(self, caller: Caller, job_id: int) -> Job:
+        """Return the job, if the caller may act on it. Raises the refusal of a job that does not exist."""
+        with self._transactions.reading() as session:
+            job = reports.find(session, None if caller.may(Verb.ACT_ALL) else caller.name, job_id)
+        if job is None:
+            raise no_such_job()
+        return job
 
     def _accept(self, submission: Submission) -> Accepted:
         with self._transactions.writing() as session:
@@ -159,6 +178,15 @@ class Moves:
         if not submissions.is_same_request(job, submission):
             raise invalid("options.key", f"job {job.id} has this key and is another request; take another key")
         return Accepted(job.id, Status(job.status))
+
+
+def shows_what_is_there(field: str, what: str) -> Refusal:
+    """Return the refusal of a caller who may write to the destination and not read it."""
+    return Refusal(
+        f"Not allowed: {what} shows what is at the destination, which takes the right to read there",
+        code="not-allowed",
+        field=field,
+    )
 
 
 def _require_one_file(checksum: str, selection: Selection, endpoints: Sequence[Endpoint]) -> None:

@@ -2,11 +2,11 @@
 
 import time
 
+from data_mover.config.callers import Caller
 from data_mover.domain.errors import Refusal
-from data_mover.domain.locations import Endpoint, Locations
+from data_mover.domain.locations import Endpoint, Locations, sources_as_json
 from data_mover.domain.move_spec import MoveSpec
-from data_mover.services.access import Caller
-from data_mover.services.moves import MoveOptions, Moves
+from data_mover.services.moves import MoveOptions, Moves, shows_what_is_there
 from data_mover.services.transactions import Transactions
 from data_mover.store import plan_requests
 from data_mover.store.plan_requests import PlanReport
@@ -36,6 +36,9 @@ class Plans:
         """Return what `Moves.submit` would do, once a worker has found out; after `wait_seconds`, what is known so
         far."""
         submission = self._moves.submission(caller, sources, destination, options)
+        there = submission.destination
+        if not caller.rights.may_read(there.host, there.path):
+            raise shows_what_is_there("destination", "plan")
         until = time.monotonic() + wait_seconds
         request_id = self._ask(submission)
         while True:
@@ -58,6 +61,7 @@ class Plans:
             checksum=submission.checksum,
             selection=submission.selection,
             if_exists=submission.if_exists,
+            asked=sources_as_json(submission.sources),
         )
         with self._transactions.writing() as session:
             if plan_requests.asked_by(session, submission.caller, spec) >= MOST_PLANS:

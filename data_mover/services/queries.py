@@ -4,12 +4,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from data_mover.config.callers import Caller
 from data_mover.config.registry import PROBLEM_IN_REGISTRY
 from data_mover.config.registry_file import RegistryFile
 from data_mover.domain.errors import HostUnreachable, Refusal
+from data_mover.domain.rights import Verb
 from data_mover.domain.states import FileState
 from data_mover.doorbell import Doorbell
-from data_mover.services.access import Caller
 from data_mover.store import events, host_health, listing, reports
 from data_mover.store.database import Database
 from data_mover.store.events import EventReport
@@ -37,7 +38,8 @@ class DatasetDescription:
 
 
 class Queries:
-    """What a caller sees of its own moves, and of the registry. Raises Refusal if there is no such move."""
+    """What a caller sees of moves, its own unless it may see all, and of the registry. Raises Refusal if there is no
+    such move."""
 
     def __init__(self, database: Database, registry: RegistryFile, doorbell: Doorbell) -> None:
         self._database = database
@@ -47,20 +49,31 @@ class Queries:
     def check(self, caller: Caller, job_id: int) -> JobReport:
         """Return the state of the job."""
         with self._database.reading() as session:
-            report = reports.report(session, caller.name, job_id, self._doorbell.is_away)
+            report = reports.report(session, _scope(caller), job_id, self._doorbell.is_away)
         if report is None:
             raise no_such_job()
         return report
 
-    def page(self, caller: Caller, job_filter: JobFilter) -> Sequence[JobReport]:
-        """Return the newest moves that match the filter, the newest first."""
+    def report(self, job_id: int) -> JobReport:
+        """Return the state of a job that exists, whoever's it is."""
         with self._database.reading() as session:
-            return listing.page(session, caller.name, job_filter, self._doorbell.is_away)
+            report = reports.report(session, None, job_id, self._doorbell.is_away)
+        if report is None:
+            raise no_such_job()
+        return report
+
+    def page(self, caller: Caller, job_filter: JobFilter, of_caller: str | None) -> Sequence[JobReport]:
+        """Return the newest moves that match the filter, the newest first: of all whose moves the caller sees, or of
+        one."""
+        if of_caller is not None and not caller.sees(of_caller):
+            return []
+        with self._database.reading() as session:
+            return listing.page(session, of_caller or _scope(caller), job_filter, self._doorbell.is_away)
 
     def several(self, caller: Caller, job_ids: Sequence[int]) -> Sequence[JobReport | None]:
         """Return the moves in the order of their ids; None for one that does not exist or is another caller's."""
         with self._database.reading() as session:
-            found = listing.several(session, caller.name, job_ids, self._doorbell.is_away)
+            found = listing.several(session, _scope(caller), job_ids, self._doorbell.is_away)
         known = {report.id: report for report in found}
         return [known.get(job_id) for job_id in job_ids]
 
@@ -79,40 +92,45 @@ class Queries:
     ) -> Sequence[FileReport]:
         """Return the files of the job behind the one of that number, `limit` at most: those in a state, or all."""
         with self._database.reading() as session:
-            if reports.find(session, caller.name, job_id) is None:
+            if reports.find(session, _scope(caller), job_id) is None:
                 raise no_such_job()
             return reports.files(session, job_id, state, after, limit)
 
     def events(self, caller: Caller, job_id: int) -> Sequence[EventReport]:
         """Return the log of the job, the oldest event first."""
         with self._database.reading() as session:
-            if reports.find(session, caller.name, job_id) is None:
+            if reports.find(session, _scope(caller), job_id) is None:
                 raise no_such_job()
             return events.of_job(session, job_id)
 
     def newest(self, caller: Caller, limit: int) -> Sequence[JobReport]:
-        """Return the caller's newest jobs, the newest first."""
+        """Return the newest jobs that the caller sees, the newest first."""
         with self._database.reading() as session:
-            return reports.newest(session, caller.name, limit, redis_is_away=self._doorbell.is_away)
+            return reports.newest(session, _scope(caller), limit, redis_is_away=self._doorbell.is_away)
 
-    def hosts(self) -> Sequence[HostDescription]:
-        """Return the registered hosts, in the order of the registry, without addresses and logins; then those whose
-        entries have problems."""
+    def hosts(self, caller: Caller) -> Sequence[HostDescription]:
+        """Return the registered hosts that the caller may use, in the order of the registry, without addresses and
+        logins; then those whose entries have problems."""
         with self._database.reading() as session:
             health = host_health.health(session)
-        registry = self._registry.current()
+        registry = self._registry.current().seen_with(caller.rights)
         served = [
             HostDescription(name, host.description, host.protocol, host.roles, health.get(name, HostHealth("unknown")))
-            for name, host in registry.hosts.items()
+            for name, host in registry.seen_hosts.items()
         ]
         failing = HostHealth("failing", HostUnreachable.code, PROBLEM_IN_REGISTRY)
         refused = [HostDescription(name, "", "", (), failing) for name in sorted(registry.refused_hosts)]
         return served + refused
 
-    def datasets(self) -> Sequence[DatasetDescription]:
-        """Return the data types of the catalogue, in the order of the registry."""
-        datasets = self._registry.current().datasets
+    def datasets(self, caller: Caller) -> Sequence[DatasetDescription]:
+        """Return the data types of the catalogue that the caller may use, in the order of the registry."""
+        datasets = self._registry.current().seen_with(caller.rights).datasets
         return [DatasetDescription(name, dataset.description) for name, dataset in datasets.items()]
+
+
+def _scope(caller: Caller) -> str | None:
+    """Return the name of the caller whose moves alone are seen; None if all are."""
+    return None if caller.may(Verb.SEE_ALL) else caller.name
 
 
 def no_such_job() -> Refusal:

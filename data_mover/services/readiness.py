@@ -8,7 +8,7 @@ from sqlalchemy import select
 from data_mover.domain.states import REASONS, Cause
 from data_mover.doorbell import Doorbell
 from data_mover.store import sweeps, workers
-from data_mover.store.database import Database
+from data_mover.store.database import Database, read_now_ms
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,11 @@ class Readiness:
     def __init__(self, database: Database, doorbell: Doorbell) -> None:
         self._database = database
         self._doorbell = doorbell
+
+    def require_database(self) -> None:
+        """Raise ServiceUnavailable unless the database answers."""
+        with self._database.reading() as session:
+            read_now_ms(session)
 
     def missing(self) -> Sequence[MissingPart]:
         """Return what keeps moves from running."""

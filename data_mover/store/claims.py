@@ -34,6 +34,7 @@ class Claim(MoveSpec):
     """A claimed job, as one attempt sees it."""
 
     job_id: int
+    caller: str
     attempt: int
     #: how many earlier attempts have failed for a reason of the job's own
     failures: int
@@ -64,7 +65,9 @@ def claim_of(session: Session, job_id: int) -> Claim:
     job = session.get_one(Job, job_id, populate_existing=True)
     return Claim(
         job_id=job.id,
+        caller=job.caller,
         attempt=job.attempt,
+        asked=job.source,
         sources=tuple(Endpoint(host, path) for host, path in job.sources),
         destination=Endpoint(job.destination_host, job.destination_path),
         checksum=job.checksum,

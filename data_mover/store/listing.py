@@ -31,17 +31,17 @@ class JobFilter:
 
 
 def page(
-    session: Session, caller: str, job_filter: JobFilter, redis_is_away: Callable[[], bool]
+    session: Session, caller: str | None, job_filter: JobFilter, redis_is_away: Callable[[], bool]
 ) -> Sequence[JobReport]:
-    """Return the caller's jobs that match the filter, the newest first."""
+    """Return the caller's jobs, or all for None, that match the filter, the newest first."""
     which = _conditions(session, job_filter)
     return reports.newest(session, caller, job_filter.limit, *which, redis_is_away=redis_is_away)
 
 
 def several(
-    session: Session, caller: str, job_ids: Sequence[int], redis_is_away: Callable[[], bool]
+    session: Session, caller: str | None, job_ids: Sequence[int], redis_is_away: Callable[[], bool]
 ) -> Sequence[JobReport]:
-    """Return those of the jobs that are the caller's, the newest first."""
+    """Return those of the jobs that are the caller's, or all for None, the newest first."""
     return reports.newest(session, caller, len(job_ids), Job.id.in_(job_ids), redis_is_away=redis_is_away)
 
 

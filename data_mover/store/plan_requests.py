@@ -80,6 +80,7 @@ class PlanClaim(NamedTuple):
     id: int
     #: the number of the claim; a later worker's is higher
     number: int
+    caller: str
     spec: MoveSpec
 
 
@@ -154,7 +155,7 @@ def take(session: Session, lease_seconds: float) -> PlanClaim | None:
         return None
     row.claims += 1
     row.lease_until_ms = read_now_ms(session) + ms(lease_seconds)
-    return PlanClaim(row.id, row.claims, MoveSpec.from_struct(row.spec))
+    return PlanClaim(row.id, row.claims, row.caller, MoveSpec.from_struct(row.spec))
 
 
 def report_progress(session: Session, claim: PlanClaim, progress: PlanReport, lease_seconds: float) -> bool:

@@ -76,31 +76,38 @@ class FileReport:
     who_can_fix: str | None
 
 
-def find(session: Session, caller: str, job_id: int) -> Job | None:
-    """Return the caller's job, or None if the caller has no such job."""
-    return session.scalars(select(Job).where(Job.caller == caller, Job.id == job_id)).one_or_none()
+def find(session: Session, caller: str | None, job_id: int) -> Job | None:
+    """Return the caller's job, or anybody's for None; None if there is no such job."""
+    own = [Job.caller == caller] if caller is not None else []
+    return session.scalars(select(Job).where(Job.id == job_id, *own)).one_or_none()
 
 
 def _never() -> bool:
     return False
 
 
-def report(session: Session, caller: str, job_id: int, redis_is_away: Callable[[], bool] = _never) -> JobReport | None:
-    """Return the report of one of the caller's jobs, or None if the caller has no such job. `redis_is_away` is asked
-    where a job waits to be claimed and nothing else is missing."""
-    row = session.connection().execute(_OF_CALLER, {"its_caller": caller, "its_job": job_id}).one_or_none()
+def report(
+    session: Session, caller: str | None, job_id: int, redis_is_away: Callable[[], bool] = _never
+) -> JobReport | None:
+    """Return the report of one of the caller's jobs, or of anybody's for None; None if there is no such job.
+    `redis_is_away` is asked where a job waits to be claimed and nothing else is missing."""
+    statement = _WITH_ID if caller is None else _OF_CALLER
+    its = {"its_job": job_id} if caller is None else {"its_job": job_id, "its_caller": caller}
+    row = session.connection().execute(statement, its).one_or_none()
     return _report(row, _Waits(session, redis_is_away)) if row else None
 
 
 def newest(
     session: Session,
-    caller: str,
+    caller: str | None,
     limit: int,
     *which: ColumnElement[bool],
     redis_is_away: Callable[[], bool] = _never,
 ) -> Sequence[JobReport]:
-    """Return the caller's jobs that meet the conditions, the newest first. `redis_is_away` as in `report`."""
-    statement = _REPORTED.where(Job.caller == caller, *which).order_by(Job.id.desc()).limit(limit)
+    """Return the caller's jobs, or all for None, that meet the conditions, the newest first. `redis_is_away` as in
+    `report`."""
+    own = [Job.caller == caller] if caller is not None else []
+    statement = _REPORTED.where(*own, *which).order_by(Job.id.desc()).limit(limit)
     waits = _Waits(session, redis_is_away)
     return [_report(row, waits) for row in session.connection().execute(statement).all()]
 
@@ -157,7 +164,8 @@ _REPORTED = (
     .join(LANES, LANES.c.id == JOBS.c.lane_id)
     .outerjoin(JOB_FILES, (JOB_FILES.c.job_id == JOBS.c.id) & (JOB_FILES.c.number == 0) & (JOBS.c.files_total == 1))
 )
-_OF_CALLER = _REPORTED.where(JOBS.c.caller == bindparam("its_caller"), JOBS.c.id == bindparam("its_job"))
+_WITH_ID = _REPORTED.where(JOBS.c.id == bindparam("its_job"))
+_OF_CALLER = _WITH_ID.where(JOBS.c.caller == bindparam("its_caller"))
 _HAS_SWEEPER = select(sweeps.is_fresh())
 
 

@@ -67,17 +67,20 @@ def target_path(sources: Sequence[tuple[Source, str]], destination: Files, asked
     return path
 
 
-def list_source(source: Source, path: str, selection: Selection, look: Callable[[], None]) -> Iterator[Item]:
+def list_source(
+    source: Source, path: str, selection: Selection, look: Callable[[], None], enter: Callable[[str], None]
+) -> Iterator[Item]:
     """Yield the file, or the directory and all that the selection takes; a directory comes before what is in it.
 
     `look` is called for the source and for each entry that the host lists, whether it is taken or not, and may raise to
-    end the listing. What cannot be moved is an item with a failure. Raises the failure of the source itself, and
+    end the listing; `enter` before each directory is listed, with its path, and may raise why it must not. What cannot
+    be moved is an item with a failure. Raises the failure of the source itself, and
     TooLarge beyond MOST_LEVELS directories.
     """
     look()
     file_stat = _stat(source, path)
     if file_stat.kind is FileKind.DIRECTORY:
-        yield from _walk(source, path, file_stat, selection, look)
+        yield from _walk(source, path, file_stat, selection, look, enter)
     elif selection.takes(name := source.name(path)):
         yield Item.of(path, name, file_stat)
 
@@ -126,7 +129,12 @@ def _require_same_kind(source: Source, source_path: str, destination: Files, pat
 
 
 def _walk(
-    source: Source, path: str, file_stat: FileStat, selection: Selection, look: Callable[[], None]
+    source: Source,
+    path: str,
+    file_stat: FileStat,
+    selection: Selection,
+    look: Callable[[], None],
+    enter: Callable[[str], None],
 ) -> Iterator[Item]:
     """Yield every directory if there are no patterns, else those with a file that a pattern matches."""
     realpath = _realpath(source, path, selection, None)
@@ -135,6 +143,7 @@ def _walk(
     while waiting:
         directory = waiting.pop()
         try:
+            enter(directory.item.source_path)
             for found in _children(source, directory, selection, look):
                 if isinstance(found, _Directory):
                     waiting.append(found)

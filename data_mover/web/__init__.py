@@ -6,11 +6,11 @@ from typing import Any
 from pyramid.config import Configurator
 from pyramid.request import Request
 
+from data_mover.config.callers import callers_of
 from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.domain.fault_points import open_to_orders
 from data_mover.doorbell import Doorbell, redis_connection
-from data_mover.services.access import LOCAL, Caller
 from data_mover.services.explanations import Explanations
 from data_mover.services.host_control import HostControl
 from data_mover.services.moves import Moves
@@ -19,6 +19,7 @@ from data_mover.services.queries import Queries
 from data_mover.services.readiness import Readiness
 from data_mover.store import migrations
 from data_mover.store.database import Database
+from data_mover.web.access import SecurityPolicy
 from data_mover.web.transactions import RequestTransactions
 
 
@@ -29,6 +30,7 @@ def includeme(config: Configurator) -> None:
         open_to_orders()
     database = Database(settings.database_url())
     migrations.require_newest(database.engine)
+    callers = callers_of(settings.callers)
     registry = RegistryFile(settings.registry, settings.open_web, settings.open_web_denied)
     doorbell = Doorbell(redis_connection(settings.redis_url, settings.redis_secret()))
     queries = Queries(database, registry, doorbell)
@@ -39,7 +41,7 @@ def includeme(config: Configurator) -> None:
         "explanations": lambda request: explanations,
         "readiness": lambda request: readiness,
         "transactions": lambda request: RequestTransactions(database, doorbell, request.tm),
-        "moves": lambda request: Moves(settings, request.transactions, registry, queries),
+        "moves": lambda request: Moves(settings, request.transactions, registry, callers, queries),
         "plans": lambda request: Plans(request.transactions, request.moves),
         "host_control": lambda request: HostControl(request.transactions, registry),
     }
@@ -47,13 +49,11 @@ def includeme(config: Configurator) -> None:
         config.add_request_method(use_case, name, reify=True)
     config.add_settings({"tm.manager_hook": "pyramid_tm.explicit_manager", "tm.annotate_user": "false"})
     config.include("pyramid_tm")
-    config.add_request_method(_caller, "caller", reify=True)
+    policy = config.registry.data_mover_security_policy = SecurityPolicy(callers)
+    config.set_security_policy(policy)
+    config.add_request_method(policy.identity, "caller", reify=True)
     config.add_tween("data_mover.web.access.access_tween")
     config.add_settings({"jinja2.finalize": "data_mover.web.ui.pages.shown"})
     config.include("pyramid_jinja2")
     config.add_jinja2_renderer(".html")
     config.include("data_mover.web.ui.pages")
-
-
-def _caller(request: Request) -> Caller:
-    return LOCAL

@@ -1,30 +1,97 @@
-"""The access rule: without a callers' file only this machine, for pages and calls alike."""
+"""The access rule, for pages and calls alike: who calls is known before a request is read.
+
+With a callers' file a token is needed: as the password of HTTP Basic beside the caller's name, or as a bearer token.
+Without one only this machine may call, and may do everything.
+"""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
+from xmlrpc.client import Fault
 
-from pyramid.httpexceptions import HTTPBadRequest, HTTPForbidden
+from pyramid.authentication import extract_http_basic_credentials
+from pyramid.httpexceptions import HTTPBadRequest, HTTPForbidden, HTTPUnauthorized
 from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
+from pyramid.security import Allowed, Denied
 
+from data_mover.config.callers import LOCAL, Caller, CallersFile, OnlyThisMachine
+from data_mover.domain.rights import Verb
 from data_mover.services.access import is_from_this_machine
+from data_mover.web.xmlrpc.dispatch import NOT_AUTHENTICATED
+from data_mover.web.xmlrpc.encoding import as_xml
+from data_mover.web.xmlrpc.guard import PATHS as XML_RPC
+
+#: the health check, which shows nothing but that the service is there
+OPEN_TO_ALL = "/health"
+REALM = 'Basic realm="Data Mover", charset="UTF-8"'
+WAY_OUT = "call with a token: as the password of HTTP Basic, or as Authorization: Bearer"
 
 Handler = Callable[[Request], Response]
 
 
-def access_tween(handler: Handler, registry: Registry) -> Handler:
-    """Answer 403 before the request is read."""
+class SecurityPolicy:
+    """Pyramid's security policy: identities are callers, permissions are verbs."""
 
-    def access(request: Request) -> Response:
-        if not is_from_this_machine(request.environ):
+    def __init__(self, callers: CallersFile | OnlyThisMachine) -> None:
+        self._callers = callers
+
+    def identity(self, request: Request) -> Caller | None:
+        """Return the caller; None if there is no right token, or the request is not of this machine."""
+        if isinstance(self._callers, OnlyThisMachine):
+            return LOCAL if is_from_this_machine(request.environ) else None
+        name, token = _credentials(request)
+        found = self._callers.current().authenticated(name, token, request.remote_addr, datetime.now(UTC))
+        return found.caller if found else None
+
+    def authenticated_userid(self, request: Request) -> str | None:
+        return request.caller.name if request.caller else None
+
+    def permits(self, request: Request, context: object, permission: str) -> Allowed | Denied:
+        if request.caller is not None and request.caller.may(Verb(permission)):
+            return Allowed("%s may %s", request.caller.name, permission)
+        return Denied("'%s' is not among the caller's verbs", permission)
+
+    def remember(self, request: Request, userid: str, **options: object) -> list[tuple[str, str]]:
+        return []
+
+    def forget(self, request: Request, **options: object) -> list[tuple[str, str]]:
+        return []
+
+    def refusal(self, request: Request) -> Response:
+        """Return the answer to a request without an identity."""
+        if isinstance(self._callers, OnlyThisMachine):
             return HTTPForbidden(
                 "data_mover.callers = none: only requests of this machine, to a loopback name, are served"
             )
+        refusal = HTTPUnauthorized(WAY_OUT, headers=[("WWW-Authenticate", REALM), ("WWW-Authenticate", "Bearer")])
+        if request.environ["PATH_INFO"] in XML_RPC:
+            refusal.content_type, refusal.charset = "text/xml", "utf-8"
+            refusal.text = as_xml(Fault(NOT_AUTHENTICATED, f"not authenticated; {WAY_OUT}"))
+        return refusal
+
+
+def access_tween(handler: Handler, registry: Registry) -> Handler:
+    """Answer 401 or 403 before the request is read."""
+    policy: SecurityPolicy = registry.data_mover_security_policy
+
+    def access(request: Request) -> Response:
+        if request.environ["PATH_INFO"] != OPEN_TO_ALL and request.caller is None:
+            return policy.refusal(request)
         if not _is_utf8(request.environ["PATH_INFO"]):
             return HTTPBadRequest("the path is not UTF-8")
         return handler(request)
 
     return access
+
+
+def _credentials(request: Request) -> tuple[str | None, str]:
+    """Return the name, if the request has one, and the token."""
+    scheme, _, token = request.headers.get("Authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return None, token.strip()
+    basic = extract_http_basic_credentials(request)
+    return (basic.username, basic.password) if basic else ("", "")
 
 
 def _is_utf8(path_info: str) -> bool:

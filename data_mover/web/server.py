@@ -4,11 +4,13 @@ import logging
 import os
 import resource
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from waitress.server import BaseWSGIServer, create_server
 
 from data_mover.config.listening import Bounds, who_may_call
+from data_mover.config.settings import Settings
 from data_mover.domain.problems import ending_the_process
 from data_mover.web.crowd import Crowd, TimedChannel
 
@@ -37,7 +39,7 @@ def server_factory(global_config: dict[str, str], **settings: Any) -> Callable[[
     allowed beside `listen` or `unix_socket`, the limits included. Ends the process if other machines could connect."""
     ini = global_config.get("__file__", "[server:main]")
     with ending_the_process():
-        sentence = who_may_call(settings, ini)
+        sentence = who_may_call(settings, ini, _callers(ini))
         bounds = Bounds.of(settings, ini)
     crowd = Crowd(bounds.connection_limit, bounds.most_of_an_address, bounds.request_seconds)
     others = {key: value for key, value in settings.items() if key not in Bounds.model_fields}
@@ -56,6 +58,11 @@ def server_factory(global_config: dict[str, str], **settings: Any) -> Callable[[
         server.run()
 
     return serve_forever
+
+
+def _callers(ini: str) -> Path | None:
+    """Return the callers' file of the ini's application; None if it has none, or no file of settings is served."""
+    return Settings.from_ini(ini).callers if Path(ini).is_file() else None
 
 
 def _describing_itself(app: Any, described: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 import logging
 import time
 
+from data_mover.config.callers import Callers
 from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.domain.backoff import Backoff
@@ -35,11 +36,18 @@ class WorkerLoop:
     """Claims and runs jobs, one after the other, on connections of its own process."""
 
     def __init__(
-        self, settings: Settings, database: Database, registry: RegistryFile, doorbell: Doorbell, heartbeat: Heartbeat
+        self,
+        settings: Settings,
+        database: Database,
+        registry: RegistryFile,
+        callers: Callers,
+        doorbell: Doorbell,
+        heartbeat: Heartbeat,
     ) -> None:
         self._settings = settings
         self._database = database
         self._registry = registry
+        self._callers = callers
         self._doorbell = doorbell
         self._heartbeat = heartbeat
         backoff = Backoff(settings.retry_first_seconds, settings.probe_longest_seconds)
@@ -96,12 +104,12 @@ class WorkerLoop:
         maintain(self._database, self._registry.current(), self._connector, self._heartbeat)
 
     def _answer_plan(self) -> None:
-        most_files = self._settings.max_files
-        answer_plan_request(self._database, self._registry.current(), self._connector, self._heartbeat, most_files)
+        most_files, registry = self._settings.max_files, self._registry.current()
+        answer_plan_request(self._database, registry, self._callers, self._connector, self._heartbeat, most_files)
 
     def _attempt(self, claim: Claim) -> Attempt:
         registry = self._registry.current()
-        return Attempt(self._settings, self._database, registry, self._connector, self._heartbeat, claim)
+        return Attempt(self._settings, self._database, registry, self._callers, self._connector, self._heartbeat, claim)
 
     def _claim(self, last: Claim | None) -> Claim | None:
         slots = self._registry.current().slots

@@ -33,6 +33,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, configure_mappers
 
 from data_mover.backends import load_backends
+from data_mover.config.callers import Callers, callers_of
 from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import ServiceUnavailable
@@ -72,13 +73,15 @@ _PR_SET_PDEATHSIG = 1
 class Deployment(NamedTuple):
     settings: Settings
     registry: RegistryFile
+    callers: Callers
 
 
 @cache
 def deployment() -> Deployment:
     """Return what $DATA_MOVER_INI says, read once by the worker and inherited by the processes that it forks."""
     settings = Settings.from_ini(os.environ["DATA_MOVER_INI"])
-    return Deployment(settings, RegistryFile(settings.registry, settings.open_web, settings.open_web_denied))
+    registry = RegistryFile(settings.registry, settings.open_web, settings.open_web_denied)
+    return Deployment(settings, registry, callers_of(settings.callers))
 
 
 def _require_deployment() -> None:
@@ -105,7 +108,7 @@ def answer_doorbell() -> None:
     reach("heard")
     gc.freeze()  # else every collection scans all that was imported before the fork
     gc.set_threshold(GARBAGE_OBJECTS)
-    settings, registry = deployment()
+    settings, registry, callers = deployment()
     stop = Stop(settings.stop_seconds)
     signal.signal(signal.SIGTERM, lambda *_: stop.ask())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
@@ -119,7 +122,7 @@ def answer_doorbell() -> None:
             return
         until = time.monotonic() + settings.claim_on_seconds
         with Heartbeat(database, worker, terms, stop) as heartbeat:
-            loop = WorkerLoop(settings, database, registry, doorbell, heartbeat)
+            loop = WorkerLoop(settings, database, registry, callers, doorbell, heartbeat)
             loop.work()
             while _hears_more(doorbell, stop, until):
                 loop.work()

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import func, select
 
+from data_mover.config.callers import OnlyThisMachine
 from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.doorbell import Doorbell, redis_connection
@@ -84,7 +85,7 @@ def world(tmp_path, openssh, redis_url):
         worker = WorkerProcess(1, "here", 1, "1.0")
         heartbeat = stack.enter_context(Heartbeat(database, worker, terms, Stop(60)))
         registry_file = RegistryFile(settings.registry, settings.open_web, settings.open_web_denied)
-        loop = WorkerLoop(settings, database, registry_file, Doorbell(connection), heartbeat)
+        loop = WorkerLoop(settings, database, registry_file, OnlyThisMachine(), Doorbell(connection), heartbeat)
         yield SimpleNamespace(
             service=service, web=web, database=database, loop=loop, vis=tmp_path / "vis", sshd=openssh.pid
         )

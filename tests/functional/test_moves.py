@@ -148,7 +148,7 @@ def test_a_registered_ssh_host_is_a_source_too(service, proxy, roots):
 
 
 def test_fifty_moves_at_once_all_complete_and_are_reported_truly_until_then(service, proxy, roots):
-    (roots.disk / "one").write_bytes(os.urandom(3_000_000))
+    (roots.disk / "one").write_bytes(os.urandom(1_000_000))
     ids = [proxy.move("local://disk/one", f"sftp://visualizer/fifty/{number}")["id"] for number in range(50)]
 
     seen: dict[int, list[tuple[str, Any]]] = {job_id: [] for job_id in ids}
@@ -170,8 +170,8 @@ def test_fifty_moves_at_once_all_complete_and_are_reported_truly_until_then(serv
 @pytest.mark.parametrize(
     "destination", ["archive", *(pytest.param(each, marks=pytest.mark.soak) for each in ("visualizer", "hpc"))]
 )
-def test_a_sparse_file_of_five_gibibytes_arrives_with_a_small_worker(service, proxy, roots, destination):
-    size = 5 * 2**30
+def test_a_sparse_file_of_more_than_four_gibibytes_arrives_with_a_small_worker(service, proxy, roots, destination):
+    size = 2**32 + 2**20
     with (roots.disk / "sparse").open("wb") as file:
         file.truncate(size)
         file.seek(size // 2)
@@ -185,7 +185,7 @@ def test_a_sparse_file_of_five_gibibytes_arrives_with_a_small_worker(service, pr
             peaks.look(worker)
         return proxy.check(job_id)["status"] in TERMINAL
 
-    eventually(has_ended, "5 GiB have arrived", timeout_seconds=600)
+    eventually(has_ended, "it has arrived", timeout_seconds=600)
     arrived = getattr(roots, destination) / "sparse"
     assert_arrived(proxy.check(job_id), roots.disk / "sparse", arrived)
     assert 0 < peaks.horse_bytes < 120 * 10**6

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from data_mover.config.callers import OnlyThisMachine
 from data_mover.config.registry import Registry
 from data_mover.config.settings import Settings
 from data_mover.domain.backoff import Backoff
@@ -63,7 +64,7 @@ def report(database, claimed):
 def run_attempt(settings, database, connector, claimed, registry=NO_HOSTS):
     terms = LeaseTerms(settings.lease_seconds, settings.beat_seconds)
     with Heartbeat(database, WORKER, terms, Stop(patience_seconds=5)) as heartbeat:
-        Attempt(settings, database, registry, connector, heartbeat, claimed).run()
+        Attempt(settings, database, registry, OnlyThisMachine(), connector, heartbeat, claimed).run()
 
 
 def test_a_failure_that_a_retry_cannot_help_ends_the_job(settings, database, connector, claimed, report):

@@ -7,6 +7,8 @@ from sqlalchemy import event, select, update
 
 from data_mover.backends.futures import complete
 from data_mover.backends.local.backend import LocalFiles
+from data_mover.config.callers import OnlyThisMachine
+from data_mover.config.registry import Registry
 from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.domain import fault_points
@@ -18,6 +20,7 @@ from data_mover.domain.selection import Selection
 from data_mover.domain.states import FileKind, FileState, Phase
 from data_mover.doorbell import Doorbell, redis_connection
 from data_mover.execution.attempt import Attempt
+from data_mover.execution.boundaries import Boundaries
 from data_mover.execution.connector import Connector
 from data_mover.execution.heartbeat import Heartbeat, LeaseTerms, Patience
 from data_mover.execution.journal import Arrived, Journal, Locking, Publishing, Removed
@@ -81,7 +84,7 @@ def attempt(settings, database, registry):
         doorbell = Doorbell(redis_connection(settings.redis_url, settings.redis_secret()))
         connector = Connector(database, Backoff(1, 1), doorbell)
         with Heartbeat(database, WORKER, LeaseTerms(30, 2), Stop(patience_seconds=5)) as heartbeat:
-            Attempt(settings, database, registry, connector, heartbeat, claim(database)).run()
+            Attempt(settings, database, registry, OnlyThisMachine(), connector, heartbeat, claim(database)).run()
 
     return run
 
@@ -219,7 +222,9 @@ def test_a_folder_that_a_late_attempt_has_made_is_removed_or_on_record_again(
 ):
     lease = on_record.lease
     destination = files(tmp_path / "vis", kind)
-    staging = Atomic(Record(database, on_record.claimed, lease, 30), destination, "/folder")
+    claimed = on_record.claimed
+    boundaries = Boundaries(OnlyThisMachine(), "ann", claimed, Registry({}, {}))
+    staging = Atomic(Record(database, claimed, lease, 30), boundaries, destination, "/folder")
     destination.make_directories(staging.inside("/folder/sub"))
     lease.noticed()
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, update
 
+from data_mover.config.callers import OnlyThisMachine
 from data_mover.config.registry_file import load_registry
 from data_mover.domain.backoff import Backoff
 from data_mover.domain.locations import Endpoint, IfExists
@@ -33,6 +34,7 @@ SPEC = MoveSpec(
     checksum=None,
     selection=Selection(("*.tif",), Links.FOLLOW, {"a": "0" * 64}, atomic=True),
     if_exists=IfExists.VERIFY,
+    asked=None,
 )
 
 
@@ -76,7 +78,7 @@ def test_a_request_arrives_as_it_was_asked(written, reported, waiting):
 
     assert waiting()
     assert reported(request_id) == PlanReport(**ENDS)
-    assert written(plan_requests.take, LEASE_SECONDS) == (request_id, 1, SPEC)
+    assert written(plan_requests.take, LEASE_SECONDS) == (request_id, 1, "ann", SPEC)
 
 
 def test_the_same_question_is_one_and_that_of_another_caller_another(written):
@@ -253,7 +255,7 @@ def test_a_plan_that_takes_too_long_is_given_up_and_says_so(
     connector = Connector(database, Backoff(1, 1), Doorbell(redis_connection(redis_url, None)))
 
     with Heartbeat(database, WorkerProcess(1, "here", 1, "1.0"), LeaseTerms(30, 0.05), Stop(5)) as heartbeat:
-        answer_plan_request(database, registry, connector, heartbeat, most_files=10**9)
+        answer_plan_request(database, registry, OnlyThisMachine(), connector, heartbeat, most_files=10**9)
 
     report = reported(request_id)
     assert (report.complete, report.code) == (True, "stalled")

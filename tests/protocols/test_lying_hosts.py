@@ -26,7 +26,7 @@ from tests.unit.transfer.diary import Diary, move_file
 
 MEGABYTE = 10**6
 OLD = b"old"
-IDLE_SECONDS = 0.5
+IDLE_SECONDS = 1
 _TERMS = {"idle_timeout_seconds": IDLE_SECONDS, "connect_timeout_seconds": 5}
 #: within which every failure is reported, on a busy machine too
 BOUND_SECONDS = 20

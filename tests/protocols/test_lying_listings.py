@@ -26,8 +26,12 @@ def root(tmp_path):
     return root
 
 
-def connected(server, root, **options):
-    table = server.options(root, idle_timeout_seconds=1, connect_timeout_seconds=5, **options)
+def anywhere(path):
+    """Lets every directory be listed."""
+
+
+def connected(server, root, idle_seconds=1, **options):
+    table = server.options(root, idle_timeout_seconds=idle_seconds, connect_timeout_seconds=5, **options)
     return connect("vis", PROTOCOLS[table["protocol"]].options.model_validate(table))
 
 
@@ -88,7 +92,7 @@ def test_directories_without_end_are_counted_while_they_are_told(faulty, root, m
             raise TooLarge("vis")
 
     with connected(faulty.server, root) as files, pytest.raises(TooLarge):
-        list(list_source(files, "/", Selection(match), look))
+        list(list_source(files, "/", Selection(match), look, anywhere))
 
     assert len(seen) == most + 1
 
@@ -103,7 +107,7 @@ def with_program(tmp_path, root):
     def connect_(name, text):
         (programs / name).write_text(f"#!/bin/sh\n{text}\n")
         (programs / name).chmod(0o755)
-        return connected(server, root, protocol="scp")
+        return connected(server, root, idle_seconds=4, protocol="scp")
 
     with openssh_server(tmp_path / "ssh", extra=f"ForceCommand {forced}") as server:
         yield connect_
@@ -118,7 +122,7 @@ def with_program(tmp_path, root):
         ("echo Welcome", ConnectionLost),
         ("echo Welcome//", ConnectionLost),
         ("exec yes", ConnectionLost),
-        ("exec sleep 5", Stalled),
+        ("exec sleep 60", Stalled),
     ],
 )
 def test_a_shell_whose_find_is_none_is_reported(with_program, text, failure):

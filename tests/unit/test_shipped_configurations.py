@@ -57,7 +57,7 @@ def test_the_classic_way_installs_what_each_protocol_needs():
 def test_only_this_machine_is_listened_to(name):
     server = plaster.get_settings(str(PROJECT / name), "server:main")
 
-    assert who_may_call(server, name)
+    assert who_may_call(server, name, None)
 
 
 def test_in_production_only_programs_of_the_same_user_may_call():

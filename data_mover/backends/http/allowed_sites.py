@@ -36,6 +36,15 @@ class Site(Protocol):
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of a site, to which a caller's rights are limited."""
+
+    origin: str
+    root: str
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True)
 class Web:
     """The sites by the names of their hosts, and whether the rest of the public web may be read."""
 
@@ -43,6 +52,12 @@ class Web:
     is_open: bool = False
     #: networks from which only registered servers are read
     denied: Sequence[Network] = ()
+    #: the parts of sites that may be read; None if that is all of them
+    parts: Sequence[Part] | None = None
+
+    def may_read(self, url: Url) -> bool:
+        """Whether a URL of a registered site may be read."""
+        return self.parts is None or any(contains(part, url) for part in self.parts)
 
     def site_of(self, url: Url) -> Site | None:
         """Return the site that contains the URL, if there is one."""
@@ -59,6 +74,11 @@ def contains(site: Site, url: Url) -> bool:
     """Whether the URL is at or below the root of the site."""
     inside = site.root == "/" or f"{unquote(url.path)}/".startswith(f"{site.root}/")
     return inside and url.origin == site.origin
+
+
+def path_within(site: Site, url: Url) -> str:
+    """Return the literal path of a URL of the site, as seen below its root."""
+    return unquote(url.path).removeprefix(site.root.rstrip("/")) or "/"
 
 
 def url_below(site: Site, path: str) -> Url:

@@ -149,6 +149,8 @@ class HttpSource(Source):
         options, web = self.options, self.options.web
         timeouts = options.connect_timeout_seconds, options.idle_timeout_seconds
         if site is not None:
+            if not web.may_read(url):
+                raise NotAllowed(f"{name} leads to {url.origin}")
             return Terms(*timeouts, site.ca_file, must_be_public=False)
         if not web.is_open:
             raise NotAllowed(f"{name} leads to {url.origin}")

@@ -15,7 +15,7 @@ def includeme(config: Configurator) -> None:
     config.add_tween("data_mover.web.json.guard.guard_tween")
     for name, (path, views) in ROUTES.items():
         config.add_route(name, f"/api/v1{path}")
-        for method, view in views.items():
-            config.add_view(view, route_name=name, request_method=method)
+        for method, (view, verb) in views.items():
+            config.add_view(view, route_name=name, request_method=method, permission=verb)
         config.add_view(wrong_method(tuple(views)), route_name=name)
         config.add_view(refused, route_name=name, context=Refusal)

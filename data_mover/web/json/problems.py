@@ -19,6 +19,8 @@ PREFIX = "/api/v1/"
 CONTENT_TYPE = "application/problem+json"
 #: refusals that say that something does not exist
 NOT_FOUND = ("no-such-job", "no-such-host")
+#: headers of an error that say what to do
+KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate")
 
 
 def includeme(config: Configurator) -> None:
@@ -59,9 +61,7 @@ def problem_of(response: Response) -> Response:
     status = HTTPStatus(response.status_code)
     sentence = getattr(response, "detail", None) or status.description or status.phrase
     problem = _problem(status, sentence, status.phrase.lower().replace(" ", "-"), None)
-    problem.headers.update(
-        {name: value for name, value in response.headers.items() if name in ("Allow", "Retry-After")}
-    )
+    problem.headerlist += [(name, value) for name, value in response.headerlist if name in KEPT_HEADERS]
     return problem
 
 

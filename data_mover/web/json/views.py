@@ -8,6 +8,7 @@ from typing import Any
 from pyramid.request import Request
 from pyramid.response import Response
 
+from data_mover.domain.rights import Verb
 from data_mover.services.moves import Accepted
 from data_mover.web.json.answers import answer, known_by_its_tag, on_record
 from data_mover.web.json.requests import move_body, no_body, query, wait_query
@@ -25,9 +26,8 @@ def create_move(request: Request) -> Response:
 
 def list_moves(request: Request) -> Response:
     """Return a page of moves; a full one has a link to the next."""
-    filter_, caller = job_filter(query(request, FILTERS, ("before", "limit")))
-    own = caller in (None, request.caller.name)
-    moves = request.queries.page(request.caller, filter_) if own else []
+    filter_, of_caller = job_filter(query(request, FILTERS, ("before", "limit")))
+    moves = request.queries.page(request.caller, filter_, of_caller)
     following = _next(request, "before", moves[-1].id) if len(moves) == filter_.limit else None
     return known_by_its_tag({"moves": moves, "next": following})
 
@@ -76,24 +76,24 @@ def plan_move(request: Request) -> Response:
 
 def list_hosts(request: Request) -> Response:
     query(request, ())
-    return known_by_its_tag({"hosts": [host_struct(host) for host in request.queries.hosts()]})
+    return known_by_its_tag({"hosts": [host_struct(host) for host in request.queries.hosts(request.caller)]})
 
 
 def pause_host(request: Request) -> Response:
     no_body(request)
-    request.host_control.pause(request.matchdict["name"])
+    request.host_control.pause(request.caller, request.matchdict["name"])
     return _host(request)
 
 
 def resume_host(request: Request) -> Response:
     no_body(request)
-    request.host_control.resume(request.matchdict["name"])
+    request.host_control.resume(request.caller, request.matchdict["name"])
     return _host(request)
 
 
 def list_datasets(request: Request) -> Response:
     query(request, ())
-    return known_by_its_tag({"datasets": request.queries.datasets()})
+    return known_by_its_tag({"datasets": request.queries.datasets(request.caller)})
 
 
 def openapi(request: Request) -> Response:
@@ -102,21 +102,21 @@ def openapi(request: Request) -> Response:
 
 DOCUMENT: Mapping[str, Any] = json.loads((resources(__package__) / "openapi.json").read_text())
 
-#: by name of the route: its path below /api/v1, and its view for each method
-ROUTES: Mapping[str, tuple[str, Mapping[str, View]]] = {
-    "api.moves": ("/moves", {"GET": list_moves, "POST": create_move}),
-    "api.move": ("/moves/{id}", {"GET": get_move}),
-    "api.files": ("/moves/{id}/files", {"GET": list_files}),
-    "api.events": ("/moves/{id}/events", {"GET": list_events}),
-    "api.explain": ("/moves/{id}/explain", {"GET": explain_move}),
-    "api.cancel": ("/moves/{id}/cancel", {"POST": cancel_move}),
-    "api.retry": ("/moves/{id}/retry", {"POST": retry_move}),
-    "api.plan": ("/plan", {"POST": plan_move}),
-    "api.hosts": ("/hosts", {"GET": list_hosts}),
-    "api.pause": ("/hosts/{name}/pause", {"POST": pause_host}),
-    "api.resume": ("/hosts/{name}/resume", {"POST": resume_host}),
-    "api.datasets": ("/datasets", {"GET": list_datasets}),
-    "api.openapi": ("/openapi.json", {"GET": openapi}),
+#: by name of the route: its path below /api/v1, and for each method its view and the verb that its caller needs
+ROUTES: Mapping[str, tuple[str, Mapping[str, tuple[View, Verb | None]]]] = {
+    "api.moves": ("/moves", {"GET": (list_moves, Verb.CHECK), "POST": (create_move, Verb.MOVE)}),
+    "api.move": ("/moves/{id}", {"GET": (get_move, Verb.CHECK)}),
+    "api.files": ("/moves/{id}/files", {"GET": (list_files, Verb.CHECK)}),
+    "api.events": ("/moves/{id}/events", {"GET": (list_events, Verb.CHECK)}),
+    "api.explain": ("/moves/{id}/explain", {"GET": (explain_move, Verb.CHECK)}),
+    "api.cancel": ("/moves/{id}/cancel", {"POST": (cancel_move, Verb.CANCEL)}),
+    "api.retry": ("/moves/{id}/retry", {"POST": (retry_move, Verb.RETRY)}),
+    "api.plan": ("/plan", {"POST": (plan_move, Verb.PLAN)}),
+    "api.hosts": ("/hosts", {"GET": (list_hosts, None)}),
+    "api.pause": ("/hosts/{name}/pause", {"POST": (pause_host, Verb.HOSTS)}),
+    "api.resume": ("/hosts/{name}/resume", {"POST": (resume_host, Verb.HOSTS)}),
+    "api.datasets": ("/datasets", {"GET": (list_datasets, None)}),
+    "api.openapi": ("/openapi.json", {"GET": (openapi, None)}),
 }
 
 
@@ -130,7 +130,7 @@ def _accepted(request: Request, accepted: Accepted) -> Response:
 
 def _host(request: Request) -> Response:
     name = request.matchdict["name"]
-    return answer(next(host_struct(host) for host in request.queries.hosts() if host.name == name))
+    return answer(next(host_struct(host) for host in request.queries.hosts(request.caller) if host.name == name))
 
 
 def _next(request: Request, key: str, value: int) -> str:

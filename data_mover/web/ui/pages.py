@@ -10,6 +10,7 @@ from pyramid.request import Request
 
 from data_mover.domain.errors import ServiceUnavailable
 from data_mover.domain.printable import printable
+from data_mover.domain.rights import Verb
 
 NEWEST = 50
 
@@ -18,7 +19,9 @@ def includeme(config: Configurator) -> None:
     config.add_route("home", "/")
     config.add_route("health", "/health")
     config.add_route("ready", "/health/ready")
-    config.add_view(home, route_name="home", renderer="templates/home.html", request_method="GET")
+    config.add_view(
+        home, route_name="home", renderer="templates/home.html", request_method="GET", permission=Verb.CHECK
+    )
     config.add_view(health, route_name="health", renderer="json", request_method="GET")
     config.add_view(ready, route_name="ready", renderer="json", request_method="GET")
     config.add_exception_view(unavailable, context=ServiceUnavailable)
@@ -32,12 +35,12 @@ def shown(value: Any) -> Any:
 def home(request: Request) -> dict[str, Any]:
     """Return the newest jobs and the hosts, for the page."""
     newest = request.queries.newest(request.caller, NEWEST)
-    return {"jobs": newest, "hosts": request.queries.hosts(), "problems": request.readiness.missing()}
+    return {"jobs": newest, "hosts": request.queries.hosts(request.caller), "problems": request.readiness.missing()}
 
 
 def health(request: Request) -> dict[str, str]:
     """Answer 200 if the database answers, else 503."""
-    request.queries.hosts()
+    request.readiness.require_database()
     return {"status": "ok"}
 
 

@@ -32,4 +32,4 @@ def includeme(config: Configurator) -> None:
     slots = WaitSlots()
     config.add_request_method(lambda request: slots, "wait_slots", property=True)
     for name, method in {**METHODS, **SYSTEM_METHODS}.items():
-        config.add_xmlrpc_method(method.view, endpoint=ENDPOINT, method=name)
+        config.add_xmlrpc_method(method, endpoint=ENDPOINT, method=name)

@@ -4,6 +4,7 @@ from typing import Any
 
 from pyramid.request import Request
 
+from data_mover.domain.rights import Verb
 from data_mover.services.queries import no_such_job
 from data_mover.web.parsing import (
     LONGEST_WAIT_SECONDS,
@@ -120,10 +121,7 @@ def jobs(request: Request, filter: Any = None) -> Any:
     filter: status, phase, host (of a source or the destination), label, caller, since and until (ISO 8601 with time
     zone, of the submission), before (an id: older jobs), limit (50 by default, 500 at most).
     """
-    parsed, caller = job_filter(filter)
-    if caller not in (None, request.caller.name):
-        return []
-    return request.queries.page(request.caller, parsed)
+    return request.queries.page(request.caller, *job_filter(filter))
 
 
 def explain(request: Request, id: Any = None) -> Any:
@@ -139,12 +137,12 @@ def explain(request: Request, id: Any = None) -> Any:
 def hosts(request: Request) -> Any:
     """hosts() lists the registered hosts: name, description, protocol, roles and health (unknown, ok, failing or
     paused)."""
-    return [host_struct(host) for host in request.queries.hosts()]
+    return [host_struct(host) for host in request.queries.hosts(request.caller)]
 
 
 def datasets(request: Request) -> Any:
     """datasets() lists the data types of the catalogue: name and description."""
-    return request.queries.datasets()
+    return request.queries.datasets(request.caller)
 
 
 _ENDS = (
@@ -154,21 +152,27 @@ _ENDS = (
 
 _MOVES = tuple(("struct", *ends, *options) for options in ((), ("struct",)) for ends in _ENDS)
 
+_OF_ONE = (("struct", "int"), ("struct", "string"))
+
 METHODS = {
-    "move": Method(move, _MOVES),
-    "plan": Method(plan, _MOVES),
-    "check": Method(check, (("struct", "int"), ("struct", "string"))),
-    "check_move_status": Method(check, (("struct", "int"), ("struct", "string"))),
-    "cancel": Method(cancel, (("struct", "int"), ("struct", "string"))),
-    "retry": Method(retry, (("struct", "int"), ("struct", "string"))),
-    "files": Method(files, tuple(("array", id, *filter) for filter in ((), ("struct",)) for id in ("int", "string"))),
-    "events": Method(events, (("array", "int"), ("array", "string"))),
-    "check_many": Method(check_many, (("array", "array"),)),
-    "wait": Method(
-        wait, tuple(("struct", id, *seconds) for seconds in ((), ("int",), ("double",)) for id in ("int", "string"))
+    "move": Method(move, _MOVES, Verb.MOVE),
+    "plan": Method(plan, _MOVES, Verb.PLAN),
+    "check": Method(check, _OF_ONE, Verb.CHECK),
+    "check_move_status": Method(check, _OF_ONE, Verb.CHECK),
+    "cancel": Method(cancel, _OF_ONE, Verb.CANCEL),
+    "retry": Method(retry, _OF_ONE, Verb.RETRY),
+    "files": Method(
+        files, tuple(("array", id, *filter) for filter in ((), ("struct",)) for id in ("int", "string")), Verb.CHECK
     ),
-    "jobs": Method(jobs, (("array",), ("array", "struct"))),
-    "explain": Method(explain, (("struct", "int"), ("struct", "string"))),
+    "events": Method(events, (("array", "int"), ("array", "string")), Verb.CHECK),
+    "check_many": Method(check_many, (("array", "array"),), Verb.CHECK),
+    "wait": Method(
+        wait,
+        tuple(("struct", id, *seconds) for seconds in ((), ("int",), ("double",)) for id in ("int", "string")),
+        Verb.CHECK,
+    ),
+    "jobs": Method(jobs, (("array",), ("array", "struct")), Verb.CHECK),
+    "explain": Method(explain, _OF_ONE, Verb.CHECK),
     "hosts": Method(hosts, (("array",),)),
     "datasets": Method(datasets, (("array",),)),
 }

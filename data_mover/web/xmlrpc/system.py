@@ -8,7 +8,7 @@ from pyramid.request import Request
 
 from data_mover.domain.errors import ServiceUnavailable
 from data_mover.domain.locations import missing
-from data_mover.web.xmlrpc.dispatch import Method, call, service_unavailable
+from data_mover.web.xmlrpc.dispatch import Method, service_unavailable
 from data_mover.web.xmlrpc.methods import METHODS
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def _call(request: Request, each: Any) -> Any:
     name, arguments = (each.get("methodName"), each.get("params", [])) if isinstance(each, dict) else (None, None)
     if not isinstance(name, str) or not isinstance(arguments, list) or name == MULTICALL:
         raise Fault(INVALID_PARAMETERS, "server error; a call is a struct of methodName and params, and no multicall")
-    return call(_method(name).view, request, tuple(arguments))
+    return _method(name)(request, *arguments)
 
 
 def _named(name: Any) -> Method:

@@ -35,7 +35,7 @@ def test_every_problem_is_reported_at_once_with_its_key():
             "sqlalchemy.url": "nonsense",
             "redis.url": "http://x",
             "redis.password": "hunter2",
-            "data_mover.callers": "/etc/callers",
+            "data_mover.callers": "",
             "data_mover.default_destination": "visualizer/maps",
             "data_mover.state_dir": "/var/lib/data_mover",
             "data_mover.lease_second": "30",

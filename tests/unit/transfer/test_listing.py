@@ -12,8 +12,12 @@ from data_mover.transfer.names import aside_path, staged_folder_path, temporary_
 from tests.unit.transfer.test_stages import files
 
 
+def anywhere(path):
+    """Lets every directory be listed."""
+
+
 def listed(root):
-    return sorted(item.name for item in list_source(files(root), "/", Selection(), lambda: None))
+    return sorted(item.name for item in list_source(files(root), "/", Selection(), lambda: None, anywhere))
 
 
 @pytest.mark.parametrize(
@@ -65,17 +69,22 @@ def nested(tmp_path):
 
 
 def test_a_file_within_as_many_directories_as_may_be_is_found(nested):
-    names = [item.name for item in list_source(files(nested(MOST_LEVELS)), "/", Selection(("**/file",)), lambda: None)]
+    names = [
+        item.name
+        for item in list_source(files(nested(MOST_LEVELS)), "/", Selection(("**/file",)), lambda: None, anywhere)
+    ]
 
     assert names[:3] == ["", "d", "d/d"]
     assert names[-1] == "d/" * MOST_LEVELS + "file"
 
 
-@pytest.mark.parametrize("match", [(), ("**/file",), ("nothing",)])
-@pytest.mark.parametrize("levels", [MOST_LEVELS + 1, 1500])
+@pytest.mark.parametrize(
+    ("levels", "match"),
+    [(MOST_LEVELS + 1, ()), (MOST_LEVELS + 1, ("**/file",)), (MOST_LEVELS + 1, ("nothing",)), (1500, ("**/file",))],
+)
 def test_directories_that_are_too_deep_end_the_listing(nested, levels, match):
     with pytest.raises(TooLarge, match=f"a move has {MOST_LEVELS} levels of directories at most"):
-        list(list_source(files(nested(levels)), "/", Selection(match), lambda: None))
+        list(list_source(files(nested(levels)), "/", Selection(match), lambda: None, anywhere))
 
 
 class Enough(Exception):
@@ -102,7 +111,7 @@ def test_whatever_is_looked_at_counts_also_what_is_left_out(tmp_path):
     (tmp_path / "link").symlink_to("directory")
     seen, look = looking(100)
 
-    assert list(list_source(files(tmp_path), "/", Selection(("wanted",)), look)) == []
+    assert list(list_source(files(tmp_path), "/", Selection(("wanted",)), look, anywhere)) == []
     assert len(seen) == 7
 
 
@@ -115,4 +124,4 @@ def test_links_that_make_paths_without_end_come_to_an_end(tmp_path):
     _, look = looking(1000)
 
     with pytest.raises(Enough):
-        list(list_source(files(tmp_path), "/0", Selection(("nothing",), Links.FOLLOW), look))
+        list(list_source(files(tmp_path), "/0", Selection(("nothing",), Links.FOLLOW), look, anywhere))

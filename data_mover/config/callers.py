@@ -1,0 +1,402 @@
+"""The callers' file: who may call, and what each caller may do. Of a token it has only the SHA-256."""
+
+import hmac
+import logging
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time
+from hashlib import sha256
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Protocol, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from data_mover.backends.options import Size
+from data_mover.domain.errors import ConfigProblem, ConfigurationError, Refusal
+from data_mover.domain.locations import checked_path
+from data_mover.domain.problems import problems_of
+from data_mover.domain.rights import EVERY_HOST, EVERYTHING, OPERATOR_VERBS, USUAL_VERBS, PathPrefix, Rights, Verb
+from data_mover.domain.secrets import private_text
+
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SECTIONS = ("callers",)
+#: stands for the open web among the sources
+_WEB = "web"
+_TYPE = "type"
+_OPERATE = "operate"
+_CREATE, _REPLACE = "create", "replace"
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What a caller may use; None is no limit."""
+
+    requests_per_second: float | None = None
+    #: moves that wait, and moves that run
+    queued: int | None = None
+    running: int | None = None
+    #: plans that wait
+    plans: int | None = None
+    files_per_move: int | None = None
+    #: bytes of the moves of 24 hours
+    bytes_per_day: int | None = None
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A caller. Jobs belong to their caller."""
+
+    name: str
+    rights: Rights
+    quota: Quota = field(default_factory=Quota)
+
+    def may(self, verb: Verb) -> bool:
+        return verb in self.rights.verbs
+
+    def sees(self, name: str) -> bool:
+        """Whether the caller may read the moves of the caller of this name."""
+        return name == self.name or self.may(Verb.SEE_ALL)
+
+
+#: the one caller of a deployment without a callers' file
+LOCAL = Caller("local", EVERYTHING)
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token of a caller, as far as it is known."""
+
+    caller: Caller
+    sha256: str
+    #: valid from the first instant on, and not any more from the second
+    not_before: datetime | None
+    expires: datetime | None
+    #: lists of networks: an address that uses it is in one of each
+    networks: tuple[Sequence[IPv4Network | IPv6Network], ...]
+
+    def may_be_used(self, address: str | None, now: datetime) -> bool:
+        is_valid = (self.not_before is None or self.not_before <= now) and (self.expires is None or now < self.expires)
+        return is_valid and all(_is_in(address, networks) for networks in self.networks)
+
+
+class Callers(Protocol):
+    """Who may call."""
+
+    def named(self, name: str) -> Caller | None:
+        """Return the caller of that name; None if there is none any more."""
+
+
+class OnlyThisMachine:
+    """Without a callers' file there is one caller, who may do everything."""
+
+    def named(self, name: str) -> Caller | None:
+        return Caller(name, EVERYTHING)
+
+
+@dataclass(frozen=True)
+class KnownCallers:
+    """The callers of a file."""
+
+    callers: Mapping[str, Caller]
+    tokens: tuple[Token, ...]
+
+    def named(self, name: str) -> Caller | None:
+        return self.callers.get(name)
+
+    def authenticated(self, name: str | None, token: str, address: str | None, now: datetime) -> Token | None:
+        """Return the token if it may be used from this address now, and is the named caller's if a name is given.
+
+        Takes the same time whatever is wrong: every known token is compared, in full.
+        """
+        digest, found = sha256(token.encode(errors="surrogateescape")).hexdigest(), None
+        for each in self.tokens:
+            if hmac.compare_digest(each.sha256, digest):
+                found = each
+        is_right = found is not None and (name is None or found.caller.name == name)
+        return found if found is not None and is_right and found.may_be_used(address, now) else None
+
+
+class CallersFile:
+    """The callers in their file, read again whenever the file changes."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ConfigurationError if the file cannot be used."""
+        self._path = path
+        self._version = self._file_version()
+        self._callers = load_callers(path)
+
+    def current(self) -> KnownCallers:
+        """Return the callers of the newest valid file."""
+        version = self._file_version()
+        if version != self._version:
+            self._version = version
+            try:
+                self._callers = load_callers(self._path)
+                log.info("callers-read %s: %d callers", self._path, len(self._callers.callers))
+            except ConfigurationError as error:
+                for problem in error.problems:
+                    log.error("callers-refused the old ones stay in force: %s: %s", self._path, problem)
+        return self._callers
+
+    def named(self, name: str) -> Caller | None:
+        return self.current().named(name)
+
+    def _file_version(self) -> tuple[int, ...] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_mode, status.st_uid, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def callers_of(path: Path | None) -> CallersFile | OnlyThisMachine:
+    """Return who may call. Raises ConfigurationError if there is a file that cannot be used."""
+    return OnlyThisMachine() if path is None else CallersFile(path)
+
+
+def load_callers(path: Path) -> KnownCallers:
+    """Return the callers of the file. Raises ConfigurationError with every problem of it."""
+    try:
+        text = private_text(path)
+    except OSError as error:
+        raise _unusable(path, error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise _unusable(path, f"is not TOML: {error}") from error
+    return parse_callers(text, path)
+
+
+def parse_callers(text: str, path: Path) -> KnownCallers:
+    """Return the callers of the text. Raises ConfigurationError with every problem of it."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _unusable(path, f"is not TOML: {error}") from error
+    tables = document.get("callers", {})
+    if not isinstance(tables, dict) or not tables:
+        raise _unusable(path, "names no caller; `data_mover callers add NAME` adds one")
+    if not text.endswith("\n"):
+        raise _unusable(path, "ends in the middle of a line: it is being written, or was cut off")
+    problems = [
+        ConfigProblem(key, f"unknown key; known: {', '.join(_SECTIONS)}") for key in document.keys() - set(_SECTIONS)
+    ]
+    entries = dict[str, _Entry]()
+    for name, table in tables.items():
+        if not _NAME.fullmatch(name):
+            problems.append(
+                ConfigProblem(f"callers.{name}", "a name has letters, digits, '.', '_' and '-', 63 at most")
+            )
+            continue
+        try:
+            entries[name] = _Entry.model_validate(table)
+        except ValidationError as error:
+            problems += problems_of(error, f"callers.{name}")
+    tokens = [token for name, entry in entries.items() for token in entry.tokens(name)]
+    problems += _shared(tokens)
+    if problems:
+        raise ConfigurationError(str(path), problems)
+    return KnownCallers({name: entry.caller(name) for name, entry in entries.items()}, tuple(tokens))
+
+
+def _shared(tokens: Iterable[Token]) -> list[ConfigProblem]:
+    """Return the problem of each token that two callers have."""
+    owners, problems = dict[str, str](), []
+    for token in tokens:
+        owner = owners.setdefault(token.sha256, token.caller.name)
+        if owner != token.caller.name:
+            problems.append(ConfigProblem(f"callers.{token.caller.name}.token_sha256", f"callers.{owner} has it too"))
+    return problems
+
+
+def _unusable(path: Path, sentence: str) -> ConfigurationError:
+    return ConfigurationError(str(path), [ConfigProblem("file", sentence)])
+
+
+def _is_in(address: str | None, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    """Whether the address is in one of the networks. A request over a Unix socket has none."""
+    try:
+        number = ip_address((address or "").partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(number, "ipv4_mapped", None)
+    return any(each in network for each in (number, mapped) if each is not None for network in networks)
+
+
+def _instant(value: Any) -> Any:
+    """Return the instant of a date or time of TOML: a date stands for its last instant, in UTC."""
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError("must say its time zone, like 2027-06-30T12:00:00Z, or be a date like 2027-06-30")
+        return value.astimezone(UTC)
+    if isinstance(value, date):
+        return datetime.combine(value, time.max, UTC)
+    raise ValueError("must be a date like 2027-06-30, or a time like 2027-06-30T12:00:00Z, without quotes")
+
+
+def _beginning(value: Any) -> Any:
+    """Return the instant: a date stands for its first one."""
+    is_date = isinstance(value, date) and not isinstance(value, datetime)
+    return datetime.combine(value, time.min, UTC) if is_date else _instant(value)
+
+
+def _networks(value: Any) -> Any:
+    try:
+        return tuple(ip_network(each) for each in value)
+    except (TypeError, ValueError):
+        raise ValueError('must be networks like ["192.0.2.0/24", "2001:db8::/32"]') from None
+
+
+def _digest(value: str) -> str:
+    if not _SHA256.fullmatch(value):
+        raise ValueError("must be SHA-256 of a token, 64 hexadecimal digits in lower case, and never the token itself")
+    if value == sha256().hexdigest():
+        raise ValueError("is the SHA-256 of an empty token")
+    return value
+
+
+def _prefix(text: Any) -> PathPrefix:
+    """Return the prefix of `host:/prefix/` or `*`. Raises ValueError."""
+    if not isinstance(text, str):
+        raise ValueError("must be text like host:/prefix/")
+    if text == EVERY_HOST:
+        return PathPrefix(EVERY_HOST)
+    host, colon, path = text.partition(":")
+    if not colon or not _NAME.fullmatch(host) or not path.startswith("/"):
+        raise ValueError(f"'{text}' must be host:/prefix/, or * for all hosts")
+    try:
+        return PathPrefix(host, checked_path(path, "path"))
+    except Refusal as refusal:
+        raise ValueError(f"'{text}': {refusal.reason}") from None
+
+
+def _verbs(value: Any) -> Any:
+    known = [*Verb, _OPERATE]
+    if not isinstance(value, list) or any(each not in known for each in value):
+        raise ValueError(f"must be a list of {', '.join(known)}")
+    usual = {Verb(each) for each in value if each != _OPERATE}
+    return frozenset(usual | OPERATOR_VERBS if _OPERATE in value else usual)
+
+
+Digest = Annotated[str, AfterValidator(_digest)]
+LastInstant = Annotated[datetime, BeforeValidator(_instant)]
+FirstInstant = Annotated[datetime, BeforeValidator(_beginning)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
+Verbs = Annotated[frozenset[Verb], BeforeValidator(_verbs)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True)
+
+
+class _TokenTable(_Table):
+    """One token with terms of its own, which narrow those of its caller."""
+
+    sha256: Digest
+    expires: LastInstant | None = None
+    not_before: FirstInstant | None = None
+    networks: Networks | None = None
+    verbs: Verbs | None = None
+
+
+class _QuotaTable(_Table):
+    requests_per_second: float | None = Field(default=None, gt=0)
+    queued: int | None = Field(default=None, ge=0)
+    running: int | None = Field(default=None, ge=1)
+    plans: int | None = Field(default=None, ge=0)
+    files_per_move: int | None = Field(default=None, ge=1)
+    bytes_per_day: Size | None = None
+
+
+class _Destination(_Table):
+    at: Annotated[PathPrefix, BeforeValidator(_prefix)]
+    may: list[str] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _known_rights(self) -> Self:
+        if unknown := set(self.may) - {_CREATE, _REPLACE}:
+            raise ValueError(f"may: '{min(unknown)}' is unknown; known: {_CREATE}, {_REPLACE}")
+        if _CREATE not in self.may:
+            raise ValueError(f"may: whoever may replace has to create, too; write {_CREATE}, {_REPLACE}")
+        return self
+
+
+def _token(value: Any) -> Any:
+    return {"sha256": value} if isinstance(value, str) else value
+
+
+def _destination(value: Any) -> Any:
+    return {"at": value, "may": [_CREATE, _REPLACE]} if isinstance(value, str) else value
+
+
+class _Entry(_Table):
+    """A caller as the file has it."""
+
+    description: str = ""
+    token_sha256: list[Annotated[_TokenTable, BeforeValidator(_token)]] = []
+    expires: LastInstant | None = None
+    not_before: FirstInstant | None = None
+    networks: Networks | None = None
+    verbs: Verbs = USUAL_VERBS
+    sources: list[str] = []
+    destinations: list[Annotated[_Destination, BeforeValidator(_destination)]] = []
+    quota: _QuotaTable = _QuotaTable()
+
+    @model_validator(mode="after")
+    def _right_names(self) -> Self:
+        for each in self.sources:
+            if each != _WEB and not each.startswith(f"{_TYPE}:"):
+                _prefix(each)
+        return self
+
+    @model_validator(mode="after")
+    def _narrowed_by_tokens(self) -> Self:
+        for token in self.token_sha256:
+            if token.verbs is not None and not token.verbs <= self.verbs:
+                raise ValueError("token_sha256: a token may narrow its caller and has a verb that the caller lacks")
+        return self
+
+    def caller(self, name: str) -> Caller:
+        everything = EVERY_HOST in self.sources
+        rights = Rights(
+            verbs=self.verbs,
+            sources=tuple(_prefix(each) for each in self.sources if each != _WEB and not _names_type(each)),
+            types=frozenset(each.partition(":")[2] for each in self.sources if _names_type(each)),
+            web=everything or _WEB in self.sources,
+            creates=tuple(each.at for each in self.destinations),
+            replaces=tuple(each.at for each in self.destinations if _REPLACE in each.may),
+        )
+        return Caller(name, rights, Quota(**self.quota.model_dump()))
+
+    def tokens(self, name: str) -> list[Token]:
+        caller = self.caller(name)
+        return [
+            Token(
+                caller=_narrowed(caller, token.verbs),
+                sha256=token.sha256,
+                not_before=max(filter(None, (self.not_before, token.not_before)), default=None),
+                expires=min(filter(None, (self.expires, token.expires)), default=None),
+                networks=tuple(each for each in (self.networks, token.networks) if each is not None),
+            )
+            for token in self.token_sha256
+        ]
+
+
+def _names_type(source: str) -> bool:
+    return source.startswith(f"{_TYPE}:")
+
+
+def _narrowed(caller: Caller, verbs: frozenset[Verb] | None) -> Caller:
+    return caller if verbs is None else replace(caller, rights=replace(caller.rights, verbs=verbs))

@@ -1,0 +1,424 @@
+"""Callers with tokens: who is known, what each may do, and what each can find out."""
+
+import base64
+import json
+import os
+import statistics
+import time
+from contextlib import contextmanager
+from datetime import date, timedelta
+from hashlib import sha256
+from http.client import HTTPConnection
+from types import SimpleNamespace
+from xmlrpc.client import Fault, ProtocolError
+
+import pytest
+
+from tests.servers.deployment import XmlRpc, deployment, host_table
+from tests.servers.http import answered, call_request
+from tests.servers.processes import eventually
+
+TOKENS = {
+    name: f"dm_{name}_{name * 8:.40}" for name in ("portal", "writer", "nobody", "reader", "boss", "short", "far")
+}
+
+
+def digest(name):
+    return sha256(TOKENS[name].encode()).hexdigest()
+
+
+CALLERS = f"""
+[callers.portal]
+token_sha256 = ["{digest("portal")}"]
+sources      = ["archive:/species/", "archive:/one.csv", "type:layers", "site:/public/"]
+destinations = ["vis:/maps/"]
+
+[callers.writer]
+token_sha256 = ["{digest("writer")}"]
+sources      = ["archive:/species/"]
+destinations = [{{ at = "vis:/drop/", may = ["create"] }}, {{ at = "vis:/maps/", may = ["create", "replace"] }}]
+
+[callers.reader]
+token_sha256 = ["{digest("reader")}"]
+verbs        = ["check"]
+
+[callers.boss]
+token_sha256 = ["{digest("boss")}"]
+verbs        = ["move", "plan", "check", "cancel", "retry", "operate"]
+sources      = ["*"]
+destinations = ["*"]
+
+[callers.short]
+token_sha256 = [
+    {{ sha256 = "{digest("short")}", expires = {date.today() - timedelta(days=1)} }},
+    {{ sha256 = "{digest("far")}", networks = ["192.0.2.0/24"] }},
+]
+sources      = ["*"]
+destinations = ["*"]
+"""
+
+DATASETS = """
+[datasets.layers]
+source = { host = "archive", path = "/layers/{id}.tif" }
+
+[datasets.hidden]
+source = { host = "secret", path = "/{id}" }
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, redis_url, openssh):
+    base = tmp_path_factory.mktemp("callers")
+    roots = SimpleNamespace(archive=base / "archive", vis=base / "vis", secret=base / "secret")
+    for directory in ("species", "layers", "private", "species/folder"):
+        (roots.archive / directory).mkdir(parents=True)
+    for directory in ("maps", "drop", "other"):
+        (roots.vis / directory).mkdir(parents=True)
+    roots.secret.mkdir()
+    for name in ("species/1.csv", "species/folder/a", "layers/7.tif", "private/x", "one.csv", "one.csv.old"):
+        (roots.archive / name).write_text(f"the content of {name}")
+    (roots.archive / "species" / "link").symlink_to(roots.archive / "private" / "x")
+    (roots.archive / "species" / "linked").symlink_to(roots.archive / "private")
+    (roots.vis / "maps" / "out").symlink_to(roots.vis / "other")
+    local = {"protocol": "local", "roles": ["source", "destination"]}
+    registry = (
+        host_table("archive", {**local, "root": roots.archive})
+        + host_table("vis", openssh.options(roots.vis, idle_timeout_seconds=10))
+        + host_table("secret", {**local, "root": roots.secret})
+        + host_table("site", {"protocol": "http", "address": "127.0.0.1", "port": 9})
+        + DATASETS
+    )
+    with deployment(base / "service", redis_url, registry) as service:
+        callers = service.directory / "callers.toml"
+        write(callers, CALLERS)
+        service.ini.write_text(service.ini.read_text().replace("callers = none", f"callers = {callers}"))
+        service.start_web()
+        service.start_worker()
+        service.start_sweeper()
+        yield SimpleNamespace(service=service, roots=roots, callers=callers)
+
+
+def write(path, text):
+    new = path.with_suffix(".new")
+    new.touch(0o600)
+    new.write_text(text)
+    new.rename(path)
+
+
+@pytest.fixture
+def callers(world):
+    """Changes the callers' file, which is as before afterwards."""
+    yield lambda text: write(world.callers, text)
+    write(world.callers, CALLERS)
+
+
+@pytest.fixture
+def proxy_of(world):
+    """An XML-RPC client, unmodified: name and token are in its URL."""
+
+    @contextmanager
+    def proxy(name):
+        with XmlRpc(f"http://{name}:{TOKENS[name]}@127.0.0.1:{world.service.port}/data_mover") as client:
+            yield client
+
+    return proxy
+
+
+def basic(name, token):
+    return "Basic " + base64.b64encode(f"{name}:{token}".encode()).decode()
+
+
+def ask(world, method, path, *, token=None, authorization=None, body=None):
+    """The status and the headers of an answer, and its JSON if it has any."""
+    headers = {"Authorization": authorization or f"Bearer {token}"} if token or authorization else {}
+    connection = HTTPConnection("127.0.0.1", world.service.port, timeout=30)
+    if method != "GET":
+        headers["Content-Type"] = "application/json"
+    connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+    response = connection.getresponse()
+    content = response.read()
+    connection.close()
+    return (
+        response.status,
+        response.headers,
+        json.loads(content) if "json" in response.headers["Content-Type"] else None,
+    )
+
+
+def ended(world, proxy, job_id):
+    reported = {}
+
+    def has_ended():
+        reported.update(proxy.check(job_id))
+        return reported["status"] in ("COMPLETED", "FAILED", "CANCELLED")
+
+    eventually(has_ended, f"job {job_id} has ended")
+    return reported
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "Bearer",
+        "Bearer nonsense",
+        "Basic",
+        "Basic !!!",
+        "Negotiate abc",
+        basic("portal", "wrong"),
+        basic("nobody", TOKENS["portal"]),
+        basic("writer", TOKENS["portal"]),
+        basic("short", TOKENS["short"]),
+        f"Bearer {TOKENS['short']}",
+        f"Bearer {TOKENS['far']}",
+        f"Bearer {digest('portal')}",
+    ],
+)
+def test_who_has_no_right_token_is_told_so_before_the_body_is_read(world, authorization):
+    fields = [f"Authorization: {authorization}"] if authorization else []
+    expected = answered(world.service.port, call_request(b"\0no XML", *fields))
+
+    assert expected is not None
+    assert expected.status == 401
+    assert b"-32001" in expected.body
+    status, headers, problem = ask(world, "GET", "/api/v1/moves", authorization=authorization)
+    assert (status, problem["status"], problem["code"]) == (401, 401, "unauthorized")
+    assert {each.split()[0] for each in headers.get_all("WWW-Authenticate")} == {"Basic", "Bearer"}
+
+
+def test_name_and_token_in_the_url_or_a_bearer_token_are_enough(world, proxy_of):
+    with proxy_of("portal") as proxy:
+        assert proxy.check(1)["status"] == "REJECTED"
+    assert ask(world, "GET", "/api/v1/moves", token=TOKENS["portal"])[0] == 200
+    assert ask(world, "GET", "/api/v1/moves", authorization=basic("portal", TOKENS["portal"]))[0] == 200
+
+
+def test_the_health_check_is_open_to_all_and_tells_nothing(world):
+    assert ask(world, "GET", "/health")[2] == {"status": "ok"}
+    assert ask(world, "GET", "/health/ready")[0] == 401
+
+
+def test_what_a_caller_may_do_is_done(world, proxy_of):
+    with proxy_of("portal") as proxy:
+        moves = [
+            proxy.move("archive:/species/1.csv", "vis:/maps/"),
+            proxy.move("archive:/one.csv", "vis:/maps/one"),
+            proxy.move({"type": "layers", "id": 7}, "vis:/maps/"),
+            proxy.move("archive:/species/folder", "vis:/maps/"),
+        ]
+        for move in moves:
+            job = ended(world, proxy, move["id"])
+            assert job["status"] == "COMPLETED", job
+    assert (world.roots.vis / "maps" / "7.tif").read_text() == "the content of layers/7.tif"
+
+
+@pytest.mark.parametrize(
+    ("source", "like"),
+    [
+        ("archive:/private/x", "nothere:/private/x"),
+        ("archive:/species-old/1.csv", "nothere:/species-old/1.csv"),
+        ("archive:/one.csv.old", "nothere:/one.csv.old"),
+        ("archive:/layers/7.tif", "nothere:/layers/7.tif"),
+        ("archive:/", "nothere:/"),
+        ("secret:/x", "nothere:/x"),
+        ("hidden:x", "missing:x"),
+        ("http://127.0.0.1:9/other/x", "http://127.0.0.1:10/other/x"),
+        ("http://127.0.0.1:9/public-old", "http://127.0.0.1:10/public-old"),
+    ],
+)
+def test_a_source_that_may_not_be_used_is_answered_like_one_that_does_not_exist(proxy_of, source, like):
+    named, missing = (each.partition(":")[0] for each in (source, like))
+    with proxy_of("portal") as proxy:
+        answer, unknown = proxy.move(source, "vis:/maps/"), proxy.move(like, "vis:/maps/")
+
+    assert answer["status"] == "REJECTED"
+    if "://" in source:
+        named, missing = source[: source.index("/", 8)], like[: like.index("/", 8)]
+    assert {**answer, "reason": answer["reason"].replace(f"'{named}'", f"'{missing}'")} == unknown
+    assert "secret" not in answer["reason"].replace("'secret'", "")
+
+
+@pytest.mark.parametrize("destination", ["vis:/", "vis:/maps-old/", "vis:/other/", "secret:/", "archive:/species/"])
+def test_a_destination_that_may_not_be_used_is_answered_like_one_that_does_not_exist(proxy_of, destination):
+    host, _, path = destination.partition(":")
+    with proxy_of("portal") as proxy:
+        answer = proxy.move("archive:/species/1.csv", destination)
+        unknown = proxy.move("archive:/species/1.csv", f"nothere:{path}")
+
+    assert {**answer, "reason": answer["reason"].replace(f"'{host}'", "'nothere'")} == unknown
+    assert answer["reason"] == f"Unknown destination '{host}'; known: vis:/maps/"
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        ("archive:/species/link", {}),
+        ("archive:/species/linked", {}),
+        ("archive:/species/linked/x", {}),
+        ("archive:/species", {"links": "follow"}),
+    ],
+)
+def test_a_link_does_not_lead_out_of_what_may_be_read(world, proxy_of, source, options):
+    target = f"vis:/maps/{os.urandom(4).hex()}/"
+    with proxy_of("portal") as proxy:
+        job = ended(world, proxy, proxy.move(source, target, options)["id"])
+        files = proxy.files(job["id"])
+
+    assert (job["status"], job["code"]) == ("FAILED", "not-allowed")
+    assert not [file for file in files if file["name"].startswith("linked/")]
+    assert not list((world.roots.vis / "maps").rglob("x"))
+
+
+def test_a_link_does_not_lead_out_of_where_may_be_written(world, proxy_of):
+    with proxy_of("portal") as proxy:
+        for destination in ("vis:/maps/out/", "vis:/maps/out/deeper/x", "vis:/maps/out/new"):
+            job = ended(world, proxy, proxy.move("archive:/species/1.csv", destination)["id"])
+            assert (job["status"], job["code"]) == ("FAILED", "not-allowed"), job
+        folder = ended(world, proxy, proxy.move("archive:/species/folder", "vis:/maps/out/", {"atomic": True})["id"])
+
+    assert (folder["status"], folder["code"]) == ("FAILED", "not-allowed")
+    assert not list((world.roots.vis / "other").iterdir())
+
+
+def test_whoever_may_only_create_replaces_nothing(world, proxy_of):
+    (world.roots.vis / "drop" / "1.csv").write_text("somebody else's")
+    with proxy_of("writer") as proxy:
+        refused = ended(world, proxy, proxy.move("archive:/species/1.csv", "vis:/drop/")["id"])
+        created = ended(world, proxy, proxy.move("archive:/species/1.csv", "vis:/drop/new")["id"])
+        assert proxy.move("archive:/species/1.csv", "vis:/drop/", {"if_exists": "verify"})["code"] == "not-allowed"
+        assert proxy.plan("archive:/species/1.csv", "vis:/drop/")["code"] == "not-allowed"
+
+    assert (refused["status"], refused["code"]) == ("FAILED", "exists")
+    assert created["status"] == "COMPLETED"
+    assert (world.roots.vis / "drop" / "1.csv").read_text() == "somebody else's"
+
+
+def test_verbs_that_a_caller_lacks_are_refused_and_change_nothing(world, proxy_of):
+    with proxy_of("portal") as proxy:
+        job_id = proxy.move("archive:/species/1.csv", "vis:/maps/verbs")["id"]
+    with proxy_of("reader") as proxy:
+        for call in (
+            lambda: proxy.move("archive:/species/1.csv", "vis:/maps/"),
+            lambda: proxy.plan("archive:/species/1.csv", "vis:/maps/"),
+            lambda: proxy.cancel(job_id),
+            lambda: proxy.retry(job_id),
+        ):
+            with pytest.raises(Fault) as fault:
+                call()
+            assert fault.value.faultCode == -32003
+        batch = [{"methodName": "cancel", "params": [job_id]}, {"methodName": "check", "params": [job_id]}]
+        answers = proxy.system.multicall(batch)
+        assert answers[0]["faultCode"] == -32003
+        assert answers[1][0]["status"] == "REJECTED"
+    for method, path in (("POST", f"/api/v1/moves/{job_id}/cancel"), ("POST", "/api/v1/hosts/vis/pause")):
+        status, _, problem = ask(world, method, path, token=TOKENS["reader"])
+        assert (status, problem["code"]) == (403, "forbidden")
+
+
+def test_a_caller_sees_its_own_moves_and_what_it_may_use(world, proxy_of):
+    with proxy_of("portal") as portal, proxy_of("writer") as writer:
+        mine = portal.move("archive:/species/1.csv", "vis:/maps/own", {"key": "mine"})["id"]
+        ended(world, portal, mine)
+        missing = writer.check(999_999)
+        for answer in (writer.check(mine), writer.cancel(mine), writer.retry(mine), writer.explain(mine)):
+            assert answer == missing
+        assert writer.files(mine) == writer.files(999_999)
+        assert writer.events(mine) == writer.events(999_999)
+        assert writer.check_many([mine, 999_999]) == [missing, missing]
+        assert mine not in [job["id"] for job in writer.jobs()]
+        assert writer.jobs({"caller": "portal"}) == []
+        assert {host["name"] for host in portal.hosts()} == {"archive", "vis", "site"}
+        assert {host["name"] for host in writer.hosts()} == {"archive", "vis"}
+        assert [each["name"] for each in portal.datasets()] == ["layers"]
+        assert writer.datasets() == []
+
+
+def test_an_operator_sees_and_controls_the_moves_of_all(world, proxy_of):
+    with proxy_of("portal") as portal, proxy_of("boss") as boss:
+        failed = portal.move("archive:/species/missing", "vis:/maps/")["id"]
+        ended(world, portal, failed)
+        assert boss.check(failed)["status"] == "FAILED"
+        assert failed in [job["id"] for job in boss.jobs({"caller": "portal"})]
+        again = boss.retry(failed)["id"]
+        ended(world, portal, again)
+        assert portal.check(again)["retry_of"] == failed
+    assert ask(world, "POST", "/api/v1/hosts/secret/pause", token=TOKENS["boss"])[0] == 200
+    assert ask(world, "POST", "/api/v1/hosts/secret/resume", token=TOKENS["boss"])[0] == 200
+
+
+def test_the_move_of_another_caller_is_as_quickly_not_found_as_none(world, proxy_of):
+    with proxy_of("portal") as portal:
+        mine = portal.move("archive:/species/1.csv", "vis:/maps/quick")["id"]
+        ended(world, portal, mine)
+
+    def seconds(number):
+        began = time.perf_counter()
+        assert ask(world, "GET", f"/api/v1/moves/{number}", token=TOKENS["writer"])[0] == 404
+        return time.perf_counter() - began
+
+    pairs = [(seconds(mine), seconds(999_999)) for _ in range(300)]
+
+    of_mine, of_none = (statistics.median(each) for each in zip(*pairs, strict=True))
+    assert 0.8 < of_mine / of_none < 1.25
+
+
+def test_a_caller_that_is_removed_is_unknown_at_the_next_request(world, proxy_of, callers):
+    with proxy_of("writer") as proxy:
+        proxy.hosts()
+        callers(CALLERS.replace("[callers.writer]", "[callers.other]"))
+        with pytest.raises(ProtocolError) as refused:
+            proxy.hosts()
+
+    assert refused.value.errcode == 401
+
+
+def test_a_right_that_is_lost_stops_moves_that_wait(world, proxy_of, callers):
+    with proxy_of("portal") as portal, proxy_of("boss") as boss:
+        ask(world, "POST", "/api/v1/hosts/vis/pause", token=TOKENS["boss"])
+        job_id = portal.move("archive:/species/1.csv", "vis:/maps/late")["id"]
+        callers(
+            CALLERS.replace(
+                'sources      = ["archive:/species/", "archive:/one.csv"', 'sources      = ["archive:/one.csv"'
+            )
+        )
+        ask(world, "POST", "/api/v1/hosts/vis/resume", token=TOKENS["boss"])
+
+        job = ended(world, boss, job_id)
+
+    assert (job["status"], job["code"]) == ("FAILED", "not-allowed")
+    assert not (world.roots.vis / "maps" / "late").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[callers]\n", CALLERS + "nonsense\n", CALLERS.replace("verbs  ", "verb  "), CALLERS.rstrip("\n]")]
+)
+def test_a_file_with_mistakes_is_refused_and_the_old_one_stays(world, proxy_of, callers, text):
+    callers(text)
+
+    with proxy_of("portal") as proxy:
+        assert proxy.hosts()
+    eventually(lambda: "callers-refused" in world.service.log("web"), "it is logged")
+
+
+def test_a_file_that_others_can_read_is_refused_and_the_old_one_stays(world, proxy_of, callers):
+    world.callers.chmod(0o644)
+    callers_of_others = CALLERS.replace("[callers.portal]", "[callers.other]")
+    world.callers.write_text(callers_of_others)
+
+    with proxy_of("portal") as proxy:
+        assert proxy.hosts()
+    eventually(lambda: "chmod 600" in world.service.log("web"), "it is logged")
+
+
+def test_a_plan_says_what_may_not_be_read_or_written(proxy_of, callers):
+    callers(
+        CALLERS.replace(
+            'sources      = ["archive:/species/", "archive',
+            'sources      = ["vis:/maps/", "archive:/species/", "archive',
+        )
+    )
+    with proxy_of("portal") as portal:
+        assert "code" not in portal.plan("archive:/species/1.csv", "vis:/maps/")
+        assert portal.plan("archive:/species/link", "vis:/maps/")["code"] == "not-allowed"
+        assert portal.plan("archive:/species/1.csv", "vis:/maps/out/")["code"] == "not-allowed"
+        assert portal.plan("archive:/species/folder", "vis:/maps/out/")["code"] == "not-allowed"
