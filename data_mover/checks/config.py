@@ -25,6 +25,7 @@ from data_mover.domain.locations import Endpoint
 from data_mover.domain.rights import EVERY_HOST
 from data_mover.doorbell import redis_connection
 from data_mover.store import migrations
+from data_mover.store.audit_trail import first_broken_line
 from data_mover.store.database import Database
 
 
@@ -40,6 +41,8 @@ def check_configuration(ini: str) -> Iterator[Finding]:
     yield from _check_registry(settings.registry, settings)
     if settings.callers is not None:
         yield from _check_callers(settings.callers, settings)
+    if settings.audit_path is not None:
+        yield find("audit", partial(_look_at_audit, settings.audit_path))
     yield find("listen", partial(_look_at_listening, ini, settings.callers))
     yield find("state_dir", partial(_look_at_state_dir, settings.state_dir))
     yield find("database", partial(_look_at_database, settings, ini))
@@ -100,6 +103,19 @@ def _check_callers(path: Path, settings: Settings) -> Iterator[Finding]:
         yield Finding("callers", False, sentence)
     if not unknown:
         yield Finding("callers", True, f"{path}: no problems; {len(callers.callers)} callers")
+
+
+def _look_at_audit(path: Path) -> str:
+    """Check that no line of the audit trail was changed or removed."""
+    if not path.exists():
+        return f"{path} will be made"
+    try:
+        broken = first_broken_line(path)
+    except OSError as error:
+        raise Lacking(f"data_mover.audit: {path} cannot be read: {error.strerror}") from error
+    if broken is not None:
+        raise Lacking(f"data_mover.audit: {path}: line {broken} does not carry the hash of the line before it")
+    return f"{path}: every line carries the hash of the line before it"
 
 
 def _counted(registry: Registry) -> str:

@@ -7,7 +7,7 @@ import click
 
 from data_mover.checks.report import show
 from data_mover.cli.moves import chosen_service, pairs, table
-from data_mover.cli.operators import checked, read_settings
+from data_mover.cli.operators import checked, read_settings, record_command
 from data_mover.cli.options import GlobalOptions
 from data_mover.config.registry_file import HostEntry, host_entries
 from data_mover.config.settings import Settings
@@ -83,6 +83,7 @@ def _pause_in_database(ini: str, name: str, paused: bool) -> None:
     with database.writing() as session:
         set_paused(session, name, paused)
     database.close()
+    record_command(settings, "hosts pause" if paused else "hosts resume", name)
     Doorbell(redis_connection(settings.redis_url, settings.redis_secret())).notify_all_workers()
     click.echo(f"{name} is paused: its moves wait" if paused else f"{name} is not paused: its moves run")
 

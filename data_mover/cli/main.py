@@ -9,6 +9,7 @@ from data_mover.cli.options import GlobalOptions
 
 #: the path of each command; its module is imported when it is used, so that every command starts fast
 COMMANDS = {
+    "callers": "data_mover.cli.callers:callers",
     "check-config": "data_mover.cli.operators:check_config",
     "demo": "data_mover.demo.run:demo",
     "hosts": "data_mover.cli.hosts:hosts",

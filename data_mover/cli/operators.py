@@ -17,9 +17,10 @@ from data_mover.cli.options import GlobalOptions
 from data_mover.config.logs import set_up_logging
 from data_mover.config.settings import Settings
 from data_mover.domain.child_environment import environment
-from data_mover.domain.errors import ConfigurationError
+from data_mover.domain.errors import ConfigurationError, ServiceUnavailable
 from data_mover.doorbell import WORKER_CLASS, Doorbell, redis_connection
 from data_mover.store import migrations
+from data_mover.store.audit_trail import AuditTrail
 from data_mover.store.database import Database
 from data_mover.worker.sweeper import Sweeper
 
@@ -59,6 +60,14 @@ def check_config(options: GlobalOptions) -> None:
     logging.disable()
     if not show(f"{ini}, checked by the user {getuser()}", check_configuration(ini)):
         raise SystemExit(1)
+
+
+def record_command(settings: Settings, command: str, name: str) -> None:
+    """Append a command that has changed something to the audit trail. Ends the command if that fails."""
+    try:
+        AuditTrail(settings.audit_path).record(event="command", command=command, name=name, user=getuser())
+    except ServiceUnavailable as error:
+        raise click.ClickException(f"{error}; the command has taken effect") from error
 
 
 def read_settings(ini: str) -> Settings:

@@ -7,7 +7,6 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
-from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Protocol, Self
@@ -28,6 +27,7 @@ from data_mover.domain.locations import checked_path
 from data_mover.domain.problems import problems_of
 from data_mover.domain.rights import EVERY_HOST, EVERYTHING, OPERATOR_VERBS, USUAL_VERBS, PathPrefix, Rights, Verb
 from data_mover.domain.secrets import private_text
+from data_mover.domain.tokens import digest_of
 
 log = logging.getLogger(__name__)
 
@@ -99,12 +99,18 @@ class Callers(Protocol):
     def named(self, name: str) -> Caller | None:
         """Return the caller of that name; None if there is none any more."""
 
+    def running_limits(self) -> Mapping[str, int]:
+        """Return how many moves of a caller may run, by the names of those with such a quota."""
+
 
 class OnlyThisMachine:
     """Without a callers' file there is one caller, who may do everything."""
 
     def named(self, name: str) -> Caller | None:
         return Caller(name, EVERYTHING)
+
+    def running_limits(self) -> Mapping[str, int]:
+        return {}
 
 
 @dataclass(frozen=True)
@@ -117,12 +123,16 @@ class KnownCallers:
     def named(self, name: str) -> Caller | None:
         return self.callers.get(name)
 
+    def running_limits(self) -> Mapping[str, int]:
+        limits = {name: caller.quota.running for name, caller in self.callers.items()}
+        return {name: most for name, most in limits.items() if most is not None}
+
     def authenticated(self, name: str | None, token: str, address: str | None, now: datetime) -> Token | None:
         """Return the token if it may be used from this address now, and is the named caller's if a name is given.
 
         Takes the same time whatever is wrong: every known token is compared, in full.
         """
-        digest, found = sha256(token.encode(errors="surrogateescape")).hexdigest(), None
+        digest, found = digest_of(token), None
         for each in self.tokens:
             if hmac.compare_digest(each.sha256, digest):
                 found = each
@@ -154,6 +164,9 @@ class CallersFile:
 
     def named(self, name: str) -> Caller | None:
         return self.current().named(name)
+
+    def running_limits(self) -> Mapping[str, int]:
+        return self.current().running_limits()
 
     def _file_version(self) -> tuple[int, ...] | None:
         try:
@@ -262,7 +275,7 @@ def _networks(value: Any) -> Any:
 def _digest(value: str) -> str:
     if not _SHA256.fullmatch(value):
         raise ValueError("must be SHA-256 of a token, 64 hexadecimal digits in lower case, and never the token itself")
-    if value == sha256().hexdigest():
+    if value == digest_of(""):
         raise ValueError("is the SHA-256 of an empty token")
     return value
 

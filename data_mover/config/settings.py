@@ -100,6 +100,8 @@ class Settings(BaseModel):
     registry: Path = Field(alias="data_mover.registry")
     #: the file that says who may call; None: only this machine
     callers: Annotated[Path | None, BeforeValidator(_callers)] = Field(alias="data_mover.callers")
+    #: where the audit trail is kept, if not in the state directory; without a callers' file there is none by default
+    audit: Path | None = Field(None, alias="data_mover.audit")
     default_destination: Annotated[Endpoint, BeforeValidator(_endpoint)] | None = Field(
         None, alias="data_mover.default_destination"
     )
@@ -157,6 +159,11 @@ class Settings(BaseModel):
             return cls.model_validate(ours)
         except ValidationError as error:
             raise ConfigurationError(ini, problems_of(error)) from None
+
+    @property
+    def audit_path(self) -> Path | None:
+        """The file of the audit trail, None if there is none."""
+        return self.audit or (self.state_dir / "audit.jsonl" if self.callers else None)
 
     def database_url(self) -> URL:
         """Return the URL with the password, for the engine only. Raises ConfigurationError if it cannot be read."""

@@ -143,6 +143,8 @@ class Cause(StrEnum):
     NO_REDIS = "no-redis"
     #: all slots of a host are in use
     HOST_LIMIT = "host-limit"
+    #: as many of the caller's moves run as may
+    QUOTA = "quota"
     #: only the jobs before it
     QUEUED = "queued"
 

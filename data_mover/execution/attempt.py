@@ -33,9 +33,10 @@ from data_mover.execution.connector import Connector
 from data_mover.execution.executor import Execution
 from data_mover.execution.heartbeat import Heartbeat, Patience
 from data_mover.execution.record import Record
-from data_mover.store import claims, host_health, queue, transitions
+from data_mover.store import claims, figures, host_health, queue, transitions, usage
 from data_mover.store.claims import Claim
 from data_mover.store.database import Database
+from data_mover.store.queue import Limits
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,9 @@ class Attempt:
             return
         self._look_from = now + wait_seconds * LOOK_SHARE
         with self._database.reading() as session:
-            waiting = queue.kept_waiting(session, self._claim, self._registry.slots, wait_seconds)
+            waiting = queue.kept_waiting(
+                session, self._claim, Limits(self._registry.slots, self._callers.running_limits()), wait_seconds
+            )
         lease = self._record.lease
         if waiting is not None and lease.lost is None:
             lease.give_up(GaveWay(waiting))
@@ -144,9 +147,17 @@ class Attempt:
         return None
 
     def _completed(self) -> None:
-        ended = self._record.finish(_judging(transitions.complete, None))
+        ended = self._record.finish(_judging(self._complete, None))
         reach("finished")
         log.info("%s %s", "job-completed" if ended else "attempt-fenced after it had published", self._claim)
+
+    def _complete(self, session: Session, claim: Claim) -> bool:
+        """Complete the job; count its bytes if its caller has a quota of them."""
+        ended = transitions.complete(session, claim)
+        caller = self._callers.named(claim.caller)
+        if ended and caller is not None and caller.quota.bytes_per_day is not None:
+            usage.record_bytes(session, claim.caller, figures.figures(session, claim.job_id).arrived_bytes)
+        return ended
 
     def _failed(self, failure: MoveFailure) -> None:
         if self._record.has_advanced and isinstance(failure, _OF_THE_LINE):

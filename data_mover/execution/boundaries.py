@@ -44,6 +44,12 @@ class Boundaries:
             raise NotAllowed(str(destination))
         return seen.confined_to(self._granted)
 
+    def most_files(self, most: int) -> int:
+        """Return how many files the move may have, of those that a move may have at all."""
+        caller = self._callers.named(self._caller)
+        own = caller.quota.files_per_move if caller else None
+        return most if own is None else min(most, own)
+
     def require_unrevoked(self) -> None:
         """Raise NotAllowed if the caller has lost a right that the move needs since it began."""
         present = self._present_rights()

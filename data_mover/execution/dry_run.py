@@ -59,7 +59,13 @@ class DryRun:
 
     def look(self) -> None:
         """Fill in the report. Raises the MoveFailure that would end the whole move."""
-        listing = FileList(self._spec, self._connections, self._boundaries, self._most_files, self._alive)
+        listing = FileList(
+            self._spec,
+            self._connections,
+            self._boundaries,
+            self._boundaries.most_files(self._most_files),
+            self._alive,
+        )
         path = self._report.path = listing.target()
         self._alive()
         directory = self._receiving(path)

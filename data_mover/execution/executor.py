@@ -96,7 +96,12 @@ class Execution:
         staging.publish()
 
     def _staging(self, path: str | None) -> Direct:
-        planned = path or record_file_list(self._record, self._connections, self._boundaries, self._settings.max_files)
+        planned = path or record_file_list(
+            self._record,
+            self._connections,
+            self._boundaries,
+            self._boundaries.most_files(self._settings.max_files),
+        )
         if self._claim.selection.atomic and self._record.ask(files.is_folder, self._claim):
             self._boundaries.require_directory(self._destination, planned)
             return Atomic(self._record, self._boundaries, self._destination, planned)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from data_mover.config.callers import Caller
+from data_mover.config.callers import Caller, Callers
 from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.domain.rights import Verb
@@ -13,6 +13,7 @@ from data_mover.services.queries import no_such_job
 from data_mover.store import explanations, reports, workers
 from data_mover.store.database import Database
 from data_mover.store.explanations import Obstacle
+from data_mover.store.queue import Limits
 from data_mover.store.reports import JobReport
 
 _SENTENCES = {
@@ -27,6 +28,7 @@ _SENTENCES = {
     Cause.NO_SWEEPER: REASONS[Cause.NO_SWEEPER],
     Cause.NO_REDIS: REASONS[Cause.NO_REDIS],
     Cause.HOST_LIMIT: "As many moves as may run with the host {host} at a time; this one follows.",
+    Cause.QUOTA: "As many of your moves run as may at a time; this one follows.",
     Cause.QUEUED: "It waits for a worker; {ahead} of your moves come before it.",
 }
 
@@ -38,6 +40,7 @@ _WHO_CAN_RELEASE = {
     Cause.NO_SWEEPER: "operator",
     Cause.NO_REDIS: "operator",
     Cause.HOST_LIMIT: "operator",
+    Cause.QUOTA: "operator",
 }
 
 
@@ -61,7 +64,10 @@ class Explanation:
 class Explanations:
     """Explains a caller's own moves; never names a move of another caller."""
 
-    def __init__(self, settings: Settings, database: Database, registry: RegistryFile, doorbell: Doorbell) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, registry: RegistryFile, callers: Callers, doorbell: Doorbell
+    ) -> None:
+        self._callers = callers
         self._silence_seconds = max(workers.SILENT_AFTER_SECONDS, settings.lease_seconds)
         self._database = database
         self._registry = registry
@@ -69,7 +75,7 @@ class Explanations:
 
     def explain(self, caller: Caller, job_id: int) -> Explanation:
         """Return what the move waits for. Raises Refusal if there is no such move."""
-        slots = self._registry.current().slots
+        limits = Limits(self._registry.current().slots, self._callers.running_limits())
         with self._database.reading() as session:
             scope = None if caller.may(Verb.SEE_ALL) else caller.name
             job = reports.find(session, scope, job_id)
@@ -77,7 +83,7 @@ class Explanations:
             if job is None or report is None:
                 raise no_such_job()
             silence_seconds, is_away = self._silence_seconds, self._doorbell.is_away
-            return _explanation(report, explanations.obstacle(session, job, slots, silence_seconds, is_away))
+            return _explanation(report, explanations.obstacle(session, job, limits, silence_seconds, is_away))
 
 
 def _explanation(report: JobReport, obstacle: Obstacle) -> Explanation:

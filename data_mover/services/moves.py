@@ -2,18 +2,30 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from data_mover.config.callers import Caller, Callers
 from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import Refusal
 from data_mover.domain.fault_points import reach
-from data_mover.domain.locations import Endpoint, IfExists, Locations, invalid, missing, parse_sources
+from data_mover.domain.locations import (
+    CatalogueItem,
+    Endpoint,
+    IfExists,
+    Locations,
+    invalid,
+    missing,
+    parse_sources,
+    shown,
+    sources_as_json,
+)
 from data_mover.domain.rights import Verb
 from data_mover.domain.selection import Selection
 from data_mover.domain.states import Phase, Priority, Status
+from data_mover.services.audit import RequestAudit
 from data_mover.services.queries import Queries, no_such_job
+from data_mover.services.quotas import require_quota
 from data_mover.services.transactions import Transactions
 from data_mover.store import reports, submissions, transitions
 from data_mover.store.models import Job
@@ -62,8 +74,10 @@ class Moves:
         registry: RegistryFile,
         callers: Callers,
         queries: Queries,
+        audit: RequestAudit,
     ) -> None:
         self._settings = settings
+        self._audit = audit
         self._callers = callers
         self._transactions = transactions
         self._registry = registry
@@ -73,25 +87,43 @@ class Moves:
         self, caller: Caller, sources: Locations, destination: Endpoint | None, options: MoveOptions
     ) -> Accepted:
         """Record a move and wake a worker. Without a destination the default one is used."""
-        return self._accept(self.submission(caller, sources, destination, options))
+        asked = {"source": shown(sources_as_json(sources)), "destination": destination and destination.as_struct()}
+        with self._audit.call("move", **asked, options=asdict(options)) as entry:
+            submission = self.submission(caller, sources, destination, options)
+            entry["resolved"] = {
+                "sources": list(map(str, submission.endpoints)),
+                "destination": str(submission.destination),
+            }
+            entry["by"] = _deciding_rights(caller, submission)
+            accepted = self._accept(caller, submission)
+            entry |= {"answer": accepted.status, "move": accepted.id}
+        return accepted
 
     def cancel(self, caller: Caller, job_id: int) -> JobReport:
         """Return the job: CANCELLED, or about to be once its worker has stopped. A failed job stays so.
 
         Refused if the file has its final name or is about to get it.
         """
-        self._require_own(caller, job_id)
-        with self._transactions.writing() as session:
-            transitions.cancel(session, job_id)
-        report = self._queries.report(job_id)
-        is_over = report.status in (Status.CANCELLED, Status.FAILED)
-        if not is_over and report.phase not in (Phase.CANCELLING, Phase.ENDING):
-            done = "is complete" if report.status is Status.COMPLETED else "is giving the file its final name"
-            raise Refusal(f"Too late to cancel: the job {done}", code="too-late", field="id")
+        with self._audit.call("cancel", move=job_id) as entry:
+            self._require_own(caller, job_id)
+            with self._transactions.writing() as session:
+                transitions.cancel(session, job_id)
+            report = self._queries.report(job_id)
+            is_over = report.status in (Status.CANCELLED, Status.FAILED)
+            if not is_over and report.phase not in (Phase.CANCELLING, Phase.ENDING):
+                done = "is complete" if report.status is Status.COMPLETED else "is giving the file its final name"
+                raise Refusal(f"Too late to cancel: the job {done}", code="too-late", field="id")
+            entry["answer"] = report.status
         return report
 
     def retry(self, caller: Caller, job_id: int) -> Accepted:
         """Submit a failed or cancelled move again. Returns the job that does so already, if there is one."""
+        with self._audit.call("retry", of=job_id) as entry:
+            accepted = self._submitted_again(caller, job_id)
+            entry |= {"answer": accepted.status, "move": accepted.id}
+        return accepted
+
+    def _submitted_again(self, caller: Caller, job_id: int) -> Accepted:
         job = self._require_own(caller, job_id)
         with self._transactions.reading() as session:
             live = submissions.find_live_retry(session, job_id)
@@ -102,7 +134,7 @@ class Moves:
         owner = caller if job.caller == caller.name else self._callers.named(job.caller)
         if owner is None:
             raise Refusal(f"The caller '{job.caller}' is no longer known", code="not-allowed", field="id")
-        return self._accept(self._submission_again(owner, job))
+        return self._accept(owner, self._submission_again(owner, job))
 
     def submission(
         self, caller: Caller, sources: Locations, destination: Endpoint | None, options: MoveOptions
@@ -141,12 +173,13 @@ class Moves:
             raise no_such_job()
         return job
 
-    def _accept(self, submission: Submission) -> Accepted:
+    def _accept(self, owner: Caller, submission: Submission) -> Accepted:
         with self._transactions.writing() as session:
             reach("begun")
             job_id = submissions.add(session, submission)
             reach("inserted")
             if job_id is not None:
+                require_quota(session, owner)
                 self._transactions.notify_workers()
         if job_id is None:
             return self._submitted_before(submission)
@@ -178,6 +211,19 @@ class Moves:
         if not submissions.is_same_request(job, submission):
             raise invalid("options.key", f"job {job.id} has this key and is another request; take another key")
         return Accepted(job.id, Status(job.status))
+
+
+def _deciding_rights(caller: Caller, submission: Submission) -> dict[str, list[str]]:
+    """Return the rights that allow the move, as the callers' file has them."""
+    rights, there = caller.rights, submission.destination
+    types = [f"type:{each.type}" for each in submission.sources if isinstance(each, CatalogueItem)]
+    read = [
+        str(each) for each in rights.sources if any(each.covers(end.host, end.path) for end in submission.endpoints)
+    ]
+    return {
+        "sources": [*types, *read] or ["web"],
+        "destinations": [str(each) for each in rights.creates if each.covers(there.host, there.path)],
+    }
 
 
 def shows_what_is_there(field: str, what: str) -> Refusal:

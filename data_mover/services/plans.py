@@ -7,6 +7,7 @@ from data_mover.domain.errors import Refusal
 from data_mover.domain.locations import Endpoint, Locations, sources_as_json
 from data_mover.domain.move_spec import MoveSpec
 from data_mover.services.moves import MoveOptions, Moves, shows_what_is_there
+from data_mover.services.quotas import full
 from data_mover.services.transactions import Transactions
 from data_mover.store import plan_requests
 from data_mover.store.plan_requests import PlanReport
@@ -40,7 +41,7 @@ class Plans:
         if not caller.rights.may_read(there.host, there.path):
             raise shows_what_is_there("destination", "plan")
         until = time.monotonic() + wait_seconds
-        request_id = self._ask(submission)
+        request_id = self._ask(caller, submission)
         while True:
             with self._transactions.reading() as session:
                 report = plan_requests.report(session, request_id)
@@ -48,13 +49,13 @@ class Plans:
                 break
             time.sleep(LOOK_SECONDS)
             if report is None:  # another call of the same caller took the answer
-                request_id = self._ask(submission)
+                request_id = self._ask(caller, submission)
         if report.complete:
             with self._transactions.writing() as session:
                 plan_requests.forget(session, request_id)
         return report
 
-    def _ask(self, submission: Submission) -> int:
+    def _ask(self, caller: Caller, submission: Submission) -> int:
         spec = MoveSpec(
             sources=submission.endpoints,
             destination=submission.destination,
@@ -64,7 +65,10 @@ class Plans:
             asked=sources_as_json(submission.sources),
         )
         with self._transactions.writing() as session:
-            if plan_requests.asked_by(session, submission.caller, spec) >= MOST_PLANS:
+            waiting = plan_requests.asked_by(session, submission.caller, spec)
+            if caller.quota.plans is not None and waiting >= caller.quota.plans:
+                raise full(f"{waiting} plans of {caller.name} wait already; one more may once one is answered")
+            if waiting >= MOST_PLANS:
                 raise Refusal(
                     f"{MOST_PLANS} plans of this caller wait for their answers already; ask again later",
                     code="too-many-plans",

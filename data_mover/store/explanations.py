@@ -12,6 +12,8 @@ from data_mover.store import host_health, sweeps, workers
 from data_mover.store.database import now_ms
 from data_mover.store.host_health import HostState
 from data_mover.store.models import HostRecord, Job, JobFile, Lane
+from data_mover.store.queue import Limits
+from data_mover.store.shares import Shares
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,13 @@ class Obstacle:
 def obstacle(
     session: Session,
     job: Job,
-    slots: Mapping[str, int],
+    limits: Limits,
     worker_silence_seconds: float,
     redis_is_away: Callable[[], bool],
 ) -> Obstacle:
     """Return the first obstacle of the job, in the order in which obstacles have to be removed.
 
-    `slots` is the number of jobs that may run with each host; a worker that was silent for
-    `worker_silence_seconds` does not count.
+    A worker that was silent for `worker_silence_seconds` does not count.
     """
     now = session.scalars(select(now_ms())).one()
     if job.ended_ms is not None:
@@ -52,7 +53,8 @@ def obstacle(
         _closed_host(session, names)
         or _wait(session, job, now)
         or _no_worker(session, worker_silence_seconds)
-        or _full_host(names, host_health.states(session), slots)
+        or _full_host(names, host_health.states(session), limits)
+        or _full_quota(session, job, limits)
         or _nobody_wakes(session, redis_is_away)
         or Obstacle(Cause.QUEUED, position=_position(session, job))
     )
@@ -95,9 +97,15 @@ def _nobody_wakes(session: Session, redis_is_away: Callable[[], bool]) -> Obstac
     return _no_sweeper(session) or (Obstacle(Cause.NO_REDIS) if redis_is_away() else None)
 
 
-def _full_host(names: list[str], states: Mapping[str, HostState], slots: Mapping[str, int]) -> Obstacle | None:
-    """Return a host without a free slot; an unregistered one has one slot, in which its job fails."""
-    full = (name for name in names if not states.get(name, HostState()).admits(slots.get(name, 1)))
+def _full_quota(session: Session, job: Job, limits: Limits) -> Obstacle | None:
+    most = limits.of_callers.get(job.caller)
+    is_full = most is not None and Shares.read(session).by_caller()[job.caller] >= most
+    return Obstacle(Cause.QUOTA) if is_full else None
+
+
+def _full_host(names: list[str], states: Mapping[str, HostState], limits: Limits) -> Obstacle | None:
+    """Return a host without a free slot."""
+    full = (name for name in names if not states.get(name, HostState()).admits(limits.of_hosts.get(name, 1)))
     name = next(full, None)
     return Obstacle(Cause.HOST_LIMIT, host=name) if name is not None else None
 

@@ -339,6 +339,27 @@ class SweepRecord(Base):
     every_ms: Mapped[int] = mapped_column(BigInteger, server_default="5000")
 
 
+class TokenUse(Base):
+    """The last use of a caller's token."""
+
+    __tablename__ = "token_uses"
+
+    sha256: Mapped[str] = mapped_column(Text, primary_key=True)
+    caller: Mapped[str] = mapped_column(Text)
+    used_ms: Mapped[int] = mapped_column(BigInteger)
+    address: Mapped[str | None] = mapped_column(Text)
+
+
+class BytesMoved(Base):
+    """What the moves of a caller with a quota of bytes brought in an hour, counted from the epoch."""
+
+    __tablename__ = "bytes_moved"
+
+    caller: Mapped[str] = mapped_column(Text, primary_key=True)
+    hour: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+
+
 # Now, not with the first statement: a signal during that would leave the mappers broken for good.
 configure_mappers()
 

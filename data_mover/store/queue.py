@@ -1,7 +1,8 @@
 """The queue: which jobs may be claimed now, in order, and claiming them."""
 
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import (
@@ -20,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from data_mover.domain.states import Phase, Priority, Status
-from data_mover.store import host_health, transitions
+from data_mover.store import host_health, transitions, usage
 from data_mover.store.claims import SUSPECT_LOSSES, SUSPECT_SECONDS, Claim, claim_of
 from data_mover.store.database import ms, now_ms, read_now_ms
 from data_mover.store.host_health import HostState
@@ -54,12 +55,19 @@ class Candidate:
     due_ms: int
 
 
-def candidates(
-    session: Session, worker: WorkerProcess, slots: Mapping[str, int], last: Claim | None = None
-) -> list[Candidate]:
-    """Return the jobs that the worker may claim now, the best first: one of each lane whose hosts have a free slot.
+@dataclass(frozen=True)
+class Limits:
+    """How many jobs may run with each host, and of each caller that has a limit. An unregistered host has one slot, in
+    which its job fails."""
 
-    `slots` is the number of jobs that may run with each host; an unregistered host has one, in which its job fails.
+    of_hosts: Mapping[str, int]
+    of_callers: Mapping[str, int] = field(default_factory=dict)
+
+
+def candidates(session: Session, worker: WorkerProcess, limits: Limits, last: Claim | None = None) -> list[Candidate]:
+    """Return the jobs that the worker may claim now, the best first: one of each lane whose hosts and caller are below
+    their limits.
+
     Order: priority, the caller with the fewest running jobs, hosts that would not occupy all workers then, the hosts of
     the `last` claim unless it is a retry, how long it has been due; but while one worker tries an unproven host, the
     others prefer proven ones.
@@ -68,7 +76,12 @@ def candidates(
     callers = shares.by_caller()
     warm = last.host_names if last else frozenset()
     finding_out = any(state.connecting and not state.proven for state in states.values())
-    admitted = [candidate for candidate in _candidates(session) if _admit(candidate, states, slots)]
+    admitted = [
+        candidate
+        for candidate in _candidates(session)
+        if _admit(candidate, states, limits)
+        and callers[candidate.caller] < limits.of_callers.get(candidate.caller, sys.maxsize)
+    ]
 
     def order(candidate: Candidate) -> tuple[Any, ...]:
         unproven = not all(states.get(name, HostState()).proven for name in candidate.host_names)
@@ -86,7 +99,7 @@ def candidates(
 
 
 def take(
-    session: Session, candidate: Candidate, worker: WorkerProcess, slots: Mapping[str, int], lease_seconds: float
+    session: Session, candidate: Candidate, worker: WorkerProcess, limits: Limits, lease_seconds: float
 ) -> Claim | None:
     """Claim the job that is first in the candidate's lane by now: another worker may have claimed the candidate.
     Returns None if there is none, or it has to wait.
@@ -103,13 +116,16 @@ def take(
         current = _candidate_of_lane(session, candidate.lane_id)
     if current is None or (current.suspect and not candidate.suspect):
         return None
-    may = _admit(current, host_health.states(session), slots) and _leaving_suspects_alone(session, worker, [current])
+    most = limits.of_callers.get(current.caller)
+    if most is not None and usage.running(session, current.caller) >= most:
+        return None
+    may = _admit(current, host_health.states(session), limits) and _leaving_suspects_alone(session, worker, [current])
     if may and transitions.begin(session, [current.job_id], worker, lease_seconds):
         return claim_of(session, current.job_id)
     return None
 
 
-def kept_waiting(session: Session, claim: Claim, slots: Mapping[str, int], wait_seconds: float) -> int | None:
+def kept_waiting(session: Session, claim: Claim, limits: Limits, wait_seconds: float) -> int | None:
     """Return the job for which this one has to give way: it has waited for `wait_seconds` because one host or one
     caller has all workers, and this job is the slowest. Returns None if there is no such job."""
     shares = Shares.read(session)
@@ -122,7 +138,7 @@ def kept_waiting(session: Session, claim: Claim, slots: Mapping[str, int], wait_
         for each in _candidates(session)
         if each.priority <= mine.priority
         and shares.is_kept_out(each.caller, each.host_names)
-        and _admit(each, states, slots)
+        and _admit(each, states, limits)
     ]
     since = read_now_ms(session) - ms(wait_seconds)
     waited = (Job.id.in_(ids), Job.submitted_ms <= since, Job.not_before_ms <= since)
@@ -197,8 +213,8 @@ _RUNNING_ON = (
 )
 
 
-def _admit(candidate: Candidate, states: Mapping[str, HostState], slots: Mapping[str, int]) -> bool:
-    return all(states.get(name, HostState()).admits(slots.get(name, 1)) for name in candidate.host_names)
+def _admit(candidate: Candidate, states: Mapping[str, HostState], limits: Limits) -> bool:
+    return all(states.get(name, HostState()).admits(limits.of_hosts.get(name, 1)) for name in candidate.host_names)
 
 
 def _leaving_suspects_alone(session: Session, worker: WorkerProcess, found: Sequence[Candidate]) -> list[Candidate]:

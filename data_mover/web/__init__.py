@@ -17,9 +17,12 @@ from data_mover.services.moves import Moves
 from data_mover.services.plans import Plans
 from data_mover.services.queries import Queries
 from data_mover.services.readiness import Readiness
+from data_mover.services.token_uses import TokenUses
 from data_mover.store import migrations
+from data_mover.store.audit_trail import AuditTrail
 from data_mover.store.database import Database
 from data_mover.web.access import SecurityPolicy
+from data_mover.web.rates import Rates
 from data_mover.web.transactions import RequestTransactions
 
 
@@ -34,24 +37,29 @@ def includeme(config: Configurator) -> None:
     registry = RegistryFile(settings.registry, settings.open_web, settings.open_web_denied)
     doorbell = Doorbell(redis_connection(settings.redis_url, settings.redis_secret()))
     queries = Queries(database, registry, doorbell)
-    explanations = Explanations(settings, database, registry, doorbell)
+    explanations = Explanations(settings, database, registry, callers, doorbell)
     readiness = Readiness(database, doorbell)
     use_cases: dict[str, Callable[[Request], Any]] = {
         "queries": lambda request: queries,
         "explanations": lambda request: explanations,
         "readiness": lambda request: readiness,
         "transactions": lambda request: RequestTransactions(database, doorbell, request.tm),
-        "moves": lambda request: Moves(settings, request.transactions, registry, callers, queries),
+        "moves": lambda request: Moves(settings, request.transactions, registry, callers, queries, request.audit),
         "plans": lambda request: Plans(request.transactions, request.moves),
-        "host_control": lambda request: HostControl(request.transactions, registry),
+        "host_control": lambda request: HostControl(request.transactions, registry, request.audit),
     }
     for name, use_case in use_cases.items():
         config.add_request_method(use_case, name, reify=True)
     config.add_settings({"tm.manager_hook": "pyramid_tm.explicit_manager", "tm.annotate_user": "false"})
     config.include("pyramid_tm")
-    policy = config.registry.data_mover_security_policy = SecurityPolicy(callers)
+    rates = Rates()
+    config.add_request_method(lambda request: rates, "rates", property=True)
+    policy = config.registry.data_mover_security_policy = SecurityPolicy(
+        callers, TokenUses(database), AuditTrail(settings.audit_path)
+    )
     config.set_security_policy(policy)
     config.add_request_method(policy.identity, "caller", reify=True)
+    config.add_request_method(policy.audit, "audit", reify=True)
     config.add_tween("data_mover.web.access.access_tween")
     config.add_settings({"jinja2.finalize": "data_mover.web.ui.pages.shown"})
     config.include("pyramid_jinja2")

@@ -4,12 +4,13 @@ With a callers' file a token is needed: as the password of HTTP Basic beside the
 Without one only this machine may call, and may do everything.
 """
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from xmlrpc.client import Fault
 
 from pyramid.authentication import extract_http_basic_credentials
-from pyramid.httpexceptions import HTTPBadRequest, HTTPForbidden, HTTPUnauthorized
+from pyramid.httpexceptions import HTTPBadRequest, HTTPException, HTTPForbidden, HTTPTooManyRequests, HTTPUnauthorized
 from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
@@ -18,12 +19,17 @@ from pyramid.security import Allowed, Denied
 from data_mover.config.callers import LOCAL, Caller, CallersFile, OnlyThisMachine
 from data_mover.domain.rights import Verb
 from data_mover.services.access import is_from_this_machine
-from data_mover.web.xmlrpc.dispatch import NOT_AUTHENTICATED
+from data_mover.services.audit import RequestAudit
+from data_mover.services.token_uses import TokenUses
+from data_mover.store.audit_trail import AuditTrail
+from data_mover.web.xmlrpc.dispatch import NOT_AUTHENTICATED, TOO_MANY_REQUESTS
 from data_mover.web.xmlrpc.encoding import as_xml
 from data_mover.web.xmlrpc.guard import PATHS as XML_RPC
 
 #: the health check, which shows nothing but that the service is there
 OPEN_TO_ALL = "/health"
+#: the key under which a request has the first digits of its token's SHA-256
+DIGEST = "data_mover.digest"
 REALM = 'Basic realm="Data Mover", charset="UTF-8"'
 WAY_OUT = "call with a token: as the password of HTTP Basic, or as Authorization: Bearer"
 
@@ -33,8 +39,10 @@ Handler = Callable[[Request], Response]
 class SecurityPolicy:
     """Pyramid's security policy: identities are callers, permissions are verbs."""
 
-    def __init__(self, callers: CallersFile | OnlyThisMachine) -> None:
+    def __init__(self, callers: CallersFile | OnlyThisMachine, uses: TokenUses, trail: AuditTrail) -> None:
         self._callers = callers
+        self._uses = uses
+        self._trail = trail
 
     def identity(self, request: Request) -> Caller | None:
         """Return the caller; None if there is no right token, or the request is not of this machine."""
@@ -42,7 +50,15 @@ class SecurityPolicy:
             return LOCAL if is_from_this_machine(request.environ) else None
         name, token = _credentials(request)
         found = self._callers.current().authenticated(name, token, request.remote_addr, datetime.now(UTC))
-        return found.caller if found else None
+        if found is None:
+            return None
+        self._uses.used(found, request.remote_addr)
+        request.environ[DIGEST] = found.sha256[:8]
+        return found.caller
+
+    def audit(self, request: Request) -> RequestAudit:
+        """Return the audit trail for a request that has an identity."""
+        return RequestAudit(self._trail, request.caller.name, request.environ.get(DIGEST), request.remote_addr)
 
     def authenticated_userid(self, request: Request) -> str | None:
         return request.caller.name if request.caller else None
@@ -50,6 +66,7 @@ class SecurityPolicy:
     def permits(self, request: Request, context: object, permission: str) -> Allowed | Denied:
         if request.caller is not None and request.caller.may(Verb(permission)):
             return Allowed("%s may %s", request.caller.name, permission)
+        request.audit.not_allowed(permission)
         return Denied("'%s' is not among the caller's verbs", permission)
 
     def remember(self, request: Request, userid: str, **options: object) -> list[tuple[str, str]]:
@@ -60,15 +77,17 @@ class SecurityPolicy:
 
     def refusal(self, request: Request) -> Response:
         """Return the answer to a request without an identity."""
+        self._trail.record_stranger(
+            address=request.remote_addr,
+            path=request.environ["PATH_INFO"][:80],
+            name=(_credentials(request)[0] or "")[:80],
+        )
         if isinstance(self._callers, OnlyThisMachine):
             return HTTPForbidden(
                 "data_mover.callers = none: only requests of this machine, to a loopback name, are served"
             )
         refusal = HTTPUnauthorized(WAY_OUT, headers=[("WWW-Authenticate", REALM), ("WWW-Authenticate", "Bearer")])
-        if request.environ["PATH_INFO"] in XML_RPC:
-            refusal.content_type, refusal.charset = "text/xml", "utf-8"
-            refusal.text = as_xml(Fault(NOT_AUTHENTICATED, f"not authenticated; {WAY_OUT}"))
-        return refusal
+        return _with_fault(request, refusal, Fault(NOT_AUTHENTICATED, f"not authenticated; {WAY_OUT}"))
 
 
 def access_tween(handler: Handler, registry: Registry) -> Handler:
@@ -76,13 +95,31 @@ def access_tween(handler: Handler, registry: Registry) -> Handler:
     policy: SecurityPolicy = registry.data_mover_security_policy
 
     def access(request: Request) -> Response:
-        if request.environ["PATH_INFO"] != OPEN_TO_ALL and request.caller is None:
-            return policy.refusal(request)
+        if request.environ["PATH_INFO"] != OPEN_TO_ALL:
+            if request.caller is None:
+                return policy.refusal(request)
+            if wait_seconds := request.rates.wait_seconds(request.caller):
+                return _too_many(request, wait_seconds)
         if not _is_utf8(request.environ["PATH_INFO"]):
             return HTTPBadRequest("the path is not UTF-8")
         return handler(request)
 
     return access
+
+
+def _too_many(request: Request, wait_seconds: float) -> Response:
+    rate = request.caller.quota.requests_per_second
+    sentence = f"quota: {request.caller.name} may make {rate:g} requests a second; ask again in {wait_seconds:.1f} s"
+    refusal = HTTPTooManyRequests(sentence, headers=[("Retry-After", str(math.ceil(wait_seconds)))])
+    return _with_fault(request, refusal, Fault(TOO_MANY_REQUESTS, f"too many requests; {sentence}"))
+
+
+def _with_fault(request: Request, refusal: HTTPException, fault: Fault) -> Response:
+    """Return the refusal; on XML-RPC its body is the fault."""
+    if request.environ["PATH_INFO"] in XML_RPC:
+        refusal.content_type, refusal.charset = "text/xml", "utf-8"
+        refusal.text = as_xml(fault)
+    return refusal
 
 
 def _credentials(request: Request) -> tuple[str | None, str]:

@@ -17,6 +17,7 @@ from data_mover.execution.plan_requests import answer_plan_request, is_plan_requ
 from data_mover.store import queue
 from data_mover.store.claims import Claim
 from data_mover.store.database import Database
+from data_mover.store.queue import Limits
 from data_mover.worker.maintenance import is_maintenance_due, maintain
 from data_mover.worker.side_thread import SideThread
 
@@ -112,14 +113,14 @@ class WorkerLoop:
         return Attempt(self._settings, self._database, registry, self._callers, self._connector, self._heartbeat, claim)
 
     def _claim(self, last: Claim | None) -> Claim | None:
-        slots = self._registry.current().slots
+        limits = Limits(self._registry.current().slots, self._callers.running_limits())
         for _ in range(ROUNDS):
             with self._database.reading() as session:
-                candidates = queue.candidates(session, self._heartbeat.worker, slots, last)
+                candidates = queue.candidates(session, self._heartbeat.worker, limits, last)
             for candidate in candidates:
                 with self._database.writing() as session:
                     claim = queue.take(
-                        session, candidate, self._heartbeat.worker, slots, self._heartbeat.terms.lease_seconds
+                        session, candidate, self._heartbeat.worker, limits, self._heartbeat.terms.lease_seconds
                     )
                 if claim is not None:
                     reach("claimed")

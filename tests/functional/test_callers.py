@@ -14,6 +14,7 @@ from xmlrpc.client import Fault, ProtocolError
 
 import pytest
 
+from data_mover.store.audit_trail import MOST_STRANGERS, first_broken_line
 from tests.servers.deployment import XmlRpc, deployment, host_table
 from tests.servers.http import answered, call_request
 from tests.servers.processes import eventually
@@ -422,3 +423,115 @@ def test_a_plan_says_what_may_not_be_read_or_written(proxy_of, callers):
         assert portal.plan("archive:/species/link", "vis:/maps/")["code"] == "not-allowed"
         assert portal.plan("archive:/species/1.csv", "vis:/maps/out/")["code"] == "not-allowed"
         assert portal.plan("archive:/species/folder", "vis:/maps/out/")["code"] == "not-allowed"
+
+
+def quota(callers, text):
+    """Gives the portal a quota; its table follows that of another caller."""
+    callers(CALLERS.replace("[callers.writer]", f"[callers.portal.quota]\n{text}\n\n[callers.writer]"))
+
+
+def test_requests_beyond_the_rate_are_told_when_to_come_again(world, proxy_of, callers):
+    quota(callers, "requests_per_second = 2")
+    answers = [ask(world, "GET", "/api/v1/datasets", token=TOKENS["portal"]) for _ in range(4)]
+
+    assert [status for status, _, _ in answers[:2]] == [200, 200]
+    status, headers, problem = answers[-1]
+    assert (status, problem["code"]) == (429, "too-many-requests")
+    assert headers["Retry-After"] == "1"
+    with proxy_of("portal") as proxy, pytest.raises(ProtocolError) as refused:
+        proxy.hosts()
+    assert refused.value.errcode == 429
+    assert ask(world, "GET", "/api/v1/datasets", token=TOKENS["writer"])[0] == 200
+    eventually(lambda: ask(world, "GET", "/api/v1/datasets", token=TOKENS["portal"])[0] == 200, "it is served again")
+
+
+def test_every_call_of_a_multicall_counts(world, proxy_of, callers):
+    quota(callers, "requests_per_second = 5")
+
+    def served():
+        return ask(world, "GET", "/api/v1/datasets", token=TOKENS["portal"])[0] == 200
+
+    eventually(served, "it is served")
+    with proxy_of("portal") as proxy:
+        eventually(served, "it is served")
+        time.sleep(0.3)
+        proxy.system.multicall([{"methodName": "check", "params": [1]}] * 10)
+
+    assert not served()
+    eventually(served, "the calls are paid for")
+
+
+def test_no_more_moves_wait_than_may_and_the_same_key_is_no_further_one(world, proxy_of, callers):
+    quota(callers, "queued = 2")
+    ask(world, "POST", "/api/v1/hosts/vis/pause", token=TOKENS["boss"])
+    with proxy_of("portal") as proxy, proxy_of("writer") as writer:
+        moves = [proxy.move("archive:/species/1.csv", "vis:/maps/q", {"key": f"queued {n}"}) for n in range(3)]
+        assert [move["status"] for move in moves] == ["PENDING", "PENDING", "REJECTED"]
+        assert moves[2]["code"] == "quota"
+        assert "2 moves of portal wait already" in moves[2]["reason"]
+        assert proxy.move("archive:/species/1.csv", "vis:/maps/q", {"key": "queued 0"}) == moves[0]
+        assert writer.move("archive:/species/1.csv", "vis:/maps/w")["status"] == "PENDING"
+        ask(world, "POST", "/api/v1/hosts/vis/resume", token=TOKENS["boss"])
+        for move in moves[:2]:
+            assert ended(world, proxy, move["id"])["status"] == "COMPLETED"
+        last = proxy.move("archive:/species/1.csv", "vis:/maps/q", {"key": "queued 2"})
+        assert ended(world, proxy, last["id"])["status"] == "COMPLETED"
+
+
+def test_a_day_has_so_many_bytes_and_a_move_so_many_files(world, proxy_of, callers):
+    quota(callers, "bytes_per_day = '20B'\nfiles_per_move = 2")
+    (world.roots.archive / "species" / "many").mkdir(exist_ok=True)
+    for number in range(5):
+        (world.roots.archive / "species" / "many" / str(number)).touch()
+    with proxy_of("portal") as proxy:
+        many = ended(world, proxy, proxy.move("archive:/species/many", "vis:/maps/")["id"])
+        assert (many["status"], many["code"]) == ("FAILED", "too-large")
+        assert ended(world, proxy, proxy.move("archive:/species/1.csv", "vis:/maps/day")["id"])["status"] == "COMPLETED"
+        refused = proxy.move("archive:/species/1.csv", "vis:/maps/day")
+        assert refused["code"] == "quota"
+        assert "no longer count at 20" in refused["reason"]
+
+
+def trail(world):
+    return [json.loads(line) for line in (world.service.directory / "state" / "audit.jsonl").read_text().splitlines()]
+
+
+def test_calls_that_change_something_are_on_record_before_they_are_answered(world, proxy_of):
+    with proxy_of("portal") as proxy:
+        accepted = proxy.move("archive:/species/1.csv", "vis:/maps/\u202eaudit", {"label": "a\nb"})
+        line = trail(world)[-1]
+        proxy.move("secret:/x", "vis:/maps/")
+        refused = trail(world)[-1]
+        proxy.cancel(999_999)
+        cancelled = trail(world)[-1]
+    with proxy_of("reader") as reader, pytest.raises(Fault):
+        reader.retry(1)
+    ask(world, "GET", "/api/v1/moves", token="dm_portal_wrong")
+
+    assert (line["caller"], line["method"], line["answer"], line["move"]) == (
+        "portal",
+        "move",
+        "PENDING",
+        accepted["id"],
+    )
+    assert (line["token"], line["address"]) == (digest("portal")[:8], "127.0.0.1")
+    assert line["resolved"]["sources"] == ["archive:/species/1.csv"]
+    assert line["by"] == {"sources": ["archive:/species/"], "destinations": ["vis:/maps/"]}
+    assert (refused["answer"], refused["code"]) == ("REJECTED", "unknown-source")
+    assert (cancelled["method"], cancelled["code"]) == ("cancel", "no-such-job")
+    not_allowed, stranger = trail(world)[-2:]
+    assert (not_allowed["caller"], not_allowed["method"], not_allowed["answer"]) == ("reader", "retry", "not-allowed")
+    assert stranger["event"] == "login-refused"
+    text = (world.service.directory / "state" / "audit.jsonl").read_text()
+    assert text.isascii()
+    assert not [token for token in TOKENS.values() if token in text]
+    assert first_broken_line(world.service.directory / "state" / "audit.jsonl") is None
+    assert (world.service.directory / "state" / "audit.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_nobody_fills_the_disk_with_wrong_tokens(world):
+    before = len(trail(world))
+    for _ in range(MOST_STRANGERS + 40):
+        assert ask(world, "GET", "/api/v1/moves", token="wrong")[0] == 401
+
+    assert len(trail(world)) - before <= MOST_STRANGERS

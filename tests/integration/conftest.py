@@ -63,7 +63,7 @@ def claimer(written):
     def take():
         for name in SLOTS:
             written(host_health.record_reached, name)
-        candidates = written(queue.candidates, WORKER, SLOTS)
-        return written(queue.take, candidates[0], WORKER, SLOTS, LEASE_SECONDS) if candidates else None
+        candidates = written(queue.candidates, WORKER, queue.Limits(SLOTS))
+        return written(queue.take, candidates[0], WORKER, queue.Limits(SLOTS), LEASE_SECONDS) if candidates else None
 
     return take

@@ -20,7 +20,7 @@ from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_file, a_submission
 
 NO_HOSTS = Registry(hosts={}, datasets={})
-SLOTS = {"disk": 1, "vis": 1}
+LIMITS = queue.Limits({"disk": 1, "vis": 1})
 LEASE_SECONDS = 30
 WORKER = WorkerProcess(1, "here", 1, "1.0")
 
@@ -48,8 +48,8 @@ def claimed(database):
     """A job that has just been claimed."""
     with database.writing() as session:
         submissions.add(session, a_submission())
-        [candidate] = queue.candidates(session, WORKER, SLOTS)
-        return queue.take(session, candidate, WORKER, SLOTS, LEASE_SECONDS)
+        [candidate] = queue.candidates(session, WORKER, LIMITS)
+        return queue.take(session, candidate, WORKER, LIMITS, LEASE_SECONDS)
 
 
 @pytest.fixture

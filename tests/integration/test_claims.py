@@ -43,17 +43,17 @@ def submit(database):
 @pytest.fixture
 def claim(database):
     def take(slots=SLOTS, last=None, worker=WORKER):
-        return claim_best(database, slots, last, worker)
+        return claim_best(database, queue.Limits(slots), last, worker)
 
     return take
 
 
-def claim_best(database, slots=SLOTS, last=None, worker=WORKER):
+def claim_best(database, limits, last=None, worker=WORKER):
     with database.reading() as session:
-        candidates = queue.candidates(session, worker, slots, last)
+        candidates = queue.candidates(session, worker, limits, last)
     for candidate in candidates:
         with database.writing() as session:
-            claimed = queue.take(session, candidate, worker, slots, LEASE_SECONDS)
+            claimed = queue.take(session, candidate, worker, limits, LEASE_SECONDS)
         if claimed:
             return claimed
     return None
@@ -411,7 +411,8 @@ def test_of_many_who_ask_for_the_same_at_once_one_makes_a_job(submit, database_u
     assert len(made) == 1
 
 
-def test_a_limit_holds_against_many_who_claim_at_once(submit, database_url):
+@pytest.mark.parametrize("limits", [queue.Limits({**SLOTS, "vis": 2}), queue.Limits(SLOTS, {"ann": 2})])
+def test_a_limit_holds_against_many_who_claim_at_once(submit, database_url, limits):
     for _ in range(40):
         submit()
     running, most = [], []
@@ -420,7 +421,7 @@ def test_a_limit_holds_against_many_who_claim_at_once(submit, database_url):
     def work():
         database = Database(database_url)
         while True:
-            claimed = claim_best(database, {**SLOTS, "vis": 2})
+            claimed = claim_best(database, limits)
             if claimed is None:
                 if not submitted_left(database):
                     break

@@ -31,7 +31,7 @@ from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_file, a_submission
 from tests.servers.processes import eventually
 
-SLOTS = {"disk": 100, "vis": 4, "hpc": 4}
+LIMITS = queue.Limits({"disk": 100, "vis": 4, "hpc": 4})
 LEASE_SECONDS = 30
 WORKER = WorkerProcess(1, "here", 1, "1.0")
 SLOW, AT_ONCE = Backoff(60, 60), Backoff(0, 0)
@@ -56,10 +56,10 @@ def claim(database):
         with database.writing() as session:
             workers.beat(session, worker, ())
         with database.reading() as session:
-            candidates = queue.candidates(session, worker, SLOTS)
+            candidates = queue.candidates(session, worker, LIMITS)
         for candidate in candidates:
             with database.writing() as session:
-                claimed = queue.take(session, candidate, worker, SLOTS, LEASE_SECONDS)
+                claimed = queue.take(session, candidate, worker, LIMITS, LEASE_SECONDS)
             if claimed:
                 return claimed
         return None
@@ -607,7 +607,7 @@ def test_a_move_whose_time_has_come_says_which_process_is_missing(submit, claim,
         with database.reading() as session:
             job = reports.report(session, "ann", job_id, lambda: "away" in redis)
             cause = explanations.obstacle(
-                session, session.get_one(Job, job_id), SLOTS, 60, lambda: "away" in redis
+                session, session.get_one(Job, job_id), LIMITS, 60, lambda: "away" in redis
             ).cause
         return job.code, cause
 
@@ -649,8 +649,8 @@ def test_whoever_comes_second_to_a_job_is_given_the_next(submit, database, writt
     written(host_health.record_reached, "vis")
     jobs = [submit() for _ in range(4)]
     with database.reading() as session:
-        (seen,) = queue.candidates(session, WORKER, SLOTS)
+        (seen,) = queue.candidates(session, WORKER, LIMITS)
 
-    taken = [written(queue.take, seen, WORKER, SLOTS, LEASE_SECONDS).job_id for _ in jobs]
+    taken = [written(queue.take, seen, WORKER, LIMITS, LEASE_SECONDS).job_id for _ in jobs]
 
     assert taken == jobs

@@ -47,8 +47,8 @@ def claim_of(database):
         submissions.add(session, a_submission())
     slots = {"disk": 1, "vis": 1}
     with database.writing() as session:
-        [candidate] = queue.candidates(session, WORKER, slots)
-        return queue.take(session, candidate, WORKER, slots, TERMS.lease_seconds)
+        [candidate] = queue.candidates(session, WORKER, queue.Limits(slots))
+        return queue.take(session, candidate, WORKER, queue.Limits(slots), TERMS.lease_seconds)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ from tests.servers.deployment import host_table
 from tests.unit.transfer.diary import files
 
 FILES = 60
-SLOTS = {"disk": 2, "vis": 2}
+LIMITS = queue.Limits({"disk": 2, "vis": 2})
 LEASE_SECONDS = 30
 PROOF = Proof(1, "ab", "size")
 WORKER = WorkerProcess(1, "here", 1, "1.0")
@@ -110,10 +110,10 @@ def submit(database, **changes):
 def claim(database):
     with database.writing() as session:
         session.execute(update(Job).values(not_before_ms=0))
-        for host in SLOTS:
+        for host in LIMITS.of_hosts:
             host_health.record_reached(session, host)
-        [candidate] = queue.candidates(session, WORKER, SLOTS)
-        return queue.take(session, candidate, WORKER, SLOTS, LEASE_SECONDS)
+        [candidate] = queue.candidates(session, WORKER, LIMITS)
+        return queue.take(session, candidate, WORKER, LIMITS, LEASE_SECONDS)
 
 
 def states(database):

@@ -138,8 +138,8 @@ def take(database):
     with database.writing() as session:
         for name in slots:
             host_health.record_reached(session, name)
-        candidate = queue.candidates(session, WorkerProcess(1, "here", 1, "1.0"), slots)[0]
-        return queue.take(session, candidate, WorkerProcess(1, "here", 1, "1.0"), slots, 30)
+        candidate = queue.candidates(session, WorkerProcess(1, "here", 1, "1.0"), queue.Limits(slots))[0]
+        return queue.take(session, candidate, WorkerProcess(1, "here", 1, "1.0"), queue.Limits(slots), 30)
 
 
 def running(database):

@@ -44,6 +44,7 @@ def multicall(request: Request, calls: Any = None) -> Any:
     """
     if not isinstance(calls, list) or len(calls) > MAX_CALLS:
         raise Fault(INVALID_PARAMETERS, f"server error; multicall takes an array of at most {MAX_CALLS} calls")
+    request.rates.count(request.caller, max(0, len(calls) - 1))  # the request itself was counted already
     return [_answer(request, each) for each in calls]
 
 

@@ -1,0 +1,271 @@
+"""`data_mover callers`: add, list, rotate and remove the callers of the callers' file."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import tomlkit
+from rich.console import Console
+from rich.table import Table
+from tomlkit.exceptions import TOMLKitError
+
+from data_mover.cli.operators import checked, read_settings, record_command
+from data_mover.cli.options import GlobalOptions
+from data_mover.config.callers import Token, load_callers, parse_callers
+from data_mover.config.settings import Settings
+from data_mover.domain.errors import ServiceUnavailable
+from data_mover.domain.rights import Verb
+from data_mover.domain.secrets import private_text
+from data_mover.domain.tokens import digest_of, new_token
+from data_mover.store import token_uses
+from data_mover.store.database import Database
+from data_mover.store.token_uses import LastUse
+
+#: how long a new token is valid, unless something else is said
+VALID_DAYS = 90
+#: how long the tokens before it stay valid
+KEPT_DAYS = 7
+_HEADER = "Who may call Data Mover: docs/callers.md. Of a token this file has only the SHA-256."
+
+
+@click.group()
+def callers() -> None:
+    """Manage who may call: the file that data_mover.callers names."""
+
+
+@callers.command("add")
+@click.argument("name")
+@click.option(
+    "--source", "sources", multiple=True, help="host:/prefix/, type:NAME, web, or * for all; may be repeated."
+)
+@click.option("--destination", "destinations", multiple=True, help="host:/prefix/ to write to, or *; may be repeated.")
+@click.option("--create", "creates", multiple=True, help="A destination where nothing may be replaced; repeatable.")
+@click.option("--verb", "verbs", multiple=True, help="What it may do; the usual five if left out; repeatable.")
+@click.option("--network", "networks", multiple=True, help="Where its requests come from, like 192.0.2.0/24.")
+@click.option("--days", default=VALID_DAYS, show_default=True, help="How long its token is valid.")
+@click.option("--description", default="", help="For whoever reads the file.")
+@click.pass_obj
+def add(options: GlobalOptions, /, name: str, days: int, description: str, **lists: Sequence[str]) -> None:
+    """Add the caller NAME, and print its token: this once, for only the SHA-256 is kept."""
+    path = _path(options)
+    document = _document(path)
+    table = document.setdefault("callers", tomlkit.table(is_super_table=True))
+    if name in table:
+        raise click.ClickException(
+            f"{path}: there is a caller {name} already; `callers rotate {name}` gives a new token"
+        )
+    token = new_token(name)
+    table[name] = _entry(token, days, description, lists)
+    _write(path, document)
+    _record(options, "callers add", name)
+    _print_token(name, token, _last_day(days), path)
+
+
+@callers.command("list")
+@click.pass_obj
+def list_(options: GlobalOptions) -> None:
+    """List the callers, their rights, and when each token ends and was used last."""
+    settings = read_settings(options.required_ini)
+    path = _required(settings)
+    known = checked(load_callers, path)
+    uses = _last_uses(settings)
+    shown = Table()
+    for heading in ("caller", "may", "sources", "destinations", "token", "ends", "used last"):
+        shown.add_column(heading, overflow="fold")
+    for caller in known.callers.values():
+        rights = caller.rights
+        own = [token for token in known.tokens if token.caller.name == caller.name]
+        sources = [*map(str, rights.sources), *(f"type:{each}" for each in sorted(rights.types))]
+        shown.add_row(
+            caller.name,
+            ", ".join(each for each in Verb if each in rights.verbs),
+            "\n".join([*sources, *(["web"] if rights.web and "*" not in sources else [])]),
+            "\n".join(f"{each}{'' if each in rights.replaces else ' (create)'}" for each in rights.creates),
+            "\n".join(token.sha256[:8] for token in own),
+            "\n".join(token.expires.date().isoformat() if token.expires else "never" for token in own),
+            "\n".join(_shown_use(token, uses) for token in own),
+        )
+    Console().print(shown)
+
+
+@callers.command("rotate")
+@click.argument("name")
+@click.option("--days", default=VALID_DAYS, show_default=True, help="How long the new token is valid.")
+@click.option("--keep", default=KEPT_DAYS, show_default=True, help="For how many days the old ones stay valid.")
+@click.pass_obj
+def rotate(options: GlobalOptions, name: str, days: int, keep: int) -> None:
+    """Give the caller NAME a new token, and print it. The old ones stay valid for some days."""
+    path = _path(options)
+    document = _document(path)
+    entry = _required_entry(document, name, path)
+    last_day, today = _last_day(keep), datetime.now(UTC)
+    old = [token for token in checked(load_callers, path).tokens if token.caller.name == name]
+    written = {_digest(each): each for each in entry.get("token_sha256", [])}
+    kept = [
+        _ending(written[token.sha256], token, last_day)
+        for token in old
+        if keep > 0 and (token.expires is None or token.expires > today)
+    ]
+    token = new_token(name)
+    entry["token_sha256"] = _array([_with_end(digest_of(token), _last_day(days)), *kept])
+    entry.pop("expires", None)  # each token has its own now
+    _write(path, document)
+    _record(options, "callers rotate", name)
+    _print_token(name, token, _last_day(days), path)
+    for each in kept:
+        click.echo(f"The token {_digest(each)[:8]}... ends with {each['expires']}.", err=True)
+
+
+@callers.command("remove")
+@click.argument("name")
+@click.pass_obj
+def remove(options: GlobalOptions, name: str) -> None:
+    """Remove the caller NAME: its tokens end now, and its moves that wait fail."""
+    path = _path(options)
+    document = _document(path)
+    _required_entry(document, name, path)
+    if len(document["callers"]) == 1:
+        raise click.ClickException(f"{path}: {name} is the last caller; a file without one is refused")
+    document["callers"].pop(name)
+    _write(path, document)
+    _record(options, "callers remove", name)
+    click.echo(f"{name} is no longer known; its moves that wait fail with the code not-allowed")
+
+
+def _record(options: GlobalOptions, command: str, name: str) -> None:
+    settings = read_settings(options.required_ini)
+    checked(Settings.make_state_dir, settings)
+    record_command(settings, command, name)
+
+
+def _path(options: GlobalOptions) -> Path:
+    return _required(read_settings(options.required_ini))
+
+
+def _required(settings: Settings) -> Path:
+    if settings.callers is None:
+        raise click.ClickException(
+            "data_mover.callers = none: only this machine may call. Name a file there, like "
+            "data_mover.callers = /etc/data_mover/callers.toml; this command creates it"
+        )
+    return settings.callers
+
+
+def _document(path: Path) -> tomlkit.TOMLDocument:
+    """Return the file, or a new one. Ends the command if it cannot be read."""
+    try:
+        return tomlkit.parse(private_text(path))
+    except FileNotFoundError:
+        document = tomlkit.document()
+        document.add(tomlkit.comment(_HEADER))
+        document.add(tomlkit.nl())
+        return document
+    except (OSError, UnicodeDecodeError, TOMLKitError) as error:
+        raise click.ClickException(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _required_entry(document: tomlkit.TOMLDocument, name: str, path: Path) -> Any:
+    known = document.get("callers", {})
+    if name not in known:
+        raise click.ClickException(f"{path}: there is no caller {name}; known: {', '.join(known) or 'none'}")
+    return known[name]
+
+
+def _entry(token: str, days: int, description: str, lists: dict[str, Sequence[str]]) -> Any:
+    entry = tomlkit.table()
+    if description:
+        entry["description"] = description
+    entry["token_sha256"] = _array([_with_end(digest_of(token), _last_day(days))])
+    if lists["networks"]:
+        entry["networks"] = list(lists["networks"])
+    if lists["verbs"]:
+        entry["verbs"] = list(lists["verbs"])
+    entry["sources"] = list(lists["sources"])
+    entry["destinations"] = _array([*lists["destinations"], *map(_create_only, lists["creates"])])
+    return entry
+
+
+def _create_only(destination: str) -> Any:
+    table = tomlkit.inline_table()
+    table.update({"at": destination, "may": ["create"]})
+    return table
+
+
+def _with_end(digest: str, last_day: date) -> Any:
+    table = tomlkit.inline_table()
+    table.update({"sha256": digest, "expires": last_day})
+    return table
+
+
+def _ending(written: Any, token: Token, last_day: date) -> Any:
+    """Return an old token that ends on the day, or earlier if it does so already."""
+    table = tomlkit.inline_table()
+    terms = dict(written) if isinstance(written, dict) else {"sha256": token.sha256}
+    ends = min(last_day, token.expires.date()) if token.expires else last_day
+    table.update({**terms, "expires": ends})
+    return table
+
+
+def _array(items: Sequence[Any]) -> Any:
+    array = tomlkit.array()
+    array.extend(items)
+    return array.multiline(len(items) > 1)
+
+
+def _digest(written: Any) -> str:
+    return str(written["sha256"] if isinstance(written, dict) else written)
+
+
+def _last_day(days: int) -> date:
+    return datetime.now(UTC).date() + timedelta(days=days)
+
+
+def _write(path: Path, document: tomlkit.TOMLDocument) -> None:
+    """Replace the file by the document, in one step. Ends the command with every problem, and leaves the file."""
+    text = tomlkit.dumps(document)
+    checked(lambda text: parse_callers(text, path), text)
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # for this user alone
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists() and os.geteuid() == 0:
+            os.chown(name, path.stat().st_uid, path.stat().st_gid)
+        os.replace(name, path)
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _print_token(name: str, token: str, last_day: date, path: Path) -> None:
+    click.echo(token)
+    click.echo(
+        f"This is the token of {name}, valid through {last_day}. Keep it now: {path} has only its SHA-256. "
+        "The service knows it at once.",
+        err=True,
+    )
+
+
+def _last_uses(settings: Settings) -> dict[str, LastUse]:
+    """Return the last uses, none if the database does not answer."""
+    database = Database(checked(Settings.database_url, settings))
+    try:
+        with database.reading() as session:
+            return token_uses.last_uses(session)
+    except ServiceUnavailable as error:
+        click.echo(f"{error}: it is not known when tokens were used", err=True)
+        return {}
+    finally:
+        database.close()
+
+
+def _shown_use(token: Token, uses: dict[str, LastUse]) -> str:
+    use = uses.get(token.sha256)
+    if use is None:
+        return "never"
+    used_at = datetime.fromtimestamp(use.used_ms / 1000, UTC).isoformat(sep=" ", timespec="minutes")
+    return f"{used_at.removesuffix('+00:00')} from {use.address or 'this machine'}"
