@@ -17,6 +17,7 @@ from data_mover.domain.errors import (
     Stopped,
 )
 from data_mover.domain.fault_points import reach
+from data_mover.domain.rights import Verb
 from data_mover.domain.states import Phase
 from data_mover.execution.boundaries import Boundaries
 from data_mover.execution.connections import Connections
@@ -153,12 +154,19 @@ class _Answer:
         """Whether the move would have to wait for one of its hosts."""
         with self._database.reading() as session:
             blocks = host_health.blocks(session)
-            self._report.bytes_reserved = figures.bytes_reserved_on(session, self._spec.destination.host)
+            self._report.bytes_reserved = self._bytes_reserved(session)
         block = next((blocks[name] for name in sorted(self._spec.host_names) if name in blocks), None)
         if block is not None:
             self._report.phase = Phase.BLOCKED
             self._report.expect(block.code, block.reason)
         return block is not None
+
+    def _bytes_reserved(self, session: Session) -> int:
+        """Return what running moves have still to write to the destination: all of those that the caller sees."""
+        caller, host = self._callers.named(self._claim.caller), self._spec.destination.host
+        if caller is not None and caller.may(Verb.SEE_ALL):
+            return figures.bytes_reserved_on(session, host)
+        return figures.bytes_reserved_by(session, self._claim.caller, host)
 
     def _alive(self) -> None:
         if self._lost is not None:

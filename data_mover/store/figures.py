@@ -1,5 +1,6 @@
 """The numbers of files and bytes of jobs, summed over their files."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, ScalarSelect, bindparam, case, func, or_, select
@@ -57,10 +58,19 @@ def bytes_total(job: ColumnElement[int]) -> ScalarSelect[int | None]:
 
 _EXPECTED = select(func.coalesce(func.sum(EXPECTED_BYTES), 0)).where(JobFile.job_id == Job.id).scalar_subquery()
 _RESERVED = select(_EXPECTED - Job.bytes_done).where(*_BEGUN_ON_HOST, Job.id != bindparam("its_job"))
+_RESERVED_BY_CALLER = select(_EXPECTED - Job.bytes_done).where(*_BEGUN_ON_HOST, Job.caller == bindparam("its_caller"))
 
 
 def bytes_reserved_on(session: Session, host: str, but_of_job: int = 0) -> int:
     """Return the bytes that running jobs, but for this one, have still to write to the host, as far as they are
     known."""
-    rows = session.connection().scalars(_RESERVED, {"its_host": host, "its_job": but_of_job})
+    return _sum(session.connection().scalars(_RESERVED, {"its_host": host, "its_job": but_of_job}))
+
+
+def bytes_reserved_by(session: Session, caller: str, host: str) -> int:
+    """Return the bytes that running jobs of the caller have still to write to the host, as far as they are known."""
+    return _sum(session.connection().scalars(_RESERVED_BY_CALLER, {"its_host": host, "its_caller": caller}))
+
+
+def _sum(rows: Iterable[int]) -> int:
     return sum(max(0, int(each)) for each in rows)

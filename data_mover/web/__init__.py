@@ -1,5 +1,7 @@
 """The web application: the page, the health check, and the access rule for requests of this machine."""
 
+import logging
+import pyexpat
 from collections.abc import Callable
 from typing import Any
 
@@ -25,12 +27,22 @@ from data_mover.web.access import SecurityPolicy
 from data_mover.web.rates import Rates
 from data_mover.web.transactions import RequestTransactions
 
+log = logging.getLogger(__name__)
+
+#: the parser of XML-RPC: before this version, a small request could cost it much memory (CVE-2025-59375)
+PATCHED_EXPAT = (2, 7, 2)
+
 
 def includeme(config: Configurator) -> None:
     settings: Settings = config.registry.data_mover_settings
     settings.make_state_dir()
     if settings.fault_points:
         open_to_orders()
+    if pyexpat.version_info < PATCHED_EXPAT:
+        log.warning(
+            "old-expat %s: some of its problems are known; upgrade Python, or the libexpat of the system",
+            ".".join(map(str, pyexpat.version_info)),
+        )
     database = Database(settings.database_url())
     migrations.require_newest(database.engine)
     callers = callers_of(settings.callers)

@@ -188,6 +188,8 @@ def headed(*headers, line="POST /data_mover HTTP/1.1"):
 
 #: what is sent, piece by piece, and what comes back
 REQUESTS = {
+    "from a page of another site": (lambda: [headed("Origin: http://evil.example")], 403),
+    "fetched by a page of another site": (lambda: [headed("Sec-Fetch-Site: cross-site")], 403),
     "2 MB": (lambda: [sized(2_000_000), b"x" * 2_000_000], 413),
     "1 GiB announced": (lambda: [sized(2**30)], 413),
     "1 GiB sent": (lambda: chain([sized(2**30)], repeat(PIECE, 1024)), 413),

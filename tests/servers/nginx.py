@@ -20,7 +20,7 @@ http {{
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
     server {{
-        listen {address}:{port};
+        listen {address}:{port}{tls};
         location / {{
             {location}
         }}
@@ -30,12 +30,14 @@ http {{
 
 
 @contextmanager
-def nginx(directory: Path, location: str, user: str | None = None) -> Iterator[int]:
-    """The port of a proxy with these lines in its only location, whose workers run as the user."""
+def nginx(directory: Path, location: str, user: str | None = None, certificate: Path | None = None) -> Iterator[int]:
+    """The port of a proxy with these lines in its only location, whose workers run as the user. It speaks TLS if it has
+    a certificate, which is in one file with its key."""
     directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
     configuration = directory / "nginx.conf"
-    values = {"directory": directory, "location": location, "address": LOOPBACK, "port": port}
+    tls = f" ssl; ssl_certificate {certificate}; ssl_certificate_key {certificate}" if certificate else ""
+    values = {"directory": directory, "location": location, "address": LOOPBACK, "port": port, "tls": tls}
     configuration.write_text(CONFIGURATION.format(user=f"user {user};" if user else "", **values))
     command = [program("nginx"), "-p", str(directory), "-c", str(configuration), "-e", f"{directory}/nginx.log"]
     with running(command, directory / "nginx.out") as process:

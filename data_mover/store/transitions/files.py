@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, BindParameter, Update, bindparam, case, insert, select, update
+from sqlalchemy import BigInteger, BindParameter, Executable, Update, bindparam, case, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -60,7 +60,11 @@ _NOT_ARRIVED = select(JobFile.number).where(
     JobFile.job_id == _ITS_JOB, JobFile.state.not_in(ARRIVED), JobFile.number.in_(_NUMBERS)
 )
 #: files of other jobs that have these lock names
-_OF_OTHERS = select(JobFile.lock_name, JobFile.job_id).where(JobFile.lock_name.in_(_NAMES), JobFile.job_id != _ITS_JOB)
+_OF_OTHERS = (
+    select(JobFile.lock_name, JobFile.job_id, Job.caller)
+    .join(Job, Job.id == JobFile.job_id)
+    .where(JobFile.lock_name.in_(_NAMES), JobFile.job_id != _ITS_JOB)
+)
 _PUBLISHED_LATER = _OF_OTHERS.where(JobFile.job_id > _ITS_JOB, JobFile.state == FileState.PUBLISHED)
 _LOCKED = _OF_OTHERS.where(JobFile.locked)
 _OWN = select(JobFile.lock_name, JobFile.number, JobFile.state).where(
@@ -247,8 +251,13 @@ def _refused(session: Session, claim: Claim, locks: Sequence[PathLock]) -> dict[
     """Return why paths cannot be locked, by number, as far as it is recorded."""
     names = {lock.lock_name for lock in locks}
     named = {"its_job": claim.job_id, "lock_names": list(names)}
-    later = {str(name): job_id for name, job_id in session.connection().execute(_PUBLISHED_LATER, named)}
-    busy = {str(name): job_id for name, job_id in session.connection().execute(_LOCKED, named)}
+
+    def others(which: Executable) -> dict[str, str]:
+        """Return how the other jobs are named, by lock name: that of another caller by no id."""
+        rows = session.connection().execute(which, named)
+        return {str(name): f"job {job}" if caller == claim.caller else "another job" for name, job, caller in rows}
+
+    later, busy = others(_PUBLISHED_LATER), others(_LOCKED)
     own: dict[str, list[tuple[int, bool]]] = {name: [] for name in names}
     for name, number, state in session.connection().execute(_OWN, named):
         own[str(name)].append((number, state in ARRIVED))
@@ -256,9 +265,9 @@ def _refused(session: Session, claim: Claim, locks: Sequence[PathLock]) -> dict[
     for lock in locks:
         name, host = lock.lock_name, claim.destination.host
         if name in later:
-            refused[lock.number] = Superseded(f"{host}: job {later[name]}")
+            refused[lock.number] = Superseded(f"{host}: {later[name]}")
         elif name in busy:
-            refused[lock.number] = PathBusy(f"Waits for job {busy[name]}, which writes to the same path.")
+            refused[lock.number] = PathBusy(f"Waits for {busy[name]}, which writes to the same path.")
         elif any(_goes_first(other, lock.number) for other in own[name]):
             refused[lock.number] = NameConflict(str(Endpoint(host, name)))
     return refused

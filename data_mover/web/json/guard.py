@@ -2,7 +2,6 @@
 make a browser send."""
 
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from pyramid.httpexceptions import (
     HTTPBadRequest,
@@ -16,6 +15,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from data_mover.web.json.problems import PREFIX
+from data_mover.web.origins import is_same_origin
 
 MAX_BODY_BYTES = 256 * 1024
 
@@ -42,7 +42,7 @@ def _http_refusal(request: Request) -> HTTPException | None:
 def _body_refusal(request: Request) -> HTTPException | None:
     """Return the refusal of a body. A form of another origin cannot send application/json, and its script cannot send
     our Origin."""
-    if not _is_same_origin(request):
+    if not is_same_origin(request):
         return HTTPForbidden("requests of pages of other origins are refused")
     if request.content_type.lower() != "application/json":
         return HTTPUnsupportedMediaType("requests have the content type application/json")
@@ -51,16 +51,6 @@ def _body_refusal(request: Request) -> HTTPException | None:
     if (request.content_length or 0) > MAX_BODY_BYTES:
         return HTTPRequestEntityTooLarge(f"a request has at most {MAX_BODY_BYTES} bytes")
     return None
-
-
-def _is_same_origin(request: Request) -> bool:
-    origin = request.headers.get("Origin")
-    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-        return False
-    try:
-        return origin is None or urlsplit(origin).netloc == request.host
-    except ValueError:
-        return False
 
 
 def _query_is_utf8(request: Request) -> bool:

@@ -7,6 +7,7 @@ from xmlrpc.client import Fault
 from pyramid.httpexceptions import (
     HTTPBadRequest,
     HTTPException,
+    HTTPForbidden,
     HTTPMethodNotAllowed,
     HTTPNotFound,
     HTTPRequestEntityTooLarge,
@@ -16,6 +17,7 @@ from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
 
+from data_mover.web.origins import is_same_origin
 from data_mover.web.xmlrpc.encoding import as_xml
 
 MAX_BODY_BYTES = 256 * 1024
@@ -46,6 +48,8 @@ def _http_refusal(request: Request) -> HTTPException | None:
         return HTTPNotFound(f"calls are made to {PATHS[0]}")
     if request.method != "POST":
         return HTTPMethodNotAllowed("XML-RPC calls are made with POST", headers=[("Allow", "POST")])
+    if not is_same_origin(request):
+        return HTTPForbidden("calls of pages of other origins are refused")
     if request.query_string:
         return HTTPBadRequest("XML-RPC calls have no query string")
     if request.content_type.lower() not in CONTENT_TYPES:
