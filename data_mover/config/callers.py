@@ -5,11 +5,12 @@ import logging
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, time
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Protocol, Self
+from typing import Annotated, Any, Protocol, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -21,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from data_mover.backends.options import Size
+from data_mover.backends.options import ReadablePath, Size
 from data_mover.domain.errors import ConfigProblem, ConfigurationError, Refusal
 from data_mover.domain.locations import checked_path
 from data_mover.domain.problems import problems_of
@@ -31,9 +32,11 @@ from data_mover.domain.tokens import digest_of
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T", bound=BaseModel)
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_SECTIONS = ("callers",)
+_SECTIONS = ("callers", "issuers")
 #: stands for the open web among the sources
 _WEB = "web"
 _TYPE = "type"
@@ -55,6 +58,13 @@ class Quota:
     #: bytes of the moves of 24 hours
     bytes_per_day: int | None = None
 
+    @classmethod
+    def widest(cls, quotas: Iterable["Quota"]) -> "Quota":
+        """Return a quota that allows what any of them does."""
+        given = list(quotas)
+        values = {each.name: [getattr(quota, each.name) for quota in given] for each in fields(cls)}
+        return cls(**{name: None if None in found else max(found) for name, found in values.items()})
+
 
 @dataclass(frozen=True)
 class Caller:
@@ -63,6 +73,8 @@ class Caller:
     name: str
     rights: Rights
     quota: Quota = field(default_factory=Quota)
+    #: the scopes of its issuer that grant its rights, sorted, with spaces in between; None for a caller of the file
+    scopes: str | None = None
 
     def may(self, verb: Verb) -> bool:
         return verb in self.rights.verbs
@@ -93,11 +105,38 @@ class Token:
         return is_valid and all(_is_in(address, networks) for networks in self.networks)
 
 
+@dataclass(frozen=True)
+class Issuer:
+    """An issuer of OpenID Connect, and what its scopes grant."""
+
+    name: str
+    url: str
+    audience: str
+    #: which claim names the caller
+    claim: str
+    #: certificates to trust instead of the system's
+    ca_file: Path | None
+    scopes: Mapping[str, Caller]
+
+    def caller_of(self, name: str, scopes: Iterable[str]) -> Caller | None:
+        """Return a caller with what its scopes grant together; None if none of them grants anything."""
+        known = sorted(self.scopes.keys() & set(scopes))
+        if not known:
+            return None
+        granted = [self.scopes[scope] for scope in known]
+        return Caller(
+            f"{self.name}:{name}",
+            rights=Rights.of_all(caller.rights for caller in granted),
+            quota=Quota.widest(caller.quota for caller in granted),
+            scopes=" ".join(known),
+        )
+
+
 class Callers(Protocol):
     """Who may call."""
 
-    def named(self, name: str) -> Caller | None:
-        """Return the caller of that name; None if there is none any more."""
+    def named(self, name: str, scopes: str | None) -> Caller | None:
+        """Return the caller of that name, with the scopes that it had; None if there is none any more."""
 
     def running_limits(self) -> Mapping[str, int]:
         """Return how many moves of a caller may run, by the names of those with such a quota."""
@@ -106,7 +145,7 @@ class Callers(Protocol):
 class OnlyThisMachine:
     """Without a callers' file there is one caller, who may do everything."""
 
-    def named(self, name: str) -> Caller | None:
+    def named(self, name: str, scopes: str | None) -> Caller | None:
         return Caller(name, EVERYTHING)
 
     def running_limits(self) -> Mapping[str, int]:
@@ -119,9 +158,13 @@ class KnownCallers:
 
     callers: Mapping[str, Caller]
     tokens: tuple[Token, ...]
+    issuers: Mapping[str, Issuer] = field(default_factory=dict)
 
-    def named(self, name: str) -> Caller | None:
-        return self.callers.get(name)
+    def named(self, name: str, scopes: str | None) -> Caller | None:
+        if scopes is None:
+            return self.callers.get(name)
+        issuer, _, own_name = name.partition(":")
+        return self.issuers[issuer].caller_of(own_name, scopes.split()) if issuer in self.issuers else None
 
     def running_limits(self) -> Mapping[str, int]:
         limits = {name: caller.quota.running for name, caller in self.callers.items()}
@@ -162,8 +205,8 @@ class CallersFile:
                     log.error("callers-refused the old ones stay in force: %s: %s", self._path, problem)
         return self._callers
 
-    def named(self, name: str) -> Caller | None:
-        return self.current().named(name)
+    def named(self, name: str, scopes: str | None) -> Caller | None:
+        return self.current().named(name, scopes)
 
     def running_limits(self) -> Mapping[str, int]:
         return self.current().running_limits()
@@ -198,30 +241,44 @@ def parse_callers(text: str, path: Path) -> KnownCallers:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _unusable(path, f"is not TOML: {error}") from error
-    tables = document.get("callers", {})
-    if not isinstance(tables, dict) or not tables:
+    if not any(document.get(section) for section in _SECTIONS):
         raise _unusable(path, "names no caller; `data_mover callers add NAME` adds one")
     if not text.endswith("\n"):
         raise _unusable(path, "ends in the middle of a line: it is being written, or was cut off")
     problems = [
         ConfigProblem(key, f"unknown key; known: {', '.join(_SECTIONS)}") for key in document.keys() - set(_SECTIONS)
     ]
-    entries = dict[str, _Entry]()
-    for name, table in tables.items():
-        if not _NAME.fullmatch(name):
-            problems.append(
-                ConfigProblem(f"callers.{name}", "a name has letters, digits, '.', '_' and '-', 63 at most")
-            )
-            continue
-        try:
-            entries[name] = _Entry.model_validate(table)
-        except ValidationError as error:
-            problems += problems_of(error, f"callers.{name}")
+    entries = _valid(_Entry, document, "callers", problems)
+    issuers = _valid(_IssuerTable, document, "issuers", problems)
     tokens = [token for name, entry in entries.items() for token in entry.tokens(name)]
     problems += _shared(tokens)
     if problems:
         raise ConfigurationError(str(path), problems)
-    return KnownCallers({name: entry.caller(name) for name, entry in entries.items()}, tuple(tokens))
+    return KnownCallers(
+        {name: entry.caller(name) for name, entry in entries.items()},
+        tuple(tokens),
+        {name: table.issuer_of(name) for name, table in issuers.items()},
+    )
+
+
+def _valid(kind: type[T], document: dict[str, Any], section: str, problems: list[ConfigProblem]) -> dict[str, T]:
+    """Return the valid tables of a section by their names; append the problems of the others."""
+    tables = document.get(section, {})
+    if not isinstance(tables, dict):
+        problems.append(ConfigProblem(section, f"must contain tables like [{section}.name]"))
+        return {}
+    valid = {}
+    for name, table in tables.items():
+        if not _NAME.fullmatch(name):
+            problems.append(
+                ConfigProblem(f"{section}.{name}", "a name has letters, digits, '.', '_' and '-', 63 at most")
+            )
+            continue
+        try:
+            valid[name] = kind.model_validate(table)
+        except ValidationError as error:
+            problems += problems_of(error, f"{section}.{name}")
+    return valid
 
 
 def _shared(tokens: Iterable[Token]) -> list[ConfigProblem]:
@@ -354,14 +411,9 @@ def _destination(value: Any) -> Any:
     return {"at": value, "may": [_CREATE, _REPLACE]} if isinstance(value, str) else value
 
 
-class _Entry(_Table):
-    """A caller as the file has it."""
+class _Grant(_Table):
+    """Rights and quotas as the file has them."""
 
-    description: str = ""
-    token_sha256: list[Annotated[_TokenTable, BeforeValidator(_token)]] = []
-    expires: LastInstant | None = None
-    not_before: FirstInstant | None = None
-    networks: Networks | None = None
     verbs: Verbs = USUAL_VERBS
     sources: list[str] = []
     destinations: list[Annotated[_Destination, BeforeValidator(_destination)]] = []
@@ -372,13 +424,6 @@ class _Entry(_Table):
         for each in self.sources:
             if each != _WEB and not each.startswith(f"{_TYPE}:"):
                 _prefix(each)
-        return self
-
-    @model_validator(mode="after")
-    def _narrowed_by_tokens(self) -> Self:
-        for token in self.token_sha256:
-            if token.verbs is not None and not token.verbs <= self.verbs:
-                raise ValueError("token_sha256: a token may narrow its caller and has a verb that the caller lacks")
         return self
 
     def caller(self, name: str) -> Caller:
@@ -392,6 +437,23 @@ class _Entry(_Table):
             replaces=tuple(each.at for each in self.destinations if _REPLACE in each.may),
         )
         return Caller(name, rights, Quota(**self.quota.model_dump()))
+
+
+class _Entry(_Grant):
+    """A caller as the file has it."""
+
+    description: str = ""
+    token_sha256: list[Annotated[_TokenTable, BeforeValidator(_token)]] = []
+    expires: LastInstant | None = None
+    not_before: FirstInstant | None = None
+    networks: Networks | None = None
+
+    @model_validator(mode="after")
+    def _narrowed_by_tokens(self) -> Self:
+        for token in self.token_sha256:
+            if token.verbs is not None and not token.verbs <= self.verbs:
+                raise ValueError("token_sha256: a token may narrow its caller and has a verb that the caller lacks")
+        return self
 
     def tokens(self, name: str) -> list[Token]:
         caller = self.caller(name)
@@ -413,3 +475,30 @@ def _names_type(source: str) -> bool:
 
 def _narrowed(caller: Caller, verbs: frozenset[Verb] | None) -> Caller:
     return caller if verbs is None else replace(caller, rights=replace(caller.rights, verbs=verbs))
+
+
+class _IssuerTable(_Table):
+    """An issuer of OpenID Connect as the file has it."""
+
+    description: str = ""
+    issuer: str
+    audience: str = Field(min_length=1)
+    caller: str = Field(default="sub", min_length=1)
+    ca_file: ReadablePath | None = None
+    scopes: dict[str, _Grant] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _can_be_trusted(self) -> Self:
+        parts = urlsplit(self.issuer)
+        is_local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and is_local)):
+            raise ValueError('issuer: must be a URL like "https://login.example.org/realms/campus"')
+        if "*" in self.audience:
+            raise ValueError("audience: must be the one name that tokens for this service have; * is none")
+        if limited := sorted(name for name, grant in self.scopes.items() if grant.quota.running is not None):
+            raise ValueError(f"scopes.{limited[0]}.quota.running: is for callers of the file; take queued")
+        return self
+
+    def issuer_of(self, name: str) -> Issuer:
+        scopes = {scope: grant.caller(scope) for scope, grant in self.scopes.items()}
+        return Issuer(name, self.issuer, self.audience, self.caller, self.ca_file, scopes)

@@ -20,6 +20,8 @@ class MoveSpec:
     if_exists: IfExists
     #: the sources as the caller wrote them: a struct or a list of them; None if that is not known
     asked: Any
+    #: the scopes by which a caller of OpenID Connect had its rights; None for any other
+    scopes: str | None
 
     @classmethod
     def from_struct(cls, struct: Mapping[str, Any]) -> Self:
@@ -30,6 +32,7 @@ class MoveSpec:
             selection=Selection.from_struct(struct["selection"]),
             if_exists=IfExists(struct["if_exists"]),
             asked=struct.get("asked"),
+            scopes=struct.get("scopes"),
         )
 
     def as_struct(self) -> dict[str, Any]:
@@ -40,6 +43,7 @@ class MoveSpec:
             "selection": self.selection.as_struct(),
             "if_exists": self.if_exists.value,
             "asked": self.asked,
+            "scopes": self.scopes,
         }
 
     @property

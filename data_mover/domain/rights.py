@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 
 #: stands for every host
 EVERY_HOST = "*"
@@ -62,6 +63,19 @@ class Rights:
     #: where files may be created, and where they may replace others
     creates: tuple[PathPrefix, ...] = ()
     replaces: tuple[PathPrefix, ...] = ()
+
+    @classmethod
+    def of_all(cls, granted: Iterable["Rights"]) -> "Rights":
+        """Return rights to whatever one of these allows."""
+        every = list(granted)
+        return cls(
+            verbs=frozenset(chain.from_iterable(each.verbs for each in every)),
+            sources=tuple(chain.from_iterable(each.sources for each in every)),
+            types=frozenset(chain.from_iterable(each.types for each in every)),
+            web=any(each.web for each in every),
+            creates=tuple(chain.from_iterable(each.creates for each in every)),
+            replaces=tuple(chain.from_iterable(each.replaces for each in every)),
+        )
 
     def may_read(self, host: str, path: str) -> bool:
         return _any_covers(self.sources, host, path)

@@ -154,7 +154,7 @@ class Attempt:
     def _complete(self, session: Session, claim: Claim) -> bool:
         """Complete the job; count its bytes if its caller has a quota of them."""
         ended = transitions.complete(session, claim)
-        caller = self._callers.named(claim.caller)
+        caller = self._callers.named(claim.caller, claim.scopes)
         if ended and caller is not None and caller.quota.bytes_per_day is not None:
             usage.record_bytes(session, claim.caller, figures.figures(session, claim.job_id).arrived_bytes)
         return ended

@@ -46,7 +46,7 @@ class Boundaries:
 
     def most_files(self, most: int) -> int:
         """Return how many files the move may have, of those that a move may have at all."""
-        caller = self._callers.named(self._caller)
+        caller = self._callers.named(self._caller, self._spec.scopes)
         own = caller.quota.files_per_move if caller else None
         return most if own is None else min(most, own)
 
@@ -92,7 +92,7 @@ class Boundaries:
         return any(prefix.has_file(destination.host, realpath) for prefix in prefixes)
 
     def _present_rights(self) -> Rights | None:
-        caller = self._callers.named(self._caller)
+        caller = self._callers.named(self._caller, self._spec.scopes)
         return caller.rights if caller else None
 
     @property

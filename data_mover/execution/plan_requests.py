@@ -163,7 +163,7 @@ class _Answer:
 
     def _bytes_reserved(self, session: Session) -> int:
         """Return what running moves have still to write to the destination: all of those that the caller sees."""
-        caller, host = self._callers.named(self._claim.caller), self._spec.destination.host
+        caller, host = self._callers.named(self._claim.caller, self._spec.scopes), self._spec.destination.host
         if caller is not None and caller.may(Verb.SEE_ALL):
             return figures.bytes_reserved_on(session, host)
         return figures.bytes_reserved_by(session, self._claim.caller, host)

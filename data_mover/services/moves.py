@@ -131,7 +131,7 @@ class Moves:
             raise Refusal(f"Nothing to retry: the job is {job.status}", code="not-ended", field="id")
         if live is not None:
             return Accepted(live.id, Status(live.status))
-        owner = caller if job.caller == caller.name else self._callers.named(job.caller)
+        owner = caller if job.caller == caller.name else self._callers.named(job.caller, job.scopes)
         if owner is None:
             raise Refusal(f"The caller '{job.caller}' is no longer known", code="not-allowed", field="id")
         return self._accept(owner, self._submission_again(owner, job))
@@ -153,6 +153,7 @@ class Moves:
             raise shows_what_is_there("options.if_exists", "verify")
         return Submission(
             caller=caller.name,
+            scopes=caller.scopes,
             sources=sources,
             destination=destination,
             endpoints=endpoints,

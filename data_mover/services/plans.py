@@ -63,6 +63,7 @@ class Plans:
             selection=submission.selection,
             if_exists=submission.if_exists,
             asked=sources_as_json(submission.sources),
+            scopes=submission.scopes,
         )
         with self._transactions.writing() as session:
             waiting = plan_requests.asked_by(session, submission.caller, spec)

@@ -68,6 +68,7 @@ def claim_of(session: Session, job_id: int) -> Claim:
         caller=job.caller,
         attempt=job.attempt,
         asked=job.source,
+        scopes=job.scopes,
         sources=tuple(Endpoint(host, path) for host, path in job.sources),
         destination=Endpoint(job.destination_host, job.destination_path),
         checksum=job.checksum,

@@ -71,6 +71,8 @@ class Job(Base):
 
     # the request
     caller: Mapped[str] = mapped_column(Text)
+    #: of a caller of OpenID Connect, the scopes that granted its rights
+    scopes: Mapped[str | None] = mapped_column(Text)
     key: Mapped[str | None] = mapped_column(Text)
     #: a struct, or a list of them
     source: Mapped[Any] = mapped_column(JSON)

@@ -18,6 +18,8 @@ class Submission:
     """A valid request for a move."""
 
     caller: str
+    #: of a caller of OpenID Connect, the scopes that grant its rights
+    scopes: str | None
     sources: Locations
     destination: Endpoint
     #: the sources, as the registry resolves them now
@@ -49,6 +51,7 @@ def add(session: Session, submission: Submission) -> int | None:
         session,
         {
             "caller": submission.caller,
+            "scopes": submission.scopes,
             "key": submission.key,
             "source": sources_as_json(submission.sources),
             "destination": submission.destination.as_struct(),

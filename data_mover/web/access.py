@@ -18,8 +18,10 @@ from pyramid.security import Allowed, Denied
 
 from data_mover.config.callers import LOCAL, Caller, CallersFile, OnlyThisMachine
 from data_mover.domain.rights import Verb
+from data_mover.domain.tokens import digest_of
 from data_mover.services.access import is_from_this_machine
 from data_mover.services.audit import RequestAudit
+from data_mover.services.issuers import Issuers
 from data_mover.services.token_uses import TokenUses
 from data_mover.store.audit_trail import AuditTrail
 from data_mover.web.xmlrpc.dispatch import NOT_AUTHENTICATED, TOO_MANY_REQUESTS
@@ -43,13 +45,18 @@ class SecurityPolicy:
         self._callers = callers
         self._uses = uses
         self._trail = trail
+        self._issuers = Issuers()
 
     def identity(self, request: Request) -> Caller | None:
         """Return the caller; None if there is no right token, or the request is not of this machine."""
         if isinstance(self._callers, OnlyThisMachine):
             return LOCAL if is_from_this_machine(request.environ) else None
         name, token = _credentials(request)
-        found = self._callers.current().authenticated(name, token, request.remote_addr, datetime.now(UTC))
+        known = self._callers.current()
+        if name is None and known.issuers and token.count(".") == 2:  # a JWT
+            request.environ[DIGEST] = digest_of(token)[:8]
+            return self._issuers.authenticated(token, known.issuers)
+        found = known.authenticated(name, token, request.remote_addr, datetime.now(UTC))
         if found is None:
             return None
         self._uses.used(found, request.remote_addr)

@@ -20,6 +20,7 @@ def a_submission(**changes):
     """A move of Ann's from `disk` to `vis`."""
     values: dict[str, Any] = {
         "caller": "ann",
+        "scopes": None,
         "sources": (Endpoint("disk", "/a"),),
         "destination": Endpoint("vis", "/b"),
         "endpoints": (Endpoint("disk", "/a"),),

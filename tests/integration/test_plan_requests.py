@@ -35,6 +35,7 @@ SPEC = MoveSpec(
     selection=Selection(("*.tif",), Links.FOLLOW, {"a": "0" * 64}, atomic=True),
     if_exists=IfExists.VERIFY,
     asked=None,
+    scopes=None,
 )
 
 

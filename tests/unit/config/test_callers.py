@@ -28,7 +28,7 @@ def problems(tmp_path, text):
 
 
 def test_nothing_is_granted_that_is_not_written(tmp_path):
-    portal = callers(tmp_path, table("")).named("portal")
+    portal = callers(tmp_path, table("")).named("portal", None)
 
     assert portal.rights.verbs == {Verb.MOVE, Verb.PLAN, Verb.CHECK, Verb.CANCEL, Verb.RETRY}
     assert not portal.rights.prefixes
@@ -103,7 +103,7 @@ token_sha256 = ["{ONE}", {{ sha256 = "{TWO}", networks = ["192.0.2.8/32"], verbs
 
 
 def test_operate_is_three_verbs(tmp_path):
-    portal = callers(tmp_path, table('verbs = ["check", "operate"]')).named("portal")
+    portal = callers(tmp_path, table('verbs = ["check", "operate"]')).named("portal", None)
 
     assert portal.rights.verbs == {Verb.CHECK, Verb.SEE_ALL, Verb.ACT_ALL, Verb.HOSTS}
 
@@ -152,7 +152,7 @@ queued = -1
     [
         ("", "file", "names no caller"),
         ("[callers]\n", "file", "names no caller"),
-        ("callers = 7\n", "file", "names no caller"),
+        ("callers = 7\n", "callers", "must contain tables"),
         ("[callers.portal", "file", "is not TOML"),
         ("[callers.portal]\nverbs = []", "file", "ends in the middle of a line"),
         (table('sources = ["archive"]'), "callers.portal", "must be host:/prefix/"),

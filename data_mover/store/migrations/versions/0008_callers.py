@@ -17,6 +17,7 @@ def upgrade() -> None:
         sa.Column("used_ms", sa.BigInteger(), nullable=False),
         sa.Column("address", sa.Text(), nullable=True),
     )
+    op.add_column("jobs", sa.Column("scopes", sa.Text(), nullable=True))
     op.create_table(
         "bytes_moved",
         sa.Column("caller", sa.Text(), primary_key=True),

@@ -1,0 +1,165 @@
+"""Callers of OpenID Connect: JWTs of registered issuers, verified by the issuers' own keys."""
+
+import json
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import jwt
+from jwt import PyJWK, PyJWKSet
+from jwt.exceptions import PyJWTError
+
+from data_mover.config.callers import Caller, Issuer
+
+log = logging.getLogger(__name__)
+
+#: signatures by key pairs; with a shared key whoever can verify could sign
+ALGORITHMS = ("RS256", "ES256", "EdDSA")
+#: how far the issuer's clock may be off
+LEEWAY_SECONDS = 10
+FETCH_TIMEOUT_SECONDS = 3.0
+#: how old keys may be before they are fetched again; if that fails, they stay in force
+KEPT_SECONDS = 3600.0
+#: how often keys are fetched at most, whatever tokens name
+FETCH_AGAIN_SECONDS = 30.0
+_LONGEST_TOKEN, _LONGEST_ANSWER_BYTES, _MOST_KEYS = 16 * 1024, 2**18, 50
+_LONGEST_NAME = 150
+
+
+class Issuers:
+    """Verifies JWTs. Keys are fetched when they are needed, and kept while the issuer is away."""
+
+    def __init__(self) -> None:
+        self._keys = dict[str, IssuerKeys]()
+        self._changing = threading.Lock()
+
+    def authenticated(self, token: str, issuers: Mapping[str, Issuer]) -> Caller | None:
+        """Return the caller if the token is a valid one of an issuer, and has one of its scopes."""
+        try:
+            header, unverified = _unverified(token)
+            issuer = next((each for each in issuers.values() if each.url == unverified.get("iss")), None)
+            if issuer is None:
+                return None
+            key = self._keys_of(issuer).key(header.get("kid"), str(header["alg"]))
+            claims = _verified(token, key, issuer) if key else {}
+        except (PyJWTError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+        name = _name(claims, issuer)
+        return issuer.caller_of(name, _scopes(claims)) if name else None
+
+    def _keys_of(self, issuer: Issuer) -> "IssuerKeys":
+        with self._changing:
+            if issuer.url not in self._keys:
+                self._keys[issuer.url] = IssuerKeys(issuer)
+            return self._keys[issuer.url]
+
+
+class IssuerKeys:
+    """The public keys of an issuer, found by discovery."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
+        self._fetching = threading.Lock()
+        self._keys = list[PyJWK]()
+        self._fetched_at = self._tried_at = float("-inf")
+
+    def key(self, key_id: str | None, algorithm: str) -> PyJWK | None:
+        """Return the key of that id, or the only one for the algorithm if the token names none. Fetches the keys if it
+        is not among them, or they are old."""
+        if algorithm not in ALGORITHMS:
+            return None
+        found = self._found(key_id, algorithm)
+        if found is None or time.monotonic() - self._fetched_at > KEPT_SECONDS:
+            self._fetch()
+            found = self._found(key_id, algorithm)
+        return found
+
+    def _found(self, key_id: str | None, algorithm: str) -> PyJWK | None:
+        keys = [key for key in self._keys if key.algorithm_name == algorithm and key_id in (None, key.key_id)]
+        return keys[0] if len(keys) == 1 else None
+
+    def _fetch(self) -> None:
+        with self._fetching:
+            if time.monotonic() - self._tried_at < FETCH_AGAIN_SECONDS:
+                return
+            self._tried_at = time.monotonic()
+            try:
+                with httpx.Client(
+                    timeout=FETCH_TIMEOUT_SECONDS, verify=_trusted(self._issuer), follow_redirects=False
+                ) as client:
+                    found = _document(client, f"{self._issuer.url.rstrip('/')}/.well-known/openid-configuration")
+                    if found.get("issuer") != self._issuer.url:
+                        raise ValueError(f"it says that it is {found.get('issuer')!r:.200}")
+                    keys = _document(client, str(found["jwks_uri"]))
+                self._keys = _usable_keys(keys)
+                self._fetched_at = time.monotonic()
+                log.info("issuer-keys-fetched issuer=%s keys=%d", self._issuer.name, len(self._keys))
+            except (httpx.HTTPError, PyJWTError, ValueError, KeyError, TypeError, OSError) as error:
+                log.warning("issuer-away issuer=%s known keys stay in force: %s", self._issuer.name, error)
+
+
+def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return header and claims as the token has them, to find the issuer. Raises PyJWTError or ValueError."""
+    if len(token) > _LONGEST_TOKEN:
+        raise ValueError("the token is too long")
+    claims = jwt.decode(token, options={"verify_signature": False})
+    return jwt.get_unverified_header(token), claims
+
+
+def _verified(token: str, key: PyJWK, issuer: Issuer) -> dict[str, Any]:
+    """Return the claims. Raises PyJWTError unless signature, issuer, audience and times are right."""
+    claims: dict[str, Any] = jwt.decode(
+        token,
+        key,
+        algorithms=list(ALGORITHMS),
+        issuer=issuer.url,
+        audience=issuer.audience,
+        leeway=LEEWAY_SECONDS,
+        options={"require": ["exp", "iss", "aud"]},
+    )
+    return claims
+
+
+def _name(claims: Mapping[str, Any], issuer: Issuer) -> str | None:
+    """Return the claim that names the caller, if it is a name."""
+    name = claims.get(issuer.claim)
+    is_name = isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and name.isprintable()
+    return name if is_name else None
+
+
+def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
+    """Return the scopes: text with spaces in between (RFC 9068), or a list, as some issuers have it."""
+    found = claims.get("scope", claims.get("scp", ""))
+    listed = found.split() if isinstance(found, str) else found if isinstance(found, list) else []
+    return frozenset(each for each in listed if isinstance(each, str))
+
+
+def _document(client: httpx.Client, url: str) -> dict[str, Any]:
+    """Return a JSON object. Raises HTTPError or ValueError."""
+    with client.stream("GET", url) as answer:
+        answer.raise_for_status()
+        body = bytearray()
+        for piece in answer.iter_bytes():
+            body += piece
+            if len(body) > _LONGEST_ANSWER_BYTES:
+                raise ValueError(f"{url} sends more than {_LONGEST_ANSWER_BYTES} bytes")
+    found = json.loads(body)
+    if not isinstance(found, dict):
+        raise ValueError(f"{url} sends no JSON object")
+    return found
+
+
+def _usable_keys(document: dict[str, Any]) -> list[PyJWK]:
+    """Return the keys that sign by one of the algorithms."""
+    listed = [each for each in document["keys"] if isinstance(each, dict) and each.get("use", "sig") == "sig"]
+    keys = PyJWKSet.from_dict({"keys": listed[:_MOST_KEYS]}).keys
+    return [key for key in keys if key.algorithm_name in ALGORITHMS]
+
+
+def _trusted(issuer: Issuer) -> Any:
+    """Return what httpx trusts: the system's certificates, or those of a file."""
+    return ssl.create_default_context(cafile=issuer.ca_file) if issuer.ca_file else True
