@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,31 @@ from tests.servers.processes import absent, program
 CLIENTS = Path(__file__).parent / "clients"
 
 
-@pytest.mark.parametrize(
-    ("language", "library", "script"),
-    [("ruby", "-rxmlrpc/client", "move.rb"), ("perl", "-MFrontier::Client", "move.pl")],
-)
-def test_a_client_of_another_language_moves_a_file_and_reads_every_answer(service, roots, language, library, script):
-    (roots.disk / "é.txt").write_text("from elsewhere")
-    interpreter = program(language)
-    if subprocess.run([interpreter, library, "-e", "1"], capture_output=True).returncode:
-        absent(f"{language} has no XML-RPC library")
+#: the scripts of other languages, and a command that succeeds if the language has the library of XML-RPC that they use
+SCRIPTS = {
+    "ruby": ("move.rb", ["-rxmlrpc/client", "-e", "1"]),
+    "perl": ("move.pl", ["-MFrontier::Client", "-MLWP::Protocol::https", "-e", "1"]),
+    "php": ("move.php", ["-r", "exit((int) !function_exists('xmlrpc_encode_request'));"]),
+    "node": ("move.js", ["-e", "require('xmlrpc')"]),
+}
 
-    command = [interpreter, str(CLIENTS / script), service.url, "/é.txt", f"/é-{language}.txt"]
-    reported = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
+
+def moved_by(language, url, **environment):
+    """What the client of a language reports."""
+    script, has_library = SCRIPTS[language]
+    interpreter = program(language)
+    if subprocess.run([interpreter, *has_library], capture_output=True).returncode:
+        absent(f"{language} has no library for XML-RPC, or none for TLS")
+    command = [interpreter, str(CLIENTS / script), url, "/é.txt", f"/é-{language}.txt"]
+    done = subprocess.run(command, check=True, capture_output=True, timeout=120, env={**os.environ, **environment})
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("language", SCRIPTS)
+def test_a_client_of_another_language_moves_a_file_and_reads_every_answer(service, roots, language):
+    (roots.disk / "é.txt").write_text("from elsewhere")
+
+    reported = moved_by(language, service.url)
 
     assert reported["job"]["status"] == "COMPLETED"
     assert (reported["job"]["path"], reported["job"]["label"]) == (f"/é-{language}.txt", "é <&> ]]>")

@@ -80,7 +80,7 @@ def apache_server(directory: Path) -> Iterator[WebdavServer]:
         )
     )
     command = [apache, "-D", "FOREGROUND", "-f", str(directory / "apache.conf")]
-    with running(command, log, env={**os.environ, **_another_user()}) as process:
+    with running(command, log, env={**os.environ, **another_user()}) as process:
         started(process, port, log)
         yield WebdavServer(port, directory)
 
@@ -95,7 +95,7 @@ def rclone_webdav_server(directory: Path) -> Iterator[WebdavServer]:
         yield WebdavServer(port)
 
 
-def _another_user() -> dict[str, str]:
+def another_user() -> dict[str, str]:
     """What makes root seem to become another user."""
     if os.geteuid() != 0:
         return {}

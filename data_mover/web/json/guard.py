@@ -36,21 +36,25 @@ def guard_tween(handler: Handler, registry: Registry) -> Handler:
 def _http_refusal(request: Request) -> HTTPException | None:
     if not _query_is_utf8(request):
         return HTTPBadRequest("the query is not UTF-8")
-    return None if request.method in ("GET", "HEAD") else _body_refusal(request)
+    return _body_refusal(request) if request.method == "POST" else None
 
 
 def _body_refusal(request: Request) -> HTTPException | None:
-    """Return the refusal of a body. A form of another origin cannot send application/json, and its script cannot send
-    our Origin."""
+    """Return the refusal of a POST. A form of another origin cannot send application/json, and neither it nor a script
+    can send our Origin."""
     if not is_same_origin(request):
         return HTTPForbidden("requests of pages of other origins are refused")
-    if request.content_type.lower() != "application/json":
+    if _has_body(request) and request.content_type.lower() != "application/json":
         return HTTPUnsupportedMediaType("requests have the content type application/json")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         return HTTPUnsupportedMediaType("requests have no content encoding")
     if (request.content_length or 0) > MAX_BODY_BYTES:
         return HTTPRequestEntityTooLarge(f"a request has at most {MAX_BODY_BYTES} bytes")
     return None
+
+
+def _has_body(request: Request) -> bool:
+    return bool(request.content_length) or "Transfer-Encoding" in request.headers
 
 
 def _query_is_utf8(request: Request) -> bool:
