@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
@@ -64,13 +65,19 @@ class Limits:
     of_callers: Mapping[str, int] = field(default_factory=dict)
 
 
-def candidates(session: Session, worker: WorkerProcess, limits: Limits, last: Claim | None = None) -> list[Candidate]:
+def candidates(
+    session: Session,
+    worker: WorkerProcess,
+    limits: Limits,
+    last: Claim | None = None,
+    served: Mapping[str, int] = MappingProxyType({}),
+) -> list[Candidate]:
     """Return the jobs that the worker may claim now, the best first: one of each lane whose hosts and caller are below
     their limits.
 
-    Order: priority, the caller with the fewest running jobs, hosts that would not occupy all workers then, the hosts of
-    the `last` claim unless it is a retry, how long it has been due; but while one worker tries an unproven host, the
-    others prefer proven ones.
+    Order: priority, the caller with the fewest running jobs, of these the one that this worker has `served` longest ago
+    (it has the lowest number), hosts that would not occupy all workers then, the hosts of the `last` claim unless it is
+    a retry, how long it has been due; but while one worker tries an unproven host, the others prefer proven ones.
     """
     states, shares = host_health.states(session), Shares.read(session)
     callers = shares.by_caller()
@@ -89,6 +96,7 @@ def candidates(session: Session, worker: WorkerProcess, limits: Limits, last: Cl
             finding_out and unproven,
             candidate.priority,
             callers[candidate.caller],
+            served.get(candidate.caller, 0),
             shares.would_have_all(candidate.host_names),
             candidate.is_retry or candidate.host_names != warm,
             candidate.due_ms,

@@ -54,6 +54,8 @@ class WorkerLoop:
         backoff = Backoff(settings.retry_first_seconds, settings.probe_longest_seconds)
         self._connector = Connector(database, backoff, doorbell)
         self._look_from = 0.0
+        #: which caller had a job claimed last, by ascending numbers
+        self._served = dict[str, int]()
         self._plans = SideThread("plan", lambda: is_plan_requested(database), self._answer_plan)
         self._maintenance = SideThread("maintenance", lambda: is_maintenance_due(database), self._maintain)
 
@@ -116,7 +118,7 @@ class WorkerLoop:
         limits = Limits(self._registry.current().slots, self._callers.running_limits())
         for _ in range(ROUNDS):
             with self._database.reading() as session:
-                candidates = queue.candidates(session, self._heartbeat.worker, limits, last)
+                candidates = queue.candidates(session, self._heartbeat.worker, limits, last, self._served)
             for candidate in candidates:
                 with self._database.writing() as session:
                     claim = queue.take(
@@ -124,6 +126,7 @@ class WorkerLoop:
                     )
                 if claim is not None:
                     reach("claimed")
+                    self._served[claim.caller] = max(self._served.values(), default=0) + 1
                     return claim
             if not candidates:
                 return None

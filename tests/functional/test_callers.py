@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from datetime import date, timedelta
 from hashlib import sha256
 from http.client import HTTPConnection
+from pathlib import Path
 from types import SimpleNamespace
 from xmlrpc.client import Fault, ProtocolError
 
 import pytest
+from redis import Redis
 
 from data_mover.store.audit_trail import MOST_STRANGERS, first_broken_line
 from tests.servers.deployment import XmlRpc, deployment, host_table
@@ -31,7 +33,7 @@ def digest(name):
 CALLERS = f"""
 [callers.portal]
 token_sha256 = ["{digest("portal")}"]
-sources      = ["archive:/species/", "archive:/one.csv", "type:layers", "site:/public/"]
+sources      = ["slow:/species/", "archive:/species/", "archive:/one.csv", "type:layers", "site:/public/"]
 destinations = ["vis:/maps/"]
 
 [callers.writer]
@@ -85,6 +87,7 @@ def world(tmp_path_factory, redis_url, openssh):
     registry = (
         host_table("archive", {**local, "root": roots.archive})
         + host_table("vis", openssh.options(roots.vis, idle_timeout_seconds=10))
+        + host_table("slow", {**local, "root": roots.archive, "roles": ["source"], "bandwidth": "4MB/s"})
         + host_table("secret", {**local, "root": roots.secret})
         + host_table("site", {"protocol": "http", "address": "127.0.0.1", "port": 9})
         + DATASETS
@@ -328,7 +331,7 @@ def test_a_caller_sees_its_own_moves_and_what_it_may_use(world, proxy_of):
         assert writer.check_many([mine, 999_999]) == [missing, missing]
         assert mine not in [job["id"] for job in writer.jobs()]
         assert writer.jobs({"caller": "portal"}) == []
-        assert {host["name"] for host in portal.hosts()} == {"archive", "vis", "site"}
+        assert {host["name"] for host in portal.hosts()} == {"slow", "archive", "vis", "site"}
         assert {host["name"] for host in writer.hosts()} == {"archive", "vis"}
         assert [each["name"] for each in portal.datasets()] == ["layers"]
         assert writer.datasets() == []
@@ -377,11 +380,7 @@ def test_a_right_that_is_lost_stops_moves_that_wait(world, proxy_of, callers):
     with proxy_of("portal") as portal, proxy_of("boss") as boss:
         ask(world, "POST", "/api/v1/hosts/vis/pause", token=TOKENS["boss"])
         job_id = portal.move("archive:/species/1.csv", "vis:/maps/late")["id"]
-        callers(
-            CALLERS.replace(
-                'sources      = ["archive:/species/", "archive:/one.csv"', 'sources      = ["archive:/one.csv"'
-            )
-        )
+        callers(CALLERS.replace('"archive:/species/", "archive:/one.csv"', '"archive:/one.csv"'))
         ask(world, "POST", "/api/v1/hosts/vis/resume", token=TOKENS["boss"])
 
         job = ended(world, boss, job_id)
@@ -412,12 +411,7 @@ def test_a_file_that_others_can_read_is_refused_and_the_old_one_stays(world, pro
 
 
 def test_a_plan_says_what_may_not_be_read_or_written(proxy_of, callers):
-    callers(
-        CALLERS.replace(
-            'sources      = ["archive:/species/", "archive',
-            'sources      = ["vis:/maps/", "archive:/species/", "archive',
-        )
-    )
+    callers(CALLERS.replace('"slow:/species/"', '"vis:/maps/"'))
     with proxy_of("portal") as portal:
         assert "code" not in portal.plan("archive:/species/1.csv", "vis:/maps/")
         assert portal.plan("archive:/species/link", "vis:/maps/")["code"] == "not-allowed"
@@ -535,3 +529,147 @@ def test_nobody_fills_the_disk_with_wrong_tokens(world):
         assert ask(world, "GET", "/api/v1/moves", token="wrong")[0] == 401
 
     assert len(trail(world)) - before <= MOST_STRANGERS
+
+
+def test_a_right_that_is_lost_while_a_move_runs_stops_it_before_it_publishes(world, proxy_of, callers):
+    (world.roots.archive / "species" / "large").write_bytes(os.urandom(8_000_000))
+    with proxy_of("portal") as portal, proxy_of("boss") as boss:
+        job_id = portal.move("slow:/species/large", "vis:/maps/later")["id"]
+        eventually(lambda: portal.check(job_id)["phase"] == "transferring", "it is under way")
+        callers(CALLERS.replace('"slow:/species/", ', ""))
+
+        job = ended(world, boss, job_id)
+
+    assert (job["status"], job["code"]) == ("FAILED", "not-allowed")
+    assert not (world.roots.vis / "maps" / "later").exists()
+    eventually(lambda: not list((world.roots.vis / "maps").glob(".data_mover-*")), "nothing is left behind")
+
+
+def test_callers_get_the_same_share_of_the_workers(world, proxy_of, callers):
+    """Half of them each, within a tenth, although one was there long before."""
+    counts = {"portal": 60, "writer": 60}
+    ask(world, "POST", "/api/v1/hosts/vis/pause", token=TOKENS["boss"])
+    owners = dict[int, str]()
+    for name, count in counts.items():
+        with proxy_of(name) as proxy:
+            for number in range(count):
+                owners[proxy.move("archive:/species/1.csv", f"vis:/maps/share-{name}-{number}")["id"]] = name
+    ask(world, "POST", "/api/v1/hosts/vis/resume", token=TOKENS["boss"])
+
+    with proxy_of("boss") as boss:
+        eventually(lambda: boss.check(max(owners))["status"] == "COMPLETED", "all have completed", 120)
+        at = {job_id: boss.check(job_id)["ended_at"] for job_id in owners}
+    first = [owners[job_id] for job_id in sorted(owners, key=lambda job_id: at[job_id])][:60]
+
+    assert 27 <= first.count("portal") <= 33
+
+
+VERBS = {
+    "move": lambda proxy: proxy.move("archive:/species/1.csv", "vis:/maps/verb"),
+    "plan": lambda proxy: proxy.plan("archive:/species/1.csv", "vis:/maps/verb"),
+    "check": lambda proxy: proxy.check(999_999),
+    "wait": lambda proxy: proxy.wait(999_999, 0),
+    "check_many": lambda proxy: proxy.check_many([999_999]),
+    "jobs": lambda proxy: proxy.jobs(),
+    "files": lambda proxy: proxy.files(999_999),
+    "events": lambda proxy: proxy.events(999_999),
+    "explain": lambda proxy: proxy.explain(999_999),
+    "cancel": lambda proxy: proxy.cancel(999_999),
+    "retry": lambda proxy: proxy.retry(999_999),
+    "hosts": lambda proxy: proxy.hosts(),
+    "datasets": lambda proxy: proxy.datasets(),
+}
+READING = {"check", "wait", "check_many", "jobs", "files", "events", "explain"}
+ALLOWED = {
+    "portal": set(VERBS),
+    "writer": set(VERBS),
+    "boss": set(VERBS),
+    "reader": READING | {"hosts", "datasets"},
+}
+
+
+@pytest.mark.parametrize("method", VERBS)
+@pytest.mark.parametrize("name", ALLOWED)
+def test_every_caller_has_its_verbs_and_no_other(proxy_of, name, method):
+    with proxy_of(name) as proxy:
+        if method in ALLOWED[name]:
+            VERBS[method](proxy)
+        else:
+            with pytest.raises(Fault, match="is not among the verbs of reader") as refused:
+                VERBS[method](proxy)
+            assert refused.value.faultCode == -32003
+
+
+SOURCES = {
+    "archive:/species/1.csv": {"portal", "writer", "boss"},
+    "archive:/species/": {"portal", "writer", "boss"},
+    "archive:/species-old/x": {"boss"},
+    "archive:/one.csv": {"portal", "boss"},
+    "archive:/one.csv.old": {"boss"},
+    "archive:/": {"boss"},
+    "archive:/layers/7.tif": {"boss"},
+    "layers:7": {"portal", "boss"},
+    "hidden:x": {"boss"},
+    "secret:/x": {"boss"},
+    "vis:/maps/x": {"boss"},
+    "http://127.0.0.1:9/public/x": {"portal", "boss"},
+    "http://127.0.0.1:9/public-old": {"boss"},
+    "http://127.0.0.1:9/": {"boss"},
+}
+DESTINATIONS = {
+    "vis:/maps/": {"portal", "writer", "boss"},
+    "vis:/maps/deep/er": {"portal", "writer", "boss"},
+    "vis:/maps-old/": {"boss"},
+    "vis:/drop/x": {"writer", "boss"},
+    "vis:/": {"boss"},
+    "archive:/species/": {"boss"},
+    "secret:/": {"boss"},
+}
+
+
+@pytest.fixture(scope="module")
+def paused(world):
+    """What is accepted waits until the end."""
+    for host in ("vis", "archive", "secret"):
+        ask(world, "POST", f"/api/v1/hosts/{host}/pause", token=TOKENS["boss"])
+    yield
+    for host in ("vis", "archive", "secret"):
+        ask(world, "POST", f"/api/v1/hosts/{host}/resume", token=TOKENS["boss"])
+
+
+@pytest.mark.parametrize("name", ["portal", "writer", "boss"])
+@pytest.mark.parametrize("destination", DESTINATIONS)
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_caller_reaches_its_sources_and_destinations_and_no_other(paused, proxy_of, name, source, destination):
+    with proxy_of(name) as proxy:
+        accepted = proxy.move(source, destination)["status"] == "PENDING"
+
+    assert accepted is (name in SOURCES[source] and name in DESTINATIONS[destination])
+
+
+def test_no_token_is_found_anywhere_whatever_failed(world, proxy_of, redis_url):
+    """Last, after all that went wrong above."""
+    canary = "dm_portal_canary-canary-canary"
+    for authorization in (
+        f"Bearer {canary}",
+        basic("portal", canary),
+        basic(canary, "x"),
+        f"Bearer {canary}.a.b",
+        canary,
+    ):
+        ask(world, "GET", "/api/v1/moves", authorization=authorization)
+        answered(world.service.port, call_request(b"\0", f"Authorization: {authorization}"))
+    with proxy_of("portal") as proxy:
+        proxy.move("archive:/species/1.csv", {"host": canary, "path": 7})
+    secrets = [*TOKENS.values(), basic("portal", TOKENS["portal"]).removeprefix("Basic ")]
+    written = [path for path in world.service.directory.rglob("*") if path.is_file() and path.name != "callers.toml"]
+    texts = {path: path.read_bytes() for path in written}
+    with Redis.from_url(redis_url) as redis:
+        texts["redis"] = b"".join(redis.dump(key) or b"" for key in redis.keys("*"))
+    for process in world.service.processes:
+        texts[f"process {process.pid}"] = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+
+    for secret in secrets:
+        assert [where for where, text in texts.items() if secret.encode() in text] == []
+    canaries = [where for where, text in texts.items() if canary.encode() in text]
+    assert [where for where in canaries if getattr(where, "suffix", "") != ".jsonl"] == []
