@@ -21,6 +21,7 @@ SLOWEST = [
     "functional/test_plan.py",
     "functional/test_moves.py",
     "functional/test_demo.py",
+    "security/test_mutations.py",
     "functional/test_codes.py",
     "functional/test_object_store.py",
     "functional/test_resume.py",

@@ -150,7 +150,7 @@ class LoginRefused(MoveFailure, code="login-refused", retryable=False, who_can_f
 
 
 class NotAllowed(MoveFailure, code="not-allowed", retryable=False, who_can_fix="operator"):
-    """The path leads outside of what the registry allows."""
+    """The path leads outside of what the registry, or the rights of the caller, allow."""
 
 
 class NoSuchFile(MoveFailure, code="no-such-file", retryable=False, who_can_fix="caller"):

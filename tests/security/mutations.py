@@ -1,0 +1,147 @@
+"""Requests that are changed at random, from a seed: each is answered, and never by an error of ours.
+
+    python -m tests.security.mutations --requests 1000000 [--seed 7]
+
+A request is a call of the corpus of which some bytes were changed, left out, repeated or exchanged for a part of
+another one. The process must answer each, with nothing but a refusal, a fault or an HTTP status below 500, and must
+not grow.
+"""
+
+import json
+import random
+import socket
+import tempfile
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from xmlrpc.client import dumps
+
+import click
+
+from tests.servers.deployment import Deployment, deployment, host_table
+from tests.servers.redis import redis_server
+
+MEBIBYTE = 2**20
+#: how many bytes the process may have grown after all of them
+LARGEST_GROWTH = 40 * MEBIBYTE
+#: faults of ours: the answer of a view that broke
+BROKEN = (b"-32500",)
+_ODD = [b"\0", b"\xff", b"\xc3", b"<", b">", b"&", b"]]>", b"%00", b"%", b"..", b"/", b'"', b"{", b"]", b"-1", b"1e999"]
+_ODD += [b"2147483648", b"nan", b"null", b"<nil/>", b"\r\n", b"\n\n", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"x" * 3000]
+
+
+def corpus() -> list[bytes]:
+    """Requests that are right, over XML-RPC and JSON."""
+    source, destination = {"host": "disk", "path": "/a"}, {"host": "inbox", "path": "/b/"}
+    options = {"key": "k", "label": "l", "priority": "low", "match": ["*.tif"], "deadline": 60, "atomic": True}
+    calls = [
+        ((source, destination, options), "move"),
+        (("species", 12), "move"),
+        (([source, "https://example.org/x?y=1"], "inbox:/c/"), "move"),
+        ((7,), "check"),
+        (({"status": "FAILED", "limit": 3, "since": "2027-01-01T00:00:00Z"},), "jobs"),
+        (([1, "2", 3],), "check_many"),
+        ((1, {"state": "failed", "after": 3}), "files"),
+        ((1, 0), "wait"),
+        (([{"methodName": "check", "params": [1]}, {"methodName": "hosts", "params": []}],), "system.multicall"),
+    ]
+    found = [_http("POST /data_mover", "text/xml", dumps(arguments, method).encode()) for arguments, method in calls]
+    move = json.dumps({"source": source, "destination": destination, "options": options}).encode()
+    found.append(_http("POST /api/v1/moves", "application/json", move))
+    found += [_http("POST /api/v1/moves/1/cancel", "application/json", b"")]
+    paths = ["moves?status=FAILED&limit=3&before=9", "moves/1?wait=0", "moves/1/files?state=failed&after=1", "hosts"]
+    return found + [
+        _http(f"GET /api/v1/{path}", "application/json", b"") for path in [*paths, "moves/1/events?after=1"]
+    ]
+
+
+def _http(line: str, content_type: str, body: bytes) -> bytes:
+    head = [f"{line} HTTP/1.1", "Host: localhost", f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*head, "Connection: close"]).encode() + b"\r\n\r\n" + body
+
+
+def mutated(chance: random.Random, known: list[bytes]) -> bytes:
+    """One of the requests with a few changes; its length is right again in most."""
+    request = bytearray(chance.choice(known))
+    for _ in range(chance.randint(1, 6)):
+        at, length = chance.randrange(len(request) + 1), chance.choice([1, 1, 2, 8, 40])
+        match chance.randrange(5):
+            case 0:
+                request[at : at + length] = chance.randbytes(length)
+            case 1:
+                del request[at : at + length]
+            case 2:
+                request[at:at] = request[at : at + length] * chance.choice([1, 2, 50])
+            case 3:
+                other = chance.choice(known)
+                begin = chance.randrange(len(other))
+                request[at : at + length] = other[begin : begin + chance.choice([10, 100])]
+            case _:
+                request[at : at + length] = chance.choice(_ODD)
+    head, blank, body = bytes(request).partition(b"\r\n\r\n")
+    if blank and chance.random() < 0.9:
+        lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"content-length")]
+        head = b"\r\n".join([*lines, b"Content-Length: %d" % len(body)])
+    return head + blank + body
+
+
+@dataclass
+class Outcome:
+    """What came back: how often each status, and the requests that were answered by an error of ours."""
+
+    statuses: dict[int | None, int] = field(default_factory=dict)
+    broken: list[bytes] = field(default_factory=list)
+
+
+def send_all(service: Deployment, count: int, seed: int, seconds: float) -> Outcome:
+    """Send so many requests, or as many as are answered within the seconds."""
+    chance, known, outcome, until = random.Random(seed), corpus(), Outcome(), time.monotonic() + seconds
+    for _ in range(count):
+        request = mutated(chance, known)
+        status, body = answer(service.port, request)
+        outcome.statuses[status] = outcome.statuses.get(status, 0) + 1
+        if ((status or 0) >= 500 and status not in (501, 505)) or any(mark in body for mark in BROKEN):
+            outcome.broken.append(request)
+        if time.monotonic() > until:
+            break
+    return outcome
+
+
+def answer(port: int, request: bytes) -> tuple[int | None, bytes]:
+    """The status and the body of the answer; None if the connection was closed without one."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        with suppress(ConnectionError):
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+        response = HTTPResponse(connection)
+        try:
+            response.begin()
+            return response.status, response.read()
+        except (HTTPException, ConnectionError):
+            return None, b""
+
+
+@click.command(help=__doc__)
+@click.option("--requests", default=100_000, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+def main(requests: int, seed: int) -> None:
+    with ExitStack() as stack:
+        base = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        url = stack.enter_context(redis_server(base))
+        roles = {"protocol": "local", "root": base, "roles": ["source", "destination"]}
+        registry = host_table("disk", roles) + host_table("inbox", roles)
+        service = stack.enter_context(deployment(base / "service", url, registry))
+        service.start_web()
+        outcome = send_all(service, requests, seed, seconds=10**9)
+        click.echo(f"{sum(outcome.statuses.values())} requests: {outcome.statuses}")
+        for request in outcome.broken:
+            click.echo(repr(request))
+        click.echo(service.log("web")[-2000:] if outcome.broken else "no error of ours")
+    if outcome.broken:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
