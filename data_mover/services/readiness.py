@@ -8,7 +8,7 @@ from sqlalchemy import select
 from data_mover.domain.states import REASONS, Cause
 from data_mover.doorbell import Doorbell
 from data_mover.store import sweeps, workers
-from data_mover.store.database import Database, read_now_ms
+from data_mover.store.database import Database
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Readiness:
         self._doorbell = doorbell
 
     def require_database(self) -> None:
-        """Raise ServiceUnavailable unless the database answers."""
+        """Raise ServiceUnavailable unless a table of the database can be read."""
         with self._database.reading() as session:
-            read_now_ms(session)
+            session.scalars(select(sweeps.is_fresh())).one()
 
     def missing(self) -> Sequence[MissingPart]:
         """Return what keeps moves from running."""

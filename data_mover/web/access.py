@@ -6,6 +6,7 @@ Without one only this machine may call, and may do everything.
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from xmlrpc.client import Fault
 
@@ -16,7 +17,8 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.security import Allowed, Denied
 
-from data_mover.config.callers import LOCAL, Caller, CallersFile, OnlyThisMachine
+from data_mover.config.callers import LOCAL, Caller, CallersFile, KnownCallers, OnlyThisMachine
+from data_mover.domain.errors import ServiceUnavailable
 from data_mover.domain.rights import Verb
 from data_mover.domain.tokens import digest_of
 from data_mover.services.access import is_from_this_machine
@@ -45,6 +47,7 @@ class SecurityPolicy:
         self._callers = callers
         self._uses = uses
         self._trail = trail
+        self._known: KnownCallers | None = None
         self._issuers = Issuers()
 
     def identity(self, request: Request) -> Caller | None:
@@ -52,7 +55,7 @@ class SecurityPolicy:
         if isinstance(self._callers, OnlyThisMachine):
             return LOCAL if is_from_this_machine(request.environ) else None
         name, token = _credentials(request)
-        known = self._callers.current()
+        known = self._current(self._callers)
         if name is None and known.issuers and token.count(".") == 2:  # a JWT
             request.environ[DIGEST] = digest_of(token)[:8]
             return self._issuers.authenticated(token, known.issuers)
@@ -62,6 +65,15 @@ class SecurityPolicy:
         self._uses.used(found, request.remote_addr)
         request.environ[DIGEST] = found.sha256[:8]
         return found.caller
+
+    def _current(self, callers: CallersFile) -> KnownCallers:
+        """Return the callers; record when others are in force than before."""
+        known = callers.current()
+        if known is not self._known:
+            self._known = known
+            with suppress(ServiceUnavailable):
+                self._trail.record(event="callers-read", callers=sorted(known.callers), issuers=sorted(known.issuers))
+        return known
 
     def audit(self, request: Request) -> RequestAudit:
         """Return the audit trail for a request that has an identity."""
@@ -84,11 +96,9 @@ class SecurityPolicy:
 
     def refusal(self, request: Request) -> Response:
         """Return the answer to a request without an identity."""
-        self._trail.record_stranger(
-            address=request.remote_addr,
-            path=request.environ["PATH_INFO"][:80],
-            name=(_credentials(request)[0] or "")[:80],
-        )
+        name, path = (_credentials(request)[0] or "")[:80], request.environ["PATH_INFO"][:80]
+        with suppress(ServiceUnavailable):  # it is in the log, and the request is refused in any case
+            self._trail.record_stranger(address=request.remote_addr, path=path, name=name)
         if isinstance(self._callers, OnlyThisMachine):
             return HTTPForbidden(
                 "data_mover.callers = none: only requests of this machine, to a loopback name, are served"

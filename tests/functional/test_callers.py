@@ -389,6 +389,40 @@ def test_a_right_that_is_lost_stops_moves_that_wait(world, proxy_of, callers):
     assert not (world.roots.vis / "maps" / "late").exists()
 
 
+def test_what_was_allowed_once_is_judged_again(world, proxy_of, callers):
+    """When a move is retried, and when a key is used again."""
+    with proxy_of("portal") as portal:
+        failed = portal.move("archive:/species/missing", "vis:/maps/", {"key": "judged"})["id"]
+        ended(world, portal, failed)
+        callers(CALLERS.replace('"archive:/species/", "archive:/one.csv"', '"archive:/one.csv"'))
+
+        retried = portal.retry(failed)
+        reused = portal.move("archive:/species/missing", "vis:/maps/", {"key": "judged"})
+
+    assert (retried["status"], retried["code"]) == ("REJECTED", "unknown-source")
+    assert reused == retried
+
+
+def test_the_page_shows_what_its_caller_sees(world, proxy_of):
+    with proxy_of("portal") as portal:
+        portal.move("archive:/species/1.csv", "vis:/maps/", {"label": "label of the portal"})
+
+    def page(name):
+        connection = HTTPConnection("127.0.0.1", world.service.port, timeout=30)
+        connection.request("GET", "/", headers={"Authorization": basic(name, TOKENS[name])})
+        response = connection.getresponse()
+        text = response.read().decode()
+        connection.close()
+        return response.status, text
+
+    assert "label of the portal" in page("portal")[1]
+    assert "label of the portal" in page("boss")[1]
+    status, others = page("writer")
+    assert status == 200
+    assert "label of the portal" not in others
+    assert "secret" not in others
+
+
 @pytest.mark.parametrize(
     "text", ["", "[callers]\n", CALLERS + "nonsense\n", CALLERS.replace("verbs  ", "verb  "), CALLERS.rstrip("\n]")]
 )
@@ -493,7 +527,7 @@ def trail(world):
 def test_calls_that_change_something_are_on_record_before_they_are_answered(world, proxy_of):
     with proxy_of("portal") as proxy:
         accepted = proxy.move("archive:/species/1.csv", "vis:/maps/\u202eaudit", {"label": "a\nb"})
-        line = trail(world)[-1]
+        line = [line for line in trail(world) if line["event"] == "call"][-1]
         proxy.move("secret:/x", "vis:/maps/")
         refused = trail(world)[-1]
         proxy.cancel(999_999)
@@ -516,11 +550,30 @@ def test_calls_that_change_something_are_on_record_before_they_are_answered(worl
     not_allowed, stranger = trail(world)[-2:]
     assert (not_allowed["caller"], not_allowed["method"], not_allowed["answer"]) == ("reader", "retry", "not-allowed")
     assert stranger["event"] == "login-refused"
+    assert [line["callers"] for line in trail(world) if line["event"] == "callers-read"]
     text = (world.service.directory / "state" / "audit.jsonl").read_text()
     assert text.isascii()
     assert not [token for token in TOKENS.values() if token in text]
     assert first_broken_line(world.service.directory / "state" / "audit.jsonl") is None
     assert (world.service.directory / "state" / "audit.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_nobody_is_answered_while_the_trail_cannot_be_written(world, proxy_of):
+    path = world.service.directory / "state" / "audit.jsonl"
+    path.rename(path.with_suffix(".aside"))
+    path.symlink_to("/dev/full")
+    try:
+        with proxy_of("portal") as proxy:
+            with pytest.raises(Fault) as fault:
+                proxy.move("archive:/species/1.csv", "vis:/maps/unrecorded")
+            assert proxy.check(999_999)["status"] == "REJECTED"
+        assert fault.value.faultCode == -32010
+        assert ask(world, "GET", "/api/v1/moves", token="wrong")[0] == 401
+        retried = ask(world, "POST", "/api/v1/moves/999999/retry", token=TOKENS["portal"])
+        assert (retried[0], retried[2]["code"]) == (503, "service-unavailable")
+    finally:
+        path.unlink()
+        path.with_suffix(".aside").rename(path)
 
 
 def test_nobody_fills_the_disk_with_wrong_tokens(world):

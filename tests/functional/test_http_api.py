@@ -218,7 +218,9 @@ def test_forms_and_pages_of_other_sites_cannot_move_anything(api):
     assert sent(**{"Content-Type": "application/x-www-form-urlencoded"}) == 415
     assert sent(**{"Content-Type": "application/json", "Origin": "http://evil.example"}) == 403
     assert sent(**{"Content-Type": "application/json", "Sec-Fetch-Site": "cross-site"}) == 403
-    assert api.post("/hosts/archive/pause").status_code == 415
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert api.post("/hosts/archive/pause", headers=form).status_code == 415
+    assert api.post("/hosts/archive/pause", headers={"Origin": "http://evil.example"}).status_code == 403
     assert api.get("/hosts", headers={"Host": "evil.example"}).status_code == 403
 
 

@@ -44,7 +44,8 @@ def _body_refusal(request: Request) -> HTTPException | None:
     can send our Origin."""
     if not is_same_origin(request):
         return HTTPForbidden("requests of pages of other origins are refused")
-    if _has_body(request) and request.content_type.lower() != "application/json":
+    content_type = request.content_type.lower()
+    if content_type != "application/json" and (content_type or _has_body(request)):
         return HTTPUnsupportedMediaType("requests have the content type application/json")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         return HTTPUnsupportedMediaType("requests have no content encoding")
