@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +51,16 @@ class Crowd:
             log.warning("crowded more than %s: the one that has waited longest for a request gives way", crowd)
 
 
+class _Parser(HTTPRequestParser):
+    """A request of which waitress always finds the path, which it logs if the client of a broken one has gone."""
+
+    path = ""
+
+
 class TimedChannel(HTTPChannel):
     """A connection whose requests have to arrive in time."""
 
+    parser_class = _Parser
     crowd: Crowd
 
     def __init__(self, server: Any, sock: socket.socket, addr: Any, adj: Any, map: dict[int, Any]) -> None:

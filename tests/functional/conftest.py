@@ -1,10 +1,17 @@
 """One running service for the functional tests, with a host of every protocol."""
 
+from contextlib import ExitStack
+from pathlib import Path
+from shutil import disk_usage
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import pytest
 
 from tests.servers.deployment import deployment, host_table
+
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 8 * 2**30
 
 DATASETS = """
 [datasets.DATA_TYPE]
@@ -15,11 +22,19 @@ source = { host = "disk", path = "/DATA_TYPE/{id}.csv" }
 
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory):
-    """The directory of each host."""
+    """The directory of each host. The archive is in memory if there is room: a file of gigabytes would keep the
+    databases of other tests waiting for the disk."""
     base = tmp_path_factory.mktemp("roots")
     directories = {name: base / name for name in ("disk", "visualizer", "hpc", "archive")}
-    for directory in directories.values():
-        directory.mkdir()
+    with ExitStack() as stack:
+        if MEMORY.exists() and disk_usage(MEMORY).free > ROOM_BYTES:
+            directories["archive"] = Path(stack.enter_context(TemporaryDirectory(dir=MEMORY)))
+        for directory in directories.values():
+            directory.mkdir(exist_ok=True)
+        yield _filled(directories)
+
+
+def _filled(directories):
     (directories["disk"] / "DATA_TYPE").mkdir()
     (directories["disk"] / "DATA_TYPE" / "12.csv").write_text("species,count\nkoala,3\n")
     return SimpleNamespace(**directories)

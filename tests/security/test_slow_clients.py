@@ -203,6 +203,7 @@ def open_files(service):
 
 
 def test_the_oldest_idle_connection_gives_way_where_an_address_has_too_many(small_service):
+    eventually(lambda: not connections(small_service.port), "those of the test before are gone")
     with ExitStack() as stack:
         kept = [Kept(stack, small_service.port, "127.0.0.1") for _ in range(10)]
         assert [each.ask() for each in kept] == [200] * 10
@@ -216,6 +217,7 @@ def test_the_oldest_idle_connection_gives_way_where_an_address_has_too_many(smal
 
 
 def test_the_oldest_idle_connection_of_all_gives_way_where_there_are_too_many(small_service):
+    eventually(lambda: not connections(small_service.port), "those of the test before are gone")
     with ExitStack() as stack:
         kept = [Kept(stack, small_service.port, f"127.0.0.{i // 5 + 1}") for i in range(20)]
         assert [each.ask() for each in kept] == [200] * 20
@@ -225,6 +227,12 @@ def test_the_oldest_idle_connection_of_all_gives_way_where_there_are_too_many(sm
         assert kept[0].ask() is None
         assert [each.ask() for each in kept[1:]] == [200] * 19
     assert "more than 20 connections" in small_service.log("web")
+
+
+def connections(port):
+    """How many connections the server has not closed yet, whatever their clients have done."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(line[1].endswith(f":{port:04X}") and line[3] in ("01", "08") for line in lines)
 
 
 class Kept:
