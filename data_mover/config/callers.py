@@ -79,6 +79,11 @@ class Caller:
     def may(self, verb: Verb) -> bool:
         return verb in self.rights.verbs
 
+    @property
+    def sees_only(self) -> str | None:
+        """The name of the caller whose moves alone it sees; None if it sees all."""
+        return None if self.may(Verb.SEE_ALL) else self.name
+
     def sees(self, name: str) -> bool:
         """Whether the caller may read the moves of the caller of this name."""
         return name == self.name or self.may(Verb.SEE_ALL)

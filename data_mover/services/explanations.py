@@ -6,7 +6,6 @@ from datetime import datetime
 from data_mover.config.callers import Caller, Callers
 from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
-from data_mover.domain.rights import Verb
 from data_mover.domain.states import REASONS, Cause, Phase, Status
 from data_mover.doorbell import Doorbell
 from data_mover.services.queries import no_such_job
@@ -77,9 +76,8 @@ class Explanations:
         """Return what the move waits for. Raises Refusal if there is no such move."""
         limits = Limits(self._registry.current().slots, self._callers.running_limits())
         with self._database.reading() as session:
-            scope = None if caller.may(Verb.SEE_ALL) else caller.name
-            job = reports.find(session, scope, job_id)
-            report = reports.report(session, scope, job_id, self._doorbell.is_away)
+            job = reports.find(session, caller.sees_only, job_id)
+            report = reports.report(session, caller.sees_only, job_id, self._doorbell.is_away)
             if job is None or report is None:
                 raise no_such_job()
             silence_seconds, is_away = self._silence_seconds, self._doorbell.is_away

@@ -8,7 +8,6 @@ from data_mover.config.callers import Caller
 from data_mover.config.registry import PROBLEM_IN_REGISTRY
 from data_mover.config.registry_file import RegistryFile
 from data_mover.domain.errors import HostUnreachable, Refusal
-from data_mover.domain.rights import Verb
 from data_mover.domain.states import FileState
 from data_mover.doorbell import Doorbell
 from data_mover.store import events, host_health, listing, reports
@@ -49,7 +48,7 @@ class Queries:
     def check(self, caller: Caller, job_id: int) -> JobReport:
         """Return the state of the job."""
         with self._database.reading() as session:
-            report = reports.report(session, _scope(caller), job_id, self._doorbell.is_away)
+            report = reports.report(session, caller.sees_only, job_id, self._doorbell.is_away)
         if report is None:
             raise no_such_job()
         return report
@@ -68,12 +67,12 @@ class Queries:
         if of_caller is not None and not caller.sees(of_caller):
             return []
         with self._database.reading() as session:
-            return listing.page(session, of_caller or _scope(caller), job_filter, self._doorbell.is_away)
+            return listing.page(session, of_caller or caller.sees_only, job_filter, self._doorbell.is_away)
 
     def several(self, caller: Caller, job_ids: Sequence[int]) -> Sequence[JobReport | None]:
         """Return the moves in the order of their ids; None for one that does not exist or is another caller's."""
         with self._database.reading() as session:
-            found = listing.several(session, _scope(caller), job_ids, self._doorbell.is_away)
+            found = listing.several(session, caller.sees_only, job_ids, self._doorbell.is_away)
         known = {report.id: report for report in found}
         return [known.get(job_id) for job_id in job_ids]
 
@@ -92,21 +91,21 @@ class Queries:
     ) -> Sequence[FileReport]:
         """Return the files of the job behind the one of that number, `limit` at most: those in a state, or all."""
         with self._database.reading() as session:
-            if reports.find(session, _scope(caller), job_id) is None:
+            if reports.find(session, caller.sees_only, job_id) is None:
                 raise no_such_job()
             return reports.files(session, job_id, state, after, limit)
 
     def events(self, caller: Caller, job_id: int) -> Sequence[EventReport]:
         """Return the log of the job, the oldest event first."""
         with self._database.reading() as session:
-            if reports.find(session, _scope(caller), job_id) is None:
+            if reports.find(session, caller.sees_only, job_id) is None:
                 raise no_such_job()
             return events.of_job(session, job_id)
 
     def newest(self, caller: Caller, limit: int) -> Sequence[JobReport]:
         """Return the newest jobs that the caller sees, the newest first."""
         with self._database.reading() as session:
-            return reports.newest(session, _scope(caller), limit, redis_is_away=self._doorbell.is_away)
+            return reports.newest(session, caller.sees_only, limit, redis_is_away=self._doorbell.is_away)
 
     def hosts(self, caller: Caller) -> Sequence[HostDescription]:
         """Return the registered hosts that the caller may use, in the order of the registry, without addresses and
@@ -126,11 +125,6 @@ class Queries:
         """Return the data types of the catalogue that the caller may use, in the order of the registry."""
         datasets = self._registry.current().seen_with(caller.rights).datasets
         return [DatasetDescription(name, dataset.description) for name, dataset in datasets.items()]
-
-
-def _scope(caller: Caller) -> str | None:
-    """Return the name of the caller whose moves alone are seen; None if all are."""
-    return None if caller.may(Verb.SEE_ALL) else caller.name
 
 
 def no_such_job() -> Refusal:
