@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -18,7 +18,8 @@ from sqlalchemy import (
     inspect,
     select,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql, registry, sqlite
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -42,8 +43,6 @@ _SERVER_TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_se
 _ANALYSED_ROWS = 400
 #: what is known of smaller tables is forgotten: they may have grown, and be read as a whole, before anybody looks again
 _FEW_ROWS = 1_000
-
-_WRITES = "data_mover_writes"
 
 
 class Base(DeclarativeBase):
@@ -99,8 +98,7 @@ class Database:
     """Sessions on one database. Make it after a fork, not before: processes cannot share connections."""
 
     def __init__(self, url: URL) -> None:
-        self.engine = _engine(url)
-        self._writing_engine = self.engine.execution_options(**{_WRITES: True})
+        self.engine, self.writing_engine = _engines(url)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -120,7 +118,7 @@ class Database:
 
     def writer(self) -> Session:
         """Return a session that writes. Who asks for it commits, closes it, and maps its errors (`mapping_errors`)."""
-        return Session(self._writing_engine, expire_on_commit=False)
+        return Session(self.writing_engine, expire_on_commit=False)
 
     def optimize(self) -> None:
         """Has SQLite look at its tables, so that it knows which index finds the least; PostgreSQL does so by itself
@@ -129,7 +127,7 @@ class Database:
         Raises ServiceUnavailable where the database does not answer.
         """
         if self.engine.dialect.name == "sqlite":
-            with mapping_errors(), self._writing_engine.begin() as connection:
+            with mapping_errors(), self.writing_engine.begin() as connection:
                 connection.exec_driver_sql(f"PRAGMA analysis_limit={_ANALYSED_ROWS}")
                 connection.exec_driver_sql("ANALYZE")
                 connection.exec_driver_sql("DELETE FROM sqlite_stat1 WHERE CAST(stat AS INTEGER) < ?", (_FEW_ROWS,))
@@ -146,7 +144,7 @@ def long_transaction(engine: Engine) -> Iterator[Connection]:
     Raises OperationalError if the database does not answer. Closes the connection at the end, since its time-outs
     differ from those of all others.
     """
-    with engine.execution_options(**{_WRITES: True}).connect() as connection:
+    with engine.connect() as connection:
         driver: Any = connection.connection.driver_connection
         connection.detach()
         if engine.dialect.name == "sqlite":
@@ -154,7 +152,10 @@ def long_transaction(engine: Engine) -> Iterator[Connection]:
         else:
             driver.answer_timeout_seconds = LONG_TRANSACTION_SECONDS
         with connection.begin():
-            if engine.dialect.name == "postgresql":
+            if engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("ROLLBACK")
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
                 for timeout in _SERVER_TIMEOUTS:
                     connection.exec_driver_sql(f"SET LOCAL {timeout} = {LONG_TRANSACTION_SECONDS * 1000}")
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LONG_TRANSACTION_LOCK})")
@@ -206,13 +207,40 @@ def mapping_errors() -> Iterator[None]:
         raise
 
 
-def _engine(url: URL) -> Engine:
+class _Sqlite(SQLiteDialect_pysqlite):
+    """SQLite whose transactions begin when SQLAlchemy says so. A listener on the engine would do, too, but SQLAlchemy
+    would then look for listeners several times with each statement."""
+
+    supports_statement_cache = True
+    begin = "BEGIN"
+
+    def do_begin(self, dbapi_connection: Any) -> None:
+        """Begin. Readers never wait for writers."""
+        with closing(dbapi_connection.cursor()) as cursor:
+            cursor.execute(self.begin)
+
+
+class _WritingSqlite(_Sqlite):
+    """Locks the database at once: a transaction that has read first could not."""
+
+    supports_statement_cache = True
+    begin = "BEGIN IMMEDIATE"
+
+
+registry.register("sqlite.reading", __name__, _Sqlite.__name__)
+registry.register("sqlite.writing", __name__, _WritingSqlite.__name__)
+
+
+def _engines(url: URL) -> tuple[Engine, Engine]:
+    """Return an engine that reads and one that writes, on the same connections."""
     if url.get_backend_name() == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, hide_parameters=True)
-        event.listen(engine, "do_connect", lambda *_: _keep_private(url))
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
+        reading = create_engine(
+            url.set(drivername="sqlite+reading"), connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, hide_parameters=True
+        )
+        event.listen(reading, "do_connect", lambda *_: _keep_private(url))
+        event.listen(reading, "connect", _prepare_sqlite)
+        writing = create_engine(url.set(drivername="sqlite+writing"), pool=reading.pool, hide_parameters=True)
+        return reading, writing
     from data_mover.store.postgresql import Connector  # its driver is installed only where PostgreSQL is used
 
     milliseconds = BUSY_TIMEOUT_SECONDS * 1000
@@ -226,7 +254,7 @@ def _engine(url: URL) -> Engine:
         url, connect_args=connect_args, pool_pre_ping=True, pool_timeout=BUSY_TIMEOUT_SECONDS, hide_parameters=True
     )
     event.listen(engine, "do_connect", Connector().connect)
-    return engine
+    return engine, engine
 
 
 def _keep_private(url: URL) -> None:
@@ -250,9 +278,3 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
     connection.isolation_level = None
     for pragma in ("journal_mode=wal", "synchronous=full", "foreign_keys=on"):
         connection.execute(f"pragma {pragma}").close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    """Lock the database at once for a writer; readers never wait for writers."""
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

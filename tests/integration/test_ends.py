@@ -200,11 +200,11 @@ def changed_at_once(database):
     def committed(connection):
         counts.append(0)
 
-    event.listen(database.engine, "after_cursor_execute", note)
-    event.listen(database.engine, "commit", committed)
+    event.listen(database.writing_engine, "after_cursor_execute", note)
+    event.listen(database.writing_engine, "commit", committed)
     yield counts
-    event.remove(database.engine, "after_cursor_execute", note)
-    event.remove(database.engine, "commit", committed)
+    event.remove(database.writing_engine, "after_cursor_execute", note)
+    event.remove(database.writing_engine, "commit", committed)
 
 
 def claim_folders(written, claim, count):
@@ -360,7 +360,7 @@ def test_a_wish_to_cancel_is_not_lost_when_a_claim_comes_between_its_statements(
             claims[0].start()
             claims[0].join(0.5)
 
-    event.listen(cancelling.engine, "after_cursor_execute", claim_meanwhile)
+    event.listen(cancelling.writing_engine, "after_cursor_execute", claim_meanwhile)
     with cancelling.writing() as session:
         transitions.cancel(session, job_id)
     for thread in claims:

@@ -134,7 +134,7 @@ def contents(directory):
 def test_all_files_arrive_and_their_transactions_are_few(database, attempt, roots):
     commits: list[object] = []
     submit(database)
-    event.listen(database.engine, "commit", commits.append)
+    event.listen(database.writing_engine, "commit", commits.append)
 
     attempt()
 

@@ -87,8 +87,8 @@ migrations.upgrade(Database(make_url(sys.argv[1])).engine)
 
 
 def test_a_migration_may_take_longer_than_a_statement_of_every_day(postgresql_url, monkeypatch):
-    monkeypatch.setattr(PunctualConnection, "answer_timeout_seconds", 0.2)
     database = Database(new_postgresql_database(postgresql_url))
+    monkeypatch.setattr(PunctualConnection, "answer_timeout_seconds", 0.2)
 
     with long_transaction(database.engine) as connection:
         assert connection.exec_driver_sql("SELECT 7 FROM pg_sleep(0.5)").scalar() == 7

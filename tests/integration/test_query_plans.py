@@ -84,9 +84,11 @@ def seen(database):
     def note(connection, cursor, statement, parameters, context, executemany):
         statements.setdefault(statement, parameters[0] if executemany else parameters)
 
-    event.listen(database.engine, "after_cursor_execute", note)
+    for engine in {database.engine, database.writing_engine}:
+        event.listen(engine, "after_cursor_execute", note)
     yield statements
-    event.remove(database.engine, "after_cursor_execute", note)
+    for engine in {database.engine, database.writing_engine}:
+        event.remove(engine, "after_cursor_execute", note)
 
 
 def test_a_move_from_its_submission_to_its_end_reads_no_whole_table(database, seen, written, claim):
