@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -19,6 +20,9 @@ from data_mover.store.database import Database
 
 log = logging.getLogger(__name__)
 
+#: how long the record that a host was reached is not repeated
+REACHED_SECONDS = 10.0
+
 
 class Connector:
     """The only way in which a worker connects to a host: records the outcome in the host's health."""
@@ -29,6 +33,8 @@ class Connector:
         self._doorbell = doorbell
         self._kept: list[tuple[str, Source]] = []
         self._changing = threading.Lock()
+        #: until when it is on record that a host was reached
+        self._reached_until = dict[str, float]()
 
     def connect(self, host: str, registry: Registry) -> Source:
         """Return a connection to the host, one that was kept if there is any. Raises UnknownHost, HostUnreachable,
@@ -103,6 +109,7 @@ class Connector:
         return made
 
     def _record_failure(self, host: str, failure: MoveFailure) -> None:
+        self._reached_until.pop(host, None)
         with self._database.writing() as session:
             if isinstance(failure, HostUnreachable):
                 host_health.record_unreachable(session, host, failure, self._backoff)
@@ -111,8 +118,12 @@ class Connector:
 
     def _record_reached(self, host: str) -> None:
         """Wake the workers if jobs waited for the host."""
+        now = time.monotonic()
+        if now < self._reached_until.get(host, now):
+            return
         with self._database.writing() as session:
             news = host_health.record_reached(session, host)
+        self._reached_until[host] = now + REACHED_SECONDS
         if news:
             log.info("host-reached host=%s", host)
             self._doorbell.notify_all_workers()

@@ -25,6 +25,7 @@ from data_mover.domain.states import FileKind
 from data_mover.execution.boundaries import Boundaries
 from data_mover.execution.connections import Connections
 from data_mover.execution.file_list import record_file_list
+from data_mover.execution.journal import Reserving
 from data_mover.execution.record import Record
 from data_mover.execution.staging import Atomic, Direct
 from data_mover.store import claims, figures, files, list_proofs, temporary_files, transitions
@@ -88,7 +89,7 @@ class Execution:
         self._move_all(staging)
         if isinstance(self._setback, PathBusy):
             raise self._setback
-        failed = self._setback or self._record.ask(files.first_failure, self._claim)
+        failed = self._setback or (None if self._is_single else self._record.ask(files.first_failure, self._claim))
         if self._has_directories:
             self._finish_directories(staging, is_complete=failed is None)
         if failed is not None:
@@ -154,7 +155,8 @@ class Execution:
         if first is not None:
             self._is_single = self._is_alone and first.number == 0
             most_files = _most_files(self._source(first), self._destination)  # connected, so no longer resolving
-            self._room = Room(self._missing_bytes, self._reserved_by_others())
+            self._room = Room(self._missing_bytes)
+            staging.journal.put_beside(Reserving(self._room))
             self._twins = {} if self._is_alone else self._record.ask(files.twins, self._claim)
             others = (file for file in chain([first], unsettled) if file.number not in self._twins)
             self._pipeline(staging, most_files).run(self._moves(others, staging))
@@ -274,10 +276,6 @@ class Execution:
     def _checkpoint_bytes(self, file: RecordedFile) -> int:
         checkpoints = (each.checkpoint for each in self._temporary_files.get(file.number, ()))
         return max((each.offset_bytes for each in checkpoints if each is not None), default=0)
-
-    def _reserved_by_others(self) -> int:
-        """Reserve the job's bytes at the destination; return those that other jobs have reserved there."""
-        return self._record.change(transitions.reserve, self._claim, self._record.lease_seconds)
 
     @property
     def _destination(self) -> Files:

@@ -15,9 +15,17 @@ from data_mover.store import claims, temporary_files, transitions
 from data_mover.store.claims import Claim
 from data_mover.store.temporary_files import NewTemporaryFile
 from data_mover.store.transitions import ArrivedFile, PathLock
+from data_mover.transfer import Room
 
 #: a batch is written once one in so many of the files in flight waits for it: the others keep the host busy
 SHARE = 2
+
+
+@dataclass(frozen=True)
+class Reserving:
+    """The job begins to need room at its destination."""
+
+    room: Room
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ class Removed:
     path: str
 
 
-Entry = Locking | Creating | Publishing | NotPublished | Arrived | Removed
+Entry = Reserving | Locking | Creating | Publishing | NotPublished | Arrived | Removed
 
 
 class PendingEntry(Future):
@@ -89,6 +97,12 @@ class Journal:
     def __init__(self, record: Record) -> None:
         self._record = record
         self._waiting: list[PendingEntry] = []
+        #: what no file waits for
+        self._beside: list[Entry] = []
+
+    def put_beside(self, entry: Entry) -> None:
+        """Commit the entry with the next one that a file waits for."""
+        self._beside.append(entry)
 
     def put(self, entry: Entry) -> PendingEntry:
         """Return a future that is done once the entry is committed. It raises Fenced or Cancelled if the job is no
@@ -107,9 +121,9 @@ class Journal:
         batch, self._waiting = self._waiting, []
         try:
             reach("batch")
-            errors = self._record.change(
-                _write, self._record.claim, [each.entry for each in batch], self._record.lease_seconds
-            )
+            entries = self._beside + [each.entry for each in batch]
+            errors = self._record.change(_write, self._record.claim, entries, self._record.lease_seconds)
+            errors, self._beside = errors[len(self._beside) :], []
             self._record.lease.alive()
         except Exception as error:  # of the database, or of this program
             errors = [error] * len(batch)
@@ -153,6 +167,9 @@ def _write_arrived(session: Session, claim: Claim, arrived: list[ArrivedFile]) -
 
 def _write_guarded(session: Session, claim: Claim, entries: list[Entry], lease_seconds: float) -> dict[int, Exception]:
     """Return why final paths cannot be locked, by number of the file. Raises Fenced or Cancelled before any change."""
+    for entry in entries:
+        if isinstance(entry, Reserving):
+            entry.room.others_bytes = transitions.reserve(session, claim, lease_seconds)
     begun = [entry for entry in entries if isinstance(entry, Locking)]
     proven = [entry for entry in entries if isinstance(entry, Publishing)]
     unproven = [entry.number for entry in entries if isinstance(entry, NotPublished)]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, delete, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from data_mover.domain.errors import NameConflict
@@ -38,6 +37,10 @@ _FORGET = delete(JOB_FILES).where(
     JobFile.job_id == bindparam("its_job"), JobFile.number.between(bindparam("first"), bindparam("last"))
 )
 
+_TAKEN = select(JobFile.path).where(
+    JobFile.job_id == bindparam("its_job"), JobFile.path.in_(bindparam("paths", expanding=True))
+)
+
 
 def record_files(session: Session, claim: Claim, path: str, first_number: int, listed: Sequence[ListedFile]) -> bool:
     """Record the final path, for all later attempts, and the next files. Returns False if the job is no longer this
@@ -52,11 +55,8 @@ def record_files(session: Session, claim: Claim, path: str, first_number: int, l
     if mine and listed:
         last_number = first_number + len(listed) - 1
         session.connection().execute(_FORGET, {"its_job": claim.job_id, "first": first_number, "last": last_number})
-        try:
-            with session.connection().begin_nested():
-                insert_files(session, claim, first_number, [vars(each) for each in listed])
-        except IntegrityError as error:
-            raise NameConflict(_conflict(session, claim, [each.path for each in listed])) from error
+        _require_names(session, claim, first_number, [each.path for each in listed if each.path])
+        insert_files(session, claim, first_number, [vars(each) for each in listed])
         if claim.retry_of is not None:
             _take_proofs_over(session, claim, claim.retry_of, first_number)
     return mine
@@ -117,8 +117,12 @@ def _take_proofs_over(session: Session, claim: Claim, job_id: int, first_number:
         session.execute(directories.values(attempt=claim.attempt).execution_options(synchronize_session=False))
 
 
-def _conflict(session: Session, claim: Claim, paths: Sequence[str | None]) -> str:
-    """Return the host and path that two files would have."""
-    taken = set(session.scalars(select(JobFile.path).where(JobFile.job_id == claim.job_id, JobFile.path.in_(paths))))
-    twice = [path for number, path in enumerate(paths) if path and (path in taken or path in paths[:number])]
-    return str(Endpoint(claim.destination.host, twice[0] if twice else "?"))
+def _require_names(session: Session, claim: Claim, first_number: int, paths: Sequence[str]) -> None:
+    """Raise NameConflict if one of the paths is taken by another of them, or by an earlier file of the job."""
+    taken = set[str]()
+    if first_number:
+        taken.update(session.connection().scalars(_TAKEN, {"its_job": claim.job_id, "paths": list(paths)}))
+    for path in paths:
+        if path in taken:
+            raise NameConflict(str(Endpoint(claim.destination.host, path)))
+        taken.add(path)

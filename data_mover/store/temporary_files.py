@@ -45,6 +45,7 @@ class RecordedTemporaryFile:
 
 
 _INSERT = insert(TEMPORARY_FILES)
+_INSERT_NEW = _INSERT.values(not_before_ms=now_ms() + bindparam("wait_ms"))
 _FORGET = delete(TEMPORARY_FILES).where(
     TemporaryFile.host == bindparam("its_host"), TemporaryFile.path.in_(bindparam("paths", expanding=True))
 )
@@ -64,10 +65,9 @@ def record_temporary_files(
     """
     mine = renew(session, claim, lease_seconds)
     if mine and files:
-        now = read_now_ms(session)
         shared = {"job_id": claim.job_id, "attempt": claim.attempt, "host": claim.destination.host}
-        rows = [{**shared, **vars(file), "not_before_ms": now + 2 * ms(lease_seconds)} for file in files]
-        session.connection().execute(_INSERT, rows)
+        rows = [{**shared, **vars(file), "wait_ms": 2 * ms(lease_seconds)} for file in files]
+        session.connection().execute(_INSERT_NEW, rows)
     return mine
 
 

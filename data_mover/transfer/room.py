@@ -7,11 +7,11 @@ from data_mover.domain.errors import NoSpace
 class Room:
     """The room that a job needs at its destination. Checked once, before the first file that is copied from byte 0."""
 
-    def __init__(self, missing_bytes: int = 0, others_bytes: int = 0) -> None:
-        """`missing_bytes` are those that the job has still to copy, as far as known; `others_bytes` those that other
-        jobs have reserved on the host."""
+    def __init__(self, missing_bytes: int = 0) -> None:
+        """`missing_bytes` are those that the job has still to copy, as far as known."""
         self._missing_bytes = missing_bytes
-        self._others_bytes = others_bytes
+        #: what other jobs have reserved on the host
+        self.others_bytes = 0
         self._is_known = False
 
     def settled(self, size_bytes: int) -> None:
@@ -22,7 +22,7 @@ class Room:
         """Raise NoSpace if the file does not fit beside what is reserved."""
         if self._is_known or size_bytes is None:
             return
-        reserved = max(self._missing_bytes - size_bytes, 0) + self._others_bytes
+        reserved = max(self._missing_bytes - size_bytes, 0) + self.others_bytes
         free = destination.free_bytes(directory)
         if free is not None and free < size_bytes + reserved:
             others = f", and {reserved} more are on their way there" if reserved else ""

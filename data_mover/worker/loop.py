@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 #: how often candidates are read again if other workers have claimed all of them
 ROUNDS = 10
-#: how often a worker that only has a plan or maintenance to do looks for jobs
+#: how often a worker that only has a plan or maintenance to do looks for jobs, and one that has jobs looks for plans
 LOOK_SECONDS = 0.5
 #: how often a worker looks beside a job whether maintenance is due
 MAINTENANCE_SECONDS = 1.0
@@ -53,7 +53,7 @@ class WorkerLoop:
         self._heartbeat = heartbeat
         backoff = Backoff(settings.retry_first_seconds, settings.probe_longest_seconds)
         self._connector = Connector(database, backoff, doorbell)
-        self._look_from = 0.0
+        self._look_from = self._look_for_plans_from = 0.0
         #: which caller had a job claimed last, by ascending numbers
         self._served = dict[str, int]()
         self._plans = SideThread("plan", lambda: is_plan_requested(database), self._answer_plan)
@@ -81,9 +81,10 @@ class WorkerLoop:
         """Return whether the time was up, or a stop was requested; else no job was left."""
         claim = None
         while not self._heartbeat.stop.is_asked():
-            has_plan, maintains = self._plans.look(), self._maintenance.is_busy
+            maintains = self._maintenance.is_busy
             claim = self._claim(last=claim)
             self._connector.give_up(*(claim.host_names if claim else ()))
+            has_plan = self._look_for_plans(has_job=claim is not None)
             if claim is not None:
                 self._attempt(claim).run()
             elif has_plan:
@@ -95,6 +96,14 @@ class WorkerLoop:
             if time.monotonic() > until and not has_plan:
                 break
         return True
+
+    def _look_for_plans(self, has_job: bool) -> bool:
+        """Return whether a plan is being answered. Beside jobs, which may be many and small, looks now and then."""
+        now = time.monotonic()
+        if has_job and now < self._look_for_plans_from:
+            return self._plans.is_busy
+        self._look_for_plans_from = now + LOOK_SECONDS
+        return self._plans.look()
 
     def _look_for_maintenance(self) -> None:
         """Called by the heartbeat: a job may take hours."""

@@ -181,7 +181,7 @@ class SftpFiles(SshFiles):
 
     def free_bytes(self, path: str) -> int | None:
         with self._session.mapping_errors(path):
-            system = self._session.file_system(self._inside(path))
+            system = self._session.file_system(self._realpath_of_directory(path))
         return system.free_bytes if system else None
 
     @contextmanager

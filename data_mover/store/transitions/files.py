@@ -3,12 +3,13 @@
 Every function that returns a bool returns False if the job is no longer this attempt's.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, BindParameter, Executable, Update, bindparam, case, insert, select, update
+from sqlalchemy import BigInteger, BindParameter, Update, bindparam, case, insert, select, union_all, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -56,19 +57,17 @@ _NAMES: BindParameter[str] = bindparam("lock_names", expanding=True)
 
 _INSERT = insert(JOB_FILES)
 _SIZES = select(JobFile.number, JobFile.size_bytes).where(JobFile.job_id == _ITS_JOB, JobFile.number.in_(_NUMBERS))
-_NOT_ARRIVED = select(JobFile.number).where(
-    JobFile.job_id == _ITS_JOB, JobFile.state.not_in(ARRIVED), JobFile.number.in_(_NUMBERS)
-)
-#: files of other jobs that have these lock names
-_OF_OTHERS = (
-    select(JobFile.lock_name, JobFile.job_id, Job.caller)
+_SIZES_AND_STATES = _SIZES.add_columns(JobFile.state)
+_NAMED = (
+    select(JobFile.lock_name, JobFile.job_id, JobFile.number, JobFile.state, JobFile.locked, Job.caller)
     .join(Job, Job.id == JobFile.job_id)
-    .where(JobFile.lock_name.in_(_NAMES), JobFile.job_id != _ITS_JOB)
+    .where(JobFile.lock_name.in_(_NAMES))
 )
-_PUBLISHED_LATER = _OF_OTHERS.where(JobFile.job_id > _ITS_JOB, JobFile.state == FileState.PUBLISHED)
-_LOCKED = _OF_OTHERS.where(JobFile.locked)
-_OWN = select(JobFile.lock_name, JobFile.number, JobFile.state).where(
-    JobFile.job_id == _ITS_JOB, JobFile.lock_name.in_(_NAMES), JobFile.state != FileState.FAILED
+#: the files that have these lock names: of other jobs those that were published later or are locked, and the job's own
+_RIVALS = union_all(
+    _NAMED.where(JobFile.job_id > _ITS_JOB, JobFile.state == FileState.PUBLISHED),
+    _NAMED.where(JobFile.job_id != _ITS_JOB, JobFile.locked),
+    _NAMED.where(JobFile.job_id == _ITS_JOB, JobFile.state != FileState.FAILED),
 )
 _BROUGHT = (
     update(JOBS)
@@ -110,16 +109,14 @@ def lock_paths(
     if not renew(session, claim, lease_seconds):
         raise why_not(session, claim)
     _correct_sizes(session, claim, {lock.number: lock.size_bytes for lock in locks})
-    named = [{"number": each.number, "lock_name": each.lock_name, "state": FileState.TRANSFERRING} for each in locks]
-    _set(session, claim, named)
     refused = _refused(session, claim, locks)
-    free = [lock.number for lock in locks if lock.number not in refused]
     try:
         with session.connection().begin_nested():
-            _set(session, claim, [{"number": number, "locked": True} for number in free])
+            _name(session, claim, locks, locked=[lock.number for lock in locks if lock.number not in refused])
     except IntegrityError:  # a concurrent job has locked one of them; locking each alone shows which
+        _name(session, claim, locks, locked=[])
         for lock in locks:
-            if lock.number in free and not _lock_alone(session, claim, lock.number):
+            if lock.number not in refused and not _lock_alone(session, claim, lock.number):
                 refused[lock.number] = PathBusy("Waits for another job, which writes to the same path.")
     return refused
 
@@ -151,9 +148,11 @@ def record_arrived(session: Session, claim: Claim, arrived: Sequence[ArrivedFile
     """
     is_ours = is_mine(session, claim)
     if is_ours:
-        _correct_sizes(session, claim, {each.number: each.proof.size_bytes for each in arrived})
-        numbers = [each.number for each in arrived]
-        new = set(session.connection().scalars(_NOT_ARRIVED, {"its_job": claim.job_id, "numbers": numbers}))
+        numbers = {"its_job": claim.job_id, "numbers": [each.number for each in arrived]}
+        recorded = session.connection().execute(_SIZES_AND_STATES, numbers).all()
+        sizes = {each.number: each.proof.size_bytes for each in arrived}
+        _correct(session, claim, {number: size for number, size, _ in recorded}, sizes)
+        new = {number for number, _, state in recorded if state not in ARRIVED}
         settled = {"locked": False, "code": None, "reason": None}
         came = [
             {"number": each.number, **vars(each.proof), "state": each.state, **settled}
@@ -249,18 +248,19 @@ def begin_afresh(session: Session, claim: Claim, lease_seconds: float) -> bool:
 
 def _refused(session: Session, claim: Claim, locks: Sequence[PathLock]) -> dict[int, PathBusy | MoveFailure]:
     """Return why paths cannot be locked, by number, as far as it is recorded."""
-    names = {lock.lock_name for lock in locks}
-    named = {"its_job": claim.job_id, "lock_names": list(names)}
-
-    def others(which: Executable) -> dict[str, str]:
-        """Return how the other jobs are named, by lock name: that of another caller by no id."""
-        rows = session.connection().execute(which, named)
-        return {str(name): f"job {job}" if caller == claim.caller else "another job" for name, job, caller in rows}
-
-    later, busy = others(_PUBLISHED_LATER), others(_LOCKED)
-    own: dict[str, list[tuple[int, bool]]] = {name: [] for name in names}
-    for name, number, state in session.connection().execute(_OWN, named):
-        own[str(name)].append((number, state in ARRIVED))
+    later, busy = dict[str, str](), dict[str, str]()
+    own = defaultdict[str, list[tuple[int, bool]]](list)
+    for lock in locks:
+        own[lock.lock_name].append((lock.number, False))
+    rivals = session.connection().execute(_RIVALS, {"its_job": claim.job_id, "lock_names": list(own)})
+    for name, job_id, number, state, locked, caller in rivals:
+        who = f"job {job_id}" if caller == claim.caller else "another job"  # no id of another caller's
+        if job_id == claim.job_id:
+            own[str(name)].append((number, state in ARRIVED))
+        elif locked:
+            busy[str(name)] = who
+        else:
+            later[str(name)] = who
     refused = dict[int, PathBusy | MoveFailure]()
     for lock in locks:
         name, host = lock.lock_name, claim.destination.host
@@ -277,6 +277,13 @@ def _goes_first(other: tuple[int, bool], number: int) -> bool:
     """Whether another file of the job gets the path; it is given by number and whether it has arrived."""
     other_number, has_arrived = other
     return other_number != number and (has_arrived or other_number < number)
+
+
+def _name(session: Session, claim: Claim, locks: Sequence[PathLock], locked: Collection[int]) -> None:
+    """Record the lock names of files that begin, and lock the paths of those with these numbers."""
+    begun = {"state": FileState.TRANSFERRING}
+    names = [{"number": each.number, "lock_name": each.lock_name, "locked": each.number in locked} for each in locks]
+    _set(session, claim, [{**named, **begun} for named in names])
 
 
 def _lock_alone(session: Session, claim: Claim, number: int) -> bool:
@@ -308,7 +315,12 @@ def _mark_folder(session: Session, claim: Claim, state: FileState, phase: Phase,
 def _correct_sizes(session: Session, claim: Claim, sizes: Mapping[int, int | None]) -> None:
     """Correct the listed sizes, and the job's total."""
     files = {"its_job": claim.job_id, "numbers": list(sizes)}
-    recorded = dict(session.connection().execute(_SIZES, files).all())
+    _correct(session, claim, dict(session.connection().execute(_SIZES, files).all()), sizes)
+
+
+def _correct(
+    session: Session, claim: Claim, recorded: Mapping[int, int | None], sizes: Mapping[int, int | None]
+) -> None:
     other = {number: sizes[number] for number, size in recorded.items() if size != sizes[number]}
     if other:
         _set(session, claim, [{"number": number, "size_bytes": size} for number, size in other.items()])
