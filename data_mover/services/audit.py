@@ -17,7 +17,10 @@ class RequestAudit:
     caller: str
     #: the first digits of its token's SHA-256, None without one
     token: str | None
+    #: the client's; behind a proxy, what that says
     address: str | None
+    #: from where the connection came: behind a proxy, the proxy's own; None if the server does not say
+    peer: str | None
 
     @contextmanager
     def call(self, method: str, **asked: Any) -> Iterator[dict[str, Any]]:
@@ -35,5 +38,5 @@ class RequestAudit:
         self._record(method, {}, {"answer": "not-allowed"})
 
     def _record(self, method: str, asked: dict[str, Any], entry: dict[str, Any]) -> None:
-        who = {"caller": self.caller, "token": self.token, "address": self.address}
+        who = {"caller": self.caller, "token": self.token, "address": self.address, "peer": self.peer}
         self.trail.record(event="call", **who, method=method, **asked, **entry)

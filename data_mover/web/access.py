@@ -26,6 +26,7 @@ from data_mover.services.audit import RequestAudit
 from data_mover.services.issuers import Issuers
 from data_mover.services.token_uses import TokenUses
 from data_mover.store.audit_trail import AuditTrail
+from data_mover.web.crowd import PEER
 from data_mover.web.xmlrpc.dispatch import NOT_AUTHENTICATED, TOO_MANY_REQUESTS
 from data_mover.web.xmlrpc.encoding import as_xml
 from data_mover.web.xmlrpc.guard import PATHS as XML_RPC
@@ -77,7 +78,8 @@ class SecurityPolicy:
 
     def audit(self, request: Request) -> RequestAudit:
         """Return the audit trail for a request that has an identity."""
-        return RequestAudit(self._trail, request.caller.name, request.environ.get(DIGEST), request.remote_addr)
+        token, peer = request.environ.get(DIGEST), request.environ.get(PEER)
+        return RequestAudit(self._trail, request.caller.name, token, request.remote_addr, peer)
 
     def authenticated_userid(self, request: Request) -> str | None:
         return request.caller.name if request.caller else None
@@ -98,7 +100,8 @@ class SecurityPolicy:
         """Return the answer to a request without an identity."""
         name, path = (_credentials(request)[0] or "")[:80], request.environ["PATH_INFO"][:80]
         with suppress(ServiceUnavailable):  # it is in the log, and the request is refused in any case
-            self._trail.record_stranger(address=request.remote_addr, path=path, name=name)
+            peer = request.environ.get(PEER)
+            self._trail.record_stranger(address=request.remote_addr, peer=peer, path=path, name=name)
         if isinstance(self._callers, OnlyThisMachine):
             return HTTPForbidden(
                 "data_mover.callers = none: only requests of this machine, to a loopback name, are served"

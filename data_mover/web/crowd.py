@@ -14,10 +14,13 @@ from typing import Any
 
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
+from waitress.task import WSGITask
 
 log = logging.getLogger(__name__)
 
 TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+#: the key under which a request has the address that it came from, which behind a proxy is the proxy's own
+PEER = "data_mover.peer"
 #: the shortest interval between two log lines about the same crowd
 LOG_SECONDS = 60.0
 
@@ -57,10 +60,20 @@ class _Parser(HTTPRequestParser):
     path = ""
 
 
+class _Task(WSGITask):
+    """A request that says where its connection comes from: waitress puts what a trusted proxy says in its stead."""
+
+    def get_environment(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environment()
+        environ[PEER] = self.channel.addr[0]
+        return environ
+
+
 class TimedChannel(HTTPChannel):
     """A connection whose requests have to arrive in time."""
 
     parser_class = _Parser
+    task_class = _Task
     crowd: Crowd
 
     def __init__(self, server: Any, sock: socket.socket, addr: Any, adj: Any, map: dict[int, Any]) -> None:

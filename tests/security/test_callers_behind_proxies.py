@@ -9,6 +9,7 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
+from xmlrpc.client import dumps
 
 import pytest
 
@@ -111,6 +112,24 @@ def test_the_network_of_a_token_is_that_of_the_client_and_not_of_the_proxy(world
         assert answered(port, call_request(b"x", login)).status == 401
         assert answered(port, forged).status == 401
         assert answered(world.service.port, call_request(b"x", login), source="127.0.0.3").status == 401
+
+
+def test_the_audit_trail_has_the_address_of_the_client_and_that_of_the_proxy(world, tmp_path):
+    login = f"Authorization: Bearer {NEAR}"
+    move = call_request(dumps(("disk:/a", "archive:/"), "move").encode(), login)
+    location = documented("location / {", "}").replace("6543", str(world.service.port))
+    with nginx(tmp_path / "nginx", location) as port:
+        answered(port, move, source="127.0.0.2")
+        through_proxy = lines_of(world)[-1]
+        answered(port, move, source="127.0.0.4")
+        refused = lines_of(world)[-1]
+    answered(world.service.port, call_request(b"x", login), source="127.0.0.3")
+    directly = lines_of(world)[-1]
+
+    assert (through_proxy["event"], through_proxy["code"]) == ("call", "unknown-source")
+    assert (through_proxy["address"], through_proxy["peer"]) == ("127.0.0.2", "127.0.0.1")
+    assert (refused["event"], refused["address"], refused["peer"]) == ("login-refused", "127.0.0.4", "127.0.0.1")
+    assert (directly["event"], directly["address"], directly["peer"]) == ("login-refused", "127.0.0.3", "127.0.0.3")
 
 
 def test_what_a_client_says_of_its_address_is_not_believed(world):

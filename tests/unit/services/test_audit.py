@@ -67,7 +67,7 @@ def test_nobody_is_answered_if_it_cannot_be_written(tmp_path):
 
 
 def test_a_refusal_is_recorded_with_its_code(tmp_path):
-    audit = RequestAudit(AuditTrail(tmp_path / "audit.jsonl"), "portal", "0123", "192.0.2.7")
+    audit = RequestAudit(AuditTrail(tmp_path / "audit.jsonl"), "portal", "0123", "192.0.2.7", "127.0.0.1")
 
     with pytest.raises(Refusal), audit.call("move", source="x"):
         raise Refusal("no", code="unknown-source", field="source")
