@@ -4,7 +4,7 @@ import hmac
 import logging
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, time
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -137,14 +137,18 @@ class Issuer:
         )
 
 
+#: how many moves of a caller may run, by its name and the scopes that a move was submitted with; None is no limit
+RunningLimit = Callable[[str, str | None], int | None]
+
+
 class Callers(Protocol):
     """Who may call."""
 
     def named(self, name: str, scopes: str | None) -> Caller | None:
         """Return the caller of that name, with the scopes that it had; None if there is none any more."""
 
-    def running_limits(self) -> Mapping[str, int]:
-        """Return how many moves of a caller may run, by the names of those with such a quota."""
+    def running_limit(self) -> RunningLimit:
+        """Return the limits that are in force now."""
 
 
 class OnlyThisMachine:
@@ -153,8 +157,8 @@ class OnlyThisMachine:
     def named(self, name: str, scopes: str | None) -> Caller | None:
         return Caller(name, EVERYTHING)
 
-    def running_limits(self) -> Mapping[str, int]:
-        return {}
+    def running_limit(self) -> RunningLimit:
+        return lambda name, scopes: None
 
 
 @dataclass(frozen=True)
@@ -171,9 +175,10 @@ class KnownCallers:
         issuer, _, own_name = name.partition(":")
         return self.issuers[issuer].caller_of(own_name, scopes.split()) if issuer in self.issuers else None
 
-    def running_limits(self) -> Mapping[str, int]:
-        limits = {name: caller.quota.running for name, caller in self.callers.items()}
-        return {name: most for name, most in limits.items() if most is not None}
+    def most_running(self, name: str, scopes: str | None) -> int | None:
+        """Return how many moves of the caller may run; None is no limit."""
+        caller = self.named(name, scopes)
+        return caller.quota.running if caller else None
 
     def authenticated(self, name: str | None, token: str, address: str | None, now: datetime) -> Token | None:
         """Return the token if it may be used from this address now, and is the named caller's if a name is given.
@@ -213,8 +218,8 @@ class CallersFile:
     def named(self, name: str, scopes: str | None) -> Caller | None:
         return self.current().named(name, scopes)
 
-    def running_limits(self) -> Mapping[str, int]:
-        return self.current().running_limits()
+    def running_limit(self) -> RunningLimit:
+        return self.current().most_running
 
     def _file_version(self) -> tuple[int, ...] | None:
         try:
@@ -500,8 +505,6 @@ class _IssuerTable(_Table):
             raise ValueError('issuer: must be a URL like "https://login.example.org/realms/campus"')
         if "*" in self.audience:
             raise ValueError("audience: must be the one name that tokens for this service have; * is none")
-        if limited := sorted(name for name, grant in self.scopes.items() if grant.quota.running is not None):
-            raise ValueError(f"scopes.{limited[0]}.quota.running: is for callers of the file; take queued")
         return self
 
     def issuer_of(self, name: str) -> Issuer:

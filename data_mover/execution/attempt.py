@@ -110,7 +110,7 @@ class Attempt:
         self._look_from = now + wait_seconds * LOOK_SHARE
         with self._database.reading() as session:
             waiting = queue.kept_waiting(
-                session, self._claim, Limits(self._registry.slots, self._callers.running_limits()), wait_seconds
+                session, self._claim, Limits(self._registry.slots, self._callers.running_limit()), wait_seconds
             )
         lease = self._record.lease
         if waiting is not None and lease.lost is None:

@@ -74,7 +74,7 @@ class Explanations:
 
     def explain(self, caller: Caller, job_id: int) -> Explanation:
         """Return what the move waits for. Raises Refusal if there is no such move."""
-        limits = Limits(self._registry.current().slots, self._callers.running_limits())
+        limits = Limits(self._registry.current().slots, self._callers.running_limit())
         with self._database.reading() as session:
             job = reports.find(session, caller.sees_only, job_id)
             report = reports.report(session, caller.sees_only, job_id, self._doorbell.is_away)

@@ -98,7 +98,7 @@ def _nobody_wakes(session: Session, redis_is_away: Callable[[], bool]) -> Obstac
 
 
 def _full_quota(session: Session, job: Job, limits: Limits) -> Obstacle | None:
-    most = limits.of_callers.get(job.caller)
+    most = limits.of_caller(job.caller, job.scopes)
     is_full = most is not None and Shares.read(session).by_caller()[job.caller] >= most
     return Obstacle(Cause.QUOTA) if is_full else None
 

@@ -1,8 +1,7 @@
 """The queue: which jobs may be claimed now, in order, and claiming them."""
 
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -48,6 +47,8 @@ class Candidate:
     lane_id: int
     priority: int
     caller: str
+    #: of a caller of OpenID Connect, the scopes that it was submitted with
+    scopes: str | None
     host_names: frozenset[str]
     suspect: bool
     #: whether its last attempt has failed or found a path locked
@@ -58,11 +59,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Limits:
-    """How many jobs may run with each host, and of each caller that has a limit. An unregistered host has one slot, in
-    which its job fails."""
+    """How many jobs may run with each host, and of a caller. An unregistered host has one slot, in which its job
+    fails."""
 
     of_hosts: Mapping[str, int]
-    of_callers: Mapping[str, int] = field(default_factory=dict)
+    #: by the caller's name and the scopes of the job; None is no limit
+    of_caller: Callable[[str, str | None], int | None] = lambda caller, scopes: None
 
 
 def candidates(
@@ -86,8 +88,7 @@ def candidates(
     admitted = [
         candidate
         for candidate in _candidates(session)
-        if _admit(candidate, states, limits)
-        and callers[candidate.caller] < limits.of_callers.get(candidate.caller, sys.maxsize)
+        if _admit(candidate, states, limits) and _is_within_quota(candidate, callers, limits)
     ]
 
     def order(candidate: Candidate) -> tuple[Any, ...]:
@@ -124,7 +125,7 @@ def take(
         current = _candidate_of_lane(session, candidate.lane_id)
     if current is None or (current.suspect and not candidate.suspect):
         return None
-    most = limits.of_callers.get(current.caller)
+    most = limits.of_caller(current.caller, current.scopes)
     if most is not None and usage.running(session, current.caller) >= most:
         return None
     may = _admit(current, host_health.states(session), limits) and _leaving_suspects_alone(session, worker, [current])
@@ -135,18 +136,22 @@ def take(
 
 def kept_waiting(session: Session, claim: Claim, limits: Limits, wait_seconds: float) -> int | None:
     """Return the job for which this one has to give way: it has waited for `wait_seconds` because one host or one
-    caller has all workers, and this job is the slowest. Returns None if there is no such job."""
+    caller has all workers, and this job is the slowest. Returns None if there is no such job.
+
+    A job whose caller has no quota left even then does not count: it could not begin."""
     shares = Shares.read(session)
     mine = shares.gives_way(claim.job_id)
     if mine is None:
         return None
-    states = host_health.states(session)
+    states, running = host_health.states(session), shares.by_caller()
+    running[mine.caller] -= 1
     ids = [
         each.job_id
         for each in _candidates(session)
         if each.priority <= mine.priority
         and shares.is_kept_out(each.caller, each.host_names)
         and _admit(each, states, limits)
+        and _is_within_quota(each, running, limits)
     ]
     since = read_now_ms(session) - ms(wait_seconds)
     waited = (Job.id.in_(ids), Job.submitted_ms <= since, Job.not_before_ms <= since)
@@ -165,10 +170,14 @@ def _candidates(session: Session, *lanes: int) -> list[Candidate]:
     now = read_now_ms(session)
     best = dict[int, Candidate]()
     found = _FIRST_OF_LANES if lanes else _FIRST_OF_ALL
-    for job_id, priority, suspect, phase, not_before_ms, lane in session.execute(found, {**_at(now), "lanes": lanes}):
+    for job_id, priority, suspect, phase, not_before_ms, scopes, lane in session.execute(
+        found, {**_at(now), "lanes": lanes}
+    ):
         due_ms = not_before_ms if not_before_ms <= now else 0
         is_retry = phase == Phase.WAITING_RETRY
-        candidate = Candidate(job_id, lane.id, priority, lane.caller, lane.host_names, suspect, is_retry, due_ms)
+        candidate = Candidate(
+            job_id, lane.id, priority, lane.caller, scopes, lane.host_names, suspect, is_retry, due_ms
+        )
         best[lane.id] = min(
             best.get(lane.id, candidate), candidate, key=lambda each: (each.priority, each.due_ms, each.job_id)
         )
@@ -193,7 +202,7 @@ _IS_SUSPECT = and_(Job.losses >= SUSPECT_LOSSES, func.coalesce(Job.lost_ms, 0).b
 _IS_DUE = or_(Job.not_before_ms <= _NOW, Job.not_before_ms > _SOON)
 
 
-def _first_of_each(*lanes: ColumnElement[bool]) -> Select[int, int, bool, str | None, int, Lane]:
+def _first_of_each(*lanes: ColumnElement[bool]) -> Select[int, int, bool, str | None, int, str | None, Lane]:
     """Return the query of the jobs that may be first in a lane: each is the first row of an index range, so that a
     claim costs the same however many jobs are queued or wait for a retry."""
     first = [_first_job((Job.priority, Job.id), Job.phase == Phase.QUEUED, _IS_DUE)]
@@ -202,7 +211,7 @@ def _first_of_each(*lanes: ColumnElement[bool]) -> Select[int, int, bool, str | 
         first.append(_first_job((Job.not_before_ms,), *retry, Job.not_before_ms <= _NOW))
         first.append(_first_job((Job.not_before_ms,), *retry, Job.not_before_ms > _SOON))
     ids = union_all(*(select(each.label("job_id")).select_from(Lane).where(*lanes) for each in first)).subquery()
-    columns = (Job.id, Job.priority, _IS_SUSPECT, Job.phase, Job.not_before_ms, Lane)
+    columns = (Job.id, Job.priority, _IS_SUSPECT, Job.phase, Job.not_before_ms, Job.scopes, Lane)
     return select(*columns).join(ids, ids.c.job_id == Job.id).join(Lane, Lane.id == Job.lane_id)
 
 
@@ -223,6 +232,12 @@ _RUNNING_ON = (
 
 def _admit(candidate: Candidate, states: Mapping[str, HostState], limits: Limits) -> bool:
     return all(states.get(name, HostState()).admits(limits.of_hosts.get(name, 1)) for name in candidate.host_names)
+
+
+def _is_within_quota(candidate: Candidate, running: Mapping[str, int], limits: Limits) -> bool:
+    """Whether a job of the caller may begin beside its running ones, as far as its quota goes."""
+    most = limits.of_caller(candidate.caller, candidate.scopes)
+    return most is None or running.get(candidate.caller, 0) < most
 
 
 def _leaving_suspects_alone(session: Session, worker: WorkerProcess, found: Sequence[Candidate]) -> list[Candidate]:

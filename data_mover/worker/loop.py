@@ -124,7 +124,7 @@ class WorkerLoop:
         return Attempt(self._settings, self._database, registry, self._callers, self._connector, self._heartbeat, claim)
 
     def _claim(self, last: Claim | None) -> Claim | None:
-        limits = Limits(self._registry.current().slots, self._callers.running_limits())
+        limits = Limits(self._registry.current().slots, self._callers.running_limit())
         for _ in range(ROUNDS):
             with self._database.reading() as session:
                 candidates = queue.candidates(session, self._heartbeat.worker, limits, last, self._served)

@@ -23,7 +23,7 @@ audience = "data_mover"
 caller   = "preferred_username"
 
 [issuers.campus.scopes."data_mover.portal"]
-sources      = ["disk:/species/"]
+sources      = ["disk:/species/", "slow:/species/"]
 destinations = ["archive:/maps/"]
 
 [issuers.campus.scopes."data_mover.operator"]
@@ -158,7 +158,7 @@ def test_an_issuer_that_says_it_is_another_is_not_believed(issuer, caller_of):
         ('audience = ""', "issuers.campus.audience"),
         ("scopes = {}", "issuers.campus.scopes"),
         ("scopes = { a = { verbs = ['fly'] } }", "issuers.campus.scopes.a.verbs"),
-        ("scopes = { a = { quota = { running = 1 } } }", "issuers.campus"),
+        ("scopes = { a = { quota = { running = 0 } } }", "issuers.campus.scopes.a.quota.running"),
         ("colour = 'red'", "issuers.campus.colour"),
     ],
 )
@@ -181,6 +181,7 @@ def world(tmp_path, redis_url, issuer):
     (roots.disk / "species" / "a").write_text("content")
     local = {"protocol": "local", "roles": ["source", "destination"]}
     registry = "".join(host_table(name, {**local, "root": root}) for name, root in vars(roots).items())
+    registry += host_table("slow", {**local, "root": roots.disk, "roles": ["source"], "bandwidth": "4MB/s"})
     with deployment(tmp_path / "service", redis_url, registry) as service:
         callers = service.directory / "callers.toml"
         callers.touch(0o600)
@@ -190,6 +191,25 @@ def world(tmp_path, redis_url, issuer):
         service.start_worker()
         service.start_sweeper()
         yield SimpleNamespace(service=service, roots=roots, callers=callers)
+
+
+def test_no_more_moves_of_a_caller_run_than_its_scopes_allow(world, issuer):
+    token = issuer.token("ES256-1", **PORTAL)
+    quota = '[issuers.campus.scopes."data_mover.portal".quota]\nrunning = 1\n\n'
+    operator = '[issuers.campus.scopes."data_mover.operator"]'
+    world.callers.write_text(world.callers.read_text().replace(operator, quota + operator))
+    (world.roots.disk / "species" / "large").write_bytes(bytes(6_000_000))
+    moves = [{"source": f"slow:/species/{name}", "destination": "archive:/maps/"} for name in ("large", "a")]
+    ended(world, token, ask(world, "POST", "/api/v1/moves", token, moves[1])[1]["id"])
+
+    first, second = (ask(world, "POST", "/api/v1/moves", token, move)[1]["id"] for move in moves)
+
+    def cause(move):
+        return ask(world, "GET", f"/api/v1/moves/{move}/explain", token)[1]["cause"]
+
+    eventually(lambda: cause(first) == "running", "the first one runs")
+    assert cause(second) == "quota"
+    assert [ended(world, token, move)["status"] for move in (first, second)] == ["COMPLETED"] * 2
 
 
 def ask(world, method, path, token, body=None):

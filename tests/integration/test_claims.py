@@ -10,7 +10,17 @@ from data_mover.domain.errors import HostUnreachable, NoSuchFile
 from data_mover.domain.locations import Endpoint
 from data_mover.domain.proof import Proof
 from data_mover.domain.states import FileKind, FileState, Phase, Priority, Status
-from data_mover.store import claims, file_lists, host_health, queue, reports, submissions, temporary_files, transitions
+from data_mover.store import (
+    claims,
+    file_lists,
+    host_health,
+    queue,
+    reports,
+    submissions,
+    temporary_files,
+    transitions,
+    workers,
+)
 from data_mover.store.claims import Beat
 from data_mover.store.database import Database, ms, now_ms
 from data_mover.store.models import Job
@@ -411,7 +421,7 @@ def test_of_many_who_ask_for_the_same_at_once_one_makes_a_job(submit, database_u
     assert len(made) == 1
 
 
-@pytest.mark.parametrize("limits", [queue.Limits({**SLOTS, "vis": 2}), queue.Limits(SLOTS, {"ann": 2})])
+@pytest.mark.parametrize("limits", [queue.Limits({**SLOTS, "vis": 2}), queue.Limits(SLOTS, lambda *_: 2)])
 def test_a_limit_holds_against_many_who_claim_at_once(submit, database_url, limits):
     for _ in range(40):
         submit()
@@ -443,6 +453,41 @@ def test_a_limit_holds_against_many_who_claim_at_once(submit, database_url, limi
 
     assert len(most) == 40
     assert max(most) <= 2
+
+
+def test_a_job_counts_against_the_limit_of_the_scopes_that_it_was_submitted_with(submit, database):
+    narrow, wide = (submit(caller="campus:ann", scopes=scopes) for scopes in ("narrow", "wide"))
+    limits = queue.Limits(SLOTS, lambda caller, scopes: {"narrow": 1, "wide": 2}[scopes])
+
+    first, second = (claim_best(database, limits) for _ in range(2))
+    submit(caller="campus:ann", scopes="wide")
+
+    assert [first.job_id, second.job_id] == [narrow, wide]
+    assert claim_best(database, limits) is None
+    with database.writing() as session:
+        transitions.fail(session, first, *MISSING)
+    submit("hpc", caller="campus:ann", scopes="narrow")
+    third = claim_best(database, limits)
+    assert (third.caller, third.destination.host) == ("campus:ann", "vis")
+    assert claim_best(database, limits) is None
+
+
+def test_no_job_gives_way_to_one_whose_caller_has_no_quota_left(submit, database, set_job):
+    with database.writing() as session:
+        both = [workers.register(session, "here", number, "1.0") for number in (1, 2)]
+    submit(caller="ann")
+    submit(caller="bob")
+    running = [claim_best(database, queue.Limits(SLOTS), worker=worker) for worker in both]
+    set_job(running[1].job_id, bytes_per_second=100)
+    waiting = submit("hpc", caller="bob")
+
+    def gives_way(most_of_bob):
+        limits = queue.Limits(SLOTS, lambda caller, scopes: most_of_bob if caller == "bob" else None)
+        with database.reading() as session:
+            return queue.kept_waiting(session, running[0], limits, 0)
+
+    assert gives_way(2) == waiting
+    assert gives_way(1) is None
 
 
 def submitted_left(database):
