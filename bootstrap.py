@@ -7,6 +7,7 @@ python3 bootstrap.py test [ARGS]      runs every check; ARGS, which begin with a
 python3 bootstrap.py test lint        runs all checks but the tests
 python3 bootstrap.py test unit        runs the tests that need no server, in seconds
 python3 bootstrap.py test PATH        runs the tests of a file or folder, and nothing else
+python3 bootstrap.py audit            looks for known vulnerabilities of what is pinned, and for committed secrets
 
 Everything is installed beside this file, in virtual environments, at the versions that versions.cfg pins.
 """
@@ -16,9 +17,11 @@ Everything is installed beside this file, in virtual environments, at the versio
 import configparser
 import hashlib
 import importlib.util
+import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +33,19 @@ PROJECT_ENVIRONMENT = PROJECT / ".venv"
 BUILDOUT_ENVIRONMENT = PROJECT / ".buildout"
 OLDEST_PYTHON = (3, 11)
 BUILDERS = ["pip", "setuptools", "wheel", "zc.buildout", "zc.recipe.egg"]
+#: so have the programs that audit it: they are no part of the project
+AUDIT_ENVIRONMENT = PROJECT / ".audit"
+AUDITORS = ["pip-audit", "detect-secrets"]
+#: what is scanned for secrets, and by which detectors: passwords of tests are made up, and look like any other
+SECRET_SCANS = {
+    "secrets": ([":!tests", ":!versions.cfg"], []),
+    "keys of tests": (
+        ["tests"],
+        ["KeywordDetector", "BasicAuthDetector", "Base64HighEntropyString", "HexHighEntropyString"],
+    ),
+}
+#: what looks like a secret and is none: where a secret is, examples, and the hash of a program
+NO_SECRETS = ["--exclude-secrets", "^(env|file):|^TOKEN$|…|EXAMPLE$", "--exclude-lines", "SHA256 = |without a password"]
 #: a directory in memory, where the files of unit tests need not wait for a disk
 MEMORY = "/dev/shm"
 #: what must pass, by name; each a script of the environment with its arguments
@@ -51,6 +67,8 @@ def main(arguments: "list[str]") -> int:
         return run_demo(rest)
     if command == "test":
         return run_checks(rest)
+    if command == "audit":
+        return run_audit()
     print(__doc__)
     return 0 if command in ("-h", "--help", "help") else 2
 
@@ -115,6 +133,41 @@ def check(command: "list[str]", output: "int | None" = None) -> "tuple[str, str]
     result = subprocess.run(command, check=False, stdout=output, stderr=output and subprocess.STDOUT, text=True)
     verdict = "passed" if result.returncode == 0 else f"FAILED with status {result.returncode}"
     return f"{verdict} in {time.monotonic() - began:.1f} s", result.stdout or ""
+
+
+def run_audit() -> int:
+    """Looks for what is wrong with what others have made, and with what should not be here."""
+    environment = Environment(AUDIT_ENVIRONMENT)
+    environment.install("audit", AUDITORS)
+    os.chdir(PROJECT)
+    verdicts = {"vulnerabilities": check_vulnerabilities(environment)}
+    scan = [environment.script("detect-secrets-hook"), "--no-verify", *NO_SECRETS]
+    for name, (paths, unused) in SECRET_SCANS.items():
+        found = subprocess.run(["git", "ls-files", *paths], check=True, stdout=subprocess.PIPE, text=True)
+        detectors = [option for detector in unused for option in ("--disable-plugin", detector)]
+        verdicts[name] = run_check(name, [*scan, *detectors, *found.stdout.split()])
+    print("\n" + "\n".join(f"{name:16}{verdict}" for name, verdict in verdicts.items()))
+    return 1 if any(verdict.startswith("FAILED") for verdict in verdicts.values()) else 0
+
+
+def check_vulnerabilities(environment: "Environment") -> str:
+    """The verdict about the pinned packages; without an answer of the service that knows of vulnerabilities, none."""
+    print("\n== vulnerabilities", flush=True)
+    with tempfile.TemporaryDirectory() as directory:
+        pins, report = Path(directory, "pins.txt"), Path(directory, "report.json")
+        pins.write_text(constraints())
+        chosen = ["--requirement", str(pins), "--no-deps", "--disable-pip", "--progress-spinner", "off"]
+        command = [environment.script("pip-audit"), *chosen, "--format", "json", "--output", str(report)]
+        subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        packages = json.loads(report.read_text())["dependencies"] if report.is_file() else []
+    known = [package for package in packages if "vulns" in package]
+    for package in known:
+        for each in package["vulns"]:
+            fixed = ", ".join(each["fix_versions"]) or "no version yet"
+            print(f"{package['name']} {package['version']}: {each['id']}, fixed in {fixed}")
+    if any(package["vulns"] for package in known):
+        return "FAILED"
+    return f"passed, {len(known)} packages" if known else "left out: nobody answers who knows of vulnerabilities"
 
 
 def check_python() -> None:
