@@ -11,11 +11,15 @@ from typing import Any
 from xmlrpc.client import MultiCall
 
 import pytest
+from sqlalchemy import func, select
 
+from data_mover.domain.states import Status
+from data_mover.store.database import Database
+from data_mover.store.models import Event, Job
 from tests.servers.deployment import deployment, host_table
 from tests.servers.processes import eventually
 
-CLIENTS, MOVES = 8, 200
+CLIENTS = 8
 #: PostgreSQL has locks of rows
 of_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -104,16 +108,33 @@ def test_a_write_that_fails_leaves_nothing_and_the_next_one_succeeds(service, st
         assert [job["id"] for job in proxy.jobs()] == [job_id]
 
 
-def test_many_clients_that_write_at_once_lose_nothing(service):
+@pytest.mark.parametrize("moves", [40, pytest.param(2000, marks=pytest.mark.soak)])
+def test_many_clients_that_write_while_workers_move_lose_nothing(service, database_url, moves):
+    (service.directory.parent / "disk" / "a").write_text("content")
+    for start in (service.start_worker, service.start_worker, service.start_sweeper):
+        start()
+
     def submit(client):
         with service.proxy as proxy:
-            paths = [f"local://archive/{client}-{number}" for number in range(MOVES // CLIENTS)]
+            paths = [f"local://archive/{client}-{number}" for number in range(moves // CLIENTS)]
             return [proxy.move("local://disk/a", path)["id"] for path in paths]
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         ids = [job_id for answered in pool.map(submit, range(CLIENTS)) for job_id in answered]
 
-    assert sorted(ids) == list(range(1, MOVES + 1))
+    assert sorted(ids) == list(range(1, moves + 1))
+    with closing(Database(database_url)) as database:
+        eventually(lambda: counted(database, Job.ended_ms.is_not(None)) == moves, "all have ended", 60 + moves / 2)
+        assert counted(database, Job.status == Status.COMPLETED) == moves
+        with database.reading() as session:
+            counters, events = session.scalars(select(func.sum(Job.events))).one(), select(func.count(Event.id))
+            assert counters == session.scalars(events).one()
+    assert len(list((service.directory.parent / "archive").iterdir())) == moves
+
+
+def counted(database, *which):
+    with database.reading() as session:
+        return session.scalars(select(func.count()).select_from(Job).where(*which)).one()
 
 
 def is_read(connection):
