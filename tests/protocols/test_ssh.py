@@ -1,6 +1,7 @@
 """What can go wrong between us and an SSH host, and what is reported of it."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,7 +28,7 @@ from tests.protocols.conftest import Host
 from tests.servers.asyncssh_server import PASSWORD, asyncssh_server
 from tests.servers.flooding_ssh import FLOOD_BYTES, flooding_server
 from tests.servers.openssh import openssh_server
-from tests.servers.processes import descendants, eventually, free_port
+from tests.servers.processes import descendants, eventually, free_port, program
 
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJl3dIeudNqd0DPMRD6OIh65tjkxFNOtwGcWB2gCgPhk"
 
@@ -217,6 +218,20 @@ def test_a_login_that_the_host_does_not_know_is_refused(ssh_host, tmp_path, monk
     with pytest.raises(LoginRefused) as refused:
         ssh_host.changed(key_file=None, password="env:SECRET").connect()
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_key_with_a_passphrase_opens_a_host(ssh_host, tmp_path, monkeypatch):
+    key = tmp_path / "key"
+    shutil.copy(ssh_host.options.key_file, key)
+    subprocess.run([program("ssh-keygen"), "-q", "-p", "-P", "", "-N", PASSWORD, "-f", str(key)], check=True)
+    host = ssh_host.changed(key_file=str(key), key_passphrase="env:SECRET")
+
+    monkeypatch.setenv("SECRET", PASSWORD)
+    host.connect().close()
+
+    monkeypatch.setenv("SECRET", "wrong")
+    with pytest.raises(LoginRefused, match="key_file cannot be used"):
+        host.connect()
 
 
 def test_a_key_or_secret_that_this_worker_lacks_is_reported(ssh_host, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
 import paramiko
 from paramiko.packet import Packetizer
@@ -372,7 +372,8 @@ def _private_key(host: str, options: SshOptions) -> paramiko.PKey:
     try:
         if options.key_file and (problem := privacy_problem(options.key_file)):
             raise PermissionError(problem)
-        passphrase = options.key_passphrase.read() if options.key_passphrase else None
+        # paramiko has it as text, and what reads the key for it takes nothing but bytes
+        passphrase: Any = options.key_passphrase.read().encode() if options.key_passphrase else None
         return paramiko.PKey.from_path(str(options.key_file), passphrase)
     except (OSError, LookupError, ValueError, TypeError, SSHException, UnknownKeyType) as error:
         raise LoginRefused(f"{host}: its key_file cannot be used by this worker") from error
