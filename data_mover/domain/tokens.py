@@ -1,11 +1,13 @@
 """Tokens: `dm_NAME_`, forty random letters and digits, and a checksum by which scanners of secrets know them."""
 
+import re
 import secrets
 import string
 import zlib
 from hashlib import sha256
 
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_LOOKS_LIKE_A_TOKEN = re.compile(r"dm_[^/?#\s]+")
 _RANDOM_LENGTH, _CHECKSUM_LENGTH = 40, 6
 
 
@@ -18,6 +20,11 @@ def new_token(name: str) -> str:
 def digest_of(token: str) -> str:
     """Return the SHA-256 of a token in hexadecimal: all that is kept of it."""
     return sha256(token.encode(errors="surrogateescape")).hexdigest()
+
+
+def without_tokens(text: str) -> str:
+    """Return the text with dots for whatever looks like a token."""
+    return _LOOKS_LIKE_A_TOKEN.sub("dm_…", text)
 
 
 def _checksum(text: str) -> str:

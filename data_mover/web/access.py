@@ -20,7 +20,7 @@ from pyramid.security import Allowed, Denied
 from data_mover.config.callers import LOCAL, Caller, CallersFile, KnownCallers, OnlyThisMachine
 from data_mover.domain.errors import ServiceUnavailable
 from data_mover.domain.rights import Verb
-from data_mover.domain.tokens import digest_of
+from data_mover.domain.tokens import digest_of, without_tokens
 from data_mover.services.access import is_from_this_machine
 from data_mover.services.audit import RequestAudit
 from data_mover.services.issuers import Issuers
@@ -98,16 +98,21 @@ class SecurityPolicy:
 
     def refusal(self, request: Request) -> Response:
         """Return the answer to a request without an identity."""
-        name, path = (_credentials(request)[0] or "")[:80], request.environ["PATH_INFO"][:80]
+        who = {"address": request.remote_addr, "peer": request.environ.get(PEER), "name": self._known_name(request)}
         with suppress(ServiceUnavailable):  # it is in the log, and the request is refused in any case
-            peer = request.environ.get(PEER)
-            self._trail.record_stranger(address=request.remote_addr, peer=peer, path=path, name=name)
+            self._trail.record_stranger(**who, path=without_tokens(request.environ["PATH_INFO"])[:80])
         if isinstance(self._callers, OnlyThisMachine):
             return HTTPForbidden(
                 "data_mover.callers = none: only requests of this machine, to a loopback name, are served"
             )
         refusal = HTTPUnauthorized(WAY_OUT, headers=[("WWW-Authenticate", REALM), ("WWW-Authenticate", "Bearer")])
         return _with_fault(request, refusal, Fault(NOT_AUTHENTICATED, f"not authenticated; {WAY_OUT}"))
+
+    def _known_name(self, request: Request) -> str | None:
+        """Return the name of the caller that a login is for. Any other text may be a token that was sent as a name."""
+        name, _ = _credentials(request)
+        known = self._known.callers if self._known else ()
+        return name if name in known else None
 
 
 def access_tween(handler: Handler, registry: Registry) -> Handler:
