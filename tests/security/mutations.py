@@ -1,6 +1,6 @@
 """Requests that are changed at random, from a seed: each is answered, and never by an error of ours.
 
-    python -m tests.security.mutations --requests 1000000 [--seed 7]
+    python -m tests.security.mutations --requests 1000000 [--seed 7] [--seconds 1800]
 
 A request is a call of the corpus of which some bytes were changed, left out, repeated or exchanged for a part of
 another one. The process must answer each, with nothing but a refusal, a fault or an HTTP status below 500, and must
@@ -21,6 +21,7 @@ from xmlrpc.client import dumps
 import click
 
 from tests.servers.deployment import Deployment, deployment, host_table
+from tests.servers.processes import rss
 from tests.servers.redis import redis_server
 
 MEBIBYTE = 2**20
@@ -126,20 +127,27 @@ def answer(port: int, request: bytes) -> tuple[int | None, bytes]:
 @click.command(help=__doc__)
 @click.option("--requests", default=100_000, show_default=True)
 @click.option("--seed", default=0, show_default=True)
-def main(requests: int, seed: int) -> None:
+@click.option("--seconds", default=10.0**9, help="end after so long, however many were sent")
+def main(requests: int, seed: int, seconds: float) -> None:
     with ExitStack() as stack:
         base = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = stack.enter_context(redis_server(base))
         roles = {"protocol": "local", "root": base, "roles": ["source", "destination"]}
         registry = host_table("disk", roles) + host_table("inbox", roles)
         service = stack.enter_context(deployment(base / "service", url, registry))
-        service.start_web()
-        outcome = send_all(service, requests, seed, seconds=10**9)
+        web = service.start_web()
+        send_all(service, 500, seed + 1, seconds)  # until all that is loaded on demand is
+        before = rss(web.pid)
+        outcome = send_all(service, requests, seed, seconds)
+        growth = rss(web.pid) - before
         click.echo(f"{sum(outcome.statuses.values())} requests: {outcome.statuses}")
+        click.echo(f"the process has grown by {growth / MEBIBYTE:.1f} MiB")
         for request in outcome.broken:
             click.echo(repr(request))
-        click.echo(service.log("web")[-2000:] if outcome.broken else "no error of ours")
-    if outcome.broken:
+        has_traceback = "Traceback" in service.log("web")
+        is_right = not outcome.broken and not has_traceback and growth < LARGEST_GROWTH
+        click.echo("no error of ours" if is_right else service.log("web")[-2000:])
+    if not is_right:
         raise SystemExit(1)
 
 

@@ -7,12 +7,12 @@ import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import chain, repeat
-from pathlib import Path
 from xmlrpc.client import Fault, dumps, loads
 
 import pytest
 
 from tests.servers.http import CHECK, answered, call_request, connected
+from tests.servers.processes import rss
 
 MEGABYTE = 2**20
 #: what one attack may leave in memory for good; most leave nothing
@@ -43,12 +43,6 @@ def attacked(service):
         assert_awake(service)
 
     return attack
-
-
-def rss(pid):
-    """The resident memory of a process, in bytes."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
 
 def assert_awake(service):

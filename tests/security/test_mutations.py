@@ -1,7 +1,8 @@
 """A minute of changed requests: see `mutations`, which as a command sends as many as you like."""
 
 from tests.security.mutations import LARGEST_GROWTH, send_all
-from tests.security.test_attacks import assert_awake, rss
+from tests.security.test_attacks import assert_awake
+from tests.servers.processes import rss
 
 SECONDS = 60
 

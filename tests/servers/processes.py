@@ -111,3 +111,9 @@ def descendants(pid: int) -> list[int]:
     """The children of a process, and theirs."""
     children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return [each for child in children for each in (child, *descendants(child))]
+
+
+def rss(pid: int) -> int:
+    """The resident memory of a process, in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
