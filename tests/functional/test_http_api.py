@@ -200,7 +200,21 @@ def test_a_move_that_does_not_exist_is_a_problem_404(api, move_id):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"\xff", b'{"source": NaN}', b'{"source": "a\\u0000"}', b'{"a":' * 20_000, b"1" * 5000]
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        b'{"source": NaN}',
+        b'{"source": "a\\u0000"}',
+        b'{"a":' * 20_000,
+        b"1" * 5000,
+        *(b'{"source": ' + b"[" * depth + b"]" * depth + b"}" for depth in (20, 500, 900)),
+        b'{"source": ' + b'{"a": ' * 700 + b"1" + b"}" * 701,
+        b'{"options": {"match": ["\\ud800"]}}',
+        b'{"options": {"checksums": {"\\udfff": 1}}}',
+    ],
 )
 def test_a_body_that_is_no_json_object_is_a_problem_400(api, body):
     answer = api.post("/moves", content=body, headers={"Content-Type": "application/json"})

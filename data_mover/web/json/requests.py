@@ -1,6 +1,9 @@
 """Bodies and queries as values. Raises HTTPBadRequest for one that cannot be read, Refusal for a wrong value."""
 
 import json
+import re
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from pyramid.httpexceptions import HTTPBadRequest
@@ -11,6 +14,9 @@ from data_mover.domain.locations import Endpoint, Locations, invalid
 from data_mover.services.moves import MoveOptions
 from data_mover.web.parsing import stated_move, wait_seconds
 
+#: how deep a body is nested at most; no move needs half of it
+DEEPEST = 20
+_SURROGATE = re.compile("[\ud800-\udfff]")
 MOVE_FIELDS = ("source", "destination", "options")
 
 
@@ -68,8 +74,11 @@ def _object(request: Request) -> dict[str, Any]:
         raise HTTPBadRequest("the body is not JSON in UTF-8") from None
     if not isinstance(body, dict):
         raise HTTPBadRequest("the body is not a JSON object")
-    if _has_nul(body):
-        raise HTTPBadRequest("the body has the character NUL")
+    for text in _texts(body):
+        if "\0" in text:
+            raise HTTPBadRequest("the body has the character NUL")
+        if _SURROGATE.search(text):
+            raise HTTPBadRequest("the body has half a character, a surrogate")
     return body
 
 
@@ -77,9 +86,14 @@ def _no_number(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-def _has_nul(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any("\0" in key or _has_nul(each) for key, each in value.items())
-    if isinstance(value, list):
-        return any(map(_has_nul, value))
-    return isinstance(value, str) and "\0" in value
+def _texts(body: dict[str, Any]) -> Iterator[str]:
+    """Yield every text of the body. Raises HTTPBadRequest if it is nested too deeply."""
+    level: list[Any] = [body]
+    for _ in range(DEEPEST):
+        yield from (each for each in level if isinstance(each, str))
+        objects = [each for each in level if isinstance(each, dict)]
+        lists = [each for each in level if isinstance(each, list)]
+        level = list(chain.from_iterable(chain(lists, objects, (each.values() for each in objects))))
+        if not level:
+            return
+    raise HTTPBadRequest(f"the body is nested more than {DEEPEST} deep")
