@@ -6,6 +6,7 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,6 +27,10 @@ FETCH_TIMEOUT_SECONDS = 3.0
 KEPT_SECONDS = 3600.0
 #: how often keys are fetched at most, whatever tokens name
 FETCH_AGAIN_SECONDS = 30.0
+#: how long a token of an unknown key waits while another request fetches the keys; one of a known key does not wait
+WAIT_SECONDS = 1.0
+#: what reading a token may raise
+_WRONG = (PyJWTError, ValueError, KeyError, TypeError, RecursionError)
 _LONGEST_TOKEN, _LONGEST_ANSWER_BYTES, _MOST_KEYS = 16 * 1024, 2**18, 50
 _LONGEST_NAME = 150
 
@@ -34,28 +39,36 @@ class Issuers:
     """Verifies JWTs. Keys are fetched when they are needed, and kept while the issuer is away."""
 
     def __init__(self) -> None:
-        self._keys = dict[str, IssuerKeys]()
+        #: by the issuer's URL, and what is trusted there
+        self._keys = dict[tuple[str, Path | None], IssuerKeys]()
         self._changing = threading.Lock()
 
     def authenticated(self, token: str, issuers: Mapping[str, Issuer]) -> Caller | None:
         """Return the caller if the token is a valid one of an issuer, and has one of its scopes."""
         try:
             header, unverified = _unverified(token)
-            issuer = next((each for each in issuers.values() if each.url == unverified.get("iss")), None)
-            if issuer is None:
-                return None
+        except _WRONG:
+            return None
+        named = [each for each in issuers.values() if each.url == unverified.get("iss")]
+        callers = (self._caller(token, header, issuer) for issuer in named)
+        return next((caller for caller in callers if caller is not None), None)
+
+    def _caller(self, token: str, header: Mapping[str, Any], issuer: Issuer) -> Caller | None:
+        """Return the caller if the token is a valid one of this issuer, and has one of its scopes."""
+        try:
             key = self._keys_of(issuer).key(header.get("kid"), str(header["alg"]))
             claims = _verified(token, key, issuer) if key else {}
-        except (PyJWTError, ValueError, KeyError, TypeError, RecursionError):
+        except _WRONG:
             return None
         name = _name(claims, issuer)
         return issuer.caller_of(name, _scopes(claims)) if name else None
 
     def _keys_of(self, issuer: Issuer) -> "IssuerKeys":
+        known_as = issuer.url, issuer.ca_file
         with self._changing:
-            if issuer.url not in self._keys:
-                self._keys[issuer.url] = IssuerKeys(issuer)
-            return self._keys[issuer.url]
+            if known_as not in self._keys:
+                self._keys[known_as] = IssuerKeys(issuer)
+            return self._keys[known_as]
 
 
 class IssuerKeys:
@@ -73,33 +86,37 @@ class IssuerKeys:
         if algorithm not in ALGORITHMS:
             return None
         found = self._found(key_id, algorithm)
-        if found is None or time.monotonic() - self._fetched_at > KEPT_SECONDS:
-            self._fetch()
-            found = self._found(key_id, algorithm)
-        return found
+        if found is not None and time.monotonic() - self._fetched_at <= KEPT_SECONDS:
+            return found
+        if self._fetching.acquire(timeout=WAIT_SECONDS if found is None else 0):
+            try:
+                self._fetch()
+            finally:
+                self._fetching.release()
+        return self._found(key_id, algorithm)
 
     def _found(self, key_id: str | None, algorithm: str) -> PyJWK | None:
         keys = [key for key in self._keys if key.algorithm_name == algorithm and key_id in (None, key.key_id)]
         return keys[0] if len(keys) == 1 else None
 
     def _fetch(self) -> None:
-        with self._fetching:
-            if time.monotonic() - self._tried_at < FETCH_AGAIN_SECONDS:
-                return
-            self._tried_at = time.monotonic()
-            try:
-                with httpx.Client(
-                    timeout=FETCH_TIMEOUT_SECONDS, verify=_trusted(self._issuer), follow_redirects=False
-                ) as client:
-                    found = _document(client, f"{self._issuer.url.rstrip('/')}/.well-known/openid-configuration")
-                    if found.get("issuer") != self._issuer.url:
-                        raise ValueError(f"it says that it is {found.get('issuer')!r:.200}")
-                    keys = _document(client, str(found["jwks_uri"]))
-                self._keys = _usable_keys(keys)
-                self._fetched_at = time.monotonic()
-                log.info("issuer-keys-fetched issuer=%s keys=%d", self._issuer.name, len(self._keys))
-            except (httpx.HTTPError, PyJWTError, ValueError, KeyError, TypeError, OSError) as error:
-                log.warning("issuer-away issuer=%s known keys stay in force: %s", self._issuer.name, error)
+        """Fetch the keys, unless that was tried a moment ago. Hold `_fetching`."""
+        if time.monotonic() - self._tried_at < FETCH_AGAIN_SECONDS:
+            return
+        self._tried_at = time.monotonic()
+        try:
+            with httpx.Client(
+                timeout=FETCH_TIMEOUT_SECONDS, verify=_trusted(self._issuer), follow_redirects=False
+            ) as client:
+                found = _document(client, f"{self._issuer.url.rstrip('/')}/.well-known/openid-configuration")
+                if found.get("issuer") != self._issuer.url:
+                    raise ValueError(f"it says that it is {found.get('issuer')!r:.200}")
+                keys = _document(client, str(found["jwks_uri"]))
+            self._keys = _usable_keys(keys)
+            self._fetched_at = time.monotonic()
+            log.info("issuer-keys-fetched issuer=%s keys=%d", self._issuer.name, len(self._keys))
+        except (httpx.HTTPError, PyJWTError, ValueError, KeyError, TypeError, OSError) as error:
+            log.warning("issuer-away issuer=%s known keys stay in force: %s", self._issuer.name, error)
 
 
 def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,7 +1,9 @@
 """Callers of OpenID Connect: whose tokens are believed, and what their scopes grant."""
 
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from types import SimpleNamespace
 
@@ -130,6 +132,32 @@ def test_known_keys_stay_in_force_while_the_issuer_is_away(issuer, caller_of, mo
     monkeypatch.setattr(issuers, "FETCH_AGAIN_SECONDS", 0)
 
     assert caller_of(issuer.token("RS256-1", **PORTAL))
+
+
+def test_nobody_whose_key_is_known_waits_while_the_issuer_takes_its_time(issuer, caller_of, monkeypatch):
+    assert caller_of(issuer.token("RS256-1", **PORTAL))
+    monkeypatch.setattr(issuers, "KEPT_SECONDS", 0)
+    monkeypatch.setattr(issuers, "FETCH_AGAIN_SECONDS", 0)
+    issuer.asked.clear()
+    answers = threading.Event()
+    issuer.answers = answers.wait
+
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(caller_of, issuer.token("RS256-1", **PORTAL))
+        eventually(lambda: issuer.asked, "the keys are being fetched")
+        assert caller_of(issuer.token("ES256-1", **PORTAL))
+        assert slow.running()
+        answers.set()
+        assert slow.result()
+
+
+def test_two_entries_of_one_issuer_have_audiences_of_their_own(issuer, tmp_path):
+    other = CALLERS.replace("campus", "library").replace('"data_mover"', '"another"')
+    text = (CALLERS + other).format(url=issuer.url)
+    known = parse_callers(text, tmp_path / "callers.toml").issuers
+    tokens = [issuer.token("ES256-1", **PORTAL, aud=audience) for audience in ("data_mover", "another")]
+
+    assert [Issuers().authenticated(token, known).name for token in tokens] == ["campus:ann", "library:ann"]
 
 
 def test_new_keys_are_fetched_and_not_more_often_than_they_may(issuer, caller_of, monkeypatch):

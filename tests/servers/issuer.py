@@ -4,7 +4,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -24,6 +24,8 @@ class Issuer:
         self.says_it_is = self.url
         self.is_away = False
         self.asked: list[str] = []
+        #: called before each answer, which waits for it
+        self.answers: Callable[[], object] = lambda: None
         self.keys: dict[str, Any] = {}
         self.renew_keys("1")
 
@@ -44,6 +46,7 @@ class Issuer:
 
     def answer(self, path: str) -> dict[str, Any] | None:
         self.asked.append(path)
+        self.answers()
         if self.is_away:
             return None
         if path.endswith("/.well-known/openid-configuration"):
