@@ -8,6 +8,7 @@ python3 bootstrap.py test lint        runs all checks but the tests
 python3 bootstrap.py test unit        runs the tests that need no server, in seconds
 python3 bootstrap.py test PATH        runs the tests of a file or folder, and nothing else
 python3 bootstrap.py audit            looks for known vulnerabilities of what is pinned, and for committed secrets
+python3 bootstrap.py docs             makes a site of docs/, to be read at var/site/index.html
 
 Everything is installed beside this file, in virtual environments, at the versions that versions.cfg pins.
 """
@@ -48,6 +49,9 @@ SECRET_SCANS = {
 NO_SECRETS = ["--exclude-secrets", "^(env|file):|^TOKEN$|…|EXAMPLE$", "--exclude-lines", "SHA256 = |without a password"]
 #: a directory in memory, where the files of unit tests need not wait for a disk
 MEMORY = "/dev/shm"
+#: makes a site of the documentation; whatever is wrong with a page or a link is an error
+SITE_BUILDER = ["sphinx-build", "--fail-on-warning", "--keep-going", "--quiet", "docs"]
+SITE = "var/site"
 #: what must pass, by name; each a script of the environment with its arguments
 CHECKS = {
     "ruff check": ["ruff", "check", "."],
@@ -69,6 +73,8 @@ def main(arguments: "list[str]") -> int:
         return run_checks(rest)
     if command == "audit":
         return run_audit()
+    if command == "docs":
+        return build_site()
     print(__doc__)
     return 0 if command in ("-h", "--help", "help") else 2
 
@@ -90,9 +96,19 @@ def run_demo(arguments: "list[str]") -> int:
     os.execv(script, [script, "demo", *arguments])  # never returns
 
 
+def build_site() -> int:
+    """Leaves the documentation as a site that loads nothing from elsewhere."""
+    script, *options = SITE_BUILDER
+    builder = environment_for("docs").script(script)
+    built = subprocess.run([builder, *options, SITE], cwd=PROJECT, check=False)
+    if built.returncode == 0:
+        print(f"Ready. Open {PROJECT / SITE / 'index.html'}")
+    return built.returncode
+
+
 def run_checks(arguments: "list[str]") -> int:
     """Runs the chosen checks, whatever the others say, and sums up."""
-    environment = environment_for("test")
+    environment = environment_for("test", "docs")
     os.chdir(PROJECT)
     if arguments[:1] == ["unit"] and os.access(MEMORY, os.W_OK):
         os.environ.setdefault("TMPDIR", MEMORY)
@@ -213,10 +229,10 @@ class Environment:
         )
 
 
-def environment_for(extra: str) -> Environment:
-    """Where the project is installed, editable, with what the extra asks for."""
+def environment_for(*extras: str) -> Environment:
+    """Where the project is installed, editable, with what the extras ask for."""
     environment = Environment(PROJECT_ENVIRONMENT)
-    environment.install(extra, ["--no-build-isolation", "--editable", f"{PROJECT}[{extra}]"])
+    environment.install(extras[0], ["--no-build-isolation", "--editable", f"{PROJECT}[{','.join(extras)}]"])
     return environment
 
 

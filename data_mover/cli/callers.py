@@ -29,7 +29,7 @@ from data_mover.store.token_uses import LastUse
 VALID_DAYS = 90
 #: how long the tokens before it stay valid
 KEPT_DAYS = 7
-_HEADER = "Who may call Data Mover: docs/callers.md. Of a token this file has only the SHA-256."
+_HEADER = "Who may call Data Mover: docs/reference/callers.md. Of a token this file has only the SHA-256."
 
 
 @click.group()

@@ -2,7 +2,7 @@
 
 They are active only if the setting `data_mover.fault_points` is true and $DATA_MOVER_FAULTS names a directory. A file
 in it is an order: its name is the point, its text is `kill`, `stop`, `hang` (the thread) or `raise`. The first process
-that reaches the point removes the order and carries it out, once. The points: docs/reliability.md.
+that reaches the point removes the order and carries it out, once. The points: docs/explanation/guarantees.md.
 """
 
 import logging

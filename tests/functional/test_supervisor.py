@@ -31,8 +31,8 @@ def silent_port():
 
 @pytest.fixture(scope="module")
 def supervised(tmp_path_factory, silent_port):
-    """A deployment as docs/install.md has it, with the shipped redis.conf on another port and without a password, and
-    with less patience for workers that are asked to stop."""
+    """A deployment as docs/how-to/install.md has it, with the shipped redis.conf on another port, without a password,
+    and with less patience for workers that are asked to stop."""
     program("redis-server")
     directory, redis_port = tmp_path_factory.mktemp("super vised"), free_port()
     local = {"protocol": "local", "roles": ["source", "destination"]}

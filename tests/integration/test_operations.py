@@ -1,4 +1,4 @@
-"""What `docs/operations.md` shows operators to run against the database."""
+"""What `docs/how-to/operate.md` shows operators to run against the database."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ from data_mover.store import file_lists, submissions, transitions
 from data_mover.store.transitions import ArrivedFile
 from tests.integration.conftest import a_file, a_submission
 
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "operate.md"
 BLOCKS = [block.group(1) for block in re.finditer(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)]
 
 

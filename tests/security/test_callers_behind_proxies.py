@@ -1,4 +1,4 @@
-"""Callers over TLS and through nginx or Apache, as docs/callers.md has it."""
+"""Callers over TLS and through nginx or Apache, as docs/how-to/behind-a-proxy.md has it."""
 
 import json
 import re
@@ -21,7 +21,7 @@ from tests.servers.nginx import nginx
 from tests.servers.processes import eventually, program
 from tests.servers.web import make_certificates
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "callers.md").read_text()
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "how-to" / "behind-a-proxy.md").read_text()
 TOKEN, NEAR = "dm_portal_a-token-of-the-portal", "dm_near_a-token-for-one-address"
 CALLERS = f"""
 [callers.portal]

@@ -306,7 +306,7 @@ def test_a_host_lists_nothing_that_was_put_there_since_the_look(openssh, tmp_pat
 
 
 def test_scp_lists_nothing_outside(scp, tmp_path):
-    """Over SFTP this race can be won: `docs/security.md`."""
+    """Over SFTP this race can be won: `docs/explanation/security.md`."""
     (tmp_path / "root" / "directory" / "inside").touch()
     names = set[str]()
 
@@ -337,7 +337,7 @@ def test_sftp_resumes_nothing_that_was_put_there_since_the_look(sftp, tmp_path, 
 
 @pytest.mark.parametrize("name", ["directory", "directory/file"])
 def test_scp_reads_nothing_outside(scp, tmp_path, name):
-    """Over SFTP this race can be won: `docs/security.md`."""
+    """Over SFTP this race can be won: `docs/explanation/security.md`."""
     (tmp_path / "root" / "directory" / "file").write_bytes(b"inside")
     read = set[bytes]()
 

@@ -11,12 +11,17 @@ SCRIPT = Path(__file__).parents[2] / "bootstrap.py"
 LINT = {"ruff check", "ruff format", "mypy", "lint-imports"}
 
 
+def loaded():
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location("bootstrap", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="module")
 def bootstrap():
-    spec = importlib.util.spec_from_file_location("bootstrap", SCRIPT)
-    bootstrap = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bootstrap)
-    return bootstrap
+    return loaded()
 
 
 @pytest.mark.parametrize(

@@ -57,12 +57,12 @@ def codes_row(failure):
 
 def test_the_codes_are_those_of_the_table():
     """To write the document anew: python -m tests.unit.test_documents"""
-    assert (DOCS / "codes.md").read_text() == codes_document()
+    assert (DOCS / "reference" / "codes.md").read_text() == codes_document()
 
 
 @pytest.mark.parametrize("field", Settings.model_fields.values(), ids=lambda field: field.alias)
 def test_every_setting_is_documented_with_its_default(field):
-    row = row_of("configuration.md", field.alias)
+    row = row_of("reference/settings.md", field.alias)
 
     if field.default == ():
         assert "| |" in row
@@ -74,27 +74,27 @@ def test_how_many_transfers_may_run_with_the_open_web_is_documented(tmp_path):
     (tmp_path / "registry.toml").write_text("[hosts]\n")
     web = load_registry(tmp_path / "registry.toml", open_web=True).every_host[OPEN_WEB]
 
-    assert f"no more than {web.max_transfers} transfers" in row_of("configuration.md", "data_mover.open_web")
+    assert f"no more than {web.max_transfers} transfers" in row_of("reference/settings.md", "data_mover.open_web")
 
 
 @pytest.mark.parametrize("key", sorted({key for model in MODELS for key in model.model_fields}))
 def test_every_key_of_the_registry_is_documented(key):
-    assert row_of("configuration.md", key)
+    assert row_of("reference/registry.md", key)
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_every_method_is_documented(name):
-    assert f"{name}(" in (DOCS / "xml-rpc.md").read_text()
+    assert f"{name}(" in (DOCS / "reference" / "xml-rpc.md").read_text()
 
 
 @pytest.mark.parametrize("option", sorted(Options.model_fields))
 def test_every_option_is_documented(option):
-    assert row_of("xml-rpc.md", option)
+    assert row_of("reference/xml-rpc.md", option)
 
 
 @pytest.mark.parametrize(("point", "sentence"), POINTS.items())
 def test_every_point_of_the_kill_matrix_is_documented(point, sentence):
-    assert row_of("reliability.md", point).split(" | ")[1] == sentence
+    assert row_of("explanation/guarantees.md", point).split(" | ")[1] == sentence
 
 
 def test_every_fault_point_of_the_code_is_in_the_kill_matrix():
@@ -112,4 +112,4 @@ def row_of(document, key):
 
 
 if __name__ == "__main__":
-    (DOCS / "codes.md").write_text(codes_document())
+    (DOCS / "reference" / "codes.md").write_text(codes_document())
