@@ -129,26 +129,37 @@ class HostOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
 
+    #: `sftp`, `scp`, `local`, `s3`, `webdav`, or for a web server `https` or `http`
     protocol: str
+    #: for people
     description: str = ""
-    #: nothing outside of it is read or written; callers' paths are below it
+    #: moves read and write nothing outside of it; of a `local` host, it may be relative to the registry
     root: Root
+    #: `["source"]`, `["destination"]` or both
     roles: tuple[Role, ...] = Field(min_length=1)
-    #: how many transfers may read from the host or write to it at a time
+    #: how many moves may read from the host or write to it at a time
     max_transfers: int = Field(default=4, ge=1, le=1000)
+    #: the limit of each transfer, like `"20MB/s"` or `"512KiB/s"`
     bandwidth: Bandwidth | None = None
+    #: for finding its address and connecting, and again for each step of the login
     connect_timeout_seconds: Seconds = 10
-    #: a transfer without progress for so long is stalled
+    #: a transfer in which nothing moves for so long ends; while the host syncs a file or computes its checksum it
+    #: has a second more for each 10 MB
     idle_timeout_seconds: Seconds = 60
-    #: a transfer that is slower for the idle time-out is stalled, too
+    #: a transfer that is slower than this for `idle_timeout_seconds` ends as `stalled`, unless `bandwidth` slows
+    #: it down that far; so does a listing with fewer entries than one in 5 s
     min_rate: Bandwidth = 1000
-    #: how files are proven: by SHA-256 in the cheapest way, by reading back whatever it costs, or only by size
+    #: how files are proven: `"sha256"` by a command on the host or by reading back, whichever is cheaper;
+    #: `"sha256-readback"` always by reading back; `"size"` for a host whose files cannot be read again
     verify: Literal["sha256", "sha256-readback", "size"] = "sha256"
     #: the most channels that one file may use; this release uses one
     streams: int = Field(default=1, ge=1, le=16)
+    #: of the files that are made
     file_mode: FileMode = 0o644
+    #: of the directories that are made
     directory_mode: FileMode = 0o755
-    #: what to do if a host cannot replace a file atomically: fail, or move the old file aside meanwhile
+    #: what to do if a host cannot replace a file atomically: `"atomic"` fails with `cannot-replace`; `"swap"` puts
+    #: the old file aside, renames the new one, and removes the old one, or puts it back if the rename fails
     replace: Literal["atomic", "swap"] = "atomic"
 
     def secrets(self) -> Iterator[tuple[str, SecretReference]]:
@@ -172,6 +183,8 @@ class NetworkAddress(BaseModel):
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
+    #: its name or IP address
     address: Annotated[str, AfterValidator(_plain_address)]
+    #: the port that it listens on; of a web server 443, or 80 for `http`, unless given
     port: int = Field(ge=1, le=65535)
     connect_timeout_seconds: Seconds = 10

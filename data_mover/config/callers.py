@@ -384,19 +384,31 @@ class _Table(BaseModel):
 class _TokenTable(_Table):
     """One token with terms of its own, which narrow those of its caller."""
 
+    #: SHA-256 of the token, in hexadecimal
     sha256: Digest
+    #: its last day, or instant
     expires: LastInstant | None = None
+    #: its first day, or instant
     not_before: FirstInstant | None = None
+    #: from where requests with it may come
     networks: Networks | None = None
+    #: the verbs of its caller that it has
     verbs: Verbs | None = None
 
 
 class _QuotaTable(_Table):
+    #: requests, each call of a multicall counted, per web process; a second's worth may come at once. Beyond: 429
+    #: with `Retry-After`; on XML-RPC its body is the fault -32029
     requests_per_second: float | None = Field(default=None, gt=0)
+    #: moves that wait. Beyond: refused, code `quota`
     queued: int | None = Field(default=None, ge=0)
+    #: moves that run. Beyond: they wait; `explain` says `quota`
     running: int | None = Field(default=None, ge=1)
+    #: plans that wait for their answers; 20 in any case. Beyond: refused, code `quota`
     plans: int | None = Field(default=None, ge=0)
+    #: files and directories that the sources of a move show. Beyond: it fails `too-large`
     files_per_move: int | None = Field(default=None, ge=1)
+    #: bytes that completed moves have brought in 24 hours, by whole hours: `"2TB"`. Beyond: refused, code `quota`
     bytes_per_day: Size | None = None
 
 
@@ -424,9 +436,16 @@ def _destination(value: Any) -> Any:
 class _Grant(_Table):
     """Rights and quotas as the file has them."""
 
+    #: `move`, `plan`, `check`, `cancel`, `retry`; `see-all` and `act-all` (read, cancel and retry the moves of
+    #: every caller), `hosts` (see, pause and resume every host); `operate` is these three
     verbs: Verbs = USUAL_VERBS
+    #: what it may read: `host:/prefix/`, `type:NAME` (whatever that data type leads to), `web` (servers that the
+    #: registry does not name, if `data_mover.open_web`), `*` (everything)
     sources: list[str] = []
+    #: where it may create files and replace them: `host:/prefix/`, or `*`; `{ at = "host:/prefix/", may =
+    #: ["create"] }` where it may replace nothing: a file that is there fails the move with the code `exists`
     destinations: list[Annotated[_Destination, BeforeValidator(_destination)]] = []
+    #: its [quotas](#quotas)
     quota: _QuotaTable = _QuotaTable()
 
     @model_validator(mode="after")
@@ -452,10 +471,16 @@ class _Grant(_Table):
 class _Entry(_Grant):
     """A caller as the file has it."""
 
+    #: for people
     description: str = ""
+    #: a list: SHA-256 of a token in hexadecimal, or a table with `sha256` and terms of its own, which narrow its
+    #: caller and never widen it
     token_sha256: list[Annotated[_TokenTable, BeforeValidator(_token)]] = []
+    #: the last day on which its tokens are valid (UTC), or an instant like `2027-06-30T12:00:00Z`
     expires: LastInstant | None = None
+    #: the first such day, or instant
     not_before: FirstInstant | None = None
+    #: from where its requests may come: `["192.0.2.0/24", "2001:db8::/32"]`
     networks: Networks | None = None
 
     @model_validator(mode="after")
@@ -490,11 +515,18 @@ def _narrowed(caller: Caller, verbs: frozenset[Verb] | None) -> Caller:
 class _IssuerTable(_Table):
     """An issuer of OpenID Connect as the file has it."""
 
+    #: for people
     description: str = ""
+    #: its URL, exactly as its tokens have it in `iss`; its keys are found by discovery
     issuer: str
+    #: what its tokens for this service have in `aud`; no wildcard
     audience: str = Field(min_length=1)
+    #: the claim that names the caller, who is called `campus:NAME` here
     caller: str = Field(default="sub", min_length=1)
+    #: certificates to trust for the issuer, instead of the system's
     ca_file: ReadablePath | None = None
+    #: for each scope what a caller has: `verbs`, `sources`, `destinations` and `quota`. Several scopes grant together, and
+    #: of their quotas the widest counts
     scopes: dict[str, _Grant] = Field(min_length=1)
 
     @model_validator(mode="after")

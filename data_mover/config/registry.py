@@ -46,11 +46,17 @@ class Dataset(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
+    #: for people
     description: str = ""
+    #: whatever `move` takes as one: a URL, or `{ host = "disk", path = "/species/{id}.csv" }`, of a file or a
+    #: folder; or a list of these. `{id}` stands for the id, which is escaped in a URL; other names in braces are
+    #: refused
     source: _Written | list[_Written]
-    #: the destination of its items, unless the caller names one
+    #: where its items go if the caller does not say it: `"visualizer:/species/"`, a URL, or `{ host =
+    #: "visualizer", path = "/species/" }`; `{id}` stands for the id here, too. Of a list it must end with a slash.
+    #: Without it they go to `data_mover.default_destination`
     destination: _Written | None = None
-    #: the valid ids, as a regular expression for the whole id
+    #: the ids that there can be, as a regular expression for the whole id
     id_pattern: re.Pattern[str] = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
     @field_validator("source", "destination")

@@ -93,49 +93,70 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
 
+    #: the database: `sqlite:////path/file.db`, or `postgresql://user@host/name` where several machines share the
+    #: work
     sqlalchemy_url: Annotated[str, AfterValidator(_database_url)] = Field(alias="sqlalchemy.url")
+    #: where its password is: `env:NAME`, `file:/path` or `credential:NAME` (systemd)
     sqlalchemy_password: Secret | None = Field(None, alias="sqlalchemy.password")
+    #: `redis://127.0.0.1:6379/0` or `unix:///run/redis.sock`
     redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(alias="redis.url")
+    #: where its password is
     redis_password: Secret | None = Field(None, alias="redis.password")
+    #: the path of the registry
     registry: Path = Field(alias="data_mover.registry")
-    #: the file that says who may call; None: only this machine
+    #: the path of the [callers' file](callers.md), or `none`: only programs on this machine are served
     callers: Annotated[Path | None, BeforeValidator(_callers)] = Field(alias="data_mover.callers")
-    #: where the audit trail is kept, if not in the state directory; without a callers' file there is none by default
+    #: the file of the [audit trail](../how-to/add-a-caller.md#the-audit-trail); without it, `audit.jsonl` in the
+    #: state directory, if there is a callers' file
     audit: Path | None = Field(None, alias="data_mover.audit")
+    #: where `move('species', 12)` goes: `visualizer:/path/` or a URL
     default_destination: Annotated[Endpoint, BeforeValidator(_endpoint)] | None = Field(
         None, alias="data_mover.default_destination"
     )
+    #: a directory for files of unknown length while they are moved; made, for this user alone, if it does not
+    #: exist
     state_dir: Path = Field(alias="data_mover.state_dir")
-    #: a job that has not ended so long after its submission fails, unless the caller has set another deadline
+    #: how long a job may take unless its caller says otherwise; 604800 at most
     deadline_seconds: int = Field(86_400, alias="data_mover.deadline_seconds", ge=1, le=LONGEST_DEADLINE_SECONDS)
-    #: how many files one move may have
+    #: how many files and directories the sources of one move, or of a plan, may show, whether `options.match`
+    #: takes them or not; beyond, or more than 200 directories deep, it fails `too-large`
     max_files: int = Field(1_000_000, alias="data_mover.max_files", ge=1)
-    #: how often a job is tried before it fails
+    #: how often in a row a job may fail without getting further (a later checkpoint, or another file that arrived)
+    #: before it is `FAILED`
     max_attempts: int = Field(5, alias="data_mover.max_attempts", ge=1, le=1000)
-    #: the wait before the second attempt; it doubles with each further one, up to the longest
+    #: the wait before the second attempt; it doubles with each further one, and half of it is random
     retry_first_seconds: float = Field(5, alias="data_mover.retry_first_seconds", ge=0, le=3600)
+    #: the longest such wait
     retry_longest_seconds: float = Field(600, alias="data_mover.retry_longest_seconds", ge=0, le=86_400)
-    #: bytes copied between two checkpoints, from which another attempt can resume
+    #: how many bytes are copied between two checkpoints, from which another attempt can resume; 67108864 at most
     checkpoint_bytes: int = Field(32 * 2**20, alias="data_mover.checkpoint_bytes", ge=1, le=2**26)
-    #: the longest wait before an unreachable host is probed again
+    #: how long a host that cannot be reached is left alone at most before it is tried again; the waits grow from
+    #: `retry_first_seconds`
     probe_longest_seconds: float = Field(30, alias="data_mover.probe_longest_seconds", ge=0, le=3600)
-    #: an attempt without a heartbeat for so long has lost its job
+    #: an attempt whose lease its worker has not renewed for so long loses its job
     lease_seconds: float = Field(30, alias="data_mover.lease_seconds", gt=0, le=3600)
-    #: the interval of heartbeats
+    #: how often a worker renews the leases of its jobs and records their progress
     beat_seconds: float = Field(2, alias="data_mover.beat_seconds", gt=0, le=600)
-    #: the interval of sweeps
+    #: the interval of the sweeper
     sweep_seconds: float = Field(5, alias="data_mover.sweep_seconds", gt=0, le=600)
-    #: how long a woken worker claims further jobs before it returns to its queue
+    #: how long the work-horse of a woken worker claims jobs and listens for further ones; then it ends, and the
+    #: next one is forked
     claim_on_seconds: float = Field(60, alias="data_mover.claim_on_seconds", ge=0, le=3600)
-    #: how long a job waits at most while one host or one caller has all workers; then one of their jobs gives way
+    #: if one host or one caller has all workers, two at least, and another's move has waited so long, the slowest
+    #: of the running moves goes back to the queue, to resume later where it was; that costs no attempt
     give_way_seconds: float = Field(60, alias="data_mover.give_way_seconds", gt=0, le=86_400)
-    #: how long a worker that has to stop runs its job before it hands the job back
+    #: how long a worker that is asked to stop runs its job before it hands the job back; that costs no attempt
     stop_seconds: float = Field(5, alias="data_mover.stop_seconds", ge=0, le=86_400)
-    #: whether web servers that the registry does not name may be read, if their addresses are public
+    #: whether moves may read from web servers that the registry does not name, if their addresses are public. All
+    #: of these servers together count as one host: no more than 4 transfers read from them at a time, and slow
+    #: ones delay the others
     open_web: bool = Field(False, alias="data_mover.open_web")
-    #: public networks whose addresses are not read nevertheless, separated by spaces
+    #: networks that the open web does not lead to although their addresses are public, with spaces in between:
+    #: `192.0.2.0/24 2001:db8::/32`. Name those of your own campus. The addresses of this machine's own interfaces
+    #: are refused in any case; one that a router translates to this machine is not known to it and belongs here
     open_web_denied: Networks = Field((), alias="data_mover.open_web_denied")
-    #: for tests alone: processes die, stop or fail at named points as a test orders it
+    #: for tests only: lets `$DATA_MOVER_FAULTS` make processes die at named points;
+    #: [how](../explanation/guarantees.md#how-to-run-the-proof)
     fault_points: bool = Field(False, alias="data_mover.fault_points")
 
     @field_validator("beat_seconds")

@@ -12,7 +12,7 @@ attempt failed, one class per code (see `FAILURES`)
 
 A `MoveFailure` describes one kind of failure: the class docstring is the sentence that people read, `code` is what
 programs compare, `retryable` says whether a retry can help and `who_can_fix` who has to act (`caller`, `host owner` or
-`operator`). `docs/reference/codes.md` is made from these classes.
+`operator`). `docs/reference/codes.md` is written from these classes.
 """
 
 from collections.abc import Sequence

@@ -51,6 +51,7 @@ class Phase(StrEnum):
 class EventKind(StrEnum):
     """The kind of an event in a job's log."""
 
+    #: the job is on record
     SUBMITTED = "submitted"
     #: a worker begins an attempt
     CLAIMED = "claimed"
@@ -60,31 +61,38 @@ class EventKind(StrEnum):
     ATTEMPT_FAILED = "attempt-failed"
     #: the attempt has ended through no fault of the job
     ATTEMPT_POSTPONED = "attempt-postponed"
-    #: the worker did not renew its lease in time
+    #: the lease expired: its worker did not renew it in time
     LEASE_LOST = "lease-lost"
-    #: a batch of files has arrived, or failed
+    #: so many `files` have arrived
     FILES_ARRIVED = "files-arrived"
+    #: so many `files` have failed; `reason` is the first one's
     FILES_FAILED = "files-failed"
     #: the caller has cancelled the job, and its worker has still to stop
     CANCEL_REQUESTED = "cancel-requested"
     #: the end is decided, and many files have still to be settled
     ENDING = "ending"
+    #: the end: every file has arrived, and is proven
     COMPLETED = "completed"
+    #: the end: the job has failed; `reason` says why
     FAILED = "failed"
+    #: the end: the caller has cancelled the job
     CANCELLED = "cancelled"
 
 
 class FileState(StrEnum):
     """The state of one file of a job."""
 
+    #: waits
     PENDING = "pending"
+    #: is being copied, or was, when an attempt ended
     TRANSFERRING = "transferring"
-    #: verified, and about to get its final name
+    #: proven, and about to appear under its final name
     VERIFIED = "verified"
-    #: has its final name
+    #: at its final path
     PUBLISHED = "published"
-    #: was there already, byte for byte
+    #: was at its final path already, and was proven to be the same; a directory existed before, and keeps its mode
     SKIPPED = "skipped"
+    #: will not arrive
     FAILED = "failed"
 
 
@@ -125,27 +133,33 @@ class Priority(StrEnum):
 class Cause(StrEnum):
     """What a job waits for; stable words, as the codes of failures are."""
 
+    #: it has ended; the sentence has the reason
     ENDED = "ended"
+    #: `worker` runs it
     RUNNING = "running"
-    #: its worker did not renew its lease in time, and the sweeper has not taken it back yet
+    #: its lease has expired; the sweeper, if one runs, hands the job to another worker
     WORKER_LOST = "worker-lost"
     #: its end is decided, and its many files are being settled
     SETTLING = "settling"
+    #: an operator paused `host`
     HOST_PAUSED = "host-paused"
+    #: `host` does not answer; it is tried again at `until`
     HOST_UNREACHABLE = "host-unreachable"
-    #: another job writes to the same final path
+    #: another move writes to the same final path
     PATH_LOCKED = "path-locked"
+    #: the last attempt failed; the next one is at `until`
     WAITING_RETRY = "waiting-retry"
+    #: no worker has sent a heartbeat in the last minute
     NO_WORKER = "no-worker"
-    #: nobody takes back lost jobs, or wakes workers for what becomes due
+    #: no sweep was made in the last minute: nobody takes the job back from a lost worker, or wakes one for it
     NO_SWEEPER = "no-sweeper"
-    #: nobody can wake a worker
+    #: Redis does not answer, so that no worker wakes
     NO_REDIS = "no-redis"
-    #: all slots of a host are in use
+    #: as many moves run with `host` as may
     HOST_LIMIT = "host-limit"
-    #: as many of the caller's moves run as may
+    #: as many of your moves run as may ([quotas](callers.md#quotas))
     QUOTA = "quota"
-    #: only the jobs before it
+    #: only the jobs before it delay it
     QUEUED = "queued"
 
 

@@ -66,15 +66,39 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, strict=True)
 
+    #: text of your own: the same key gives the same job, so you can repeat a call whose answer was lost. The same
+    #: key with other arguments (label and deadline apart) is refused
     key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    #: text that `check` and the page show
     label: Annotated[str, Field(max_length=255)] | None = None
+    #: `high`, `normal` or `low`
     priority: Annotated[Priority, Field(strict=False)] = Priority.NORMAL
+    #: `sha256:` and 64 hexadecimal digits that the source must have
     checksum: Sha256 | None = None
+    #: the same for several files, by the names that `files` returns: the base name of a file; the path of one in a
+    #: folder, as seen from it (`maps/a.tif`), and in a list with the folder's own name before it
+    #: (`layers/maps/a.tif`). A name that none of the files has fails the move with `no-such-file`
     checksums: dict[str, Sha256] = Field(default_factory=dict)
+    #: patterns; a file is moved if its name in its folder matches one of them: `*.tif` matches files in the folder
+    #: itself, `**/*.csv` files in every folder. `*` and `?` do not cross a slash, `**` as a whole part between
+    #: slashes does, `[a-z]` is one of these characters, `[!a-z]` any other, `[*]` the star itself; case counts.
+    #: Names are relative to the folder, in a list too; a source that is a file has its base name. Folders in which
+    #: nothing matches are left out
     match: Annotated[list[str], BeforeValidator(_patterns)] = Field(default_factory=list)
+    #: what becomes of symbolic links in folders: `skip` leaves them out, `follow` moves their targets, `refuse`
+    #: fails each link. A source that is itself a link is followed
     links: Annotated[Links, Field(strict=False)] = Links.SKIP
+    #: `true`: the worker builds the whole folder beside its final name, and renames it once all of it is proven;
+    #: if something exists there, the move fails with `exists`. Of a list, the directory that receives it is built
+    #: so, and must not exist yet. A single file is always published at once. An `s3` host cannot do this for
+    #: folders and lists (`not-atomic`), and has no empty directories
     atomic: bool = False
+    #: what becomes of a file that exists at the final path: `replace` it; `refuse`: it stays, and the move fails
+    #: with `exists`; `verify`: it stays, and the move is complete if it has the same bytes, else it fails with
+    #: `exists`
     if_exists: Annotated[IfExists, Field(strict=False)] = IfExists.REPLACE
+    #: seconds after which the job fails unless it has ended; `data_mover.deadline_seconds` unless given, 604 800
+    #: at most
     deadline: Annotated[int, Field(ge=1, le=LONGEST_DEADLINE_SECONDS)] | None = None
 
 
@@ -126,8 +150,11 @@ class FileFilter(BaseModel):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, strict=True)
 
+    #: only files in this state
     state: Annotated[FileState, Field(strict=False)] | None = None
+    #: a number: only files after it; for the next page the last one of this
     after: Annotated[int, Field(ge=-1, le=_LARGEST_ID)] = -1
+    #: how many at most, of 1000
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
@@ -172,15 +199,23 @@ class JobFilterModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, strict=True)
 
+    #: only jobs with this status
     status: Annotated[Status, Field(strict=False)] | None = None
+    #: only jobs in this phase
     phase: Annotated[Phase, Field(strict=False)] | None = None
+    #: of a source or the destination
     host: PlainText | None = None
+    #: only jobs with exactly this label
     label: PlainText | None = None
-    #: only the caller's own name matches: others' jobs are not visible
+    #: whose jobs; those of others are seen with the verb `see-all` alone
     caller: PlainText | None = None
+    #: submitted then or later, like `2027-01-31T12:00:00Z`
     since: Instant | None = None
+    #: submitted earlier than that
     until: Instant | None = None
+    #: an id: only older jobs; for the next page the last one of this
     before: Annotated[int, Field(ge=1, le=_LARGEST_ID)] | None = None
+    #: how many at most, of 500
     limit: Annotated[int, Field(ge=1, le=500)] = 50
 
 

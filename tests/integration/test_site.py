@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tests.unit.test_bootstrap import loaded
+from tests.unit.test_bootstrap import loaded as bootstrap_script
 
 PROJECT = Path(__file__).parents[2]
 #: what a browser loads by itself, by element; links that people follow may lead anywhere
@@ -38,7 +38,7 @@ class Page(HTMLParser):
 def site(tmp_path_factory):
     """The site, built by the command of `bootstrap.py docs`, which fails on a warning."""
     site = tmp_path_factory.mktemp("site")
-    script, *options = loaded().SITE_BUILDER
+    script, *options = bootstrap_script().SITE_BUILDER
     command = [str(Path(sys.executable).parent / script), *options, str(site)]
     built = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr

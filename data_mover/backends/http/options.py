@@ -33,8 +33,11 @@ _FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 class HttpLogin(BaseModel):
     """A login over HTTP: none, a bearer token, or username and password."""
 
+    #: where a token is that is sent as `Authorization: Bearer …`: `env:NAME`, `file:/path` or `credential:NAME`
     bearer: Secret | None = None
+    #: who logs in, by `Authorization: Basic …`
     username: str | None = None
+    #: where the password is; in a cloud for people, one made for this program alone
     password: Secret | None = None
 
     @model_validator(mode="after")
@@ -52,13 +55,14 @@ class WebOptions(HostOptions):
     protocol: Literal["http", "https"]
     root: Root = "/"
     roles: tuple[Literal["source"]] = ("source",)
-    #: how long a file may take as a whole
+    #: a file that takes longer fails with `too-slow`
     total_timeout_seconds: float | None = Field(default=None, gt=0)
-    #: in bytes
+    #: a file that has more, like `"20GB"`, fails with `too-large`; where the server does not tell the size, 100 GB
+    #: are the most in any case
     max_size: Size | None = None
-    #: whether the server may name the files
+    #: whether the server may name the files; else the last part of the URL does
     content_disposition: bool = False
-    #: certificates to trust instead of the system's
+    #: certificates to trust instead of the system's; the name is always verified
     ca_file: ReadablePath | None = None
     #: the other sites to which redirects may lead
     _web: Web = PrivateAttr(default_factory=Web)
@@ -77,8 +81,9 @@ class WebOptions(HostOptions):
 class HttpOptions(HttpLogin, WebOptions, NetworkAddress):
     """A web server. Its login is sent only to it, and never in clear."""
 
+    #: where the whole `Cookie` field is
     cookie: Secret | None = None
-    #: further fields of each request, by their names
+    #: other fields, and where they are: `{ X-Api-Key = "file:/etc/data_mover/api-key" }`
     headers: dict[str, Secret] = Field(default_factory=dict)
 
     @model_validator(mode="before")

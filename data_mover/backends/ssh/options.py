@@ -75,6 +75,7 @@ PrivateKeyPath = Annotated[Path, AfterValidator(_beside_the_registry), AfterVali
 class SshAddress(NetworkAddress):
     """The address of an SSH server, which is enough to fetch its key."""
 
+    #: the port that it listens on
     port: int = Field(default=22, ge=1, le=65535)
 
 
@@ -82,13 +83,21 @@ class SshOptions(SshAddress, HostOptions):
     """A host that is reached over SSH: `sftp` or `scp`."""
 
     protocol: Literal["sftp", "scp"]
+    #: who logs in
     username: str = Field(min_length=1)
+    #: a private key that nobody else may read
     key_file: PrivateKeyPath | None = None
+    #: where the passphrase of the key is
     key_passphrase: Secret | None = None
+    #: where the password is: `env:NAME`, `file:/path` or `credential:NAME`
     password: Secret | None = None
-    #: offer the keys of the user's ssh-agent
+    #: offer the keys of an ssh-agent
     allow_agent: bool = False
+    #: the host's public key, `"ssh-ed25519 AAAA…"`, or a list of them; or else `known_hosts`
     host_key: HostKeys = ()
+    #: a file in OpenSSH's format. A host whose key is not known is refused, and so is a key that a line `@revoked`
+    #: names for it, by its name, hashed or not, or by a pattern like `*.example.org` or `*`; other lines need the
+    #: exact name. `@cert-authority` is not supported, and such lines are ignored
     known_hosts: PinsPath | None = None
 
     def login_files(self) -> Iterator[tuple[str, Path]]:

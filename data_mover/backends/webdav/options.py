@@ -15,6 +15,8 @@ class WebdavOptions(HttpLogin, HostOptions):
     """A server that speaks WebDAV; `root` is the path of a collection there."""
 
     protocol: Literal["webdav"]
+    #: the server's URL without a path, like `"https://cloud.example.org"`; `root` is the path, like
+    #: `"/remote.php/dav/files/mover"`
     endpoint: StoreUrl
     #: certificates to trust instead of the system's
     ca_file: ReadablePath | None = None
