@@ -15,7 +15,7 @@ from data_mover.store.transitions import ArrivedFile
 from tests.integration.conftest import a_file, a_submission
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "operate.md"
-BLOCKS = [block.group(1) for block in re.finditer(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)]
+BLOCKS = [block.group(1) for block in re.finditer(r"```sql .*?\n(.*?)```", PAGE.read_text(), re.DOTALL)]
 
 
 @pytest.fixture
