@@ -2,13 +2,16 @@
 
 project = "Data Mover"
 extensions = ["myst_parser"]
-exclude_patterns = ["pictures"]
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_theme = "pydata_sphinx_theme"
 html_title = "Data Mover"
 html_show_copyright = False
 html_show_sourcelink = False
+html_copy_source = False
 html_theme_options = {
     "show_prev_next": False,
+    "header_links_before_dropdown": 5,
     "footer_start": [],
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc"],
