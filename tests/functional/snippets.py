@@ -1,16 +1,16 @@
 """The snippets of README and documents: what stands between fences, in the language that the fence names.
 
-A second word says how a snippet is tried, unless it is simply to succeed: `fails`, it must not; `root`, it needs root;
-`postgresql`, it is of that server; `network`, it needs the network, so nobody tries it; a path, that file tries it.
+A second word says how a snippet is tried, unless it is simply to succeed: `fails`, it must not; `stays`, it is a
+server; `root`, it needs root; `postgresql`, it is of that server; `network`, it needs the network, so nobody tries it;
+a path, that file tries it.
 """
 
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-PROJECT = Path(__file__).parents[2]
+from tests.scripts import PROJECT
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,15 @@ def _snippets(page: str) -> list[Snippet]:
     found = []
     for token in tokens:
         if token.type in ("fence", "code_block") and token.map:
-            language, _, how = (token.info or "python").partition(" ")
+            language, _, how = (token.info or language_of(token.content)).partition(" ")
             found.append(Snippet(page, token.map[0] + 1, language, how, token.content))
     return [each for each in found if each.language != "text" and not each.language.startswith("{")]
+
+
+def language_of(text: str) -> str:
+    """Python or the shell: the language of a snippet that only stands apart."""
+    try:
+        compile(text, "snippet", "exec")
+    except SyntaxError:
+        return "sh"
+    return "python"

@@ -10,9 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tests.unit.test_bootstrap import loaded as bootstrap_script
+from tests.scripts import PROJECT, script
 
-PROJECT = Path(__file__).parents[2]
 #: what a browser loads by itself, by element; links that people follow may lead anywhere
 LOADED = {"img": "src", "script": "src", "link": "href", "iframe": "src", "source": "src", "object": "data"}
 
@@ -38,8 +37,8 @@ class Page(HTMLParser):
 def site(tmp_path_factory):
     """The site, built by the command of `bootstrap.py docs`, which fails on a warning."""
     site = tmp_path_factory.mktemp("site")
-    script, *options = bootstrap_script().SITE_BUILDER
-    command = [str(Path(sys.executable).parent / script), *options, str(site)]
+    builder, *options = script("bootstrap.py").SITE_BUILDER
+    command = [str(Path(sys.executable).parent / builder), *options, str(site)]
     built = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     return site

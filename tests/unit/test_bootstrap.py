@@ -1,27 +1,18 @@
 """`bootstrap.py`: which checks the arguments of `test` choose, and what `audit` says of the pins."""
 
-import importlib.util
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "bootstrap.py"
+from tests.scripts import script
+
 LINT = {"ruff check", "ruff format", "mypy", "lint-imports"}
-
-
-def loaded():
-    """The script as a module."""
-    spec = importlib.util.spec_from_file_location("bootstrap", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
 def bootstrap():
-    return loaded()
+    return script("bootstrap.py")
 
 
 @pytest.mark.parametrize(

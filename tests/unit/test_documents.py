@@ -1,8 +1,7 @@
 """The documents say what the code does."""
 
-import importlib.util
+import json
 import re
-from pathlib import Path
 
 import pytest
 
@@ -11,18 +10,16 @@ from data_mover.config.registry import OPEN_WEB
 from data_mover.config.registry_file import load_registry
 from data_mover.web.xmlrpc.methods import METHODS
 from tests.crash.matrix import FOLDER_POINTS, LISTING_POINTS, MAINTENANCE_POINTS, WEB_POINTS, WORKER_POINTS
+from tests.scripts import PROJECT, script
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = PROJECT / "docs"
 POINTS = {**WORKER_POINTS, **FOLDER_POINTS, **LISTING_POINTS, **MAINTENANCE_POINTS, **WEB_POINTS}
 
 
 @pytest.fixture(scope="module")
 def reference():
-    """The script that writes the reference, as a module."""
-    spec = importlib.util.spec_from_file_location("write_reference", DOCS / "write_reference.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The script that writes the reference."""
+    return script("docs/write_reference.py")
 
 
 def test_the_reference_is_what_the_code_says(reference):
@@ -55,6 +52,15 @@ def test_how_many_transfers_may_run_with_the_open_web_is_documented(tmp_path):
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_every_method_is_documented(name):
     assert f"{name}(" in (DOCS / "reference" / "xml-rpc.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["Move", "Plan", "File", "Event", "Explanation", "Host"])
+def test_every_key_of_an_answer_is_documented(reference, name):
+    """The answers of XML-RPC have the names of those of `/api/v1`."""
+    schemas = json.loads(reference.OPENAPI.read_text())["components"]["schemas"]
+    page = (DOCS / "reference" / "xml-rpc.md").read_text()
+
+    assert [key for key in schemas[name]["properties"] if f"`{key}`" not in page] == []
 
 
 @pytest.mark.parametrize(("point", "sentence"), POINTS.items())
