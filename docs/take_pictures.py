@@ -1,4 +1,4 @@
-"""Takes the pictures in `docs/pictures/` of a service that runs: `.venv/bin/python docs/take_pictures.py URL`.
+"""Takes the pictures of the documents: `.venv/bin/python docs/take_pictures.py URL docs/pictures`.
 
 URL is that of the demo (`python3 bootstrap.py demo`), of which it moves a file a few times. It needs Chromium.
 """
@@ -18,7 +18,6 @@ from rich.text import Text
 
 from data_mover.client import Client
 
-PICTURES = Path(__file__).with_name("pictures")
 COMMAND = Path(sys.executable).with_name("data_mover")
 FILE = "disk:/maps/12.bin"
 COLUMNS = 100
@@ -36,37 +35,37 @@ WINDOWS = {
 }
 
 
-def main(url: str) -> None:
-    PICTURES.mkdir(exist_ok=True)
+def main(url: str, directory: Path) -> None:
+    directory.mkdir(exist_ok=True)
     chromium = shutil.which("chromium") or sys.exit("Chromium is not installed: on Debian, apt-get install chromium.")
     with Client(url) as client, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         moves = [client.move(source, destination, label=label) for label, source, destination in MOVES]
-        shoot(browser, f"{url}/", "page")
-        shoot(browser, f"{url}/moves/{moves[-1].id}", "move")
+        shoot(browser, f"{url}/", directory / "page")
+        shoot(browser, f"{url}/moves/{moves[-1].id}", directory / "move")
         browser.close()
-    draw([f"move {FILE} visualizer:/run-8/ --wait --label 'tiles of run 8'", "list", f"explain {moves[1].id}"], url)
+    commands = [f"move {FILE} visualizer:/run-8/ --wait --label 'tiles of run 8'", "list", f"explain {moves[1].id}"]
+    (directory / "command.svg").write_text(terminal(commands, url), encoding="utf-8")
 
 
-def shoot(browser: Browser, address: str, name: str) -> None:
+def shoot(browser: Browser, address: str, path: Path) -> None:
     """Take pictures of a page, in each window."""
     for suffix, window in WINDOWS.items():
         with browser.new_context(**window) as context:
             page = context.new_page()
             page.goto(address, wait_until="load")
-            page.screenshot(path=PICTURES / f"{name}{suffix}.png")
+            page.screenshot(path=f"{path}{suffix}.png")
 
 
-def draw(commands: list[str], url: str) -> None:
-    """Draw a terminal in which the commands of `data_mover` have run."""
+def terminal(commands: list[str], url: str) -> str:
+    """Return an SVG of a terminal in which the commands of `data_mover` have run."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
     for command in commands:
         console.print(f"$ data_mover {command}", style="bold", highlight=False)
         console.print(Text.from_ansi(output([str(COMMAND), "--url", url, *shlex.split(command)])))
     # the format names fonts of other sites, which a page of ours does not load
     plain = "\n".join(part.partition("}}\n")[2] or part for part in CONSOLE_SVG_FORMAT.split("@font-face {{"))
-    picture = console.export_svg(title="data_mover", code_format=plain, unique_id="terminal")
-    (PICTURES / "command.svg").write_text(picture, encoding="utf-8")
+    return console.export_svg(title="data_mover", code_format=plain, unique_id="terminal")
 
 
 def output(command: list[str]) -> str:
@@ -84,4 +83,4 @@ def output(command: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1].rstrip("/"))
+    main(sys.argv[1].rstrip("/"), Path(sys.argv[2]))

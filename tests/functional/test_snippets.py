@@ -90,7 +90,7 @@ class World:
             TOKEN: self.token,
             "/etc/data_mover": str(self.directory),
             "/var/lib/data_mover": str(self.directory),
-            "/var/backups": str(self.directory),
+            "/var/backups": str(self.directory / "backups"),
             "/path/to/data_mover": str(PROJECT),
             "sudo -u data_mover ": "",
         }.items():
@@ -134,6 +134,7 @@ def service_of_documents(service, openssh, roots):
         (directory / name).touch(0o600)
     (directory / "data_mover.db").symlink_to(directory / "jobs.db")
     (directory / "delete-old-jobs.sql").write_text(BLOCKS[1])
+    (directory / "backups").mkdir()
     (directory / ".venv").mkdir()
     (directory / ".venv" / "bin").symlink_to(BIN)
     (directory / "production-registry.toml").write_text((directory / "registry.toml").read_text())
@@ -266,6 +267,19 @@ def test_no_snippet_is_left_out():
     assert [each for each in EVERY if each.how not in ways and "/" not in each.how] == []
     assert [each for each in EVERY if "/" not in each.how and each.language not in {*TRIED, "sql"}] == []
     assert {each.page for each in EVERY if each.how == "network"} == {"SECURITY.md"}
+
+
+def test_the_pictures_are_taken_of_a_service_that_runs(world, tmp_path):
+    program("chromium")
+    url = f"http://127.0.0.1:{world.service.port}"
+    command = [sys.executable, PROJECT / "docs" / "take_pictures.py", url, tmp_path]
+    taken = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+
+    assert taken.returncode == 0, taken.stderr
+    assert {path.name for path in (PROJECT / "docs" / "pictures").iterdir()} <= {
+        path.name for path in tmp_path.iterdir()
+    }
+    assert "There&#160;is&#160;no&#160;such&#160;file" in (tmp_path / "command.svg").read_text()
 
 
 def test_what_needs_root_works_as_printed(tmp_path):

@@ -68,7 +68,7 @@ def test_every_link_within_the_site_leads_somewhere(pages):
 
 def test_nothing_is_loaded_from_elsewhere(site, pages):
     loaded = {address for page in pages.values() for address in page.loads}
-    styles = "".join(path.read_text() for path in site.rglob("*.css"))
+    styles = "".join(path.read_text() for kind in ("*.css", "*.svg") for path in site.rglob(kind))
     loaded |= set(re.findall(r"url\([\"']?([^\"')]+)", styles)) | set(re.findall(r"@import [\"']([^\"']+)", styles))
 
     assert [address for address in loaded if urlsplit(address).netloc] == []
