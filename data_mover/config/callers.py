@@ -525,8 +525,8 @@ class _IssuerTable(_Table):
     caller: str = Field(default="sub", min_length=1)
     #: certificates to trust for the issuer, instead of the system's
     ca_file: ReadablePath | None = None
-    #: for each scope what a caller has: `verbs`, `sources`, `destinations` and `quota`. Several scopes grant together, and
-    #: of their quotas the widest counts
+    #: for each scope what a caller has: `verbs`, `sources`, `destinations` and `quota`. Several scopes grant together,
+    #: and of their quotas the widest counts
     scopes: dict[str, _Grant] = Field(min_length=1)
 
     @model_validator(mode="after")
