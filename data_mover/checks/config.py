@@ -184,7 +184,9 @@ def _look_at_database(settings: Settings, ini: str) -> str:
     try:
         newest = migrations.is_newest(database.engine)
     except DBAPIError as error:
-        raise Lacking(f"{settings.sqlalchemy_url} does not answer: {error.orig}") from error
+        raise Lacking(
+            f"{settings.sqlalchemy_url} does not answer: {error.orig}\nStart it, or correct sqlalchemy.url."
+        ) from error
     finally:
         database.close()
     if not newest:
@@ -199,5 +201,7 @@ def _look_at_redis(settings: Settings) -> str:
     except ConfigurationError as error:
         raise Lacking(str(error.problems[0])) from error
     except RedisError as error:
-        raise Lacking(f"{settings.redis_url} does not answer: {error}") from error
+        raise Lacking(
+            f"{settings.redis_url} does not answer: {error}\nStart it (redis/README.md), or correct redis.url."
+        ) from error
     return f"{settings.redis_url} answers"

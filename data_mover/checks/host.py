@@ -7,6 +7,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from getpass import getuser
 
@@ -40,6 +41,16 @@ def check_host(entry: HostEntry) -> Iterator[Finding]:
         return
     if (yield from in_turn(*check.log_in())):
         yield from _check_files(check, entry.options)
+
+
+def check_briefly(entry: HostEntry) -> list[Finding]:
+    """Return the findings that need somebody, or one that says that there are none."""
+    findings = list(check_host(entry))
+    failed = [
+        replace(each, step="host", sentence=f"{entry.name}: {each.sentence}") for each in findings if not each.passed
+    ]
+    steps = f"{entry.name}: {len(findings)} steps of a move succeed; `hosts check {entry.name}` shows them"
+    return failed or [Finding("host", True, steps)]
 
 
 def _check_files(check: HostCheck, options: HostOptions) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from data_mover.checks.report import show
+from data_mover.checks.report import Check
 from data_mover.cli.moves import chosen_service, pairs, table
 from data_mover.cli.operators import checked, read_settings, record_command
 from data_mover.cli.options import GlobalOptions
@@ -36,9 +36,10 @@ def check_hosts(context: click.Context, name: str | None) -> None:
     logging.disable()
     path = checked(Settings.from_ini, context.obj.required_ini).registry
     chosen = _chosen(checked(host_entries, path), name, path)
+    checks = (Check(host.headline(entry), host.check_host(entry)) for entry in chosen)
     with signals_as_interrupts():
-        passed = [show(host.headline(entry), host.check_host(entry)) for entry in chosen]
-    if not all(passed):
+        passed = context.obj.show_checks(checks)
+    if not passed:
         context.exit(1)
 
 

@@ -1,5 +1,6 @@
 """The `data_mover` command."""
 
+import os
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -12,6 +13,7 @@ COMMANDS = {
     "callers": "data_mover.cli.callers:callers",
     "check-config": "data_mover.cli.operators:check_config",
     "demo": "data_mover.demo.run:demo",
+    "doctor": "data_mover.cli.doctor:doctor",
     "hosts": "data_mover.cli.hosts:hosts",
     "sweep": "data_mover.cli.operators:sweep",
     "worker": "data_mover.cli.operators:worker",
@@ -41,13 +43,14 @@ class Commands(click.Group):
 @click.option(
     "--token-file", type=click.Path(path_type=Path), help="The file with the token; else $DATA_MOVER_TOKEN, if any."
 )
-@click.option("--json", "as_json", is_flag=True, help="Answers of the service as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Data as JSON, on stdout.")
 @click.pass_context
 def main(context: click.Context, ini: str | None, url: str | None, token_file: Path | None, as_json: bool) -> None:
     """Move files to registered destinations, and verify that they arrived.
 
     Callers use --url; operators, on a machine of the service, -c.
     """
+    context.color = False if os.environ.get("NO_COLOR") else None
     context.obj = GlobalOptions(ini, url, token_file, as_json)
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import click
 
 from data_mover.checks.config import check_configuration
-from data_mover.checks.report import show
+from data_mover.checks.report import Check
 from data_mover.cli.options import GlobalOptions
 from data_mover.config.logs import set_up_logging
 from data_mover.config.settings import Settings
@@ -58,7 +58,7 @@ def check_config(options: GlobalOptions) -> None:
     """List every problem of the ini and of the registry, and check that database and Redis answer."""
     ini = options.required_ini
     logging.disable()
-    if not show(f"{ini}, checked by the user {getuser()}", check_configuration(ini)):
+    if not options.show_checks([Check(f"{ini}, checked by the user {getuser()}", check_configuration(ini))]):
         raise SystemExit(1)
 
 

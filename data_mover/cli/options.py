@@ -1,9 +1,12 @@
 """The options before the name of a command."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
+
+from data_mover.checks.report import Check, show_json, show_lines
 
 
 @dataclass(frozen=True)
@@ -21,3 +24,7 @@ class GlobalOptions:
         if self.ini is None:
             raise click.UsageError("say which deployment: data_mover -c production.ini ...")
         return self.ini
+
+    def show_checks(self, checks: Iterable[Check]) -> bool:
+        """Print the findings of checks as lines or as JSON; return whether all steps succeeded."""
+        return show_json(checks) if self.as_json else show_lines(checks)

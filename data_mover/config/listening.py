@@ -57,9 +57,28 @@ def who_may_call(server: Mapping[str, str], ini: str, callers: Path | None) -> s
     return f"{where}: every user and every program of this machine may call, a proxy on it for everybody it serves"
 
 
+def local_address(server: Mapping[str, str]) -> tuple[str | None, str]:
+    """Return the Unix socket of `[server:main]`, or None, and the URL by which this machine reaches the service."""
+    if "unix_socket" in server:
+        return server["unix_socket"], "http://localhost"
+    host, _, port = _addresses(server)[0].rpartition(":")
+    return None, f"http://{_reachable(host)}:{port}"
+
+
 def _addresses(server: Mapping[str, str]) -> list[str]:
     """Return the addresses; waitress listens on all of them by default."""
     return server.get("listen", f"{server.get('host', '*')}:{server.get('port', 8080)}").split()
+
+
+def _reachable(host: str) -> str:
+    """Return the host, or the loopback address if it stands for all addresses."""
+    try:
+        address = ipaddress.ip_address("::" if host == "*" else host.strip("[]"))
+    except ValueError:
+        return host
+    if not address.is_unspecified:
+        return host
+    return "[::1]" if address.version == 6 and host != "*" else "127.0.0.1"
 
 
 def _is_loopback(address: str) -> bool:

@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.servers.processes import free_port
+from tests.servers.processes import eventually, free_port
 
 PROGRAM = str(Path(sys.executable).parent / "data_mover")
 
@@ -120,3 +121,15 @@ def test_without_a_service_callers_are_asked_to_name_one(monkeypatch):
 
     assert ran.returncode == 2
     assert "--url" in ran.stderr
+
+
+def test_the_doctor_finds_nothing_wrong_with_a_service_that_runs(run, service):
+    ready = f"http://127.0.0.1:{service.port}/health/ready"
+    eventually(lambda: httpx.get(ready).is_success, "workers and a sweeper", every_seconds=0.2)
+
+    ran = run("-c", str(service.ini), "doctor")
+
+    assert ran.returncode == 0, ran.stdout
+    assert "FAIL" not in ran.stdout
+    assert "2 alive" in ran.stdout
+    assert "hpc: 1" in ran.stdout
