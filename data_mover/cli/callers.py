@@ -9,13 +9,12 @@ from typing import Any
 
 import click
 import tomlkit
-from rich.console import Console
-from rich.table import Table
 from tomlkit.exceptions import TOMLKitError
 
 from data_mover.cli.operators import checked, read_settings, record_command
 from data_mover.cli.options import GlobalOptions
-from data_mover.config.callers import Token, load_callers, parse_callers
+from data_mover.cli.output import Column, print_json, table_of
+from data_mover.config.callers import Caller, Token, load_callers, parse_callers
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import ServiceUnavailable
 from data_mover.domain.rights import Verb
@@ -30,6 +29,20 @@ VALID_DAYS = 90
 #: how long the tokens before it stay valid
 KEPT_DAYS = 7
 _HEADER = "Who may call Data Mover: docs/reference/callers.md. Of a token this file has only the SHA-256."
+
+
+#: the table of the callers; each row is as `callers list` prints it as JSON
+_COLUMNS: dict[str, Column] = {
+    "caller": "name",
+    "may": lambda row: ", ".join(row["verbs"]),
+    "sources": "sources",
+    "destinations": lambda row: [
+        f"{each['at']}{'' if each['replace'] else ' (create)'}" for each in row["destinations"]
+    ],
+    "token": lambda row: [each["sha256"][:8] for each in row["tokens"]],
+    "ends": lambda row: [each["expires"] or "never" for each in row["tokens"]],
+    "used last": lambda row: [_shown_use(each) for each in row["tokens"]],
+}
 
 
 @click.group()
@@ -62,7 +75,7 @@ def add(options: GlobalOptions, /, name: str, days: int, description: str, **lis
     table[name] = _entry(token, days, description, lists)
     _write(path, document)
     _record(options, "callers add", name)
-    _print_token(name, token, _last_day(days), path)
+    _print_token(options, name, token, _last_day(days))
 
 
 @callers.command("list")
@@ -70,26 +83,13 @@ def add(options: GlobalOptions, /, name: str, days: int, description: str, **lis
 def list_(options: GlobalOptions) -> None:
     """List the callers, their rights, and when each token ends and was used last."""
     settings = read_settings(options.required_ini)
-    path = _required(settings)
-    known = checked(load_callers, path)
+    known = checked(load_callers, _required(settings))
     uses = _last_uses(settings)
-    shown = Table()
-    for heading in ("caller", "may", "sources", "destinations", "token", "ends", "used last"):
-        shown.add_column(heading, overflow="fold")
-    for caller in known.callers.values():
-        rights = caller.rights
-        own = [token for token in known.tokens if token.caller.name == caller.name]
-        sources = [*map(str, rights.sources), *(f"type:{each}" for each in sorted(rights.types))]
-        shown.add_row(
-            caller.name,
-            ", ".join(each for each in Verb if each in rights.verbs),
-            "\n".join([*sources, *(["web"] if rights.web and "*" not in sources else [])]),
-            "\n".join(f"{each}{'' if each in rights.replaces else ' (create)'}" for each in rights.creates),
-            "\n".join(token.sha256[:8] for token in own),
-            "\n".join(token.expires.date().isoformat() if token.expires else "never" for token in own),
-            "\n".join(_shown_use(token, uses) for token in own),
-        )
-    Console().print(shown)
+    rows = [
+        _row(caller, [each for each in known.tokens if each.caller.name == name], uses)
+        for name, caller in known.callers.items()
+    ]
+    options.show(rows, table_of(rows, _COLUMNS))
 
 
 @callers.command("rotate")
@@ -115,7 +115,7 @@ def rotate(options: GlobalOptions, name: str, days: int, keep: int) -> None:
     entry.pop("expires", None)  # each token has its own now
     _write(path, document)
     _record(options, "callers rotate", name)
-    _print_token(name, token, _last_day(days), path)
+    _print_token(options, name, token, _last_day(days))
     for each in kept:
         click.echo(f"The token {_digest(each)[:8]}... ends with {each['expires']}.", err=True)
 
@@ -133,7 +133,9 @@ def remove(options: GlobalOptions, name: str) -> None:
     document["callers"].pop(name)
     _write(path, document)
     _record(options, "callers remove", name)
-    click.echo(f"{name} is no longer known; its moves that wait fail with the code not-allowed")
+    if options.as_json:
+        print_json({"name": name})
+    click.echo(f"{name} is no longer known; its moves that wait fail with the code not-allowed", err=True)
 
 
 def _record(options: GlobalOptions, command: str, name: str) -> None:
@@ -241,10 +243,13 @@ def _write(path: Path, document: tomlkit.TOMLDocument) -> None:
         raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _print_token(name: str, token: str, last_day: date, path: Path) -> None:
-    click.echo(token)
+def _print_token(options: GlobalOptions, name: str, token: str, last_day: date) -> None:
+    if options.as_json:
+        print_json({"name": name, "token": token, "expires": last_day.isoformat()})
+    else:
+        click.echo(token)
     click.echo(
-        f"This is the token of {name}, valid through {last_day}. Keep it now: {path} has only its SHA-256. "
+        f"This is the token of {name}, valid through {last_day}. Keep it now: the callers' file has only its SHA-256. "
         "The service knows it at once.",
         err=True,
     )
@@ -263,9 +268,29 @@ def _last_uses(settings: Settings) -> dict[str, LastUse]:
         database.close()
 
 
-def _shown_use(token: Token, uses: dict[str, LastUse]) -> str:
-    use = uses.get(token.sha256)
-    if use is None:
+def _row(caller: Caller, tokens: Sequence[Token], uses: dict[str, LastUse]) -> dict[str, Any]:
+    rights = caller.rights
+    sources = [*map(str, rights.sources), *(f"type:{each}" for each in sorted(rights.types))]
+    return {
+        "name": caller.name,
+        "verbs": [each.value for each in Verb if each in rights.verbs],
+        "sources": [*sources, *(["web"] if rights.web and "*" not in sources else [])],
+        "destinations": [{"at": str(each), "replace": each in rights.replaces} for each in rights.creates],
+        "tokens": [_token_struct(token, uses.get(token.sha256)) for token in tokens],
+    }
+
+
+def _token_struct(token: Token, use: LastUse | None) -> dict[str, Any]:
+    used = datetime.fromtimestamp(use.used_ms / 1000, UTC).isoformat(timespec="seconds") if use else None
+    return {
+        "sha256": token.sha256,
+        "expires": token.expires.date().isoformat() if token.expires else None,
+        "used_at": used,
+        "used_from": use.address if use else None,
+    }
+
+
+def _shown_use(token: dict[str, Any]) -> str:
+    if token["used_at"] is None:
         return "never"
-    used_at = datetime.fromtimestamp(use.used_ms / 1000, UTC).isoformat(sep=" ", timespec="minutes")
-    return f"{used_at.removesuffix('+00:00')} from {use.address or 'this machine'}"
+    return f"{token['used_at'][:16].replace('T', ' ')} from {token['used_from'] or 'this machine'}"

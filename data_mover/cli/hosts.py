@@ -6,9 +6,10 @@ from pathlib import Path
 import click
 
 from data_mover.checks.report import Check
-from data_mover.cli.moves import chosen_service, pairs, table
 from data_mover.cli.operators import checked, read_settings, record_command
 from data_mover.cli.options import GlobalOptions
+from data_mover.cli.output import Column, pairs_of, table_of
+from data_mover.cli.service import chosen_service
 from data_mover.config.registry_file import HostEntry, host_entries
 from data_mover.config.settings import Settings
 from data_mover.domain.signals import signals_as_interrupts
@@ -23,7 +24,7 @@ from data_mover.store.host_health import set_paused
 def hosts(context: click.Context) -> None:
     """List the hosts of the registry; check, pause and resume them."""
     if context.invoked_subcommand is None:
-        _list()
+        _list(context.obj)
 
 
 @hosts.command("check")
@@ -70,10 +71,15 @@ def _chosen(entries: list[HostEntry], name: str | None, path: Path) -> list[Host
 
 def _set_paused(options: GlobalOptions, name: str, paused: bool) -> None:
     """Pause or resume through the database of the ini, or else through the service at --url."""
-    if options.ini is None and options.url is not None:
-        _pause_at_service(name, paused)
-    else:
-        _pause_in_database(options.required_ini, name, paused)
+    if options.ini is None:
+        with chosen_service().client() as client:
+            answer = client.pause(name) if paused else client.resume(name)
+        options.show(answer, pairs_of(answer))
+        return
+    _pause_in_database(options.ini, name, paused)
+    answer = {"name": name, "paused": paused}
+    options.show(answer, pairs_of(answer))
+    click.echo(f"{name} is paused: its moves wait" if paused else f"{name} is not paused: its moves run", err=True)
 
 
 def _pause_in_database(ini: str, name: str, paused: bool) -> None:
@@ -86,15 +92,13 @@ def _pause_in_database(ini: str, name: str, paused: bool) -> None:
     database.close()
     record_command(settings, "hosts pause" if paused else "hosts resume", name)
     Doorbell(redis_connection(settings.redis_url, settings.redis_secret())).notify_all_workers()
-    click.echo(f"{name} is paused: its moves wait" if paused else f"{name} is not paused: its moves run")
 
 
-def _list() -> None:
+def _list(options: GlobalOptions) -> None:
     """Show the registered hosts and their health."""
-    service = chosen_service()
-    with service.client() as client:
+    with chosen_service().client() as client:
         found = client.hosts()
-    columns = {
+    columns: dict[str, Column] = {
         "name": "name",
         "protocol": "protocol",
         "roles": lambda each: ", ".join(each["roles"]),
@@ -103,12 +107,4 @@ def _list() -> None:
         "reason": "reason",
         "description": "description",
     }
-    service.show(found, table(found, columns))
-
-
-def _pause_at_service(name: str, paused: bool) -> None:
-    """Pause or resume a host of the service at --url."""
-    service = chosen_service()
-    with service.client() as client:
-        answer = client.pause(name) if paused else client.resume(name)
-    service.show(answer, pairs(answer))
+    options.show(found, table_of(found, columns))

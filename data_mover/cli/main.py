@@ -3,15 +3,18 @@
 import os
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 import click
 
 from data_mover.cli.options import GlobalOptions
+from data_mover.domain.errors import ServiceUnavailable
 
 #: the path of each command; its module is imported when it is used, so that every command starts fast
 COMMANDS = {
     "callers": "data_mover.cli.callers:callers",
     "check-config": "data_mover.cli.operators:check_config",
+    "completion": "data_mover.cli.completion:completion",
     "demo": "data_mover.demo.run:demo",
     "doctor": "data_mover.cli.doctor:doctor",
     "hosts": "data_mover.cli.hosts:hosts",
@@ -25,8 +28,20 @@ COMMANDS = {
 }
 
 
+class Unavailable(click.ClickException):
+    """Ends a command whose service or database does not answer."""
+
+    exit_code = 5
+
+
 class Commands(click.Group):
     """Imports a command when it is used."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except ServiceUnavailable as error:
+            raise Unavailable(str(error)) from error
 
     def list_commands(self, context: click.Context) -> list[str]:
         return sorted(COMMANDS)

@@ -3,10 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
+from rich.table import Table
 
 from data_mover.checks.report import Check, show_json, show_lines
+from data_mover.cli.output import print_json, print_table
 
 
 @dataclass(frozen=True)
@@ -28,3 +31,10 @@ class GlobalOptions:
     def show_checks(self, checks: Iterable[Check]) -> bool:
         """Print the findings of checks as lines or as JSON; return whether all steps succeeded."""
         return show_json(checks) if self.as_json else show_lines(checks)
+
+    def show(self, value: Any, table: Table) -> None:
+        """Print the value as JSON if that was asked for, else the table."""
+        if self.as_json:
+            print_json(value)
+        else:
+            print_table(table)

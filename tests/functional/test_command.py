@@ -17,8 +17,9 @@ PROGRAM = str(Path(sys.executable).parent / "data_mover")
 
 @pytest.fixture
 def run(service):
-    def run(*arguments, url=service.url):
-        environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200", "DATA_MOVER_URL": url}
+    def run(*arguments, **variables):
+        given = {"NO_COLOR": "1", "COLUMNS": "200", "DATA_MOVER_URL": service.url, **variables}
+        environment = {**os.environ, **{name: value for name, value in given.items() if value is not None}}
         return subprocess.run([PROGRAM, *arguments], env=environment, capture_output=True, text=True, timeout=120)
 
     return run
@@ -66,7 +67,7 @@ def test_a_time_out_ends_with_status_3_and_the_move_continues(run):
 
 
 def test_a_service_that_does_not_answer_ends_with_status_5(run):
-    assert run("hosts", url=f"http://127.0.0.1:{free_port()}").returncode == 5
+    assert run("hosts", DATA_MOVER_URL=f"http://127.0.0.1:{free_port()}").returncode == 5
 
 
 def test_a_move_is_shown_listed_cancelled_and_done_again(run):
@@ -112,6 +113,48 @@ def test_ctrl_c_leaves_the_move_running_and_says_how_to_come_back(run, service):
     assert process.returncode == 130
     assert f"wait {move_id}" in rest
     assert run("wait", move_id).returncode == 0
+
+
+def test_several_moves_are_waited_for_at_once(run):
+    ids = [run("move", "DATA_TYPE:12", f"archive:/several-{number}.csv").stdout.strip() for number in range(2)]
+
+    waited = run("--json", "wait", *ids, ids[0])
+
+    assert [str(each["id"]) for each in json.loads(waited.stdout)] == ids
+    assert waited.returncode == 0
+
+
+def test_where_no_terminal_is_each_row_is_one_line(run, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    label = "a label that is far longer than what is left of a line of eighty columns " * 2
+    run("move", "DATA_TYPE:12", "archive:/wide.csv", "--label", label.strip())
+
+    listed = run("list", "--limit", "1", COLUMNS=None).stdout.splitlines()
+
+    assert len(listed) == 2
+    assert label.strip() in listed[1]
+
+
+def test_the_ini_names_the_service_too(run, service):
+    hosts = run("-c", str(service.ini), "--json", "hosts", DATA_MOVER_URL=None)
+    paused = run("-c", str(service.ini), "--json", "hosts", "pause", "archive", DATA_MOVER_URL=None)
+    resumed = run("-c", str(service.ini), "hosts", "resume", "archive", DATA_MOVER_URL=None)
+
+    assert "visualizer" in {host["name"] for host in json.loads(hosts.stdout)}
+    assert json.loads(paused.stdout) == {"name": "archive", "paused": True}
+    assert "its moves run" in resumed.stderr
+
+
+def test_a_database_that_does_not_answer_ends_with_status_5(run, service, tmp_path):
+    text = service.ini.read_text().replace("sqlite:///%(here)s/jobs.db", "postgresql://nobody@127.0.0.1:1/none")
+    ini = service.directory / "away.ini"
+    ini.write_text(text)
+
+    ran = run("-c", str(ini), "hosts", "pause", "archive")
+
+    assert ran.returncode == 5
+    assert "the database does not answer" in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_without_a_service_callers_are_asked_to_name_one(monkeypatch):
