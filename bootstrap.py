@@ -244,13 +244,39 @@ def constraints() -> str:
 
 
 def run_quietly(command: "list[str]", complaint: str) -> None:
-    """Runs a command whose output is worth reading only if it fails, which ends this program with the complaint."""
-    result = subprocess.run(
-        command, cwd=PROJECT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-    )
-    if result.returncode:
-        print(result.stdout, file=sys.stderr)
+    """Runs a command whose output is worth reading only if it fails, which ends this program with the complaint. On a
+    terminal, shows how many packages it has fetched."""
+    lines = []
+    began = time.monotonic()
+    with subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=dict(os.environ, PYTHONUNBUFFERED="1"),
+    ) as process:
+        for line in process.stdout or ():
+            lines.append(line)
+            show_progress(progress_after(lines), began)
+    show_progress("", began)
+    if process.returncode:
+        print("".join(lines), file=sys.stderr)
         sys.exit(complaint)
+
+
+def progress_after(lines: "list[str]") -> str:
+    """What pip is doing, by the lines that it has printed; nothing is known of other commands."""
+    collected = [line.split()[1] for line in lines if line.startswith("Collecting ")]
+    if lines[-1].startswith("Installing collected packages: "):
+        return f"writing {len(lines[-1].split()) - 3} packages"
+    return f"{len(collected)} packages, now {collected[-1]}" if collected else ""
+
+
+def show_progress(words: str, began: float) -> None:
+    """Writes over the last line of a terminal; to anything else, nothing."""
+    if sys.stdout.isatty():
+        print(f"\r\033[K{words and f'  {time.monotonic() - began:.0f} s: {words[:60]}'}", end="", flush=True)
 
 
 def is_marked(stamp: Path, mark: str) -> bool:

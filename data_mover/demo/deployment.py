@@ -24,6 +24,9 @@ MARK = ".data_mover-demo"
 #: the directory that is kept between runs: a Redis server that had to be downloaded
 PROGRAMS = "programs"
 
+#: bytes copied between two checkpoints: the worker that resumes a copy repeats hardly more
+CHECKPOINT_BYTES = 8 * 2**20
+
 INI = """\
 [app:main]
 use = egg:data_mover
@@ -33,8 +36,11 @@ data_mover.registry = %(here)s/registry.toml
 data_mover.callers = none
 data_mover.default_destination = visualizer:/
 data_mover.state_dir = %(here)s/state
-# progress that can be watched
+# progress that can be watched, and a lost worker that is noticed within seconds
 data_mover.beat_seconds = 0.25
+data_mover.lease_seconds = 3
+data_mover.sweep_seconds = 0.5
+data_mover.checkpoint_bytes = {checkpoint_bytes}
 
 [server:main]
 use = egg:data_mover#server
@@ -84,6 +90,8 @@ key_file = "keys/login"
 host_key = {host_key}
 root = "/"
 roles = ["destination"]
+# slow enough to be watched
+bandwidth = "80MB/s"
 
 [datasets.map]
 description = "What the demo moves"
@@ -208,7 +216,8 @@ class DemoDirectory:
             directory.mkdir(mode=0o700)
         _write_key_pair(self.login_key)
         host_key = _write_key_pair(self.host_key)
-        self.ini.write_text(INI.format(redis_url=_for_ini(self.redis_url), web_port=self.web_port), "utf-8")
+        ini = INI.format(redis_url=_for_ini(self.redis_url), web_port=self.web_port, checkpoint_bytes=CHECKPOINT_BYTES)
+        self.ini.write_text(ini, "utf-8")
         registry = REGISTRY.format(source=_toml(self.source), sftp_port=self.sftp_port, host_key=_toml(host_key))
         (self.path / "registry.toml").write_text(registry, "utf-8")
         (self.redis / "redis.conf").write_text(REDIS, "utf-8")

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -54,6 +54,19 @@ class Processes:
 
     def log(self, name: str) -> Path:
         return self._directory / "logs" / f"{name}.log"
+
+    def logs(self, pattern: str) -> Iterable[Path]:
+        """Return the logs of the processes with such names."""
+        return (self._directory / "logs").glob(f"{pattern}.log")
+
+    def parent_of(self, pid: int) -> tuple[str, int] | None:
+        """Return name and pid of the process that has started another one, if it is one of these; only Linux knows."""
+        try:
+            status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
+        except OSError:
+            return None
+        parent = int(status.partition("PPid:")[2].split()[0])
+        return next(((each["name"], parent) for each in self._states() if each["pid"] == parent), None)
 
     def __enter__(self) -> Self:
         """Start supervisord, in a session of its own: a Ctrl-C at the terminal is only for the parent."""

@@ -3,12 +3,15 @@
 import hashlib
 import importlib.util
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Error, ServerProxy
@@ -17,7 +20,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from data_mover.demo.deployment import DemoDirectory, demo_directory
+from data_mover.demo.crash import Crash
+from data_mover.demo.deployment import CHECKPOINT_BYTES, DemoDirectory, demo_directory
 from data_mover.demo.processes import Processes
 from data_mover.demo.redis_server import describe, find_redis_server
 from data_mover.domain.child_environment import environment
@@ -32,14 +36,13 @@ FILE = "/maps/12.bin"
 TERMINAL = ("COMPLETED", "FAILED", "CANCELLED")
 
 INVITATION = """
-Data Mover is up, with its logs in {logs}
-  the page     {base_url}/
-  XML-RPC      {endpoint}
-Try it from Python:
-  from xmlrpc.client import ServerProxy
-  data_mover = ServerProxy("{endpoint}")
-  print(data_mover.check(data_mover.move("map", 12)["id"]))
-Ctrl-C ends it."""
+Data Mover is up. Its page is {base_url}/, its logs are in {logs}, and Ctrl-C ends it.
+Try next, in another terminal:
+  {command} --url {base_url} list
+  {command} --url {base_url} explain 1
+  {command} --url {base_url} move map:12 visualizer:/again/ --wait
+  {command} -c {ini} doctor
+  python3 -c 'from xmlrpc.client import ServerProxy; print(ServerProxy("{endpoint}").move("map", 12))'"""
 
 
 class DemoFailed(DataMoverError):
@@ -57,7 +60,7 @@ class DemoFailed(DataMoverError):
 )
 @click.option("--mebibytes", type=click.IntRange(min=1), default=256, show_default=True, help="The size of the file.")
 def demo(once: bool, directory: Path, mebibytes: int) -> None:
-    """Start all of Data Mover and an SFTP server, move a file there, and stay up to be tried."""
+    """Start all of Data Mover and an SFTP server, move a file there, kill its worker in mid-copy, and stay up."""
     sys.exit(run_demo(once, directory, mebibytes))
 
 
@@ -90,10 +93,25 @@ def _show(once: bool, path: Path, mebibytes: int) -> None:
                 job = _move(service, processes)
             _prove(job, directory, digest)
             if not once:
-                click.echo(
-                    INVITATION.format(logs=directory.logs, base_url=directory.base_url, endpoint=directory.endpoint)
-                )
+                click.echo(_invitation(directory))
                 _stay(processes)
+
+
+def _invitation(directory: DemoDirectory) -> str:
+    """Return the lines to try next; each can be copied into a shell."""
+    command = shutil.which("data_mover", path=os.pathsep.join(map(str, _scripts()))) or "data_mover"
+    return INVITATION.format(
+        command=shlex.quote(command),
+        ini=shlex.quote(str(directory.ini)),
+        logs=directory.logs,
+        base_url=directory.base_url,
+        endpoint=directory.endpoint,
+    )
+
+
+def _scripts() -> list[Path]:
+    """Return where our scripts can be: beside the running one, or beside the Python."""
+    return [Path(sys.argv[0]).absolute().parent, Path(sys.executable).parent]
 
 
 def _require_extra(*packages: str) -> None:
@@ -110,11 +128,9 @@ def _make_schema(directory: DemoDirectory) -> None:
 
 
 def _variables(directory: DemoDirectory, redis: Path) -> dict[str, str]:
-    """Return the variables by which supervisord finds its programs: our scripts are beside the running one, or beside
-    the Python."""
+    """Return the variables by which supervisord finds its programs."""
     directory.redis_link.symlink_to(redis)
-    scripts = Path(sys.argv[0]).absolute().parent, Path(sys.executable).parent
-    path = [directory.redis_link.parent, *scripts, os.environ.get("PATH", os.defpath)]
+    path = [directory.redis_link.parent, *_scripts(), os.environ.get("PATH", os.defpath)]
     return {"DATA_MOVER_INI": str(directory.ini), "PATH": os.pathsep.join(map(str, path))}
 
 
@@ -175,14 +191,30 @@ def _move(service: ServerProxy, processes: Processes) -> Mapping[str, Any]:
 def _watch(service: ServerProxy, job_id: Any, processes: Processes) -> Mapping[str, Any]:
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn()
     with Progress(*columns, console=Console()) as progress:
+        crash = Crash(processes, partial(progress.console.print, soft_wrap=True), 2 * CHECKPOINT_BYTES)
         bar = progress.add_task("queued", total=None)
         for _ in _looks(MOVE_TIMEOUT_SECONDS, processes):
             job: Any = service.check(job_id)
+            crash.look(job, lambda: _worker_of(service, job_id))
             words = " ".join(filter(None, [job["status"], job.get("phase"), job.get("reason")]))
             progress.update(bar, description=words, completed=job.get("bytes_done", 0), total=job.get("bytes_total"))
             if job["status"] in TERMINAL:
+                _say_what_was_not_shown(crash)
                 return job  # type: ignore[no-any-return]
     raise DemoFailed(f"The move has not ended after {MOVE_TIMEOUT_SECONDS} s: {job}")
+
+
+def _worker_of(service: ServerProxy, job_id: Any) -> str:
+    """Return machine:pid of the job's worker, by the last event that names one."""
+    events: Any = service.events(job_id)
+    return str(next(each["worker"] for each in reversed(events) if each.get("worker")))
+
+
+def _say_what_was_not_shown(crash: Crash) -> None:
+    if not crash.killed:
+        click.echo("The file arrived before its worker could be killed in mid-copy; a larger one shows that, too.")
+    elif crash.resumed_at_byte is None:
+        click.echo("No byte was known to be on the disk when the worker was killed: the copy began again.")
 
 
 def _prove(job: Mapping[str, Any], directory: DemoDirectory, digest: str) -> None:

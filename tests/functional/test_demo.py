@@ -1,6 +1,7 @@
 """The demo, as a person starts it."""
 
 import os
+import re
 import signal
 import socket
 import stat
@@ -78,12 +79,17 @@ def processes_of(directory):
     return found
 
 
-def test_once_moves_a_file_and_leaves_nothing_running(tmp_path):
-    with demo(tmp_path, "--once") as (process, output):
+def test_once_moves_a_file_whose_worker_is_killed_and_leaves_nothing_running(tmp_path):
+    with demo(tmp_path, "--once", "--mebibytes", "128") as (process, output):
         status = process.wait(120)
 
-    assert status == 0, output.read_text()
-    assert output.read_text().splitlines()[-1].split() == ["status", "COMPLETED"]
+    said = output.read_text()
+    assert status == 0, said
+    assert said.splitlines()[-1].split() == ["status", "COMPLETED"]
+    killed = re.search(r"(worker-\d) has copied (\d+) MiB\. Killing it in mid-copy: kill -9 \d+", said)
+    resumed = re.search(r"(worker-\d) resumes the copy at byte ([\d,]+)", said)
+    assert 16 <= int(killed[2]) < 128
+    assert int(resumed[2].replace(",", "")) >= 8 * 2**20
     source, arrived = tmp_path / "demo/source/maps/12.bin", tmp_path / "demo/destination/maps/12.bin"
     assert arrived.read_bytes() == source.read_bytes()
     assert processes_of(tmp_path) == {}
@@ -121,6 +127,19 @@ def test_a_directory_with_a_very_long_path(tmp_path, tmp_path_factory):
     assert (long / "demo/destination/maps/12.bin").stat().st_size == 4 * 1024 * 1024
     assert processes_of(tmp_path) == {}
     assert list(temporary.iterdir()) == []
+
+
+def test_the_lines_to_try_next_work_as_they_are_printed(up):
+    output = up / "output"
+    eventually(lambda: "xmlrpc" in output.read_text(), "the invitation")
+    lines = output.read_text().rpartition("in another terminal:\n")[2].splitlines()
+
+    ran = {line: subprocess.run(line, shell=True, capture_output=True, text=True, timeout=120) for line in lines}
+
+    assert len(ran) == 5
+    assert all(line.startswith("  ") for line in lines)
+    assert {line: each.stdout + each.stderr for line, each in ran.items() if each.returncode != 0} == {}
+    assert (up / "demo/destination/again/12.bin").stat().st_size == 4 * 2**20
 
 
 def test_its_redis_listens_on_no_port(up):
