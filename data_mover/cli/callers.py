@@ -2,7 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,44 @@ _COLUMNS: dict[str, Column] = {
 }
 
 
+@dataclass(frozen=True)
+class NewToken:
+    """A token that was made just now: nothing but this has it."""
+
+    caller: str
+    token: str
+    last_day: date
+
+    @property
+    def advice(self) -> str:
+        return (
+            f"This is the token of {self.caller}, valid through {self.last_day}. Keep it now: the callers' file has "
+            "only its SHA-256. The service knows it at once."
+        )
+
+    def struct(self) -> dict[str, str]:
+        return {"name": self.caller, "token": self.token, "expires": self.last_day.isoformat()}
+
+
+def add_caller(
+    options: GlobalOptions, name: str, *, days: int = VALID_DAYS, description: str = "", **lists: Sequence[str]
+) -> NewToken:
+    """Add a caller to the callers' file of the ini, which is made if it is missing; return its token. `lists` are the
+    options of `callers add` that may be repeated. Ends the command with every problem."""
+    path = _path(options)
+    document = _document(path)
+    table = document.setdefault("callers", tomlkit.table(is_super_table=True))
+    if name in table:
+        raise click.ClickException(
+            f"{path}: there is a caller {name} already; `callers rotate {name}` gives a new token"
+        )
+    token = NewToken(name, new_token(name), _last_day(days))
+    table[name] = _entry(token, description, lists)
+    _write(path, document)
+    _record(options, "callers add", name)
+    return token
+
+
 @click.group()
 def callers() -> None:
     """Manage who may call: the file that data_mover.callers names."""
@@ -64,18 +103,7 @@ def callers() -> None:
 @click.pass_obj
 def add(options: GlobalOptions, /, name: str, days: int, description: str, **lists: Sequence[str]) -> None:
     """Add the caller NAME, and print its token: this once, for only the SHA-256 is kept."""
-    path = _path(options)
-    document = _document(path)
-    table = document.setdefault("callers", tomlkit.table(is_super_table=True))
-    if name in table:
-        raise click.ClickException(
-            f"{path}: there is a caller {name} already; `callers rotate {name}` gives a new token"
-        )
-    token = new_token(name)
-    table[name] = _entry(token, days, description, lists)
-    _write(path, document)
-    _record(options, "callers add", name)
-    _print_token(options, name, token, _last_day(days))
+    _print_token(options, add_caller(options, name, days=days, description=description, **lists))
 
 
 @callers.command("list")
@@ -110,12 +138,12 @@ def rotate(options: GlobalOptions, name: str, days: int, keep: int) -> None:
         for token in old
         if keep > 0 and (token.expires is None or token.expires > today)
     ]
-    token = new_token(name)
-    entry["token_sha256"] = _array([_with_end(digest_of(token), _last_day(days)), *kept])
+    token = NewToken(name, new_token(name), _last_day(days))
+    entry["token_sha256"] = _array([_with_end(digest_of(token.token), token.last_day), *kept])
     entry.pop("expires", None)  # each token has its own now
     _write(path, document)
     _record(options, "callers rotate", name)
-    _print_token(options, name, token, _last_day(days))
+    _print_token(options, token)
     for each in kept:
         click.echo(f"The token {_digest(each)[:8]}... ends with {each['expires']}.", err=True)
 
@@ -177,17 +205,16 @@ def _required_entry(document: tomlkit.TOMLDocument, name: str, path: Path) -> An
     return known[name]
 
 
-def _entry(token: str, days: int, description: str, lists: dict[str, Sequence[str]]) -> Any:
+def _entry(token: NewToken, description: str, lists: Mapping[str, Sequence[str]]) -> Any:
     entry = tomlkit.table()
     if description:
         entry["description"] = description
-    entry["token_sha256"] = _array([_with_end(digest_of(token), _last_day(days))])
-    if lists["networks"]:
-        entry["networks"] = list(lists["networks"])
-    if lists["verbs"]:
-        entry["verbs"] = list(lists["verbs"])
-    entry["sources"] = list(lists["sources"])
-    entry["destinations"] = _array([*lists["destinations"], *map(_create_only, lists["creates"])])
+    entry["token_sha256"] = _array([_with_end(digest_of(token.token), token.last_day)])
+    for key in ("networks", "verbs"):
+        if lists.get(key):
+            entry[key] = list(lists[key])
+    entry["sources"] = list(lists.get("sources", ()))
+    entry["destinations"] = _array([*lists.get("destinations", ()), *map(_create_only, lists.get("creates", ()))])
     return entry
 
 
@@ -243,16 +270,12 @@ def _write(path: Path, document: tomlkit.TOMLDocument) -> None:
         raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _print_token(options: GlobalOptions, name: str, token: str, last_day: date) -> None:
+def _print_token(options: GlobalOptions, token: NewToken) -> None:
     if options.as_json:
-        print_json({"name": name, "token": token, "expires": last_day.isoformat()})
+        print_json(token.struct())
     else:
-        click.echo(token)
-    click.echo(
-        f"This is the token of {name}, valid through {last_day}. Keep it now: the callers' file has only its SHA-256. "
-        "The service knows it at once.",
-        err=True,
-    )
+        click.echo(token.token)
+    click.echo(token.advice, err=True)
 
 
 def _last_uses(settings: Settings) -> dict[str, LastUse]:

@@ -15,6 +15,11 @@ from data_mover.store.database import Database
 def main(ini: str) -> None:
     """Create or upgrade the schema of the database that INI names."""
     set_up_logging(ini)
+    click.echo(f"{make_schema(ini)}: the schema is up to date")
+
+
+def make_schema(ini: str) -> str:
+    """Create or upgrade the schema; return the URL of the database. Ends the command if that fails."""
     try:
         settings = Settings.from_ini(ini)
         settings.make_state_dir()
@@ -32,7 +37,7 @@ def main(ini: str) -> None:
         raise click.ClickException(f"{settings.sqlalchemy_url}: {error.orig}") from error
     finally:
         database.close()
-    click.echo(f"{settings.sqlalchemy_url}: the schema is up to date")
+    return settings.sqlalchemy_url
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": "data_mover.demo.run:demo",
     "doctor": "data_mover.cli.doctor:doctor",
     "hosts": "data_mover.cli.hosts:hosts",
+    "init": "data_mover.cli.init:init",
     "sweep": "data_mover.cli.operators:sweep",
     "worker": "data_mover.cli.operators:worker",
     **{
