@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import click
@@ -21,6 +22,7 @@ from data_mover.cli.options import GlobalOptions
 from data_mover.cli.output import columns_of, pairs_of, table_of
 from data_mover.cli.service import FAILED, INTERRUPTED, Service, end
 from data_mover.client import Client, Move, MoveFailed
+from data_mover.client.moves import patiently
 
 #: the interval of looks at the moves
 LOOK_EVERY_SECONDS = 0.5
@@ -34,9 +36,9 @@ def wait_for(options: GlobalOptions, service: Service, moves: Sequence[Move], ti
 
     Raises TimeoutError after `timeout` seconds.
     """
-    for each in moves:
-        click.echo(f"move {each.id} is on record; Ctrl-C leaves it running", err=True)
     try:
+        for each in moves:
+            click.echo(f"move {each.id} is on record; Ctrl-C leaves it running", err=True)
         with _progress(options) as progress:
             _follow(moves, progress, float("inf") if timeout is None else time.monotonic() + timeout)
     except KeyboardInterrupt:
@@ -63,12 +65,17 @@ def _follow(moves: Sequence[Move], progress: Progress, until: float) -> None:
     while live := [each for each in moves if not each.ended]:
         if time.monotonic() > until:
             raise TimeoutError(", ".join(f"move {each.id} is still {each.status}" for each in live))
-        with suppress(MoveFailed, TimeoutError):
-            live[0].wait(min(LOOK_EVERY_SECONDS, max(0.0, until - time.monotonic())))
-        for each in live[1:]:
-            each.refresh()
+        patiently(partial(_look_at, live), until)
         for each in live:
             _show_progress(progress, bars[each.id], each)
+
+
+def _look_at(live: Sequence[Move]) -> None:
+    """Ask for all, and wait a moment for the first one to end."""
+    for each in live[1:]:
+        each.refresh()
+    with suppress(MoveFailed, TimeoutError):
+        live[0].wait(LOOK_EVERY_SECONDS)
 
 
 def _show_progress(progress: Progress, bar: TaskID, move: Move) -> None:

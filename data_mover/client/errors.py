@@ -4,7 +4,7 @@ from typing import Any
 
 
 class ClientError(Exception):
-    """Base of all errors of the client."""
+    """Base of all errors of the client. They can be pickled, and so cross the borders of processes."""
 
 
 class Rejected(ClientError):
@@ -15,7 +15,10 @@ class Rejected(ClientError):
         self.code = code
         #: the wrong argument, if there is one
         self.field = field
-        super().__init__(reason)
+        super().__init__(reason, code, field)
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class MoveFailed(ClientError):
@@ -29,7 +32,10 @@ class MoveFailed(ClientError):
         #: whether `Move.retry` can help, and who can fix it: caller, host owner or operator
         self.retryable: bool | None = answer["retryable"]
         self.who_can_fix: str | None = answer["who_can_fix"]
-        super().__init__(f"move {self.id} is {self.status}: {self.reason}")
+        super().__init__(answer)
+
+    def __str__(self) -> str:
+        return f"move {self.id} is {self.status}: {self.reason}"
 
 
 class NotAuthenticated(ClientError):

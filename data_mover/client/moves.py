@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -16,10 +17,29 @@ PROGRESS_SECONDS = 0.5
 #: how often a new move is sent while the service does not answer, and the pause, which grows with each try
 TRIES = 3
 PAUSE_SECONDS = 0.5
+#: how long a wait survives a service that does not answer, as while it is started again
+OUTAGE_SECONDS = 60.0
 
 Answer = dict[str, Any]
 Answers = list[Answer]
 Progress = Callable[["Move"], None]
+T = TypeVar("T")
+
+
+def patiently(look: Callable[[], T], until: float) -> T:
+    """Return what `look` returns, as soon as the service answers.
+
+    Re-raises ServiceUnavailable once it has not answered for OUTAGE_SECONDS, or at `until` by `time.monotonic`.
+    """
+    gives_up_at: float | None = None
+    while True:
+        try:
+            return look()
+        except ServiceUnavailable:
+            gives_up_at = gives_up_at or min(until, time.monotonic() + OUTAGE_SECONDS)
+            if time.monotonic() >= gives_up_at:
+                raise
+            time.sleep(PAUSE_SECONDS)
 
 
 class Move:
@@ -53,16 +73,18 @@ class Move:
         """Return the move once it is COMPLETED; call `progress` with it at intervals.
 
         Raises MoveFailed if it has ended otherwise, and TimeoutError after `timeout` seconds; the move then continues.
+        A service that does not answer for less than OUTAGE_SECONDS meanwhile is asked again.
         """
-        until = None if timeout is None else time.monotonic() + timeout
-        self.refresh()
+        until = float("inf") if timeout is None else time.monotonic() + timeout
+        longest = PROGRESS_SECONDS if progress else LONGEST_WAIT_SECONDS
+        patiently(self.refresh, until)
         while not self.ended:
-            left = LONGEST_WAIT_SECONDS if until is None else until - time.monotonic()
+            left = min(longest, until - time.monotonic())
             if left <= 0:
                 raise TimeoutError(f"move {self.id} is still {self.status}")
             if progress is not None:
                 progress(self)
-            self._look(min(left, PROGRESS_SECONDS if progress else LONGEST_WAIT_SECONDS))
+            patiently(partial(self._look, left), until)
         if progress is not None:
             progress(self)
         if self.status != "COMPLETED":

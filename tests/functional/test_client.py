@@ -1,14 +1,17 @@
 """The Python client against a running service, and what is shipped of it."""
 
+import asyncio
+import importlib.util
+import pickle
 import subprocess
 import sys
-import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from data_mover.client import Client, MoveFailed, Rejected, ServiceUnavailable
+from data_mover.client import Client, MoveFailed, NotAllowed, Rejected, ServiceUnavailable
 from tests.servers.processes import free_port
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -91,19 +94,64 @@ def test_a_page_of_somebody_else_is_no_answer(service):
         client.hosts()
 
 
+def test_a_wait_survives_a_service_that_is_started_again(client, service):
+    client.pause("archive")
+    try:
+        move = client.move("DATA_TYPE:12", "archive:/restarted.csv")
+        with ThreadPoolExecutor(1) as beside:
+            waited = beside.submit(move.wait, 120)
+            service.stop(service.processes[0])
+            service.start_web()
+            client.resume("archive")
+
+            assert waited.result().status == "COMPLETED"
+    finally:
+        client.resume("archive")
+
+
+def test_a_coroutine_waits_in_a_thread(client):
+    """As docs/client.md says."""
+
+    async def move_two():
+        moves = [await asyncio.to_thread(client.move, "DATA_TYPE:12", f"archive:/async-{name}") for name in "ab"]
+        return await asyncio.gather(*(asyncio.to_thread(move.wait, 60) for move in moves))
+
+    assert [move.status for move in asyncio.run(move_two())] == ["COMPLETED", "COMPLETED"]
+
+
+def test_errors_cross_the_borders_of_processes():
+    answer = {"id": 7, "status": "FAILED", "code": "no-space", "reason": "x", "retryable": False, "who_can_fix": "y"}
+    for error in (MoveFailed(answer), Rejected("Unknown source 'x'", "unknown-host", "source"), NotAllowed("no")):
+        again = pickle.loads(pickle.dumps(error))
+
+        assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+
+
+#: what the client needs, and all that its environment has beside it
+NEEDED = ("httpx", "httpcore", "h11", "anyio", "idna", "certifi", "typing_extensions")
+
+
 def test_the_client_is_shipped_alone(tmp_path):
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q"]
-    subprocess.run([*command, "-w", str(tmp_path), str(PROJECT / "packaging" / "client")], check=True)
-
+    """It is built, and installed where there is nothing else of Data Mover."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(tmp_path)]
+    subprocess.run([*build, str(PROJECT / "packaging" / "client")], check=True)
     wheel = next(tmp_path.glob("data_mover_client-*.whl"))
-    names = {name for name in zipfile.ZipFile(wheel).namelist() if not name.startswith("data_mover_client-")}
-    sources = {f"data_mover/client/{path.name}" for path in (PROJECT / "data_mover" / "client").glob("*.py")}
-    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    program = "import sys, data_mover.client as client; print(client.__file__); print(*sys.modules)"
-    environment = {"PYTHONPATH": str(tmp_path / "site"), "PATH": "/usr/bin"}
-    ran = subprocess.run([sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([*pip, "--python", str(python), "install", "-q", "--no-index", "--no-deps", str(wheel)], check=True)
+    site = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
+    for name in NEEDED:
+        found = Path(importlib.util.find_spec(name).origin)
+        found = found.parent if found.name == "__init__.py" else found
+        (site / found.name).symlink_to(found)
 
-    assert names == {*sources, "data_mover/client/py.typed"}
+    program = "import sys, data_mover.client as client; print(client.__file__); print(*sys.modules)"
+    ran = subprocess.run([python, "-I", "-c", program], cwd=tmp_path, capture_output=True, text=True)
+
+    sources = {path.name for path in (PROJECT / "data_mover" / "client").glob("*.py")}
+    assert {path.name for path in (site / "data_mover").iterdir()} == {"client"}
+    assert {path.name for path in (site / "data_mover/client").iterdir()} - {"__pycache__"} == {*sources, "py.typed"}
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.startswith(str(tmp_path / "site"))
+    assert ran.stdout.startswith(str(site))
     assert not {"pyramid", "sqlalchemy", "data_mover.domain"} & set(ran.stdout.split())
