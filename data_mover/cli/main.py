@@ -11,22 +11,29 @@ from data_mover.cli.options import GlobalOptions
 from data_mover.domain.errors import ServiceUnavailable
 
 #: the path of each command; its module is imported when it is used, so that every command starts fast
-COMMANDS = {
-    "callers": "data_mover.cli.callers:callers",
-    "check-config": "data_mover.cli.operators:check_config",
-    "completion": "data_mover.cli.completion:completion",
-    "demo": "data_mover.demo.run:demo",
-    "doctor": "data_mover.cli.doctor:doctor",
-    "hosts": "data_mover.cli.hosts:hosts",
-    "init": "data_mover.cli.init:init",
-    "sweep": "data_mover.cli.operators:sweep",
-    "worker": "data_mover.cli.operators:worker",
+FOR_CALLERS = {
     **{
         name: f"data_mover.cli.moves:{name}"
-        for name in ("cancel", "events", "explain", "files", "move", "plan", "retry", "show", "types", "wait", "watch")
+        for name in ("move", "plan", "show", "watch", "files", "events", "explain", "wait", "cancel", "retry", "types")
     },
     "list": "data_mover.cli.moves:list_",
+    "hosts": "data_mover.cli.hosts:hosts",
+    "completion": "data_mover.cli.completion:completion",
 }
+FOR_OPERATORS = {
+    "init": "data_mover.cli.init:init",
+    "worker": "data_mover.cli.operators:worker",
+    "sweep": "data_mover.cli.operators:sweep",
+    "check-config": "data_mover.cli.operators:check_config",
+    "doctor": "data_mover.cli.doctor:doctor",
+    "callers": "data_mover.cli.callers:callers",
+    "demo": "data_mover.demo.run:demo",
+}
+COMMANDS = {**FOR_CALLERS, **FOR_OPERATORS}
+
+
+#: more than any sentence has: click breaks lines by itself
+SENTENCE_WIDTH = 200
 
 
 class Unavailable(click.ClickException):
@@ -43,12 +50,25 @@ class Commands(click.Group):
             return super().invoke(context)
         except ServiceUnavailable as error:
             raise Unavailable(str(error)) from error
+        except click.NoSuchOption as error:
+            if not any(error.option_name in option.opts for option in self.params):
+                raise
+            sentence = f"{error.option_name} goes before the command: data_mover {error.option_name} ..."
+            raise click.UsageError(sentence, error.ctx) from error
 
     def list_commands(self, context: click.Context) -> list[str]:
         return sorted(COMMANDS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         return resolve_name(COMMANDS[name]) if name in COMMANDS else None
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands of callers and those of operators, each with a sentence."""
+        for title, names in ("Commands of callers", FOR_CALLERS), ("Commands of operators", FOR_OPERATORS):
+            commands = [(name, self.get_command(context, name)) for name in names]
+            rows = [(name, command.get_short_help_str(SENTENCE_WIDTH)) for name, command in commands if command]
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
 
 @click.group(cls=Commands)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from data_mover.cli.options import GlobalOptions
-from data_mover.cli.output import Column, columns_of, pairs_of, print_json, table_of
+from data_mover.cli.output import Column, columns_of, pairs_of, print_json, short_time, table_of
 from data_mover.cli.service import FAILED, TIMED_OUT, chosen_service, end
 from data_mover.cli.waiting import plan_of, wait_for
 from data_mover.client import Client, Move
@@ -110,6 +110,8 @@ def watch(globals_: GlobalOptions, move_id: int | None) -> None:
     service = chosen_service()
     with service.client() as client:
         live = [client.get(move_id)] if move_id is not None else _live(client)
+        if not live:
+            click.echo("No move of yours is live.", err=True)
         wait_for(globals_, service, live, None)
 
 
@@ -131,7 +133,15 @@ def events(globals_: GlobalOptions, move_id: int) -> None:
     """List the events of the move ID, the oldest first."""
     with chosen_service().client() as client:
         found = client.get(move_id).events()
-    globals_.show(found, table_of(found, columns_of("number", "at", "event", "to", "phase", "attempt", "reason")))
+    columns: dict[str, Column] = {
+        "no": "number",
+        "at": lambda each: short_time(each["at"]),
+        "event": "event",
+        "state": lambda each: each["phase"] or each["to"],
+        "attempt": "attempt",
+        "reason": "reason",
+    }
+    globals_.show(found, table_of(found, columns))
 
 
 @click.command()

@@ -38,7 +38,8 @@ def wait_for(options: GlobalOptions, service: Service, moves: Sequence[Move], ti
     """
     try:
         for each in moves:
-            click.echo(f"move {each.id} is on record; Ctrl-C leaves it running", err=True)
+            if not each.ended:
+                click.echo(f"move {each.id} is on record; Ctrl-C leaves it running", err=True)
         with _progress(options) as progress:
             _follow(moves, progress, float("inf") if timeout is None else time.monotonic() + timeout)
     except KeyboardInterrupt:
@@ -61,7 +62,7 @@ def plan_of(client: Client, source: Any, destination: str, timeout: float, optio
 
 
 def _follow(moves: Sequence[Move], progress: Progress, until: float) -> None:
-    bars = {each.id: progress.add_task(f"move {each.id}", total=None) for each in moves}
+    bars = {each.id: progress.add_task(f"move {each.id}", total=None) for each in moves if not each.ended}
     while live := [each for each in moves if not each.ended]:
         if time.monotonic() > until:
             raise TimeoutError(", ".join(f"move {each.id} is still {each.status}" for each in live))

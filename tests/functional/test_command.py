@@ -2,9 +2,11 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import httpx
@@ -133,6 +135,35 @@ def test_where_no_terminal_is_each_row_is_one_line(run, monkeypatch):
 
     assert len(listed) == 2
     assert label.strip() in listed[1]
+
+
+def test_a_table_fits_the_terminal_and_words_of_states_stay_whole(run, service):
+    move_id = run("move", "disk:/nothing-of-that-name.txt", "archive:/").stdout.strip()
+    run("wait", move_id)
+    mine, its = pty.openpty()
+    termios.tcsetwinsize(its, (24, 80))
+    environment = {**os.environ, "DATA_MOVER_URL": service.url, "NO_COLOR": "1", "TERM": "dumb"}
+    environment.pop("COLUMNS", None)
+
+    subprocess.run([PROGRAM, "events", move_id], env=environment, stdin=its, stdout=its, timeout=60, check=True)
+
+    lines = os.read(mine, 65536).decode().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert {"submitted", "queued", "FAILED"} <= {word for line in lines for word in line.split()}
+
+
+def test_an_option_that_belongs_before_the_command_is_named(run):
+    misplaced = run("list", "--json")
+
+    assert misplaced.returncode == 2
+    assert "--json goes before the command: data_mover --json" in misplaced.stderr
+
+
+def test_watching_where_nothing_is_live_says_so(run):
+    watched = run("--json", "watch")
+
+    assert (watched.returncode, json.loads(watched.stdout)) == (0, [])
+    assert "No move of yours is live" in watched.stderr
 
 
 def test_the_ini_names_the_service_too(run, service):
