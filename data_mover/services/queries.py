@@ -102,11 +102,6 @@ class Queries:
                 raise no_such_job()
             return events.of_job(session, job_id)
 
-    def newest(self, caller: Caller, limit: int) -> Sequence[JobReport]:
-        """Return the newest jobs that the caller sees, the newest first."""
-        with self._database.reading() as session:
-            return reports.newest(session, caller.sees_only, limit, redis_is_away=self._doorbell.is_away)
-
     def hosts(self, caller: Caller) -> Sequence[HostDescription]:
         """Return the registered hosts that the caller may use, in the order of the registry, without addresses and
         logins; then those whose entries have problems."""

@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
+from data_mover.config.registry_file import RegistryFile
+from data_mover.domain.errors import ConfigProblem
 from data_mover.domain.states import REASONS, Cause
 from data_mover.doorbell import Doorbell
-from data_mover.store import sweeps, workers
+from data_mover.store import queue, sweeps, workers
 from data_mover.store.database import Database
 
 
@@ -19,11 +23,36 @@ class MissingPart:
     sentence: str
 
 
+@dataclass(frozen=True)
+class ServiceState:
+    """The processes that moves need, how long the queue is, and what is wrong with the registry."""
+
+    #: how many workers are alive
+    workers: int
+    is_swept: bool
+    redis_answers: bool
+    #: since when the move that waits longest could have run; None if none waits
+    waiting_since: datetime | None
+    #: for operators alone
+    registry_problems: tuple[ConfigProblem, ...]
+
+    @property
+    def missing(self) -> Sequence[MissingPart]:
+        """What keeps moves from running."""
+        there = {
+            Cause.NO_WORKER: self.workers > 0,
+            Cause.NO_SWEEPER: self.is_swept,
+            Cause.NO_REDIS: self.redis_answers,
+        }
+        return [MissingPart(cause, REASONS[cause]) for cause, is_there in there.items() if not is_there]
+
+
 class Readiness:
     """Checks for workers, a sweeper and Redis. Raises ServiceUnavailable if the database does not answer."""
 
-    def __init__(self, database: Database, doorbell: Doorbell) -> None:
+    def __init__(self, database: Database, registry: RegistryFile, doorbell: Doorbell) -> None:
         self._database = database
+        self._registry = registry
         self._doorbell = doorbell
 
     def require_database(self) -> None:
@@ -32,9 +61,22 @@ class Readiness:
             session.scalars(select(sweeps.is_fresh())).one()
 
     def missing(self) -> Sequence[MissingPart]:
-        """Return what keeps moves from running."""
+        """Return what keeps moves from running. Redis is asked now."""
+        self._doorbell.answers()
+        return self.state().missing
+
+    def state(self) -> ServiceState:
+        """Return the state of the service. Whether Redis answers is known from the last seconds: many may ask."""
         with self._database.reading() as session:
-            is_worked = bool(workers.alive(session, workers.SILENT_AFTER_SECONDS))
-            is_swept = session.scalars(select(sweeps.is_fresh())).one()
-        there = {Cause.NO_WORKER: is_worked, Cause.NO_SWEEPER: is_swept, Cause.NO_REDIS: self._doorbell.answers()}
-        return [MissingPart(cause, REASONS[cause]) for cause, is_there in there.items() if not is_there]
+            return ServiceState(
+                workers=workers.alive(session, workers.SILENT_AFTER_SECONDS),
+                is_swept=bool(session.scalars(select(sweeps.is_fresh())).one()),
+                redis_answers=not self._doorbell.is_away(),
+                waiting_since=_waiting_since(session),
+                registry_problems=self._registry.current().problems,
+            )
+
+
+def _waiting_since(session: Session) -> datetime | None:
+    since_ms = queue.waiting_since_ms(session)
+    return None if since_ms is None else datetime.fromtimestamp(since_ms / 1000, UTC)

@@ -39,6 +39,14 @@ GIVE_WAY_SECONDS = 10
 PATHS_AT_ONCE = 500
 
 
+_WAITING_SINCE = (
+    select(Job.not_before_ms)
+    .where(Job.status == Status.PENDING, Job.not_before_ms <= now_ms())
+    .order_by(Job.not_before_ms)
+    .limit(1)
+)
+
+
 @dataclass(frozen=True)
 class Candidate:
     """The first job of its lane."""
@@ -273,3 +281,8 @@ def _wait_for_paths(session: Session, candidate: Candidate) -> bool:
     postponed = update(JOBS).where(Job.id.in_(ids), Job.status == Status.PENDING)
     session.execute(postponed.values(not_before_ms=now_ms() + ms(PATH_WAIT_SECONDS)))
     return True
+
+
+def waiting_since_ms(session: Session) -> int | None:
+    """Return since when the job that waits longest could have run, as far as its own waits go; None if none waits."""
+    return session.connection().scalars(_WAITING_SINCE).one_or_none()

@@ -1,4 +1,4 @@
-"""The web application: the page, the health check, and the access rule for requests of this machine."""
+"""The web application: the pages, the health checks, and the access rule."""
 
 import logging
 import pyexpat
@@ -13,6 +13,7 @@ from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.domain.fault_points import open_to_orders
 from data_mover.doorbell import Doorbell, redis_connection
+from data_mover.services.changes import Changes
 from data_mover.services.explanations import Explanations
 from data_mover.services.host_control import HostControl
 from data_mover.services.moves import Moves
@@ -50,11 +51,13 @@ def includeme(config: Configurator) -> None:
     doorbell = Doorbell(redis_connection(settings.redis_url, settings.redis_secret()))
     queries = Queries(database, registry, doorbell)
     explanations = Explanations(settings, database, registry, callers, doorbell)
-    readiness = Readiness(database, doorbell)
+    readiness = Readiness(database, registry, doorbell)
+    changes = Changes(database, registry, readiness)
     use_cases: dict[str, Callable[[Request], Any]] = {
         "queries": lambda request: queries,
         "explanations": lambda request: explanations,
         "readiness": lambda request: readiness,
+        "changes": lambda request: changes,
         "transactions": lambda request: RequestTransactions(database, doorbell, request.tm),
         "moves": lambda request: Moves(settings, request.transactions, registry, callers, queries, request.audit),
         "plans": lambda request: Plans(request.transactions, request.moves),
@@ -73,7 +76,5 @@ def includeme(config: Configurator) -> None:
     config.add_request_method(policy.identity, "caller", reify=True)
     config.add_request_method(policy.audit, "audit", reify=True)
     config.add_tween("data_mover.web.access.access_tween")
-    config.add_settings({"jinja2.finalize": "data_mover.web.ui.pages.shown"})
-    config.include("pyramid_jinja2")
-    config.add_jinja2_renderer(".html")
-    config.include("data_mover.web.ui.pages")
+    config.include("data_mover.web.health")
+    config.include("data_mover.web.ui")

@@ -1,4 +1,4 @@
-"""The page with the newest jobs, and the health checks."""
+"""The health checks for supervisors and proxies."""
 
 from dataclasses import asdict
 from http import HTTPStatus
@@ -9,33 +9,14 @@ from pyramid.httpexceptions import HTTPServiceUnavailable
 from pyramid.request import Request
 
 from data_mover.domain.errors import ServiceUnavailable
-from data_mover.domain.printable import printable
-from data_mover.domain.rights import Verb
-
-NEWEST = 50
 
 
 def includeme(config: Configurator) -> None:
-    config.add_route("home", "/")
     config.add_route("health", "/health")
     config.add_route("ready", "/health/ready")
-    config.add_view(
-        home, route_name="home", renderer="templates/home.html", request_method="GET", permission=Verb.CHECK
-    )
     config.add_view(health, route_name="health", renderer="json", request_method="GET")
     config.add_view(ready, route_name="ready", renderer="json", request_method="GET")
     config.add_exception_view(unavailable, context=ServiceUnavailable)
-
-
-def shown(value: Any) -> Any:
-    """Return the value of a template's expression as printable text; Jinja escapes it for HTML."""
-    return printable(value) if type(value) is str else value
-
-
-def home(request: Request) -> dict[str, Any]:
-    """Return the newest jobs and the hosts, for the page."""
-    newest = request.queries.newest(request.caller, NEWEST)
-    return {"jobs": newest, "hosts": request.queries.hosts(request.caller), "problems": request.readiness.missing()}
 
 
 def health(request: Request) -> dict[str, str]:

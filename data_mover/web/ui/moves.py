@@ -1,0 +1,79 @@
+"""The pages of moves: the list with its filter, and one move with all that is known of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pyramid.request import Request
+
+from data_mover.domain.errors import Refusal
+from data_mover.domain.rights import Verb
+from data_mover.domain.states import FileState
+from data_mover.store.listing import JobFilter
+from data_mover.web.parsing import file_filter, job_id
+from data_mover.web.ui.filter_box import parsed, suggestions
+
+MOVES_OF_A_PAGE = 50
+FILES_OF_A_PAGE = 100
+#: how many of the newest events are shown
+EVENTS_OF_A_PAGE = 200
+#: the filters beside the box, by what they are called
+TABS = {
+    "All": "",
+    "Running": "status:in_progress",
+    "Waiting": "status:pending",
+    "Failed": "status:failed",
+    "Completed": "status:completed",
+    "Cancelled": "status:cancelled",
+}
+
+
+def list_moves(request: Request) -> dict[str, Any]:
+    """Return a page of moves, the newest first: those that match the filter box."""
+    text = request.GET.get("q", "").strip()
+    hosts = [host.name for host in request.queries.hosts(request.caller)]
+    page: dict[str, Any] = {
+        "text": text,
+        "moves": [],
+        "following": None,
+        "problem": None,
+        "tabs": TABS,
+        "suggestions": suggestions(hosts, request.caller.may(Verb.SEE_ALL)),
+        "is_first": "before" not in request.GET,
+    }
+    try:
+        filter_, of_caller = parsed(text, _number(request.GET, "before"), MOVES_OF_A_PAGE)
+    except Refusal as refusal:
+        return {**page, "problem": refusal.reason}
+    page["moves"] = request.queries.page(request.caller, filter_, of_caller)
+    if len(page["moves"]) == MOVES_OF_A_PAGE:
+        page["following"] = page["moves"][-1].id
+    page["is_empty"] = not page["moves"] and filter_ == JobFilter(limit=MOVES_OF_A_PAGE)
+    return page
+
+
+def show_move(request: Request) -> dict[str, Any]:
+    """Return what is known of a move, with a page of its files. Raises Refusal if there is no such move."""
+    number = job_id(request.matchdict["id"])
+    asked = {"state": request.GET.get("state") or None, "after": _number(request.GET, "after")}
+    known = {name: value for name, value in asked.items() if value is not None}
+    state, after, limit = file_filter({**known, "limit": FILES_OF_A_PAGE})
+    move = request.queries.check(request.caller, number)
+    files = request.queries.files(request.caller, number, state, after, limit)
+    events = request.queries.events(request.caller, number)
+    return {
+        "move": move,
+        "why": request.explanations.explain(request.caller, number),
+        "files": files,
+        "state": state,
+        "states": list(FileState),
+        "is_first": after < 0,
+        "following": files[-1].number if len(files) == limit else None,
+        "events": events[-EVENTS_OF_A_PAGE:],
+        "earlier": max(0, len(events) - EVENTS_OF_A_PAGE),
+    }
+
+
+def _number(query: Mapping[str, str], name: str) -> int | str | None:
+    """Return the integer of that name; text that is none as it is, for the filter to refuse."""
+    text = query.get(name)
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 20 else text
