@@ -98,6 +98,14 @@ def apache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def browser():
+    from tests.servers.browser import chromium
+
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory):
     """The URL of an SQLite database with the schema, to be copied."""
     from sqlalchemy.engine import make_url

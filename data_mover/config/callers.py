@@ -185,7 +185,11 @@ class KnownCallers:
 
         Takes the same time whatever is wrong: every known token is compared, in full.
         """
-        digest, found = digest_of(token), None
+        return self.token(name, digest_of(token), address, now)
+
+    def token(self, name: str | None, digest: str, address: str | None, now: datetime) -> Token | None:
+        """Return the token with this SHA-256, as `authenticated` does."""
+        found = None
         for each in self.tokens:
             if hmac.compare_digest(each.sha256, digest):
                 found = each

@@ -1,7 +1,7 @@
 """Read moves, hosts and data types; wait for a move to end. Raises ServiceUnavailable."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from data_mover.config.callers import Caller
@@ -68,6 +68,11 @@ class Queries:
             return []
         with self._database.reading() as session:
             return listing.page(session, of_caller or caller.sees_only, job_filter, self._doorbell.is_away)
+
+    def owners(self, caller: Caller, moves: Iterable[JobReport]) -> Mapping[int, str]:
+        """Return the caller of each of these moves by its id: of the moves that this caller sees."""
+        with self._database.reading() as session:
+            return listing.owners(session, caller.sees_only, [move.id for move in moves])
 
     def several(self, caller: Caller, job_ids: Sequence[int]) -> Sequence[JobReport | None]:
         """Return the moves in the order of their ids; None for one that does not exist or is another caller's."""

@@ -1,6 +1,6 @@
 """Pages of a caller's jobs, filtered, the newest first."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -43,6 +43,13 @@ def several(
 ) -> Sequence[JobReport]:
     """Return those of the jobs that are the caller's, or all for None, the newest first."""
     return reports.newest(session, caller, len(job_ids), Job.id.in_(job_ids), redis_is_away=redis_is_away)
+
+
+def owners(session: Session, caller: str | None, job_ids: Sequence[int]) -> Mapping[int, str]:
+    """Return the callers of those of the jobs that are the caller's, or of all for None, by id."""
+    own = [Job.caller == caller] if caller is not None else []
+    rows = session.execute(select(Job.id, Job.caller).where(Job.id.in_(job_ids), *own))
+    return {row.id: row.caller for row in rows}
 
 
 def _conditions(session: Session, job_filter: JobFilter) -> list[ColumnElement[bool]]:

@@ -26,6 +26,7 @@ from data_mover.store.audit_trail import AuditTrail
 from data_mover.store.database import Database
 from data_mover.web.access import SecurityPolicy
 from data_mover.web.rates import Rates
+from data_mover.web.sessions import session_factory
 from data_mover.web.transactions import RequestTransactions
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ def includeme(config: Configurator) -> None:
         callers, TokenUses(database), AuditTrail(settings.audit_path)
     )
     config.set_security_policy(policy)
+    config.set_session_factory(session_factory(settings.state_dir))
     config.add_request_method(policy.identity, "caller", reify=True)
     config.add_request_method(policy.audit, "audit", reify=True)
     config.add_tween("data_mover.web.access.access_tween")

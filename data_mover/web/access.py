@@ -1,23 +1,32 @@
 """The access rule, for pages and calls alike: who calls is known before a request is read.
 
-With a callers' file a token is needed: as the password of HTTP Basic beside the caller's name, or as a bearer token.
-Without one only this machine may call, and may do everything.
+With a callers' file a token is needed: as the password of HTTP Basic beside the caller's name, or as a bearer token;
+or, for pages alone, a session that was begun with one. Without a callers' file only this machine may call, and may do
+everything.
 """
 
 import math
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 from xmlrpc.client import Fault
 
 from pyramid.authentication import extract_http_basic_credentials
-from pyramid.httpexceptions import HTTPBadRequest, HTTPException, HTTPForbidden, HTTPTooManyRequests, HTTPUnauthorized
+from pyramid.httpexceptions import (
+    HTTPBadRequest,
+    HTTPException,
+    HTTPForbidden,
+    HTTPSeeOther,
+    HTTPTooManyRequests,
+    HTTPUnauthorized,
+)
 from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.security import Allowed, Denied
 
-from data_mover.config.callers import LOCAL, Caller, CallersFile, KnownCallers, OnlyThisMachine
+from data_mover.config.callers import LOCAL, Caller, CallersFile, KnownCallers, OnlyThisMachine, Token
 from data_mover.domain.errors import ServiceUnavailable
 from data_mover.domain.rights import Verb
 from data_mover.domain.tokens import digest_of, without_tokens
@@ -26,6 +35,7 @@ from data_mover.services.audit import RequestAudit
 from data_mover.services.issuers import Issuers
 from data_mover.services.token_uses import TokenUses
 from data_mover.store.audit_trail import AuditTrail
+from data_mover.web import sessions
 from data_mover.web.crowd import PEER
 from data_mover.web.xmlrpc.dispatch import NOT_AUTHENTICATED, TOO_MANY_REQUESTS
 from data_mover.web.xmlrpc.encoding import as_xml
@@ -33,6 +43,9 @@ from data_mover.web.xmlrpc.guard import PATHS as XML_RPC
 
 #: the health check, which shows nothing but that the service is there
 OPEN_TO_ALL = "/health"
+#: where browsers log in, and what that page loads: with a callers' file open to all
+LOGIN = "/login"
+STATIC = "/static/"
 #: the key under which a request has the first digits of its token's SHA-256
 DIGEST = "data_mover.digest"
 REALM = 'Basic realm="Data Mover", charset="UTF-8"'
@@ -57,15 +70,37 @@ class SecurityPolicy:
             return LOCAL if is_from_this_machine(request.environ) else None
         name, token = _credentials(request)
         known = self._current(self._callers)
+        if "Authorization" not in request.headers:
+            return self._used(request, sessions.token_of(request, known)) if is_of_a_page(request) else None
         if name is None and known.issuers and token.count(".") == 2:  # a JWT
             request.environ[DIGEST] = digest_of(token)[:8]
             return self._issuers.authenticated(token, known.issuers)
+        return self._used(request, known.authenticated(name, token, request.remote_addr, datetime.now(UTC)))
+
+    @property
+    def has_login(self) -> bool:
+        """Whether browsers log in."""
+        return isinstance(self._callers, CallersFile)
+
+    def log_in(self, request: Request, name: str, token: str) -> bool:
+        """Begin a session if name and token are right; record it, and each refusal."""
+        known = self._current(self._callers) if isinstance(self._callers, CallersFile) else KnownCallers({}, ())
         found = known.authenticated(name, token, request.remote_addr, datetime.now(UTC))
         if found is None:
+            self._trail.record_stranger(address=request.remote_addr, path=LOGIN, name=name[:80])
+            return False
+        who = {"caller": found.caller.name, "token": found.sha256[:8], "address": request.remote_addr}
+        self._trail.record(event="login", **who)
+        sessions.begin(request, found)
+        return True
+
+    def _used(self, request: Request, token: Token | None) -> Caller | None:
+        """Note the use of a token; return its caller."""
+        if token is None:
             return None
-        self._uses.used(found, request.remote_addr)
-        request.environ[DIGEST] = found.sha256[:8]
-        return found.caller
+        self._uses.used(token, request.remote_addr)
+        request.environ[DIGEST] = token.sha256[:8]
+        return token.caller
 
     def _current(self, callers: CallersFile) -> KnownCallers:
         """Return the callers; record when others are in force than before."""
@@ -94,10 +129,13 @@ class SecurityPolicy:
         return []
 
     def forget(self, request: Request, **options: object) -> list[tuple[str, str]]:
+        request.session.invalidate()
         return []
 
     def refusal(self, request: Request) -> Response:
-        """Return the answer to a request without an identity."""
+        """Return the answer to a request without an identity: a browser is led to the page where it logs in."""
+        if self.has_login and _is_of_a_browser(request):
+            return HTTPSeeOther(f"{LOGIN}?{urlencode({'next': request.path_qs})}")
         who = {"address": request.remote_addr, "peer": request.environ.get(PEER), "name": self._known_name(request)}
         with suppress(ServiceUnavailable):  # it is in the log, and the request is refused in any case
             self._trail.record_stranger(**who, path=without_tokens(request.environ["PATH_INFO"])[:80])
@@ -120,12 +158,14 @@ def access_tween(handler: Handler, registry: Registry) -> Handler:
     policy: SecurityPolicy = registry.data_mover_security_policy
 
     def access(request: Request) -> Response:
-        if request.environ["PATH_INFO"] != OPEN_TO_ALL:
+        path = request.environ["PATH_INFO"]
+        is_open = path == OPEN_TO_ALL or (policy.has_login and (path == LOGIN or path.startswith(STATIC)))
+        if not is_open:
             if request.caller is None:
                 return policy.refusal(request)
             if wait_seconds := request.rates.wait_seconds(request.caller):
                 return _too_many(request, wait_seconds)
-        if not _is_utf8(request.environ["PATH_INFO"]):
+        if not _is_utf8(path):
             return HTTPBadRequest("the path is not UTF-8")
         return handler(request)
 
@@ -154,6 +194,17 @@ def _credentials(request: Request) -> tuple[str | None, str]:
         return None, token.strip()
     basic = extract_http_basic_credentials(request)
     return (basic.username, basic.password) if basic else ("", "")
+
+
+def is_of_a_page(request: Request) -> bool:
+    """Whether the request is for a page. Programs call with their token each time: no session is believed there."""
+    return not request.environ["PATH_INFO"].startswith((*XML_RPC, "/api"))
+
+
+def _is_of_a_browser(request: Request) -> bool:
+    """Whether a browser asks for a page."""
+    is_html = request.method == "GET" and "text/html" in request.headers.get("Accept", "")
+    return is_html and is_of_a_page(request) and _is_utf8(request.environ["PATH_INFO"])
 
 
 def _is_utf8(path_info: str) -> bool:

@@ -36,6 +36,18 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
+@contextmanager
+def new_page(browser: Browser, host_url: str) -> Iterator[Page]:
+    """A page of a browser that has been nowhere yet. A script that fails, or that the page's policy forbids, fails the
+    test."""
+    with browser.new_context(base_url=host_url) as context:
+        page, complaints = context.new_page(), list[str]()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda line: complaints.append(line.text) if "Content Security" in line.text else None)
+        yield page
+        assert complaints == []
+
+
 def serious_faults(page: Page) -> list[str]:
     """What axe finds that keeps people from using the page, or makes it hard for them."""
     page.evaluate(_axe())

@@ -1,7 +1,8 @@
 """The pages for browsers, rendered by the server; a script renews what has changed.
 
-`moves` are the pages · `filter_box` turns the text of the filter box into a filter · `display` has the forms in which
-values are shown · `watching` answers browsers that watch a page · `headers` says what a browser may load.
+`moves` are the pages, `actions` what people do there, `login` how they come in · `filter_box` turns the text of the
+filter box into a filter · `display` has the forms in which values are shown · `watching` answers browsers that watch a
+page · `guard` and `headers` say what a browser may send and load.
 """
 
 import hashlib
@@ -9,25 +10,34 @@ from importlib.resources import files as resources
 
 from pyramid.config import Configurator
 from pyramid.events import BeforeRender
+from pyramid.exceptions import BadCSRFToken
 from pyramid.static import QueryStringConstantCacheBuster
 
 from data_mover.domain.errors import Refusal
 from data_mover.domain.rights import Verb
-from data_mover.web.ui import moves
+from data_mover.web.access import LOGIN
+from data_mover.web.ui import actions, login, moves
 from data_mover.web.ui.display import FILTERS, shown
-from data_mover.web.ui.problems import not_found, refused
+from data_mover.web.ui.notices import taken
+from data_mover.web.ui.problems import not_allowed, not_found, refused, too_old
 from data_mover.web.ui.watching import Watchers, watched
 
 #: how long a browser keeps what is in `static`; a new version has another URL
 STATIC_SECONDS = 31_536_000
 _STATIC = "data_mover.web.ui:static/"
+_PROBLEM = "templates/problem.html"
 
+#: what forms do: by name of the route its path, view, and the verb that its sender needs
+FORMS = {
+    "cancel": ("/moves/cancel", actions.cancel_moves, Verb.CANCEL),
+    "retry": ("/moves/retry", actions.retry_moves, Verb.RETRY),
+    "logout": ("/logout", login.log_out, None),
+}
 #: the pages that browsers watch: by name of the route its path, view, template, and the verb that its reader needs
 PAGES = {
     "home": ("/", moves.list_moves, "moves", Verb.CHECK),
     "move": ("/moves/{id}", moves.show_move, "move", Verb.CHECK),
 }
-
 #: the links at the top of every page: path, text, and the routes that they stand for
 NAVIGATION = (("/", "Moves", ("home", "move")),)
 
@@ -37,24 +47,44 @@ def includeme(config: Configurator) -> None:
     config.add_settings({"jinja2.finalize": shown, "jinja2.filters": FILTERS})
     config.include("pyramid_jinja2")
     config.add_jinja2_renderer(".html")
+    config.add_tween("data_mover.web.ui.guard.guard_tween", under="data_mover.web.access.access_tween")
     config.add_tween("data_mover.web.ui.headers.headers_tween")
     config.add_static_view("static", _STATIC, cache_max_age=STATIC_SECONDS)
     config.add_cache_buster(_STATIC, QueryStringConstantCacheBuster(_version()))
-    config.add_subscriber(_add_navigation, BeforeRender)
+    config.add_subscriber(_add_to_every_page, BeforeRender)
     watchers = Watchers()
     config.add_request_method(lambda request: watchers, "watchers", property=True)
+    for name, (path, view, verb) in FORMS.items():
+        config.add_route(name, path)
+        _add_form(config, view, route_name=name, permission=verb)
     for name, (path, view, template, verb) in PAGES.items():
         config.add_route(name, path)
-        renderer = f"templates/{template}.html"
-        config.add_view(
-            view, route_name=name, request_method="GET", renderer=renderer, permission=verb, decorator=watched
-        )
-        config.add_view(refused, route_name=name, context=Refusal, renderer="templates/problem.html")
-    config.add_notfound_view(not_found, renderer="templates/problem.html")
+        of_page = {"route_name": name, "request_method": "GET", "permission": verb}
+        config.add_view(view, renderer=f"templates/{template}.html", decorator=watched, **of_page)
+    _add_login(config)
+    for name in (*FORMS, *PAGES):
+        config.add_view(refused, route_name=name, context=Refusal, renderer=_PROBLEM)
+    config.add_exception_view(too_old, context=BadCSRFToken, renderer=_PROBLEM)
+    config.add_forbidden_view(not_allowed, renderer=_PROBLEM)
+    config.add_notfound_view(not_found, renderer=_PROBLEM)
 
 
-def _add_navigation(event: BeforeRender) -> None:
+def _add_login(config: Configurator) -> None:
+    of_page = {"route_name": "login", "renderer": "templates/login.html"}
+    config.add_route("login", LOGIN)
+    config.add_view(login.show_login, request_method="GET", **of_page)
+    _add_form(config, login.log_in, **of_page)
+
+
+def _add_form(config: Configurator, view: object, **options: object) -> None:
+    config.add_view(view, request_method="POST", require_csrf=True, **options)
+
+
+def _add_to_every_page(event: BeforeRender) -> None:
+    request = event["request"]
     event["navigation"] = NAVIGATION
+    event["notices"] = taken(request)
+    event["has_login"] = request.registry.data_mover_security_policy.has_login
 
 
 def _version() -> str:

@@ -1,19 +1,21 @@
 """The pages of moves: the list with its filter, and one move with all that is known of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyramid.request import Request
 
 from data_mover.domain.errors import Refusal
 from data_mover.domain.rights import Verb
-from data_mover.domain.states import FileState
+from data_mover.domain.states import FileState, Phase, Status
 from data_mover.store.listing import JobFilter
+from data_mover.store.reports import JobReport
 from data_mover.web.parsing import file_filter, job_id
 from data_mover.web.ui.filter_box import parsed, suggestions
 
 MOVES_OF_A_PAGE = 50
 FILES_OF_A_PAGE = 100
+TOO_LATE_TO_CANCEL = (Phase.PUBLISHING, Phase.CANCELLING, Phase.ENDING)
 #: how many of the newest events are shown
 EVENTS_OF_A_PAGE = 200
 #: the filters beside the box, by what they are called
@@ -39,12 +41,15 @@ def list_moves(request: Request) -> dict[str, Any]:
         "tabs": TABS,
         "suggestions": suggestions(hosts, request.caller.may(Verb.SEE_ALL)),
         "is_first": "before" not in request.GET,
+        "can_cancel": (),
+        "can_retry": (),
     }
     try:
         filter_, of_caller = parsed(text, _number(request.GET, "before"), MOVES_OF_A_PAGE)
     except Refusal as refusal:
         return {**page, "problem": refusal.reason}
     page["moves"] = request.queries.page(request.caller, filter_, of_caller)
+    page |= _rights_over(request, page["moves"])
     if len(page["moves"]) == MOVES_OF_A_PAGE:
         page["following"] = page["moves"][-1].id
     page["is_empty"] = not page["moves"] and filter_ == JobFilter(limit=MOVES_OF_A_PAGE)
@@ -61,6 +66,7 @@ def show_move(request: Request) -> dict[str, Any]:
     files = request.queries.files(request.caller, number, state, after, limit)
     events = request.queries.events(request.caller, number)
     return {
+        **_rights_over(request, [move]),
         "move": move,
         "why": request.explanations.explain(request.caller, number),
         "files": files,
@@ -70,6 +76,23 @@ def show_move(request: Request) -> dict[str, Any]:
         "following": files[-1].number if len(files) == limit else None,
         "events": events[-EVENTS_OF_A_PAGE:],
         "earlier": max(0, len(events) - EVENTS_OF_A_PAGE),
+    }
+
+
+def _rights_over(request: Request, moves: Sequence[JobReport]) -> dict[str, Any]:
+    """Return the ids of the moves that the reader may cancel, or retry, as they are now; and whose they are, if it sees
+    the moves of others."""
+    caller, owners = request.caller, dict[int, str]()
+    mine = {move.id for move in moves}
+    if caller.may(Verb.SEE_ALL):
+        owners = dict(request.queries.owners(caller, moves))
+        mine = {number for number in mine if caller.may(Verb.ACT_ALL) or owners.get(number) == caller.name}
+    ended = {move.id for move in moves if move.status in (Status.FAILED, Status.CANCELLED)}
+    live = {move.id for move in moves if not move.status.terminal and move.phase not in TOO_LATE_TO_CANCEL}
+    return {
+        "owners": owners,
+        "can_cancel": mine & live if caller.may(Verb.CANCEL) else (),
+        "can_retry": mine & ended if caller.may(Verb.RETRY) else (),
     }
 
 

@@ -3,7 +3,8 @@
 from http import HTTPStatus
 from typing import Any
 
-from pyramid.httpexceptions import HTTPNotFound
+from pyramid.exceptions import BadCSRFToken
+from pyramid.httpexceptions import HTTPForbidden, HTTPNotFound
 from pyramid.request import Request
 
 from data_mover.domain.errors import Refusal
@@ -17,9 +18,23 @@ def refused(refusal: Refusal, request: Request) -> dict[str, Any]:
     return {"title": status.phrase, "sentence": refusal.reason}
 
 
+def not_allowed(error: HTTPForbidden, request: Request) -> Any:
+    """Return the problem; for a program the error as it is."""
+    if request.caller is None or request.path_info.startswith(PREFIX):
+        return error
+    request.response.status = HTTPStatus.FORBIDDEN.value
+    return {"title": "Not allowed", "sentence": error.detail or str(error)}
+
+
 def not_found(error: HTTPNotFound, request: Request) -> Any:
     """Return the problem; for a program the error as it is."""
     if request.caller is None or request.path_info.startswith(PREFIX):
         return error
     request.response.status = HTTPStatus.NOT_FOUND.value
     return {"title": "Not found", "sentence": "There is no such page."}
+
+
+def too_old(error: BadCSRFToken, request: Request) -> dict[str, str]:
+    """Return the problem of a form without the token of its session."""
+    request.response.status = HTTPStatus.BAD_REQUEST.value
+    return {"title": "Too old", "sentence": "The form was too old, and nothing was done. Go back, and send it again."}

@@ -11,6 +11,8 @@ from pyramid.httpexceptions import HTTPNotModified
 from pyramid.request import Request
 from pyramid.response import Response
 
+from data_mover.web.ui.notices import has_notices
+
 #: the most pages that are known; the one that was asked for longest ago is forgotten
 MOST_PAGES = 2_000
 #: pages are rendered again so often at least: `since:1d` moves on by itself
@@ -50,6 +52,8 @@ def watched(view: View) -> View:
     @wraps(view)
     def watch(context: object, request: Request) -> Response:
         stamp = request.changes.stamp()
+        if has_notices(request):  # they are no part of the page that is watched from then on
+            return view(context, request)
         tag = next(iter(getattr(request.if_none_match, "etags", ())), None)
         if tag and request.watchers.has(_page(request, tag), stamp):
             return HTTPNotModified(headers=[("ETag", f'"{tag}"'), ("Cache-Control", "private, no-cache")])

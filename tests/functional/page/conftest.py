@@ -22,14 +22,6 @@ destination = "visualizer:/layers/"
 
 
 @pytest.fixture(scope="session")
-def browser():
-    from tests.servers.browser import chromium
-
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="session")
 def roots(tmp_path_factory):
     base = tmp_path_factory.mktemp("roots")
     roots = SimpleNamespace(archive=base / "archive", visualizer=base / "visualizer")
@@ -39,7 +31,7 @@ def roots(tmp_path_factory):
         (roots.archive / "species" / f"{number}.csv").write_text(f"species,count\nkoala,{number}\n")
     for number in range(3):
         (roots.archive / "layers" / "2050" / f"{number}.tif").write_bytes(os.urandom(1000))
-    (roots.archive / "large").write_bytes(os.urandom(3_000_000))
+    (roots.archive / "large").write_bytes(os.urandom(6_000_000))
     return roots
 
 
@@ -54,6 +46,7 @@ def registry(roots):
         "password": "env:NOTHING",
         "host_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJl3dIeudNqd0DPMRD6OIh65tjkxFNOtwGcWB2gCgPhk",
         "root": "/",
+        "roles": ["destination"],
     }
     return (
         host_table("archive", {**local, "root": roots.archive, "description": "What we have"})
@@ -89,15 +82,10 @@ def host_url(service):
 
 @pytest.fixture
 def page(browser, host_url):
-    """A page of a browser that has been nowhere yet. A script that fails, or that the page's policy forbids, fails the
-    test."""
-    with browser.new_context(base_url=host_url) as context:
-        page, complaints = context.new_page(), []
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda line: complaints.append(line.text) if "Content Security" in line.text else None)
+    from tests.servers.browser import new_page
+
+    with new_page(browser, host_url) as page:
         yield page
-        assert complaints == []
 
 
 @pytest.fixture

@@ -69,6 +69,10 @@ def test_a_move_has_a_page_with_its_way_its_files_and_its_proof(get, proxy, move
     assert "&lt;b&gt;\\u202e" in refused
 
 
+def test_a_query_that_is_no_text_is_refused(get):
+    assert get("/?q=%ff").status == 400
+
+
 def test_files_are_filtered_and_paged_by_their_numbers(get, proxy, moves):
     first, *others = [file["number"] for file in proxy.files(moves[1])]
     behind = get(f"/moves/{moves[1]}?after={first}").text

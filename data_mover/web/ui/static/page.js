@@ -30,7 +30,7 @@ function showTimes() {
 
 const keyOf = (node) => (node.nodeType === Node.ELEMENT_NODE && node.id) || null;
 const isAlike = (one, other) => one && one.nodeName === other.nodeName && keyOf(one) === keyOf(other);
-const KEPT_ATTRIBUTES = new Set(["open", "hidden"]);
+const KEPT_ATTRIBUTES = new Set(["open", "hidden", "disabled"]);
 
 function renew(old, fresh) {
   if (old.nodeType !== Node.ELEMENT_NODE) {
@@ -60,6 +60,11 @@ function renewChildren(old, fresh) {
       renew(same, next);
     } else {
       old.insertBefore(document.importNode(next, true), present);
+      if (present && !keyOf(next) && !keyOf(present)) {
+        const replaced = present;
+        present = present.nextSibling;
+        replaced.remove();
+      }
     }
   }
   while (present) {
@@ -78,7 +83,7 @@ function again(milliseconds) {
 
 async function look() {
   try {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html", ...(tag && { "If-None-Match": tag }) } });
+    const answer = await fetch(location.href, { headers: { Accept: "text/html", "X-Watches": "1", ...(tag && { "If-None-Match": tag }) } });
     if (answer.redirected) return location.assign(answer.url);
     setOffline(answer.status >= 500);
     if (answer.status === 200) {
@@ -87,6 +92,7 @@ async function look() {
       for (const id of ["header", "main"]) renew(document.getElementById(id), page.getElementById(id));
       document.title = page.title;
       showTimes();
+      showSelected();
       wait = FASTEST_MS;
     } else if (answer.status !== 304) wait = SLOWEST_MS;
     else wait = Math.min(SLOWEST_MS, wait * 1.5);
@@ -169,6 +175,26 @@ function suggest(box, list) {
   });
 }
 
+// ---- many moves at a time
+
+const selectable = () => $("input.select");
+
+function showSelected() {
+  const form = document.getElementById("bulk");
+  if (!form) return;
+  const all = selectable(), count = all.filter((each) => each.checked).length;
+  for (const button of $("button", form)) button.disabled = !count;
+  document.getElementById("selected").textContent = count ? `${count} selected` : "";
+  const whole = document.getElementById("select-all");
+  whole.checked = count > 0 && count === all.length;
+  whole.indeterminate = count > 0 && count < all.length;
+}
+
+document.addEventListener("change", (event) => {
+  if (event.target.id === "select-all") for (const each of selectable()) each.checked = event.target.checked;
+  showSelected();
+});
+
 // ---- keys, menus, copying
 
 document.addEventListener("keydown", (event) => {
@@ -206,5 +232,6 @@ async function copy(button) {
 const box = document.getElementById("q");
 if (box) suggest(box, document.getElementById("suggestions"));
 showTimes();
+showSelected();
 setInterval(showTimes, 1000);
 again(FASTEST_MS);

@@ -1,0 +1,153 @@
+"""What people do to moves on the pages, over HTTP and in a browser."""
+
+import http.client
+import re
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import expect
+
+
+@pytest.fixture(scope="module")
+def paused(service):
+    """A host whose moves wait."""
+    for action in ("pause", "resume"):
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+        connection.request("POST", f"/api/v1/hosts/away/{action}")
+        assert connection.getresponse().status == 200
+        connection.close()
+        if action == "pause":
+            yield
+
+
+@pytest.fixture
+def waiting(paused, proxy):
+    """Moves that wait, and are gone afterwards."""
+    ids = [proxy.move("archive:/species/1.csv", f"away:/{number}")["id"] for number in range(3)]
+    yield ids
+    for job_id in ids:
+        proxy.cancel(job_id)
+
+
+@pytest.fixture
+def send(service):
+    """Sends a form as a browser does that has a page open; returns status and where it leads."""
+
+    def post(path, fields, **headers):
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+        connection.request("GET", "/")
+        response = connection.getresponse()
+        cookie = response.headers["Set-Cookie"].partition(";")[0]
+        right = re.search(r'name="csrf_token" value="([^"]+)', response.read().decode())[1]
+        fields = {"csrf_token": right, **fields}
+        sent = {"Cookie": cookie, "Content-Type": "application/x-www-form-urlencoded"}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request("POST", path, urlencode(fields, doseq=True), sent)
+        response = connection.getresponse()
+        text = response.read().decode()
+        connection.close()
+        return response.status, response.headers.get("Location", ""), text
+
+    return post
+
+
+def test_a_form_cancels_and_leads_back(send, proxy, waiting, host_url):
+    status, location, _ = send("/moves/cancel", {"move": waiting[:2], "back": "/?q=status:pending"})
+
+    assert (status, location) == (303, f"{host_url}/?q=status:pending")
+    assert [proxy.check(job_id)["status"] for job_id in waiting] == ["CANCELLED", "CANCELLED", "PENDING"]
+
+
+@pytest.mark.parametrize(
+    "back", ["https://elsewhere.example/", "//elsewhere.example/", "/\\\\elsewhere.example", "javascript:x"]
+)
+def test_a_form_leads_to_no_other_site(send, waiting, host_url, back):
+    assert send("/moves/cancel", {"move": waiting[0], "back": back})[1] == f"{host_url}/"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://elsewhere.example"},
+        {"Origin": "null"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+    ],
+)
+def test_a_form_of_another_site_does_nothing(send, proxy, waiting, headers):
+    assert send("/moves/cancel", {"move": waiting[0]}, **headers)[0] == 403
+    assert proxy.check(waiting[0])["status"] == "PENDING"
+
+
+@pytest.mark.parametrize("token", ["", "0" * 40])
+def test_a_form_without_the_token_of_its_session_does_nothing(send, proxy, waiting, token):
+    status, _, text = send("/moves/cancel", {"move": waiting[0], "csrf_token": token})
+
+    assert status == 400
+    assert "nothing was done" in text
+    assert proxy.check(waiting[0])["status"] == "PENDING"
+
+
+@pytest.mark.parametrize(
+    "content_type", ["multipart/form-data; boundary=x", "application/x-www-form-urlencoded; charset=odd", "text/plain"]
+)
+def test_a_form_that_is_none_is_refused(send, waiting, content_type):
+    assert send("/moves/cancel", {"move": waiting[0]}, Content_Type=content_type)[0] == 415
+
+
+@pytest.mark.parametrize("move", [b"\xff", "", "1e9", "-1", "9" * 30])
+def test_a_form_that_names_no_move_says_so(send, waiting, move):
+    assert send("/moves/cancel", {"move": move})[0] == 303
+
+
+def test_a_move_is_cancelled_and_retried_by_its_menu(page, proxy, waiting):
+    page.goto("/")
+    row = page.locator(f"#move-{waiting[0]}")
+    row.locator("summary").click()
+    row.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#notices")).to_contain_text("One move is cancelled.")
+    expect(row).to_contain_text("cancelled")
+
+    row.locator("summary").click()
+    row.get_by_role("button", name="Retry").click()
+    expect(page.locator("#notices")).to_contain_text("This move does it again.")
+    retried = int(page.url.rpartition("/")[2])
+    assert proxy.check(retried)["retry_of"] == waiting[0]
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#now")).to_contain_text("It has ended CANCELLED")
+
+
+def test_many_moves_are_cancelled_and_retried_together(page, proxy, waiting):
+    page.goto("/?q=host:away+status:pending")
+    cancel = page.get_by_role("button", name="Cancel selected")
+    expect(cancel).to_be_disabled()
+    page.get_by_label(f"Select move {waiting[0]}").check()
+    page.get_by_label("Select all").check()
+    expect(page.locator("#selected")).to_have_text("3 selected")
+    with page.expect_response(lambda response: response.request.method == "GET" and response.status in (200, 304)):
+        pass  # the page renews itself, and the selection stays
+    expect(page.locator("#selected")).to_have_text("3 selected")
+    cancel.click()
+    expect(page.locator("#notices")).to_contain_text("3 moves are cancelled.")
+    expect(page.locator("#moves")).to_contain_text("No move matches.")
+    assert {proxy.check(job_id)["status"] for job_id in waiting} == {"CANCELLED"}
+
+    page.goto("/?q=host:away+status:cancelled")
+    for job_id in waiting[:2]:
+        page.get_by_label(f"Select move {job_id}").check()
+    page.get_by_role("button", name="Retry selected").click()
+    expect(page.locator("#notices")).to_contain_text("2 moves are tried again.")
+    retried = proxy.jobs({"host": "away", "status": "PENDING"})
+    assert {job["retry_of"] for job in retried} == set(waiting[:2])
+    for job in retried:
+        proxy.cancel(job["id"])
+
+
+def test_what_comes_too_late_is_said(page, proxy, waiting):
+    page.goto("/?q=host:away+status:pending")
+    page.get_by_label(f"Select move {waiting[0]}").check()
+    proxy.cancel(waiting[0])
+    page.get_by_role("button", name="Retry selected").click()
+
+    expect(page.locator("#notices")).to_contain_text("This move does it again.")
+    page.get_by_role("button", name="Cancel").click()
