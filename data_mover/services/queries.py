@@ -13,7 +13,7 @@ from data_mover.doorbell import Doorbell
 from data_mover.store import events, host_health, listing, reports
 from data_mover.store.database import Database
 from data_mover.store.events import EventReport
-from data_mover.store.host_health import HostHealth
+from data_mover.store.host_health import HostActivity, HostHealth
 from data_mover.store.listing import JobFilter
 from data_mover.store.reports import FileReport, JobReport
 
@@ -120,6 +120,11 @@ class Queries:
         failing = HostHealth("failing", HostUnreachable.code, PROBLEM_IN_REGISTRY)
         refused = [HostDescription(name, "", "", (), failing) for name in sorted(registry.refused_hosts)]
         return served + refused
+
+    def activity(self, caller: Caller) -> Mapping[str, HostActivity]:
+        """Return what hosts do that a move has named, by name; of moves those are counted that the caller sees."""
+        with self._database.reading() as session:
+            return host_health.activity(session, caller.sees_only)
 
     def datasets(self, caller: Caller) -> Sequence[DatasetDescription]:
         """Return the data types of the catalogue that the caller may use, in the order of the registry."""

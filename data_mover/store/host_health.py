@@ -5,8 +5,10 @@ recent login is unproven: one job at a time may try it, so that a host which nev
 all.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select, update
@@ -32,6 +34,19 @@ class HostHealth:
     state: str
     code: str | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True)
+class HostActivity:
+    """What a host does."""
+
+    #: how many moves run with it, and how many wait
+    running: int = 0
+    waiting: int = 0
+    #: the last time at which a worker logged in
+    reached_at: datetime | None = None
+    #: while its circuit is open, when it is tried next
+    probe_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +199,30 @@ def blocks(session: Session) -> Mapping[str, Block]:
 def health(session: Session) -> dict[str, HostHealth]:
     """Return the health by host name, without hosts that no job has named yet."""
     return {record.name: _health(record) for record in session.scalars(_ALL)}
+
+
+def activity(session: Session, caller: str | None) -> dict[str, HostActivity]:
+    """Return what the hosts do by their names, counting the moves of the caller, or of all for None."""
+    own = [Lane.caller == caller] if caller is not None else []
+    counted = select(Lane.hosts, Job.status, func.count().label("jobs")).join(Job, Job.lane_id == Lane.id)
+    live = counted.where(Job.status.in_((Status.PENDING, Status.IN_PROGRESS)), *own).group_by(Lane.hosts, Job.status)
+    counts = Counter[tuple[str, str]]()
+    for row in session.execute(live):
+        counts.update({(name, row.status): row.jobs for name in row.hosts.split()})
+    return {record.name: _activity(record, counts) for record in session.scalars(_ALL)}
+
+
+def _activity(record: HostRecord, counts: Mapping[tuple[str, str], int]) -> HostActivity:
+    return HostActivity(
+        running=counts[record.name, Status.IN_PROGRESS],
+        waiting=counts[record.name, Status.PENDING],
+        reached_at=_instant(record.reached_ms),
+        probe_at=_instant(record.probe_at_ms),
+    )
+
+
+def _instant(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _running(session: Session) -> dict[str, tuple[int, int]]:

@@ -1,8 +1,8 @@
 """The pages for browsers, rendered by the server; a script renews what has changed.
 
-`moves` are the pages, `actions` what people do there, `login` how they come in · `filter_box` turns the text of the
-filter box into a filter · `display` has the forms in which values are shown · `watching` answers browsers that watch a
-page · `guard` and `headers` say what a browser may send and load.
+`moves` and `hosts` are the pages, `actions` what people do there, `login` how they come in · `filter_box` turns text
+into a filter · `display` has the forms in which values are shown, `notices` what a page says once · `watching` answers
+browsers that watch a page · `guard` and `headers` say what a browser may send and load.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pyramid.static import QueryStringConstantCacheBuster
 from data_mover.domain.errors import Refusal
 from data_mover.domain.rights import Verb
 from data_mover.web.access import LOGIN
-from data_mover.web.ui import actions, login, moves
+from data_mover.web.ui import actions, hosts, login, moves
 from data_mover.web.ui.display import FILTERS, shown
 from data_mover.web.ui.notices import taken
 from data_mover.web.ui.problems import not_allowed, not_found, refused, too_old
@@ -31,15 +31,19 @@ _PROBLEM = "templates/problem.html"
 FORMS = {
     "cancel": ("/moves/cancel", actions.cancel_moves, Verb.CANCEL),
     "retry": ("/moves/retry", actions.retry_moves, Verb.RETRY),
+    "pause": ("/hosts/pause", hosts.pause_host, Verb.HOSTS),
+    "resume": ("/hosts/resume", hosts.resume_host, Verb.HOSTS),
     "logout": ("/logout", login.log_out, None),
 }
 #: the pages that browsers watch: by name of the route its path, view, template, and the verb that its reader needs
 PAGES = {
     "home": ("/", moves.list_moves, "moves", Verb.CHECK),
     "move": ("/moves/{id}", moves.show_move, "move", Verb.CHECK),
+    "hosts": ("/hosts", hosts.list_hosts, "hosts", None),
+    "types": ("/types", hosts.list_types, "types", None),
 }
 #: the links at the top of every page: path, text, and the routes that they stand for
-NAVIGATION = (("/", "Moves", ("home", "move")),)
+NAVIGATION = (("/", "Moves", ("home", "move")), ("/hosts", "Hosts", ("hosts",)), ("/types", "Data types", ("types",)))
 
 
 def includeme(config: Configurator) -> None:

@@ -98,6 +98,9 @@ def test_a_page_offers_only_what_its_reader_may_do(page, world, proxy_of):
         sent = page.request.post("/moves/cancel", form={"csrf_token": token, "move": str(job_id)})
         assert sent.status == 403
         assert boss.check(job_id)["status"] != "CANCELLED"
+        paused = page.request.post("/hosts/pause", form={"csrf_token": token, "host": "vis"})
+        assert paused.status == 403
+        assert {host["name"]: host["health"] for host in boss.hosts()}["vis"] != "paused"
 
 
 def test_a_login_is_on_record_and_programs_are_still_answered_401(page, world):

@@ -5,7 +5,7 @@
 
 const FASTEST_MS = 1000, SLOWEST_MS = 5000;
 const UNITS = [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]];
-const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "short" });
+const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 const $ = (selector, root = document) => [...root.querySelectorAll(selector)];
 
 document.documentElement.classList.add("scripted");
