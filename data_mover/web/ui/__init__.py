@@ -1,8 +1,9 @@
 """The pages for browsers, rendered by the server; a script renews what has changed.
 
-`moves` and `hosts` are the pages, `actions` what people do there, `login` how they come in · `filter_box` turns text
-into a filter · `display` has the forms in which values are shown, `notices` what a page says once · `watching` answers
-browsers that watch a page · `guard` and `headers` say what a browser may send and load.
+`moves` and `hosts` are the pages, `new_move` is the form, `actions` are what people do to moves, `login` is how they
+come in · `filter_box` turns text into a filter · `display` has the forms in which values are shown, `notices` what a
+page says once · `watching` answers browsers that watch a page · `guard` and `headers` say what a browser may send and
+load.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from pyramid.static import QueryStringConstantCacheBuster
 from data_mover.domain.errors import Refusal
 from data_mover.domain.rights import Verb
 from data_mover.web.access import LOGIN
-from data_mover.web.ui import actions, hosts, login, moves
+from data_mover.web.ui import actions, hosts, login, moves, new_move
 from data_mover.web.ui.display import FILTERS, shown
 from data_mover.web.ui.notices import taken
 from data_mover.web.ui.problems import not_allowed, not_found, refused, too_old
@@ -65,12 +66,22 @@ def includeme(config: Configurator) -> None:
         config.add_route(name, path)
         of_page = {"route_name": name, "request_method": "GET", "permission": verb}
         config.add_view(view, renderer=f"templates/{template}.html", decorator=watched, **of_page)
+    _add_new_move(config)
     _add_login(config)
     for name in (*FORMS, *PAGES):
         config.add_view(refused, route_name=name, context=Refusal, renderer=_PROBLEM)
     config.add_exception_view(too_old, context=BadCSRFToken, renderer=_PROBLEM)
     config.add_forbidden_view(not_allowed, renderer=_PROBLEM)
     config.add_notfound_view(not_found, renderer=_PROBLEM)
+
+
+def _add_new_move(config: Configurator) -> None:
+    renderer = {"renderer": "templates/new.html"}
+    config.add_route("new", "/new")
+    config.add_route("submit", "/moves")
+    config.add_view(new_move.show_form, route_name="new", request_method="GET", permission=Verb.MOVE, **renderer)
+    _add_form(config, new_move.plan_move, route_name="new", permission=Verb.PLAN, **renderer)
+    _add_form(config, new_move.submit_move, route_name="submit", permission=Verb.MOVE, **renderer)
 
 
 def _add_login(config: Configurator) -> None:

@@ -125,6 +125,11 @@ def sentence(text: str) -> Markup:
     return Markup().join(marked) if len(parts) % 2 else escape(printable(text))
 
 
+def typed(text: str) -> Markup:
+    """Return what a person has typed into a field, to be there again as it was."""
+    return escape(text)
+
+
 def stage(job: JobReport) -> str:
     """Return the state of a move in a word or two: the phase, or how it has ended."""
     return (job.phase or job.status).lower().replace("-", " ")
@@ -159,6 +164,7 @@ FILTERS: Mapping[str, Callable[[Any], Any]] = {
         stage,
         now,
         sentence,
+        typed,
         happened,
         who,
     )

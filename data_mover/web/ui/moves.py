@@ -8,6 +8,7 @@ from pyramid.request import Request
 from data_mover.domain.errors import Refusal
 from data_mover.domain.rights import Verb
 from data_mover.domain.states import FileState, Phase, Status
+from data_mover.services.queries import HostDescription
 from data_mover.store.listing import JobFilter
 from data_mover.store.reports import JobReport
 from data_mover.web.parsing import file_filter, job_id
@@ -32,17 +33,18 @@ TABS = {
 def list_moves(request: Request) -> dict[str, Any]:
     """Return a page of moves, the newest first: those that match the filter box."""
     text = request.GET.get("q", "").strip()
-    hosts = [host.name for host in request.queries.hosts(request.caller)]
+    hosts = request.queries.hosts(request.caller)
     page: dict[str, Any] = {
         "text": text,
         "moves": [],
         "following": None,
         "problem": None,
         "tabs": TABS,
-        "suggestions": suggestions(hosts, request.caller.may(Verb.SEE_ALL)),
+        "suggestions": suggestions([host.name for host in hosts], request.caller.may(Verb.SEE_ALL)),
         "is_first": "before" not in request.GET,
         "can_cancel": (),
         "can_retry": (),
+        "example": _example(hosts),
     }
     try:
         filter_, of_caller = parsed(text, _number(request.GET, "before"), MOVES_OF_A_PAGE)
@@ -77,6 +79,12 @@ def show_move(request: Request) -> dict[str, Any]:
         "events": events[-EVENTS_OF_A_PAGE:],
         "earlier": max(0, len(events) - EVENTS_OF_A_PAGE),
     }
+
+
+def _example(hosts: Sequence[HostDescription]) -> tuple[str, str]:
+    """Return source and destination of a move between hosts that there are, as far as there are any."""
+    names = [next((host.name for host in hosts if role in host.roles), role) for role in ("source", "destination")]
+    return f"{names[0]}:/folder/file.tif", f"{names[1]}:/folder/"
 
 
 def _rights_over(request: Request, moves: Sequence[JobReport]) -> dict[str, Any]:

@@ -108,7 +108,10 @@ function setOffline(isOffline) {
   if (sign) sign.hidden = !isOffline;
 }
 
-document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : look()));
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) clearTimeout(timer);
+  else if (document.body.dataset.watched !== undefined) look();
+});
 
 // ---- the filter box
 
@@ -234,4 +237,6 @@ if (box) suggest(box, document.getElementById("suggestions"));
 showTimes();
 showSelected();
 setInterval(showTimes, 1000);
-again(FASTEST_MS);
+if (document.body.dataset.watched !== undefined) again(FASTEST_MS);
+const asked = document.querySelector("[data-again]");
+if (asked) setTimeout(() => document.getElementById(asked.dataset.again).requestSubmit(), FASTEST_MS);
