@@ -125,7 +125,7 @@ class MoveFailure(DataMoverError):
         """Whether it happened at the host."""
         if self.host is not None:
             return self.host == host
-        return (self.detail or "").startswith((f"{host}:", f"{host} ")) or self.detail == host
+        return is_of(self.detail or "", host)
 
     @property
     def reason(self) -> str:
@@ -300,6 +300,11 @@ class StateDirFull(MoveFailure, code="state-dir-full", retryable=True, who_can_f
 
 class InternalError(MoveFailure, code="internal", retryable=True, who_can_fix="operator"):
     """Data Mover itself failed; its log says how."""
+
+
+def is_of(detail: str, host: str) -> bool:
+    """Whether the detail of a failure says that it happened at the host."""
+    return detail.startswith((f"{host}:", f"{host} ")) or detail == host
 
 
 def failure_of(code: str) -> type[MoveFailure] | None:

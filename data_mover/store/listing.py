@@ -22,6 +22,8 @@ class JobFilter:
     #: the host of a source or of the destination
     host: str | None = None
     label: str | None = None
+    #: why they failed, or why their last attempt did
+    code: str | None = None
     #: submitted at `since` or later, and before `until`
     since: datetime | None = None
     until: datetime | None = None
@@ -62,6 +64,8 @@ def _conditions(session: Session, job_filter: JobFilter) -> list[ColumnElement[b
         conditions.append(Job.lane_id.in_(_lanes_of(session, {job_filter.host})))
     if job_filter.label is not None:
         conditions.append(Job.label == job_filter.label)
+    if job_filter.code is not None:
+        conditions.append(Job.code == job_filter.code)
     if job_filter.since is not None:
         conditions.append(Job.submitted_ms >= _milliseconds(job_filter.since))
     if job_filter.until is not None:

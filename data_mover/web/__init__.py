@@ -15,6 +15,7 @@ from data_mover.domain.fault_points import open_to_orders
 from data_mover.doorbell import Doorbell, redis_connection
 from data_mover.services.changes import Changes
 from data_mover.services.explanations import Explanations
+from data_mover.services.history import History
 from data_mover.services.host_control import HostControl
 from data_mover.services.moves import Moves
 from data_mover.services.plans import Plans
@@ -53,12 +54,14 @@ def includeme(config: Configurator) -> None:
     queries = Queries(database, registry, doorbell)
     explanations = Explanations(settings, database, registry, callers, doorbell)
     readiness = Readiness(database, registry, doorbell)
+    history = History(database)
     changes = Changes(database, registry, readiness)
     use_cases: dict[str, Callable[[Request], Any]] = {
         "queries": lambda request: queries,
         "explanations": lambda request: explanations,
         "readiness": lambda request: readiness,
         "changes": lambda request: changes,
+        "history": lambda request: history,
         "transactions": lambda request: RequestTransactions(database, doorbell, request.tm),
         "moves": lambda request: Moves(settings, request.transactions, registry, callers, queries, request.audit),
         "plans": lambda request: Plans(request.transactions, request.moves),

@@ -207,6 +207,8 @@ class JobFilterModel(BaseModel):
     host: PlainText | None = None
     #: only jobs with exactly this label
     label: PlainText | None = None
+    #: why it failed, or why its last attempt did
+    code: PlainText | None = None
     #: whose jobs; those of others are seen with the verb `see-all` alone
     caller: PlainText | None = None
     #: submitted then or later, like `2027-01-31T12:00:00Z`

@@ -15,7 +15,7 @@ from data_mover.web.json.requests import move_body, no_body, query, wait_query
 from data_mover.web.parsing import event_after, file_filter, job_filter, job_id
 from data_mover.web.structs import event_struct, host_struct
 
-FILTERS = ("status", "phase", "host", "label", "caller", "since", "until", "before", "limit")
+FILTERS = ("status", "phase", "host", "label", "code", "caller", "since", "until", "before", "limit")
 
 View = Callable[[Request], Response]
 

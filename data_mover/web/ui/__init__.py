@@ -1,9 +1,9 @@
 """The pages for browsers, rendered by the server; a script renews what has changed.
 
-`moves` and `hosts` are the pages, `new_move` is the form, `actions` are what people do to moves, `login` is how they
-come in · `filter_box` turns text into a filter · `display` has the forms in which values are shown, `notices` what a
-page says once · `watching` answers browsers that watch a page · `guard` and `headers` say what a browser may send and
-load.
+`moves`, `failures` and `hosts` are the pages, `new_move` is the form, `actions` are what people do to moves, `login` is
+how they come in · `filter_box` turns text into a filter · `display` and `chart` have the forms in which values are
+shown, `notices` what a page says once · `watching` answers browsers that watch a page · `guard` and `headers` say what
+a browser may send and load.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from pyramid.static import QueryStringConstantCacheBuster
 from data_mover.domain.errors import Refusal
 from data_mover.domain.rights import Verb
 from data_mover.web.access import LOGIN
-from data_mover.web.ui import actions, hosts, login, moves, new_move
+from data_mover.web.ui import actions, failures, hosts, login, moves, new_move
 from data_mover.web.ui.display import FILTERS, shown
 from data_mover.web.ui.notices import taken
 from data_mover.web.ui.problems import not_allowed, not_found, refused, too_old
@@ -40,11 +40,17 @@ FORMS = {
 PAGES = {
     "home": ("/", moves.list_moves, "moves", Verb.CHECK),
     "move": ("/moves/{id}", moves.show_move, "move", Verb.CHECK),
+    "failures": ("/failures", failures.list_failures, "failures", Verb.CHECK),
     "hosts": ("/hosts", hosts.list_hosts, "hosts", None),
     "types": ("/types", hosts.list_types, "types", None),
 }
 #: the links at the top of every page: path, text, and the routes that they stand for
-NAVIGATION = (("/", "Moves", ("home", "move")), ("/hosts", "Hosts", ("hosts",)), ("/types", "Data types", ("types",)))
+NAVIGATION = (
+    ("/", "Moves", ("home", "move")),
+    ("/failures", "Failures", ("failures",)),
+    ("/hosts", "Hosts", ("hosts",)),
+    ("/types", "Data types", ("types",)),
+)
 
 
 def includeme(config: Configurator) -> None:

@@ -18,6 +18,7 @@ QUALIFIERS = {
     "host": "the host of a source or of the destination",
     "caller": "whose moves",
     "label": "the label of a move",
+    "code": "why a move failed, or why its last attempt did",
     "since": "submitted in the last 30m, 12h, 7d or 2w, or since a day like 2027-01-31",
     "until": "submitted before",
 }
@@ -53,6 +54,7 @@ def suggestions(hosts: Iterable[str], sees_all: bool) -> Sequence[str]:
         "host": hosts,
         "caller": ("",) if sees_all else (),
         "label": ("",),
+        "code": ("",),
         "since": ("1h", "1d", "7d"),
         "until": ("",),
     }

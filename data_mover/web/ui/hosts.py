@@ -8,6 +8,7 @@ from pyramid.request import Request
 from data_mover.domain.rights import Verb
 from data_mover.store.host_health import HostActivity
 from data_mover.web.ui.actions import back
+from data_mover.web.ui.chart import chart_of
 from data_mover.web.ui.notices import say_done
 
 
@@ -17,6 +18,7 @@ def list_hosts(request: Request) -> dict[str, Any]:
     hosts = request.queries.hosts(request.caller)
     return {
         "hosts": [(host, activity.get(host.name, HostActivity())) for host in hosts],
+        "chart": chart_of(request.history.throughput(request.caller)),
         "may_pause": request.caller.may(Verb.HOSTS),
         "sees_all": request.caller.may(Verb.SEE_ALL),
     }
