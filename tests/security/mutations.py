@@ -53,13 +53,32 @@ def corpus() -> list[bytes]:
     found.append(_http("POST /api/v1/moves", "application/json", move))
     found += [_http("POST /api/v1/moves/1/cancel", "application/json", b"")]
     paths = ["moves?status=FAILED&limit=3&before=9", "moves/1?wait=0", "moves/1/files?state=failed&after=1", "hosts"]
+    found += [_http(f"GET {path}", "", b"", *_WATCHES) for path in _PAGES]
+    found += [_http(f"POST {path}", "application/x-www-form-urlencoded", body) for path, body in _FORMS]
     return found + [
         _http(f"GET /api/v1/{path}", "application/json", b"") for path in [*paths, "moves/1/events?after=1"]
     ]
 
 
-def _http(line: str, content_type: str, body: bytes) -> bytes:
-    head = [f"{line} HTTP/1.1", "Host: localhost", f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
+#: pages, what a browser sends that watches one, and forms
+_PAGES = ["/?q=status:failed+host:disk+since:1d+label:%22a%20b%22&before=9", "/moves/1?state=failed&after=1", "/hosts"]
+_PAGES += ["/new?source=species:1&destination=inbox:/", "/failures", "/login?next=%2Fmoves%2F1", "/static/page.css"]
+_WATCHES = ["Accept: text/html", 'If-None-Match: "0123456789abcdef"', "Cookie: data_mover=AAAA", "X-Watches: 1"]
+_FORMS = [
+    ("/moves/cancel", b"csrf_token=a&move=1&move=2&back=%2F"),
+    ("/login", b"csrf_token=a&name=n&token=t&next=%2F"),
+]
+_FORMS += [("/new", b"csrf_token=a&source=disk:/a&destination=inbox:/&priority=low"), ("/hosts/pause", b"host=disk")]
+
+
+def _http(line: str, content_type: str, body: bytes, *more: str) -> bytes:
+    head = [
+        f"{line} HTTP/1.1",
+        "Host: localhost",
+        f"Content-Type: {content_type}",
+        f"Content-Length: {len(body)}",
+        *more,
+    ]
     return "\r\n".join([*head, "Connection: close"]).encode() + b"\r\n\r\n" + body
 
 

@@ -22,8 +22,8 @@ _EVENTS = {
     EventKind.ATTEMPT_FAILED: "The attempt has failed; another one follows",
     EventKind.ATTEMPT_POSTPONED: "The attempt has been put off",
     EventKind.LEASE_LOST: "The worker gave no sign of life",
-    EventKind.FILES_ARRIVED: "Files have arrived",
-    EventKind.FILES_FAILED: "Files have failed",
+    EventKind.FILES_ARRIVED: "Arrived",
+    EventKind.FILES_FAILED: "Failed",
     EventKind.CANCEL_REQUESTED: "Cancelled by its caller; the worker stops",
     EventKind.ENDING: "Its end is decided",
     EventKind.COMPLETED: "Completed, and proven",
@@ -58,7 +58,9 @@ def size(value: float) -> str:
 
 def duration(seconds: float) -> str:
     """Return a duration in its largest unit."""
-    length, unit = next((each for each in _DURATIONS if seconds >= each[0]), _DURATIONS[-1])
+    if seconds < 9.5:
+        return f"{seconds:.1f} s"
+    length, unit = next(each for each in _DURATIONS if seconds >= each[0])
     return f"{seconds / length:.0f} {unit}"
 
 
@@ -140,7 +142,9 @@ def happened(event: EventReport) -> str:
     if event.event is EventKind.PHASE:
         return (event.to_phase or "").capitalize()
     words = _EVENTS[event.event]
-    return f"{words}: {event.files}" if event.files else words
+    if not event.files:
+        return words
+    return f"{words}: one file" if event.files == 1 else f"{words}: {event.files:,} files"
 
 
 def who(who_can_fix: str) -> str:
@@ -191,7 +195,9 @@ def _base_name(source: Mapping[str, str]) -> str:
     if "id" in source:
         return f"{source['type']} {source['id']}"
     path = source.get("path") or source.get("url", "")
-    return path.rstrip("/").rpartition("/")[2] or path
+    if path.endswith("/"):  # a folder, whose own name alone says little
+        return "/".join(path.strip("/").split("/")[-2:]) + "/"
+    return path.rpartition("/")[2]
 
 
 def _origin(source: Mapping[str, str]) -> str:

@@ -1,6 +1,7 @@
 """The pages of moves: the list with its filter, and one move with all that is known of it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pyramid.request import Request
@@ -9,6 +10,7 @@ from data_mover.domain.errors import Refusal
 from data_mover.domain.rights import Verb
 from data_mover.domain.states import FileState, Phase, Status
 from data_mover.services.queries import HostDescription
+from data_mover.store.events import EventReport
 from data_mover.store.listing import JobFilter
 from data_mover.store.reports import JobReport
 from data_mover.web.parsing import file_filter, job_id
@@ -66,7 +68,7 @@ def show_move(request: Request) -> dict[str, Any]:
     state, after, limit = file_filter({**known, "limit": FILES_OF_A_PAGE})
     move = request.queries.check(request.caller, number)
     files = request.queries.files(request.caller, number, state, after, limit)
-    events = request.queries.events(request.caller, number)
+    together = _together(request.queries.events(request.caller, number))
     return {
         **_rights_over(request, [move]),
         "move": move,
@@ -76,9 +78,19 @@ def show_move(request: Request) -> dict[str, Any]:
         "states": list(FileState),
         "is_first": after < 0,
         "following": files[-1].number if len(files) == limit else None,
-        "events": events[-EVENTS_OF_A_PAGE:],
-        "earlier": max(0, len(events) - EVENTS_OF_A_PAGE),
+        "events": together[-EVENTS_OF_A_PAGE:],
+        "earlier": max(0, len(together) - EVENTS_OF_A_PAGE),
     }
+
+
+def _together(events: Sequence[EventReport]) -> list[EventReport]:
+    """Return the events, with those about files that follow each other as one: the last, with all their files."""
+    shown = list[EventReport]()
+    for event in events:
+        if event.files and shown and shown[-1].event is event.event:
+            event = replace(event, files=event.files + (shown.pop().files or 0))
+        shown.append(event)
+    return shown
 
 
 def _example(hosts: Sequence[HostDescription]) -> tuple[str, str]:
