@@ -135,7 +135,7 @@ def look_at_file_system(database: Path, mounts: Path) -> str:
     if kind in NETWORK_FILE_SYSTEMS:
         raise Lacking(
             f"{database} is on {point}, a file system over a network ({kind}), where SQLite's locks do not hold.\n"
-            "Put it on a disk of this machine, or take PostgreSQL: sqlalchemy.url in docs/configuration.md."
+            "Put it on a disk of this machine, or take PostgreSQL: docs/how-to/postgresql.md."
         )
     return f"{database} is on {point} ({kind}), a file system of this machine"
 

@@ -30,7 +30,7 @@ INI, REGISTRY, CALLERS = "data_mover.ini", "registry.toml", "callers.toml"
 HELLO = "hello.txt"
 
 NEXT = """
-Next, each in a terminal of its own, or all under a supervisor (docs/install.md):
+Next, each in a terminal of its own, or all under a supervisor (docs/how-to/install.md):
   pserve {ini}
   data_mover -c {ini} worker
   data_mover -c {ini} sweep

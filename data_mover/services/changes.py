@@ -31,6 +31,7 @@ class Changes:
                 with self._database.reading() as session:
                     marks = changes.marks(session)
                 registry = self._registry.current()
-                self._stamp = marks, self._readiness.state(), tuple(registry.hosts), tuple(registry.datasets)
+                names = tuple(registry.hosts), tuple(registry.datasets), tuple(registry.problems)
+                self._stamp = marks, self._readiness.state(), names
                 self._look_at = time.monotonic() + LOOK_SECONDS
             return self._stamp

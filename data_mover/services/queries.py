@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from data_mover.config.callers import Caller
 from data_mover.config.registry import PROBLEM_IN_REGISTRY
 from data_mover.config.registry_file import RegistryFile
-from data_mover.domain.errors import HostUnreachable, Refusal
+from data_mover.domain.errors import ConfigProblem, HostUnreachable, Refusal
+from data_mover.domain.rights import Verb
 from data_mover.domain.states import FileState
 from data_mover.doorbell import Doorbell
 from data_mover.store import events, host_health, listing, reports
@@ -125,6 +126,10 @@ class Queries:
         """Return what hosts do that a move has named, by name; of moves those are counted that the caller sees."""
         with self._database.reading() as session:
             return host_health.activity(session, caller.sees_only)
+
+    def registry_problems(self, caller: Caller) -> Sequence[ConfigProblem]:
+        """Return what is wrong with the registry, to whoever may act on its hosts."""
+        return self._registry.current().problems if caller.may(Verb.HOSTS) else ()
 
     def datasets(self, caller: Caller) -> Sequence[DatasetDescription]:
         """Return the data types of the catalogue that the caller may use, in the order of the registry."""

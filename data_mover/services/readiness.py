@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from data_mover.config.registry_file import RegistryFile
-from data_mover.domain.errors import ConfigProblem
 from data_mover.domain.states import REASONS, Cause
 from data_mover.doorbell import Doorbell
 from data_mover.store import queue, sweeps, workers
@@ -25,7 +23,7 @@ class MissingPart:
 
 @dataclass(frozen=True)
 class ServiceState:
-    """The processes that moves need, how long the queue is, and what is wrong with the registry."""
+    """The processes that moves need, and how long the queue is."""
 
     #: how many workers are alive
     workers: int
@@ -33,8 +31,6 @@ class ServiceState:
     redis_answers: bool
     #: since when the move that waits longest could have run; None if none waits
     waiting_since: datetime | None
-    #: for operators alone
-    registry_problems: tuple[ConfigProblem, ...]
 
     @property
     def missing(self) -> Sequence[MissingPart]:
@@ -50,9 +46,8 @@ class ServiceState:
 class Readiness:
     """Checks for workers, a sweeper and Redis. Raises ServiceUnavailable if the database does not answer."""
 
-    def __init__(self, database: Database, registry: RegistryFile, doorbell: Doorbell) -> None:
+    def __init__(self, database: Database, doorbell: Doorbell) -> None:
         self._database = database
-        self._registry = registry
         self._doorbell = doorbell
 
     def require_database(self) -> None:
@@ -73,7 +68,6 @@ class Readiness:
                 is_swept=bool(session.scalars(select(sweeps.is_fresh())).one()),
                 redis_answers=not self._doorbell.is_away(),
                 waiting_since=_waiting_since(session),
-                registry_problems=self._registry.current().problems,
             )
 
 

@@ -53,7 +53,7 @@ def includeme(config: Configurator) -> None:
     doorbell = Doorbell(redis_connection(settings.redis_url, settings.redis_secret()))
     queries = Queries(database, registry, doorbell)
     explanations = Explanations(settings, database, registry, callers, doorbell)
-    readiness = Readiness(database, registry, doorbell)
+    readiness = Readiness(database, doorbell)
     history = History(database)
     changes = Changes(database, registry, readiness)
     use_cases: dict[str, Callable[[Request], Any]] = {

@@ -110,7 +110,7 @@ def test_a_wait_survives_a_service_that_is_started_again(client, service):
 
 
 def test_a_coroutine_waits_in_a_thread(client):
-    """As docs/client.md says."""
+    """As docs/reference/client.md says."""
 
     async def move_two():
         moves = [await asyncio.to_thread(client.move, "DATA_TYPE:12", f"archive:/async-{name}") for name in "ab"]
