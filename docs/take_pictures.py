@@ -9,6 +9,7 @@ import pty
 import shlex
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
@@ -16,11 +17,13 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
-from data_mover.client import Client
+from data_mover.client import Client, MoveFailed
 
 COMMAND = Path(sys.executable).with_name("data_mover")
 FILE = "disk:/maps/12.bin"
 COLUMNS = 100
+#: how long the move that fails may take
+SECONDS = 60
 #: the moves that the page has to show: label, source, destination
 MOVES = [
     ("tiles of run 6", FILE, "visualizer:/run-6/"),
@@ -41,6 +44,8 @@ def main(url: str, directory: Path) -> None:
     with Client(url) as client, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         moves = [client.move(source, destination, label=label) for label, source, destination in MOVES]
+        with suppress(MoveFailed):
+            moves[1].wait(timeout=SECONDS)
         shoot(browser, f"{url}/", directory / "page")
         shoot(browser, f"{url}/moves/{moves[-1].id}", directory / "move")
         browser.close()

@@ -1,16 +1,15 @@
 """The snippets of README and documents: what stands between fences, in the language that the fence names.
 
 A second word says how a snippet is tried, unless it is simply to succeed: `fails`, it must not; `stays`, it is a
-server; `root`, it needs root; `postgresql`, it is of that server; `network`, it needs the network, so nobody tries it;
-a path, that file tries it.
+server; `root`, it needs root; `postgresql`, it is of that server; a path, that file tries it.
 """
 
-import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from tests.scripts import PROJECT
+from tests.project import PROJECT, documents
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,11 @@ class Snippet:
 
 def snippets() -> list[Snippet]:
     """Every snippet of every page, in order; output and directives of the site apart."""
-    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=PROJECT, capture_output=True, text=True, check=True)
-    return [found for page in listed.stdout.split() for found in _snippets(page)]
+    return [found for page in documents() for found in _snippets(page)]
 
 
-def _snippets(page: str) -> list[Snippet]:
-    tokens = MarkdownIt().parse((PROJECT / page).read_text(encoding="utf-8"))
+def _snippets(path: Path) -> list[Snippet]:
+    page, tokens = str(path.relative_to(PROJECT)), MarkdownIt().parse(path.read_text(encoding="utf-8"))
     found = []
     for token in tokens:
         if token.type in ("fence", "code_block") and token.map:

@@ -22,7 +22,7 @@ from data_mover.config.settings import Settings, read_ini
 from data_mover.domain.errors import ConfigProblem
 from tests.functional.snippets import snippets
 from tests.integration.test_operations import BLOCKS
-from tests.scripts import PROJECT, script
+from tests.project import PROJECT, script
 from tests.servers.deployment import Deployment, host_table
 from tests.servers.openssh import SshServer
 from tests.servers.processes import absent, eventually, free_port, program, running, started
@@ -262,11 +262,10 @@ def test_a_snippet_that_another_file_tries_is_there(snippet):
 
 
 def test_no_snippet_is_left_out():
-    ways = {"", "fails", "stays", "root", "postgresql", "network"}
+    ways = {"", "fails", "stays", "root", "postgresql"}
 
     assert [each for each in EVERY if each.how not in ways and "/" not in each.how] == []
     assert [each for each in EVERY if "/" not in each.how and each.language not in {*TRIED, "sql"}] == []
-    assert {each.page for each in EVERY if each.how == "network"} == {"SECURITY.md"}
 
 
 def test_the_pictures_are_taken_of_a_service_that_runs(world, tmp_path):
@@ -307,14 +306,21 @@ def test_what_needs_root_works_as_printed(tmp_path):
     ]
 
 
-def test_what_is_of_postgresql_works_as_printed(world, postgresql_url):
-    sql, dump = (
-        [each.text for each in EVERY if (each.how, each.language) == ("postgresql", kind)] for kind in ("sql", "sh")
-    )
+def test_what_is_of_postgresql_works_as_printed(world, postgresql_url, tmp_path):
+    """In a directory that is `/etc/data_mover`, as a new deployment finds it, with the Redis of the tests."""
+    of_postgresql = [each for each in EVERY if each.how == "postgresql"]
+    (tmp_path / "database-password").touch(0o600)
+    (tmp_path / "database-password").write_text("choose-one")
     with psycopg.connect(postgresql_url, autocommit=True) as connection:
-        for statement in "".join(sql).split(";"):
+        for statement in "".join(each.text for each in of_postgresql if each.language == "sql").split(";"):
             connection.execute(statement)
         port = str(connection.info.port)
-    dumped = world.run("".join(dump), PGHOST="127.0.0.1", PGPORT=port, PGUSER="data_mover")
+    commands = "".join(each.text for each in reversed(of_postgresql) if each.language == "sh")
+    redis = f"--redis {read_ini(str(world.service.ini))['redis.url']} --caller"
+    here = {"/etc/data_mover": str(tmp_path), "127.0.0.1:5432": f"127.0.0.1:{port}", "--caller": redis}
+    for there, own in here.items():
+        commands = commands.replace(there, own)
+    result = world.run(commands, PGHOST="127.0.0.1", PGPORT=port, PGUSER="data_mover")
 
-    assert dumped.returncode == 0, dumped.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert (world.directory / "backups" / "data_mover.dump").exists()

@@ -3,14 +3,13 @@
 import re
 import subprocess
 import sys
-from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tests.scripts import PROJECT, script
+from tests.project import PROJECT, documents, script
 
 #: what a browser loads by itself, by element; links that people follow may lead anywhere
 LOADED = {"img": "src", "script": "src", "link": "href", "iframe": "src", "source": "src", "object": "data"}
@@ -86,13 +85,11 @@ def _leads_somewhere(path, link, pages):
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
-@cache
-def _outside():
-    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=PROJECT, capture_output=True, text=True, check=True)
-    return [PROJECT / name for name in listed.stdout.split() if not name.startswith("docs/")]
-
-
-@pytest.mark.parametrize("path", _outside(), ids=lambda path: str(path.relative_to(PROJECT)))
+@pytest.mark.parametrize(
+    "path",
+    [path for path in documents() if not path.is_relative_to(PROJECT / "docs")],
+    ids=lambda path: str(path.relative_to(PROJECT)),
+)
 def test_every_link_of_a_document_beside_the_site_leads_to_a_file(path):
     links = [link for link in LINK.findall(path.read_text()) if not urlsplit(link).scheme]
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.scripts import PROJECT, script
+from tests.project import PROJECT, script
 
 LINT = {"ruff check", "ruff format", "mypy", "lint-imports"}
 

@@ -10,7 +10,7 @@ from data_mover.config.registry import OPEN_WEB
 from data_mover.config.registry_file import load_registry
 from data_mover.web.xmlrpc.methods import METHODS
 from tests.crash.matrix import FOLDER_POINTS, LISTING_POINTS, MAINTENANCE_POINTS, WEB_POINTS, WORKER_POINTS
-from tests.scripts import PROJECT, script
+from tests.project import PROJECT, script
 
 DOCS = PROJECT / "docs"
 POINTS = {**WORKER_POINTS, **FOLDER_POINTS, **LISTING_POINTS, **MAINTENANCE_POINTS, **WEB_POINTS}
