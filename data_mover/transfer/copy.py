@@ -3,8 +3,12 @@
 import hashlib
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import TracebackType
 
 from data_mover.backends.api import Block, FileStat, Writer
 from data_mover.domain.fault_points import Passing
@@ -15,6 +19,11 @@ LONGEST_SLEEP_SECONDS = 0.5
 
 #: at most so much, and what is in flight, is sent again after an interruption
 MOST_AGAIN_BYTES = 64 * 2**20
+
+#: the beginning of a file is hashed where it is read: a thread costs more than it saves there
+HASHED_AT_ONCE_BYTES = 4 * 2**20
+#: how many blocks wait to be hashed at most
+MOST_UNHASHED_BLOCKS = 16
 
 #: on a slow connection a checkpoint is due after this time
 CHECKPOINT_SECONDS = 10
@@ -28,8 +37,8 @@ class Copied:
     sha256: str
 
 
-class Hashed:
-    """The blocks of a file from byte 0 on, hashed as they are read."""
+class Hashed(AbstractContextManager["Hashed"]):
+    """The blocks of a file from byte 0 on, hashed as they are read: in a thread beside, once there are many."""
 
     def __init__(self, blocks: AsyncIterator[Block]) -> None:
         #: how many bytes were read
@@ -37,11 +46,26 @@ class Hashed:
         self._blocks = blocks
         self._rest: Block = b""
         self._digest = hashlib.sha256()
+        self._hasher: ThreadPoolExecutor | None = None
+        self._unhashed = deque[Future[None]]()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the thread."""
+        if self._hasher is not None:
+            self._hasher.shutdown(cancel_futures=True)
 
     @property
     def sha256(self) -> str:
         """The SHA-256, in hexadecimal, of the bytes that were read."""
-        return self._digest.hexdigest()
+        return self.sha256_here()()
+
+    def sha256_here(self) -> Callable[[], str]:
+        """Return a function that returns the SHA-256 of the bytes that were read before this call."""
+        if self._hasher is None:
+            return self._digest.copy().hexdigest
+        return self._hasher.submit(lambda: self._digest.copy().hexdigest()).result
 
     async def until(self, end_bytes: int) -> AsyncGenerator[Block, None]:
         """Yield the next blocks until `end_bytes` were read in all, or the file ends."""
@@ -51,13 +75,23 @@ class Hashed:
                 return
             left_bytes = end_bytes - self.size_bytes
             block, self._rest = block[:left_bytes], block[left_bytes:]
-            self._digest.update(block)
+            self._hash(block)
             self.size_bytes += len(block)
             yield block
 
     def rest(self) -> AsyncGenerator[Block, None]:
         """Yield all that is left. Raises what the reader finds at its end."""
         return self.until(sys.maxsize)
+
+    def _hash(self, block: Block) -> None:
+        if self.size_bytes < HASHED_AT_ONCE_BYTES:
+            self._digest.update(block)
+            return
+        if self._hasher is None:
+            self._hasher = ThreadPoolExecutor(1, "hasher")
+        self._unhashed.append(self._hasher.submit(self._digest.update, block))
+        while len(self._unhashed) > MOST_UNHASHED_BLOCKS or (self._unhashed and self._unhashed[0].done()):
+            self._unhashed.popleft().result()
 
     async def _next(self) -> Block | None:
         async for block in self._blocks:
@@ -101,7 +135,8 @@ class Checkpoints:
         self._source = source
         self._every_bytes = every_bytes
         self._report = report
-        self._asked: Checkpoint | None = None
+        #: how far the writer was asked to sync, and the digest of that
+        self._asked: tuple[int, Callable[[], str]] | None = None
         self._last_bytes = writer.acknowledged_bytes
         self._last_at = time.monotonic()
         self._waiting = waiting
@@ -110,17 +145,18 @@ class Checkpoints:
     def look(self, read: Hashed) -> None:
         """Call between blocks, when all that was read has been written."""
         if self._asked is not None:
+            offset_bytes, sha256 = self._asked
             if read.size_bytes - self._on_disk_bytes >= MOST_AGAIN_BYTES:
                 self._waiting()
                 self._writer.wait_for_sync()
-            if self._writer.synced_bytes < self._asked.offset_bytes:
+            if self._writer.synced_bytes < offset_bytes:
                 return
-            self._report(self._asked)
-            self._on_disk_bytes = self._asked.offset_bytes
+            self._report(Checkpoint.of(self._source, offset_bytes, sha256()))
+            self._on_disk_bytes = offset_bytes
             self._asked = None
         if read.size_bytes - self._last_bytes >= self._every_bytes or self._is_late():
             self._last_bytes, self._last_at = read.size_bytes, time.monotonic()
-            self._asked = Checkpoint.of(self._source, read.size_bytes, read.sha256)
+            self._asked = read.size_bytes, read.sha256_here()
             self._writer.sync()
 
     def _is_late(self) -> bool:

@@ -70,8 +70,10 @@ async def _copy(
     """Copy what an earlier attempt has not. Raises SourceChanged if the source is not what that attempt read, or has
     fewer or more bytes than its size."""
     new_file = _new_file(task, reader.stat, destination)
-    read = Hashed(reader.ablocks())
-    with await _writer(task, destination, reader, new_file, partial, recorder) as writer:
+    with (
+        Hashed(reader.ablocks()) as read,
+        await _writer(task, destination, reader, new_file, partial, recorder) as writer,
+    ):
         recorder.copying_from(writer.acknowledged_bytes)
         if partial.checkpoint is not None:
             await reread(read, writer.acknowledged_bytes, Throttle(source.options.bandwidth, recorder), recorder)
@@ -87,8 +89,8 @@ async def _copy(
             raise SourceChanged(source.named(task.source_path))
         recorder.busy(destination.options.patience_seconds(read.size_bytes))
         await writer.acommit()
-    recorder.moved(read.size_bytes)
-    return Copied(read.size_bytes, read.sha256)
+        recorder.moved(read.size_bytes)
+        return Copied(read.size_bytes, read.sha256)
 
 
 def _is_sure_to_be_copied(task: FileTask) -> bool:

@@ -45,11 +45,10 @@ async def has_digest(destination: Files, path: str, sha256: str, recorder: Recor
 
 async def read_digest(files: Source, path: str, recorder: Recorder, first_bytes: int | None = None) -> str:
     """Return the SHA-256, in hexadecimal, of what a new handle reads at the path: all of it, or the first bytes."""
-    with await files.aopen(path) as reader:
-        read = Hashed(reader.ablocks())
+    with await files.aopen(path) as reader, Hashed(reader.ablocks()) as read:
         async for block in read.rest() if first_bytes is None else read.until(first_bytes):
             recorder.read(len(block))
-    return read.sha256
+        return read.sha256
 
 
 async def _read_back(destination: Files, path: str, copied: Copied, recorder: Recorder) -> None:
@@ -58,17 +57,16 @@ async def _read_back(destination: Files, path: str, copied: Copied, recorder: Re
         reopened = await destination.areopen(path, copied.size_bytes)
     except NoSuchFile as gone:
         raise VerifyFailed(f"{destination.host}: the file is gone") from gone
-    with reopened as reader:
+    with reopened as reader, Hashed(reader.ablocks()) as read:
         _require_same_size(destination, copied, reader.stat.size_bytes)
-        read = Hashed(reader.ablocks())
         try:
             async for block in read.rest():
                 recorder.read(len(block))
         except SourceChanged as more:
             raise VerifyFailed(f"{destination.host}: more than {copied.size_bytes} bytes are there") from more
-    _require_same_size(destination, copied, read.size_bytes)
-    if read.sha256 != copied.sha256:
-        raise VerifyFailed(f"{destination.host}: the SHA-256 is another")
+        _require_same_size(destination, copied, read.size_bytes)
+        if read.sha256 != copied.sha256:
+            raise VerifyFailed(f"{destination.host}: the SHA-256 is another")
 
 
 def _is_confirmed(destination: Files, path: str, first_bytes: int, sha256: str, recorder: Recorder) -> bool:

@@ -1,10 +1,12 @@
 """What can go wrong between us and an SSH host, and what is reported of it."""
 
+import hashlib
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,6 +18,7 @@ import pytest
 from data_mover.backends.api import NewFile
 from data_mover.backends.ssh.connection import WINDOW_BYTES, SshConnection
 from data_mover.backends.ssh.options import SshOptions
+from data_mover.backends.ssh.packets import BurstPacketizer
 from data_mover.domain.errors import (
     ConnectionLost,
     HostKeyMismatch,
@@ -338,6 +341,41 @@ def test_what_a_command_says_is_limited(openssh, host_table):
     assert connection.run("yes").status == -1
 
     connection.close()
+
+
+@pytest.mark.parametrize("cipher", ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr"])
+def test_bytes_arrive_whatever_the_cipher_is_while_keys_are_changed(cipher, tmp_path, host_table, monkeypatch):
+    monkeypatch.setattr(BurstPacketizer, "REKEY_BYTES", 2**20)
+    content = os.urandom(5 * 2**20 + 1)
+    with openssh_server(tmp_path / "ssh", extra=f"Ciphers {cipher}") as server:
+        host = host_table(server)
+        with host.connect() as files:
+            with files.create("/new", NewFile(len(content), 0o644, 1e9)) as writer:
+                for start in range(0, len(content), 2**18):
+                    writer.write(content[start : start + 2**18])
+                writer.commit()
+            with files.open("/new") as reader:
+                assert b"".join(reader.blocks()) == content
+    assert (host.root / "new").read_bytes() == content
+
+
+@pytest.mark.parametrize("has", [3, 2, 1, 0])
+def test_the_digest_is_computed_by_whatever_the_host_has(has, tmp_path, host_table):
+    programs = {name: shutil.which(name) or sys.executable for name in ("sha256sum", "python3", "openssl")}
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    for name in ["head", *programs][: 1 + has]:
+        (directory / name).symlink_to(programs.get(name) or program("head"))
+    content = os.urandom(300_000)
+    narrowed = f'ForceCommand PATH={directory} exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
+    with openssh_server(tmp_path / "ssh", extra=narrowed) as server:
+        host = host_table(server)
+        (host.root / "file").write_bytes(content)
+        for count in (None, 100_000):
+            connection = SshConnection.open("vis", host.options)
+            found = connection.sha256(str(host.root / "file"), len(content), count)
+            assert found == (hashlib.sha256(content[:count]).hexdigest() if has else None)
+            connection.close()
 
 
 @pytest.mark.parametrize("way", ["send", "send_stderr", "unopened"])

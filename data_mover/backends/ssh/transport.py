@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from paramiko import Channel, Transport
 from paramiko.buffered_pipe import BufferedPipe
-from paramiko.packet import Packetizer
 from paramiko.ssh_exception import SSHException
 from paramiko.transport import ChannelMap
+
+from data_mover.backends.ssh.packets import MOST_PACKET_BYTES, BurstChannel, BurstPacketizer
 
 if TYPE_CHECKING:
     _Pipe = BufferedPipe[bytes]
@@ -21,11 +22,12 @@ else:
 class BoundedTransport(Transport):
     """Ends the connection of a host that ignores the window."""
 
-    def __init__(
-        self, connected: socket.socket, window_bytes: int, packet_bytes: int, packetizer_class: type[Packetizer]
-    ) -> None:
-        super().__init__(connected, default_window_size=window_bytes, packetizer_class=packetizer_class)
-        self._channels = _BoundedChannels(window_bytes + packet_bytes)
+    packetizer: BurstPacketizer
+
+    def __init__(self, connected: socket.socket, window_bytes: int) -> None:
+        super().__init__(connected, default_window_size=window_bytes, packetizer_class=BurstPacketizer)
+        self._channels = _BoundedChannels(window_bytes + MOST_PACKET_BYTES)
+        self.packetizer.find_channel = self._channels.get
 
 
 class _BoundedChannels(ChannelMap):
@@ -36,6 +38,7 @@ class _BoundedChannels(ChannelMap):
         self._limit_bytes = limit_bytes
 
     def put(self, chanid: int, chan: Channel) -> None:
+        chan.__class__ = BurstChannel  # made by paramiko, which has no hook for it
         chan.in_buffer, chan.in_stderr_buffer = _BoundedPipe(self._limit_bytes), _BoundedPipe(self._limit_bytes)
         super().put(chanid, chan)
 
@@ -45,7 +48,14 @@ class _BoundedPipe(_Pipe):
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__()
+        self._buffer = bytearray()  # which drops its beginning without moving the rest
         self._limit_bytes = limit_bytes
+
+    def _buffer_frombytes(self, data: bytes) -> None:
+        self._buffer += data
+
+    def _buffer_tobytes(self, limit: int | None = None) -> bytes:
+        return bytes(memoryview(self._buffer)[:limit])
 
     def feed(self, data: bytes) -> None:
         """Raise SSHException beyond the limit, which ends the connection."""

@@ -1,6 +1,7 @@
 """Bytes are hashed as they pass, however they are cut."""
 
 import hashlib
+import threading
 
 import pytest
 from hypothesis import given
@@ -35,6 +36,23 @@ def test_what_passes_is_what_is_hashed_in_two_portions_as_in_one(blocks, cut):
 
     assert first + b"".join(taken(read.rest())) == whole
     assert (read.size_bytes, read.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
+
+
+@pytest.mark.parametrize("count", [16, 17, 60])
+def test_a_long_file_is_hashed_in_a_thread_beside_which_ends_with_it(count):
+    blocks = [bytes([number]) * 2**18 for number in range(count)]
+    whole, size_bytes = b"".join(blocks), count * 2**18
+    before = threading.active_count()
+
+    with Hashed(stream(blocks)) as read:
+        assert len(taken(read.until(size_bytes - 100_000))) == count
+        first = read.sha256_here()
+        assert b"".join(taken(read.rest())) == whole[-100_000:]
+        assert threading.active_count() == before + (count > 16)
+        assert first() == hashlib.sha256(whole[:-100_000]).hexdigest()
+        assert read.sha256 == hashlib.sha256(whole).hexdigest()
+
+    assert threading.active_count() == before
 
 
 def test_what_a_reader_finds_out_at_its_end_is_heard():

@@ -1,11 +1,14 @@
 """What we rely on in paramiko beyond its documentation; a new version of it must pass here first."""
 
 import inspect
+import re
 import threading
 from typing import Any
 
 import paramiko
 import pytest
+from paramiko.buffered_pipe import BufferedPipe
+from paramiko.packet import Packetizer
 
 from data_mover.backends.ssh.connection import CIPHERS, MACS
 
@@ -60,6 +63,35 @@ def test_an_rsa_key_may_be_asked_for_by_its_safe_signatures_alone():
 
     with pytest.raises(ValueError, match="unknown"):
         security.key_types = ("ssh-rsa",)
+
+
+def test_what_our_packetizer_channel_and_pipe_replace_is_still_so():
+    transport: Any = paramiko.Transport
+    channel: Any = paramiko.Channel
+
+    assert list(inspect.signature(Packetizer.set_outbound_cipher).parameters)[6:] == ["sdctr", "etm", "aead", "iv_out"]
+    assert list(inspect.signature(Packetizer.set_inbound_cipher).parameters)[6:] == ["etm", "aead", "iv_in"]
+    assert transport._preferred_compression == ("none",)
+    assert "self.packetizer.send_message(data)" in inspect.getsource(transport._send_message)
+    assert "self.in_buffer.feed(s)" in inspect.getsource(channel._feed)
+    assert "self._wait_for_send_window(size)" in inspect.getsource(channel._send)
+    assert {"REKEY_BYTES", "REKEY_BYTES_OVERFLOW_MAX", "_trigger_rekey", "need_rekey", "handshake_timed_out"} <= set(
+        dir(Packetizer)
+    )
+    pipe = inspect.getsource(BufferedPipe)
+    uses = {pipe[found.start() :].split("\n")[0] for found in re.finditer(r"self\._buffer\b(?!_)", pipe)}
+    assert uses == {
+        'self._buffer = array.array("B")',
+        "self._buffer.frombytes(data)",
+        "self._buffer[:limit].tobytes()",
+        "self._buffer) > 0:",
+        "self._buffer) == 0:",
+        "self._buffer) == 0) and not self._closed:",
+        "self._buffer) <= nbytes:",
+        "self._buffer[:]",
+        "self._buffer[:nbytes]",
+        "self._buffer)",
+    }
 
 
 class UnusedSocket:
