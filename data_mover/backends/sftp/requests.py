@@ -8,7 +8,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 
 import paramiko
@@ -225,6 +225,17 @@ class SftpRequests(Line):
             self.break_off(error)
             raise
 
+    def close(self) -> None:
+        """Close the channel. Raises nothing."""
+        self.is_broken = True
+        with suppress(OSError, EOFError, SSHException):
+            self._channel.close()
+
+    @property
+    def room_bytes(self) -> int:
+        """How many bytes the host's window takes now without blocking."""
+        return self._channel.out_window_size
+
     @property
     def is_expecting(self) -> bool:
         return bool(self._waiting)
@@ -302,13 +313,13 @@ class SftpRequests(Line):
 
     def _more(self, count: int) -> memoryview:
         """Receive until there are `count` bytes."""
-        pieces = bytearray(self._received)
-        while len(pieces) < count:
-            piece = self._channel.recv(_RECEIVE_BYTES)
-            if not piece:
+        pieces, length = [self._received], len(self._received)
+        while length < count:
+            pieces.append(memoryview(self._channel.recv(_RECEIVE_BYTES)))
+            if not pieces[-1]:
                 raise EOFError("the host closed the channel")
-            pieces += piece
-        return memoryview(pieces)
+            length += len(pieces[-1])
+        return memoryview(b"".join(pieces))
 
     def _require_unbroken(self) -> None:
         if self.is_broken:

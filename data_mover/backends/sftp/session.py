@@ -88,6 +88,8 @@ class SftpSession:
         with connection.mapping_errors():
             self.requests = SftpRequests(connection.open_subsystem("sftp"), IN_FLIGHT)
             asked_at = time.monotonic()
+            if _LIMITS not in self.requests.extensions:
+                self.requests.call(Request.REALPATH, text("."))
             self.read_bytes, self.write_bytes = self._limits()
             #: an upper bound of the host's round trip time
             self.round_trip_seconds = time.monotonic() - asked_at
@@ -148,6 +150,22 @@ class SftpSession:
             await self.remove(path)
             raise Moved(path)
         return handle
+
+    def open_lane(self, path: str) -> tuple[SftpRequests, bytes]:
+        """Open another channel, and in it the file at this realpath for writing; return its handle, too. Raises Moved.
+        Any thread may call it."""
+        with self._connection.mapping_errors():
+            requests = SftpRequests(self._connection.open_subsystem("sftp"), IN_FLIGHT)
+        try:
+            opened = requests.ask(Request.OPEN, text(path) + struct.pack(">I", OpenFlags.WRITE) + Attributes().packed())
+            realpath = requests.call(Request.REALPATH, text(path))
+            handle = string(bytes(first_string(requests.wait(opened).answer(Answer.HANDLE))))
+            if not _resolves_to(realpath, path):
+                raise Moved(path)
+        except BaseException:
+            requests.close()
+            raise
+        return requests, handle
 
     def reopen(self, path: str, looked_up: Attributes) -> bytes:
         """Open an existing file for writing; return the handle. Raises Moved if what was opened is something else."""

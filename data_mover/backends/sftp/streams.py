@@ -9,6 +9,7 @@ from posixpath import dirname
 
 from data_mover.backends.api import Block, FileStat, NewFile, Reader, Writer
 from data_mover.backends.futures import complete
+from data_mover.backends.sftp.lanes import Lane, Lanes
 from data_mover.backends.sftp.messages import Answer, Attributes, Refused, Reply, Request, Status, first_string
 from data_mover.backends.sftp.requests import Flight, Pending
 from data_mover.backends.sftp.session import IN_FLIGHT, Moved, SftpSession, is_same
@@ -16,6 +17,8 @@ from data_mover.domain.errors import InternalError, MoveFailure, SourceChanged, 
 
 #: how much of a file is requested ahead, and in memory at most
 READ_AHEAD_BYTES = 4 * 2**20
+#: so much must be left to send for a file to have several lanes
+LANED_BYTES = 32 * 2**20
 #: a file up to this size shares the send window with others
 SMALL_BYTES = 2**20
 
@@ -126,6 +129,7 @@ class SftpWriter(Writer):
         self._realpath = realpath
         self._handle: bytes | None = handle
         self._new_file = new_file
+        self._lanes = Lanes(session, realpath, handle, self._most_lanes(offset_bytes))
         self._sent_bytes = offset_bytes
         #: the offsets of the writes in flight, which a host may answer in any order
         self._in_flight: set[int] = set()
@@ -169,10 +173,10 @@ class SftpWriter(Writer):
             self._continue_sync()
 
     def wait_for_sync(self) -> None:
-        requests, patience_seconds = self._session.requests, self._session.options.patience_seconds(self._sent_bytes)
-        with self._mapping_errors(), requests.patient(patience_seconds):
+        patience_seconds = self._session.options.patience_seconds(self._sent_bytes)
+        with self._mapping_errors(), self._lanes.patient(patience_seconds):
             while self.synced_bytes < self._asked_bytes and self._unanswered:
-                requests.receive()
+                self._lanes.receive()
                 self._continue_sync()
             self._require_no_refusal()
 
@@ -180,10 +184,12 @@ class SftpWriter(Writer):
         complete(self.acommit())
 
     async def acommit(self) -> None:
-        """Send all requests that end a file at once; the host handles them in order."""
+        """Send all requests that end a file at once; the host handles them in order, on each lane."""
         requests = self._session.requests
         with self._mapping_errors():
             handle, self._handle = self._open_handle(), None
+            with self._lanes.patient(self._session.options.patience_seconds(self._sent_bytes)):
+                self._lanes.close_others()
             ending = requests.flight()
             attributes = ending.ask(Request.FSETSTAT, handle + self._attributes().packed())
             synced = ending.ask(Request.EXTENDED, self._session.sync_request(handle)) if self._session.syncs else None
@@ -204,6 +210,7 @@ class SftpWriter(Writer):
 
     def close(self) -> None:
         self._give_window()
+        self._lanes.close()
         handle, self._handle = self._handle, None
         if handle is not None:
             with suppress(MoveFailure), self._session.mapping_errors(self._path):
@@ -215,27 +222,31 @@ class SftpWriter(Writer):
             self._session.window.give(self._new_file.size_bytes or 0)
 
     def _send(self, piece: memoryview) -> None:
-        head, answered = self._writing(len(piece))
-        self._session.requests.send(Request.WRITE, head, answered, piece)
+        lane = self._lanes.free(len(piece))
+        head, answered = self._writing(lane, len(piece))
+        lane.requests.send(Request.WRITE, head, answered, piece)
+        lane.sent(len(piece))
 
     def _put(self, piece: memoryview) -> None:
         """Send a piece that has room in the window."""
-        head, answered = self._writing(len(piece))
+        lane = self._lanes.first
+        head, answered = self._writing(lane, len(piece))
+        lane.requests.put(Request.WRITE, head, answered, piece)
+        lane.sent(len(piece))
 
-        self._session.requests.put(Request.WRITE, head, answered, piece)
-
-    def _writing(self, count: int) -> tuple[bytes, Callable[[Reply], None]]:
+    def _writing(self, lane: Lane, count: int) -> tuple[bytes, Callable[[Reply], None]]:
         """Return the head of a WRITE of the next bytes, and the function that takes its reply."""
         offset = self._sent_bytes
         self._sent_bytes += count
         self._in_flight.add(offset)
 
         def answered(reply: Reply) -> None:
+            lane.acknowledged(count)
             if self._accepted(reply):
                 self._in_flight.discard(offset)
                 self.acknowledged_bytes += count
 
-        return self._open_handle() + struct.pack(">QI", offset, count), self._counted(answered)
+        return lane.handle + struct.pack(">QI", offset, count), self._counted(answered)
 
     def _counted(self, answered: Callable[[Reply], None]) -> Callable[[Reply], None]:
         """Wrap the function, so that `acommit` knows how many replies are missing."""
@@ -292,6 +303,11 @@ class SftpWriter(Writer):
             mode = self._session.attributes(self._realpath).mode
             if refused.status != Status.UNSUPPORTED or mode is None or self._new_file.mode & ~mode:
                 raise
+
+    def _most_lanes(self, offset_bytes: int) -> int:
+        size_bytes = self._new_file.size_bytes
+        is_large = size_bytes is None or size_bytes - offset_bytes >= LANED_BYTES
+        return self._session.options.streams if is_large else 1
 
     def _attributes(self) -> Attributes:
         return Attributes(mode=self._new_file.mode, modified_at=int(self._new_file.modified_at))
