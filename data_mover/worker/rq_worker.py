@@ -64,6 +64,10 @@ WORKER_TTL_SECONDS = 60
 #: threshold of the garbage collector: the objects of many files in flight are no garbage
 GARBAGE_OBJECTS = 20_000
 
+#: of glibc's mallopt: from which size on memory is mapped anew each time, and how much that is free stays ours. Blocks
+#: of files are freed as fast as they come, and each new page costs a fault
+_MALLOC_OPTIONS = {-3: 4 * 2**20, -1: 32 * 2**20}
+
 #: the signals that stop a worker; it passes the first of them on to its work-horse
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -108,6 +112,7 @@ def answer_doorbell() -> None:
     reach("heard")
     gc.freeze()  # else every collection scans all that was imported before the fork
     gc.set_threshold(GARBAGE_OBJECTS)
+    _keep_freed_memory()
     settings, registry, callers = deployment()
     stop = Stop(settings.stop_seconds)
     signal.signal(signal.SIGTERM, lambda *_: stop.ask())
@@ -126,6 +131,12 @@ def answer_doorbell() -> None:
             loop.work()
             while _hears_more(doorbell, stop, until):
                 loop.work()
+
+
+def _keep_freed_memory() -> None:
+    with suppress(AttributeError):  # musl has no such options
+        for option, value in _MALLOC_OPTIONS.items():
+            ctypes.CDLL(None).mallopt(option, value)
 
 
 def _hears_more(doorbell: Doorbell, stop: Stop, until: float) -> bool:

@@ -9,6 +9,7 @@ from data_mover.backends import PROTOCOLS, connect
 from data_mover.backends.api import NewFile
 from data_mover.backends.sftp import lanes, streams
 from data_mover.backends.sftp.session import Moved
+from data_mover.backends.ssh.connection import WINDOW_BYTES
 from data_mover.domain.errors import MoveFailure
 from tests.servers.faulty_sftp import Fault, faulty_server
 from tests.servers.openssh import openssh_server
@@ -142,6 +143,18 @@ def write_block(writer, content):
 
 def is_opening():
     return any(thread.name.startswith("lane") for thread in threading.enumerate())
+
+
+def test_a_far_source_is_requested_ahead_within_the_window_and_read_in_order(root, openssh):
+    content = os.urandom(MEBIBYTE) * 40 + b"end"
+    (root / "a").write_bytes(content)
+    with log_in(openssh, root) as source:
+        near = source._session.read_ahead_bytes
+        source._session.round_trip_seconds = 1.0
+
+        assert near < source._session.read_ahead_bytes < WINDOW_BYTES
+        with source.open("/a") as reader:
+            assert b"".join(reader.blocks(5)) == content[5:]
 
 
 def test_a_lane_follows_no_link_that_the_file_was_exchanged_for(root, openssh, tmp_path):

@@ -44,6 +44,9 @@ IN_FLIGHT = 64
 
 #: the send window of small files: so many bytes, and what a host receives during a round trip (measured)
 ROOM_BYTES, ROOM_BYTES_PER_SECOND = 256 * 1000, 40 * 10**6
+#: how much of a file is requested ahead, and in memory at most: at least, more per second of round trip, and at most,
+#: which is little less than the window that we give the host
+FEWEST_AHEAD_BYTES, AHEAD_BYTES_PER_SECOND, MOST_AHEAD_BYTES = 4 * 2**20, 400 * 10**6, 15 * 2**20
 #: how many files may be in flight: at least, more per second of round trip, at most
 FEWEST_FILES, FILES_PER_SECOND, MOST_FILES = 256, 20_000, 512
 
@@ -98,6 +101,12 @@ class SftpSession:
     @property
     def most_files(self) -> int:
         return min(FEWEST_FILES + int(FILES_PER_SECOND * self.round_trip_seconds), MOST_FILES)
+
+    @property
+    def read_ahead_bytes(self) -> int:
+        """How much of a file to request ahead."""
+        far_bytes = int(AHEAD_BYTES_PER_SECOND * self.round_trip_seconds)
+        return min(max(FEWEST_AHEAD_BYTES, far_bytes), MOST_AHEAD_BYTES)
 
     @property
     def replaces(self) -> bool:

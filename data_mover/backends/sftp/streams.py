@@ -15,8 +15,6 @@ from data_mover.backends.sftp.requests import Flight, Pending
 from data_mover.backends.sftp.session import IN_FLIGHT, Moved, SftpSession, is_same
 from data_mover.domain.errors import InternalError, MoveFailure, SourceChanged, VerifyFailed
 
-#: how much of a file is requested ahead, and in memory at most
-READ_AHEAD_BYTES = 4 * 2**20
 #: so much must be left to send for a file to have several lanes
 LANED_BYTES = 32 * 2**20
 #: a file up to this size shares the send window with others
@@ -80,7 +78,7 @@ class SftpReader(Reader):
 
     def _ask_ahead(self, asked: deque[_Range], offset: int) -> int:
         """Fill the window, at last with one byte behind the end; return the next offset to request."""
-        ahead = min(IN_FLIGHT, READ_AHEAD_BYTES // self._session.read_bytes)
+        ahead = min(IN_FLIGHT, self._session.read_ahead_bytes // self._session.read_bytes)
         while offset <= self._size_bytes and len(asked) < ahead:
             asked.append(self._ask(offset, min(self._session.read_bytes, self._size_bytes - offset) or 1))
             offset += asked[-1].count
