@@ -154,9 +154,10 @@ class HostOptions(BaseModel):
     #: how files are proven: `"sha256"` by a command on the host or by reading back, whichever is cheaper;
     #: `"sha256-readback"` always by reading back; `"size"` for a host whose files cannot be read again
     verify: Literal["sha256", "sha256-readback", "size"] = "sha256"
-    #: the most channels of one SFTP connection that one large file is sent on; more than one are used while the host is
-    #: so far away that a channel's window limits the rate. An OpenSSH server allows 10 channels in a connection
-    #: (`MaxSessions`); one is for commands
+    #: the most channels of one SFTP connection that one large file is sent on, and the most parts of a file that are
+    #: sent to an `s3` host at the same time. More than one are used where that makes it faster: while an SFTP host is
+    #: so far away that a channel's window limits the rate, and while a store takes each part within a second. An
+    #: OpenSSH server allows 10 channels in a connection (`MaxSessions`); one is for commands
     streams: int = Field(default=8, ge=1, le=16)
     #: of the files that are made
     file_mode: FileMode = 0o644

@@ -9,6 +9,7 @@ import pytest
 
 from data_mover.backends import connect
 from data_mover.backends.api import NewFile
+from data_mover.backends.s3 import backend
 from data_mover.backends.s3.backend import PART_BYTES, RANGE_BYTES, S3Files
 from data_mover.backends.s3.options import S3Options
 from data_mover.domain.errors import (
@@ -111,6 +112,47 @@ def test_a_file_of_any_number_of_parts_gets_its_name_with_its_bytes_and_time(fil
     assert bucket.names() == ["maps/final"]
     assert (bucket / "maps/final").read_bytes() == content(size)
     assert files.stat("/maps/final").modified_at == MODIFIED
+
+
+@pytest.mark.parametrize(("quick_seconds", "streams", "at_a_time"), [(60, 8, 4), (60, 2, 2), (60, 1, 1), (0, 8, 1)])
+def test_parts_that_are_sent_quickly_are_sent_several_at_a_time(
+    quick_seconds, streams, at_a_time, connected, bucket, monkeypatch
+):
+    monkeypatch.setattr(backend, "QUICK_SECONDS", quick_seconds)
+    whole, counts = content(10 * PART_BYTES + 1), [0]
+    with connected(streams=streams).create("/a", NewFile(len(whole), 0o644, MODIFIED)) as writer:
+        for start in range(0, len(whole), PART_BYTES // 2):
+            writer.write(whole[start : start + PART_BYTES // 2])
+            counts.append(sum(thread.name.startswith("part") for thread in threading.enumerate()))
+        writer.commit()
+
+        assert writer.acknowledged_bytes == len(whole)
+    assert max(counts) == at_a_time
+    assert (bucket / "a").read_bytes() == whole
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("part")]
+
+
+def test_a_network_that_fails_while_several_parts_are_sent_leaves_what_can_be_cleared(
+    ceph, connected, bucket, monkeypatch
+):
+    monkeypatch.setattr(backend, "QUICK_SECONDS", 60)
+    whole = content(10 * PART_BYTES)
+    with proxy(ceph.port) as network:
+        files = connected(endpoint=f"http://{LOOPBACK}:{network.port}")
+        with files.create("/a", NewFile(len(whole), 0o644, MODIFIED)) as writer:
+            network.strike(Fault.CUT, 7 * PART_BYTES)
+            with pytest.raises(ConnectionLost, match="store"):
+                written(writer, whole)
+        network.heal()
+
+        assert not (bucket / "a").exists()
+        connected().remove("/a")
+        assert bucket.names() == []
+
+
+def written(writer, whole):
+    writer.write(whole)
+    writer.commit()
 
 
 @pytest.mark.parametrize("size", [0, 1, LARGE])

@@ -37,6 +37,7 @@ class BoundedSession:
         self._session = session
         self._aborted = threading.Event()
         self._connected: list[socket.socket] = []
+        self._changing = threading.Lock()
         session._manager.pool_classes_by_scheme = _pools(self._connect)
 
     def send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
@@ -58,8 +59,9 @@ class BoundedSession:
         self._session.close()
 
     def _connect(self, connected: socket.socket) -> None:
-        """Remember a new connection for `abort`."""
-        self._connected = [each for each in self._connected if each.fileno() != -1] + [connected]
+        """Remember a new connection for `abort`. Parts are sent in threads."""
+        with self._changing:
+            self._connected = [each for each in self._connected if each.fileno() != -1] + [connected]
         if self._aborted.is_set():
             _shut(connected)
 

@@ -7,11 +7,14 @@ either completed or aborted, for good. Publishing is based on that, see `S3Files
 import hashlib
 import json
 import secrets
+import time
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from posixpath import dirname
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from data_mover.backends.api import (
     BLOCK_BYTES,
@@ -45,6 +48,11 @@ RANGE_BYTES = 8 * 2**20
 #: the size of a part, which is in memory while it is sent; stores accept no smaller parts, and so many at most
 PART_BYTES = 5 * 2**20
 MOST_PARTS = 10_000
+#: a part that was sent within this time lets one more be sent at the same time: a slow line brings one after the other,
+#: so that each is acknowledged in time
+QUICK_SECONDS = 1.0
+#: how much is in memory while it is sent, unless one part is larger
+MOST_SENDING_BYTES = 20 * 2**20
 #: the size of a part that the store copies
 COPY_BYTES = 128 * 2**20
 
@@ -103,7 +111,7 @@ class S3Files(Files):
 
     def create(self, path: str, new_file: NewFile) -> Writer:
         """Create the file, which is not visible until it is committed."""
-        return _S3Writer(self._client, path, self._key(path), new_file)
+        return _S3Writer(self._client, path, self._key(path), new_file, self.options.streams)
 
     def resume(self, path: str, new_file: NewFile, offset_bytes: int) -> Writer:
         """Raise NoSuchFile: objects cannot be appended to, and an incomplete upload cannot be read back."""
@@ -331,10 +339,17 @@ class _S3Reader(Reader):
                 yield block
 
 
-class _S3Writer(Writer):
-    """A small file is sent whole, others in parts."""
+class _Sent(NamedTuple):
+    """A part that the store has, and how long that took."""
 
-    def __init__(self, client: S3Client, path: str, key: str, new_file: NewFile) -> None:
+    part: dict[str, Any]
+    seconds: float
+
+
+class _S3Writer(Writer):
+    """A small file is sent whole, others in parts: several at a time, one more whenever a part was sent quickly."""
+
+    def __init__(self, client: S3Client, path: str, key: str, new_file: NewFile, most_at_a_time: int) -> None:
         self._client = client
         self._path = path
         self._key = key
@@ -342,6 +357,11 @@ class _S3Writer(Writer):
         self._waiting = bytearray()
         self._upload: str | None = None
         self._parts: list[dict[str, Any]] = []
+        self._part_count = 0
+        self._most_at_a_time = most_at_a_time
+        self._at_a_time = 1
+        self._senders: ThreadPoolExecutor | None = None
+        self._sending = deque[tuple[Future[_Sent], int]]()
 
     def write(self, block: Block) -> None:
         rest = memoryview(block)
@@ -363,22 +383,46 @@ class _S3Writer(Writer):
             self._waiting.clear()
         else:
             self._send_part()
+            while self._sending:
+                self._take_sent()
             self._client.complete(self._path, self._key, self._upload, self._parts)
 
     def close(self) -> None:
-        """Drop what was not sent. Parts that were sent stay in the store until `remove`."""
+        """Drop what was not sent, and wait for what is being sent. Parts that were sent stay in the store until
+        `remove`."""
+        if self._senders is not None:
+            self._senders.shutdown(cancel_futures=True)
         self._waiting.clear()
 
     def _send_part(self) -> None:
+        """Begin to send what waits, once fewer parts are under way than may be."""
         if self._upload is None:
             self._upload = self._client.begin(self._path, self._key, self._metadata)
-        number = len(self._parts) + 1
-        self._parts.append(self._client.send_part(self._path, self._key, self._upload, number, self._waiting))
-        self.acknowledged_bytes += len(self._waiting)
-        self._waiting.clear()
+            self._senders = ThreadPoolExecutor(self._most_at_a_time, "part")
+        while len(self._sending) >= self._at_a_time:
+            self._take_sent()
+        part, self._waiting = self._waiting, bytearray()
+        self._part_count += 1
+        if self._senders is not None:
+            self._sending.append((self._senders.submit(self._sent, self._upload, self._part_count, part), len(part)))
+
+    def _sent(self, upload: str, number: int, part: bytearray) -> "_Sent":
+        began_at = time.monotonic()
+        sent = self._client.send_part(self._path, self._key, upload, number, part)
+        return _Sent(sent, time.monotonic() - began_at)
+
+    def _take_sent(self) -> None:
+        """Wait for the oldest part, and raise its failure."""
+        sending, count = self._sending.popleft()
+        sent = sending.result()
+        self._parts.append(sent.part)
+        self.acknowledged_bytes += count
+        if sent.seconds < QUICK_SECONDS and (self._at_a_time + 1) * self._part_bytes <= MOST_SENDING_BYTES:
+            self._at_a_time = min(self._at_a_time + 1, self._most_at_a_time)
 
     def _require_size(self) -> None:
-        written, announced = self.acknowledged_bytes + len(self._waiting), self._new_file.size_bytes
+        sending = sum(count for _, count in self._sending)
+        written, announced = self.acknowledged_bytes + sending + len(self._waiting), self._new_file.size_bytes
         if announced not in (None, written):
             raise VerifyFailed(
                 f"{self._client.host}:{self._path}: {announced} bytes were announced, {written} were written"
@@ -388,7 +432,7 @@ class _S3Writer(Writer):
     def _part_bytes(self) -> int:
         """Return the part size, which grows with a file of unknown size, so that the most parts have 5 TB."""
         if self._new_file.size_bytes is None:
-            return PART_BYTES << (len(self._parts) // 1000)
+            return PART_BYTES << (self._part_count // 1000)
         return _part_bytes(self._new_file.size_bytes, PART_BYTES)
 
     @property

@@ -344,7 +344,7 @@ def _http_session(options: S3Options) -> URLLib3Session:
         verify=_verified_by(options),
         proxies={},
         timeout=(options.connect_timeout_seconds, options.idle_timeout_seconds),
-        max_pool_connections=2,
+        max_pool_connections=1 + options.streams,
     )
 
 
