@@ -27,7 +27,7 @@ def test_a_move_is_waited_for_with_its_progress(client, roots):
     (roots.disk / "client.txt").write_text("by the client")
     seen = []
 
-    move = client.move("disk:/client.txt", "archive:/client/").wait(60, progress=lambda now: seen.append(now.status))
+    move = client.move("disk:/client.txt", "archive:/client/").wait(120, progress=lambda now: seen.append(now.status))
 
     assert (move.status, seen[-1]) == ("COMPLETED", "COMPLETED")
     assert [file["path"] for file in move.files()] == ["/client/client.txt"]

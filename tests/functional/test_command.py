@@ -160,6 +160,8 @@ def test_an_option_that_belongs_before_the_command_is_named(run):
 
 
 def test_watching_where_nothing_is_live_says_so(run):
+    run("watch")  # what other tests have left running
+
     watched = run("--json", "watch")
 
     assert (watched.returncode, json.loads(watched.stdout)) == (0, [])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,8 @@ from data_mover.cli.main import main
 from data_mover.config.settings import Settings
 from data_mover.domain.child_environment import environment
 from data_mover.domain.findings import Lacking
+from tests.conftest import copied
+from tests.servers.clocks import Clock
 from tests.servers.deployment import INI, host_table
 from tests.servers.processes import free_port, running, started
 
@@ -134,6 +137,20 @@ def test_callers_whose_tokens_end_soon_are_named(ini):
     assert "callers rotate nightly" in tokens(0)["nightly"].sentence
     assert not tokens(0)["nightly"].passed
     assert not tokens(80)["portal"].passed
+
+
+def test_a_clock_that_differs_from_that_of_the_database_is_found(ini, postgresql_template, tmp_path):
+    url = copied(postgresql_template, tmp_path).render_as_string(hide_password=False)
+    ini.write_text(ini.read_text().replace("sqlite:///%(here)s/jobs.db", url))
+    assert "clock" not in failed(ini)
+    clock = Clock(tmp_path / "clock")
+    clock.set_forth(3600)
+
+    command = [sys.executable, "-m", "data_mover.cli.main", "-c", str(ini), "doctor"]
+    ran = subprocess.run(command, env={**environment(), **clock.environment}, capture_output=True, text=True)
+
+    assert ran.returncode == 1
+    assert re.search(r"FAIL  clock +The database's clock is 3,[56]\d\d\.\d s behind that of this machine", ran.stdout)
 
 
 def test_a_disk_without_room_is_found(tmp_path):
