@@ -24,6 +24,7 @@ from data_mover.config.callers import parse_callers
 from data_mover.config.listening import who_may_call
 from data_mover.config.registry_file import parse_registry
 from data_mover.config.settings import Settings
+from data_mover.domain.child_environment import script
 
 INI, REGISTRY, CALLERS = "data_mover.ini", "registry.toml", "callers.toml"
 #: the file that the first move can take
@@ -31,11 +32,11 @@ HELLO = "hello.txt"
 
 NEXT = """
 Next, each in a terminal of its own, or all under a supervisor (docs/how-to/install.md):
-  pserve {ini}
-  data_mover -c {ini} worker
-  data_mover -c {ini} sweep
+  {pserve} {ini}
+  {command} -c {ini} worker
+  {command} -c {ini} sweep
 Then the first move{token}:
-  data_mover -c {ini} move source:/{file} destination:/ --wait"""
+  {command} -c {ini} move source:/{file} destination:/ --wait"""
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,8 @@ def _report(options: GlobalOptions, directory: Path, token: NewToken | None) -> 
 
 def _say_what_is_next(ini: str, token: NewToken | None, file: str) -> None:
     with_token = ", with the token in $DATA_MOVER_TOKEN" if token else ""
-    click.echo(NEXT.format(ini=shlex.quote(ini), token=with_token, file=file), err=True)
+    command, pserve = shlex.quote(script("data_mover")), shlex.quote(script("pserve"))
+    click.echo(NEXT.format(command=command, pserve=pserve, ini=shlex.quote(ini), token=with_token, file=file), err=True)
 
 
 def _for_ini(value: str) -> str:

@@ -4,7 +4,6 @@ import hashlib
 import importlib.util
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ from data_mover.demo.crash import Crash
 from data_mover.demo.deployment import CHECKPOINT_BYTES, DemoDirectory, demo_directory
 from data_mover.demo.processes import Processes
 from data_mover.demo.redis_server import describe, find_redis_server
-from data_mover.domain.child_environment import environment
+from data_mover.domain.child_environment import environment, script, script_directories
 from data_mover.domain.errors import DataMoverError
 from data_mover.domain.signals import signals_as_interrupts
 
@@ -99,19 +98,13 @@ def _show(once: bool, path: Path, mebibytes: int) -> None:
 
 def _invitation(directory: DemoDirectory) -> str:
     """Return the lines to try next; each can be copied into a shell."""
-    command = shutil.which("data_mover", path=os.pathsep.join(map(str, _scripts()))) or "data_mover"
     return INVITATION.format(
-        command=shlex.quote(command),
+        command=shlex.quote(script("data_mover")),
         ini=shlex.quote(str(directory.ini)),
         logs=directory.logs,
         base_url=directory.base_url,
         endpoint=directory.endpoint,
     )
-
-
-def _scripts() -> list[Path]:
-    """Return where our scripts can be: beside the running one, or beside the Python."""
-    return [Path(sys.argv[0]).absolute().parent, Path(sys.executable).parent]
 
 
 def _require_extra(*packages: str) -> None:
@@ -130,7 +123,7 @@ def _make_schema(directory: DemoDirectory) -> None:
 def _variables(directory: DemoDirectory, redis: Path) -> dict[str, str]:
     """Return the variables by which supervisord finds its programs."""
     directory.redis_link.symlink_to(redis)
-    path = [directory.redis_link.parent, *_scripts(), os.environ.get("PATH", os.defpath)]
+    path = [directory.redis_link.parent, *script_directories(), os.environ.get("PATH", os.defpath)]
     return {"DATA_MOVER_INI": str(directory.ini), "PATH": os.pathsep.join(map(str, path))}
 
 

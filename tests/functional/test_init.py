@@ -95,14 +95,16 @@ def test_what_the_service_would_refuse_is_not_written(tmp_path, arguments, probl
 
 def test_a_terminal_is_asked_for_what_is_left_out(tmp_path):
     mine, its = pty.openpty()
-    command = [sys.executable, "-m", "data_mover.cli.main", "init", "mover", "--redis", "redis://127.0.0.1:1/0"]
+    command = [str(SCRIPTS / "data_mover"), "init", "mover", "--redis", "redis://127.0.0.1:1/0"]
     os.write(mine, b"\n127.0.0.1:7777\n\n\nportal\n")
 
-    ran = subprocess.run(command, cwd=tmp_path, env=environment(), stdin=its, capture_output=True, text=True)
+    ran = subprocess.run(
+        command, cwd=tmp_path, env={**environment(), "PATH": os.defpath}, stdin=its, capture_output=True, text=True
+    )
 
     assert ran.returncode == 1  # no Redis answers there
     assert "Where the service listens [127.0.0.1:6543]: " in ran.stderr
     assert "URL of Redis" not in ran.stderr
     assert "listen = 127.0.0.1:7777" in (tmp_path / "mover/data_mover.ini").read_text()
     assert "dm_portal_" in ran.stdout
-    assert "pserve" in ran.stderr
+    assert f"  {SCRIPTS / 'pserve'} {tmp_path / 'mover/data_mover.ini'}\n" in ran.stderr
