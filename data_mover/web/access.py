@@ -135,7 +135,8 @@ class SecurityPolicy:
     def refusal(self, request: Request) -> Response:
         """Return the answer to a request without an identity: a browser is led to the page where it logs in."""
         if self.has_login and _is_of_a_browser(request):
-            return HTTPSeeOther(f"{LOGIN}?{urlencode({'next': request.path_qs})}")
+            leads_to = request.path_qs if request.method == "GET" else "/"
+            return HTTPSeeOther(f"{LOGIN}?{urlencode({'next': leads_to})}")
         who = {"address": request.remote_addr, "peer": request.environ.get(PEER), "name": self._known_name(request)}
         with suppress(ServiceUnavailable):  # it is in the log, and the request is refused in any case
             self._trail.record_stranger(**who, path=without_tokens(request.environ["PATH_INFO"])[:80])
@@ -202,8 +203,8 @@ def is_of_a_page(request: Request) -> bool:
 
 
 def _is_of_a_browser(request: Request) -> bool:
-    """Whether a browser asks for a page."""
-    is_html = request.method == "GET" and "text/html" in request.headers.get("Accept", "")
+    """Whether a browser asks for a page, or sends a form."""
+    is_html = request.method in ("GET", "POST") and "text/html" in request.headers.get("Accept", "")
     return is_html and is_of_a_page(request) and _is_utf8(request.environ["PATH_INFO"])
 
 

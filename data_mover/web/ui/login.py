@@ -28,9 +28,9 @@ def log_in(request: Request) -> Any:
 
 
 def log_out(request: Request) -> HTTPSeeOther:
-    """End the session."""
+    """End the session, and have the browser forget the pages that it has shown."""
     forget(request)
-    return HTTPSeeOther(LOGIN)
+    return HTTPSeeOther(LOGIN, headers=[("Clear-Site-Data", '"cache"')])
 
 
 def _policy(request: Request) -> SecurityPolicy:

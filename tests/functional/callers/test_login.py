@@ -86,6 +86,17 @@ def test_a_session_ends_with_its_token(page, callers):
     expect(page).to_have_url("/login?next=%2F")  # the page has noticed by itself
 
 
+def test_a_form_that_comes_after_the_session_leads_to_the_login(page, callers):
+    log_in(page, "portal")
+    expect(page.get_by_role("button", name="Log out")).to_be_visible()
+    page.evaluate("Object.defineProperty(document, 'hidden', {value: true})")  # it renews itself no more
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    callers(CALLERS.replace("[callers.portal]", "[callers.somebody]"))
+    page.get_by_role("button", name="Log out").click()
+
+    expect(page).to_have_url("/login?next=%2F")
+
+
 def test_a_page_offers_only_what_its_reader_may_do(page, world, proxy_of):
     with proxy_of("boss") as boss:
         job_id = boss.move("archive:/private/x", "vis:/other/", {"label": "of the boss"})["id"]

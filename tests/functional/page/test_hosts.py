@@ -47,6 +47,17 @@ def test_a_host_is_paused_and_resumed(page, proxy, service):
     expect(page.locator("#host-visualizer")).to_contain_text("ok")
 
 
+def test_a_problem_of_the_registry_is_on_every_page_until_it_is_gone(page, service):
+    registry = service.directory / "registry.toml"
+    before = registry.read_text()
+    page.goto("/types")
+    registry.write_text(before + '[hosts.odd]\nprotocol = "gopher"\n')
+    expect(page.locator("#signs")).to_contain_text("1 problem in the registry")
+    expect(page.locator("#problems")).to_contain_text("hosts.odd.protocol")
+    registry.write_text(before)
+    expect(page.locator("#problems")).to_be_empty()
+
+
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
 def test_everybody_can_use_the_registry(browser, host_url, blocked, scheme, width):
     with browser.new_context(
