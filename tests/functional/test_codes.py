@@ -564,15 +564,13 @@ def deadline(stage: Stage) -> int:
 
 @forces("unknown-host", "the host is no destination any more when the move begins")
 def unknown_host(stage: Stage) -> int:
-    [worker] = stage.service.workers
-    eventually(lambda: not descendants(worker.pid), "no work-horse is left that could take the move", 120)
-    worker.send_signal(signal.SIGSTOP)
-    stage.undo.callback(worker.send_signal, signal.SIGCONT)
+    stage.operate("hosts", "pause", "vis")
+    stage.undo.callback(stage.operate, "hosts", "resume", "vis")
     stage.undo.callback(eventually, lambda: len(roles(stage, "vis")) == 2, "the registry is as it was")
     job_id = stage.move()
     stage.registry(lambda text: re.sub(r'(\[hosts\.vis\].*?), "destination"', r"\1", text, count=1, flags=re.DOTALL))
     eventually(lambda: roles(stage, "vis") == ["source"], "the change counts")
-    worker.send_signal(signal.SIGCONT)
+    stage.operate("hosts", "resume", "vis")
     return job_id
 
 
