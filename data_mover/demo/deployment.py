@@ -91,7 +91,7 @@ host_key = {host_key}
 root = "/"
 roles = ["destination"]
 # slow enough to be watched
-bandwidth = "80MB/s"
+bandwidth = "120MB/s"
 
 [datasets.map]
 description = "What the demo moves"
