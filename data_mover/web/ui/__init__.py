@@ -21,7 +21,7 @@ from data_mover.web.ui import actions, failures, hosts, login, moves, new_move
 from data_mover.web.ui.display import FILTERS, shown
 from data_mover.web.ui.notices import taken
 from data_mover.web.ui.problems import not_allowed, not_found, refused, too_old
-from data_mover.web.ui.watching import Watchers, watched
+from data_mover.web.ui.watching import Watchers, token_for, watched
 
 #: how long a browser keeps what is in `static`; a new version has another URL
 STATIC_SECONDS = 31_536_000
@@ -105,6 +105,7 @@ def _add_to_every_page(event: BeforeRender) -> None:
     request = event["request"]
     event["navigation"] = NAVIGATION
     event["notices"] = taken(request)
+    event["get_csrf_token"] = lambda: token_for(request)
     event["has_login"] = request.registry.data_mover_security_policy.has_login
 
 

@@ -95,8 +95,10 @@ def _together(events: Sequence[EventReport]) -> list[EventReport]:
 
 def _example(hosts: Sequence[HostDescription]) -> tuple[str, str]:
     """Return source and destination of a move between hosts that there are, as far as there are any."""
-    names = [next((host.name for host in hosts if role in host.roles), role) for role in ("source", "destination")]
-    return f"{names[0]}:/folder/file.tif", f"{names[1]}:/folder/"
+    sources, destinations = ([host.name for host in hosts if role in host.roles] for role in ("source", "destination"))
+    source = next(iter(sources), "source")
+    destination = next((name for name in destinations if name != source), "destination")
+    return f"{source}:/folder/file.tif", f"{destination}:/folder/"
 
 
 def _rights_over(request: Request, moves: Sequence[JobReport]) -> dict[str, Any]:

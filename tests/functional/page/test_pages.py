@@ -42,6 +42,15 @@ def test_nothing_is_sent_again_until_something_changes(get, proxy, service, move
     assert get(f"/moves/{moves[0]}", If_None_Match=tag).status == 200
 
 
+def test_browsers_that_watch_share_a_page_and_no_token(get, moves):
+    pages = [get("/?q=status:failed", X_Watches="1") for _ in range(3)]
+    tokens = {re.search(r'name="csrf_token" value="(.+?)"', page.text)[1] for page in pages}
+
+    assert len(tokens) == 3
+    assert len({page.headers["ETag"] for page in pages}) == 3
+    assert len({re.sub(r'name="csrf_token" value=".+?"', "", page.text) for page in pages}) == 1
+
+
 def test_pages_load_only_what_the_service_sends_and_have_no_script_within(get, moves):
     answer = get(f"/moves/{moves[0]}")
 
