@@ -31,7 +31,7 @@ def roots(tmp_path_factory):
         (roots.archive / "species" / f"{number}.csv").write_text(f"species,count\nkoala,{number}\n")
     for number in range(3):
         (roots.archive / "layers" / "2050" / f"{number}.tif").write_bytes(os.urandom(1000))
-    (roots.archive / "large").write_bytes(os.urandom(6_000_000))
+    (roots.archive / "large").write_bytes(os.urandom(8_000_000))
     return roots
 
 

@@ -25,7 +25,7 @@ def test_a_move_runs_before_ones_eyes(page, proxy):
     row = page.locator(f"#move-{job_id}")
 
     expect(row).to_contain_text("transferring")
-    expect(row).to_contain_text(re.compile(r"of 6 MB · [\d.]+ [kM]B/s · [\d.]+ s left"))
+    expect(row).to_contain_text(re.compile(r"of 8 MB · [\d.]+ [kM]B/s · [\d.]+ s left"))
     row.locator("summary").click()
     expect(row).to_contain_text("completed")
     expect(row.get_by_role("link", name="Show what happens")).to_be_visible()  # the menu has stayed open
