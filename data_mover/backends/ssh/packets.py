@@ -74,6 +74,9 @@ class BurstPacketizer(Packetizer):
         )
         self._received, self._begin, self._end = memoryview(bytearray(_RECEIVE_BYTES)), 0, 0
         self._opened = memoryview(bytearray(MOST_PACKET_BYTES))
+        #: data of a channel that was not handed over yet
+        self._gathered: list[bytes] = []
+        self._gathered_for: paramiko.Channel | None = None
         #: how many packets have been opened
         self._numbered = 0
 
@@ -139,23 +142,46 @@ class BurstPacketizer(Packetizer):
             key = self._opening
             if key is None:
                 return super().read_message()
+            if not self._has_packet():
+                self._hand_over()
             payload = self._opened_payload(key)
-            if payload[0] != MSG_CHANNEL_DATA or not self._is_fed(payload):
+            if payload[0] != MSG_CHANNEL_DATA or not self._is_gathered(payload):
+                self._hand_over()
                 message = Message(bytes(payload[1:]))
                 message.seqno = self._numbered
                 return payload[0], message
             if self.need_rekey():
+                self._hand_over()
                 raise NeedRekeyException
 
-    def _is_fed(self, payload: memoryview) -> bool:
+    def _is_gathered(self, payload: memoryview) -> bool:
+        """Keep the data of an open channel until no further packet has come: each time that it is handed over wakes the
+        thread that reads."""
         if len(payload) < _DATA.size:
             return False
         _, number, size = _DATA.unpack_from(payload)
         channel = self.find_channel(number)
         if channel is None or size != len(payload) - _DATA.size:
             return False
-        channel.in_buffer.feed(bytes(payload[_DATA.size :]))
+        if channel is not self._gathered_for:
+            self._hand_over()
+            self._gathered_for = channel
+        self._gathered.append(bytes(payload[_DATA.size :]))
         return True
+
+    def _hand_over(self) -> None:
+        channel, self._gathered_for = self._gathered_for, None
+        if channel is not None:
+            data, self._gathered = b"".join(self._gathered), []
+            channel.in_buffer.feed(data)
+
+    def _has_packet(self) -> bool:
+        """Whether a whole packet has been received."""
+        have = self._end - self._begin
+        if have < _LENGTH.size:
+            return False
+        (length,) = _LENGTH.unpack_from(self._received, self._begin)
+        return have >= _LENGTH.size + int(length) + _TAG_BYTES
 
     def _opened_payload(self, key: _Key) -> memoryview:
         """Receive and decrypt a packet; return its payload, which stands until the next one."""
