@@ -85,6 +85,7 @@ def attempt(settings, database, registry):
         connector = Connector(database, Backoff(1, 1), doorbell)
         with Heartbeat(database, WORKER, LeaseTerms(30, 2), Stop(patience_seconds=5)) as heartbeat:
             Attempt(settings, database, registry, OnlyThisMachine(), connector, heartbeat, claim(database)).run()
+        connector.give_up()
 
     return run
 
