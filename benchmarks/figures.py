@@ -1,9 +1,10 @@
-"""What was measured, as a table for a terminal, and as a table and a picture for `docs/performance.md`."""
+"""What was measured, as a table for a terminal, and as a table and a picture for `docs/explanation/performance.md`."""
 
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
 from rich.table import Table
 
@@ -49,6 +50,14 @@ def cells(figures: Figures, name: str) -> tuple[str, str]:
 def picture(title: str, every: list[Figures]) -> str:
     """Return bars as SVG: the medians, ours dark."""
     return "\n".join(_lines(title, every)) + "\n"
+
+
+def write_part(document: Path, name: str, part: str) -> None:
+    """Replace the part of the document between two comments with this name, or append it."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+    before, _, rest = document.read_text("utf-8").partition(begin)
+    after = rest.partition(end)[2]
+    document.write_text(f"{before.rstrip()}\n\n{begin}{part}{end}{after}", "utf-8")
 
 
 def _lines(title: str, every: list[Figures]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The movers that are measured: Data Mover through its service, and the programs that people use today.
 
-Each copies the folder `source` to `target` on the same OpenSSH server, over the same port.
+Each copies the folder `source` to `target`. What is far is on the same OpenSSH server, over the same port.
 """
 
 import shlex
@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -30,6 +30,9 @@ class Course:
     base: Path
     server: SshServer
     port: int
+    #: hosts of the registry: `disk` is local, `vis` the server
+    from_host: str = "disk"
+    to_host: str = "vis"
 
     @property
     def source(self) -> Path:
@@ -38,6 +41,14 @@ class Course:
     @property
     def target(self) -> Path:
         return self.base / "root" / "target"
+
+    @property
+    def is_local(self) -> bool:
+        return self.from_host == self.to_host == "disk"
+
+    def at(self, host: str, path: Path) -> str:
+        """Return the path as rsync and scp have it."""
+        return str(path) if host == "disk" else f"{self.login}:{path}"
 
     @property
     def login(self) -> str:
@@ -49,14 +60,21 @@ class Course:
 
 
 def peers(course: Course) -> dict[str, Callable[[], None]]:
-    """Return how each program that is installed copies the folder, by its name."""
+    """Return how each program that is installed copies the folder, by its name. Between two servers none of them does:
+    there, each of the two ways is measured."""
+    if course.from_host == course.to_host == "vis":
+        up, down = replace(course, from_host="disk"), replace(course, to_host="disk")
+        return {"rsync, there": lambda: _rsync(up), "rsync, back": lambda: _rsync(down)}
     every: dict[str, tuple[str, Callable[[], None]]] = {
         "rsync -a -W": ("rsync", lambda: _rsync(course)),
-        "scp -r": ("scp", lambda: _scp(course)),
-        "tar | ssh": ("tar", lambda: _tar(course)),
-        "rclone": ("rclone", lambda: _rclone(course)),
-        "rclone, no checksums": ("rclone", lambda: _rclone(course, "--ignore-checksum")),
+        "rsync -a -W --fsync": ("rsync", lambda: _rsync(course, "--fsync")),
     }
+    if not course.is_local:
+        every["scp -r"] = ("scp", lambda: _scp(course))
+        every["rclone"] = ("rclone", lambda: _rclone(course))
+        every["rclone, no checksums"] = ("rclone", lambda: _rclone(course, "--ignore-checksum"))
+    if course.from_host == "disk" and course.to_host == "vis":
+        every["tar | ssh"] = ("tar", lambda: _tar(course))
     return {name: copy for name, (program, copy) in every.items() if find(program)}
 
 
@@ -68,7 +86,7 @@ def find(program: str) -> str | None:
 def data_mover(stack: ExitStack, course: Course) -> Callable[[], None]:
     """Return how a service, which runs until the stack is closed, moves the folder."""
     directory = course.base / f"service-{course.port}"
-    local = {"protocol": "local", "root": course.base / "root", "roles": ["source"]}
+    local = {"protocol": "local", "root": course.base / "root", "roles": ["source", "destination"]}
     registry = host_table("disk", local)
     registry += host_table("vis", course.server.options(course.base / "root", port=course.port))
     url = stack.enter_context(redis_server(course.base / f"redis-{course.port}"))
@@ -78,7 +96,8 @@ def data_mover(stack: ExitStack, course: Course) -> Callable[[], None]:
 
     def move() -> None:
         with service.proxy as proxy:
-            job = proxy.move({"host": "disk", "path": "/source"}, {"host": "vis", "path": "/target"})
+            source, target = {"host": course.from_host, "path": "/source"}, {"host": course.to_host, "path": "/target"}
+            job = proxy.move(source, target)
             while (job := proxy.check(job["id"]))["status"] not in TERMINAL:
                 time.sleep(0.02)
         if job["status"] != "COMPLETED":
@@ -87,16 +106,15 @@ def data_mover(stack: ExitStack, course: Course) -> Callable[[], None]:
     return move
 
 
-def _rsync(course: Course) -> None:
+def _rsync(course: Course, *options: str) -> None:
     shell = shlex.join(["ssh", "-p", str(course.port), *course.ssh_options])
-    _run("rsync", "-a", "-W", "-e", shell, f"{course.source}/", f"{course.login}:{course.target}")
+    source, target = course.at(course.from_host, course.source), course.at(course.to_host, course.target)
+    _run("rsync", "-a", "-W", *options, "-e", shell, f"{source}/", target)
 
 
 def _scp(course: Course) -> None:
-    _run(
-        *("scp", "-q", "-r", "-P", str(course.port), *course.ssh_options),
-        *(str(course.source), f"{course.login}:{course.target}"),
-    )
+    source, target = course.at(course.from_host, course.source), course.at(course.to_host, course.target)
+    _run("scp", "-q", "-r", "-P", str(course.port), *course.ssh_options, source, target)
 
 
 def _tar(course: Course) -> None:
@@ -112,7 +130,11 @@ def _tar(course: Course) -> None:
 def _rclone(course: Course, *options: str) -> None:
     remote = f":sftp,host=127.0.0.1,port={course.port},user={course.server.username},key_file={course.server.key_file}"
     config = ["--config", str(course.base / "rclone.conf"), "--ignore-times", *options]
-    _run("rclone", "copy", "-q", *config, str(course.source), f"{remote}:{course.target}")
+    ends = [
+        f"{remote}:{path}" if host == "vis" else str(path)
+        for host, path in ((course.from_host, course.source), (course.to_host, course.target))
+    ]
+    _run("rclone", "copy", "-q", *config, *ends)
 
 
 def _run(program: str, *arguments: str) -> None:

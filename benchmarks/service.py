@@ -1,6 +1,7 @@
 """What callers of the service wait for: `move`, `check`, many small moves, and a single one.
 
     python -m benchmarks service [--moves 1000] [--workers 2] [--submitters 8] [--max-transfers 4]
+        [--write docs/explanation]
 
 Each figure is measured on SQLite and, where its server is installed, on PostgreSQL: how many `move` and `check` are
 answered a second while no worker runs; how many moves of 10 kB to an SFTP host are COMPLETED a second, from the first
@@ -22,6 +23,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.figures import write_part
 from tests.servers.deployment import OWN_DATABASE, Deployment, deployment, host_table
 from tests.servers.openssh import openssh_server
 from tests.servers.postgresql import postgresql_server
@@ -60,7 +62,10 @@ class Service:
 @click.option("--submitters", default=8, show_default=True)
 @click.option("--max-transfers", default=4, show_default=True, help="Of both hosts, as in the registry.")
 @click.option("--directory", default="/dev/shm", show_default=True, help="Where files and servers are kept meanwhile.")
-def service(moves: int, workers: int, submitters: int, max_transfers: int, directory: str) -> None:
+@click.option("--write", "documents", type=click.Path(path_type=Path), help="Where performance.md is.")
+def service(
+    moves: int, workers: int, submitters: int, max_transfers: int, directory: str, documents: Path | None
+) -> None:
     measured = list[Service]()
     with ExitStack() as stack:
         base = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=directory)))
@@ -78,7 +83,16 @@ def service(moves: int, workers: int, submitters: int, max_transfers: int, direc
             run.start_sweeper()
             measured.append(Service(name, run, submitters, {}))
             measure(measured[-1], moves, workers)
-    report(measured, f"{moves} moves of {SIZE_BYTES} bytes, {submitters} submitters, {workers} workers")
+    title = f"{moves} moves of {SIZE_BYTES} bytes, {submitters} submitters, {workers} workers"
+    rows = [(figure, *(each.figures[figure] for each in measured)) for figure in measured[0].figures]
+    table = Table("", *(each.name for each in measured), title=title)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=120).print(table)
+    if documents:
+        lines = [f"| | {' | '.join(each.name for each in measured)} |", "|---|" + "---|" * len(measured)]
+        lines += [f"| {' | '.join(row)} |" for row in rows]
+        write_part(documents / "performance.md", "service", f"### {title}\n\n" + "\n".join(lines) + "\n")
 
 
 def databases(stack: ExitStack, base: Path) -> Iterator[tuple[str, str]]:
@@ -147,10 +161,3 @@ def wait_for_all(run: Deployment) -> None:
         eventually(lambda: not open_moves(), "all moves have ended", LONGEST_SECONDS)
         if failed := proxy.jobs({"status": "FAILED", "limit": 1}):
             raise click.ClickException(f"A move has failed: {failed[0]}")
-
-
-def report(measured: list[Service], title: str) -> None:
-    table = Table("", *(each.name for each in measured), title=title)
-    for figure in measured[0].figures:
-        table.add_row(figure, *(each.figures[figure] for each in measured))
-    Console(width=120).print(table)

@@ -392,7 +392,7 @@ def test_a_completed_folder_shows_the_digest_of_the_list_of_its_files(stage, tre
     )
     assert (job["status"], job["verified"]) == ("COMPLETED", "sha256-readback")
     assert job["sha256"] == hashlib.sha256(printed.encode()).hexdigest() == hashlib.sha256(sums.stdout).hexdigest()
-    with urlopen(stage.service.url.removesuffix("data_mover")) as page:
+    with urlopen(stage.service.url.replace("data_mover", f"moves/{job['id']}")) as page:
         assert job["sha256"] in page.read().decode()
 
 

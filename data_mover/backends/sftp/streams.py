@@ -64,7 +64,7 @@ class SftpReader(Reader):
                     self._require_end(first)
                     return
                 block = self._received(first)
-                if 0 < len(block) < first.count:
+                if 0 < len(block) < min(first.count, self._size_bytes - first.offset):
                     asked.appendleft(self._ask(first.offset + len(block), first.count - len(block)))
             if not block:
                 return
@@ -80,7 +80,7 @@ class SftpReader(Reader):
         """Fill the window, at last with one byte behind the end; return the next offset to request."""
         ahead = min(IN_FLIGHT, self._session.read_ahead_bytes // self._session.read_bytes)
         while offset <= self._size_bytes and len(asked) < ahead:
-            asked.append(self._ask(offset, min(self._session.read_bytes, self._size_bytes - offset) or 1))
+            asked.append(self._ask(offset, min(self._session.read_bytes, self._size_bytes + 1 - offset)))
             offset += asked[-1].count
         return offset
 
@@ -103,15 +103,19 @@ class SftpReader(Reader):
         self._looked_up = None
 
     def _received(self, requested: _Range) -> memoryview:
-        """Return the bytes of the range; none at the end of the file."""
+        """Return the bytes of the range; none at the end of the file. Raises SourceChanged if there is one behind it:
+        some files report no size, as in `/proc`."""
         reply = requested.pending.answer
         if reply.kind == Answer.STATUS and reply.status == Status.EOF:
             return memoryview(b"")
-        return first_string(reply.answer(Answer.DATA))[: requested.count]
+        block = first_string(reply.answer(Answer.DATA))[: requested.count]
+        if requested.offset + len(block) > self._size_bytes:
+            raise SourceChanged(f"{self._session.host}:{self._path}")
+        return block
 
     def _require_end(self, behind: _Range) -> None:
-        """Raise SourceChanged if there is a byte behind the end: some files report no size, as in `/proc`. Hosts answer
-        that request in several ways."""
+        """Raise SourceChanged if there is a byte behind the end. Hosts answer a request for that alone in several
+        ways."""
         reply = behind.pending.answer
         if reply.kind == Answer.DATA and first_string(reply.content):
             raise SourceChanged(f"{self._session.host}:{self._path}")
