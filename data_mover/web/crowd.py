@@ -77,7 +77,7 @@ class TimedChannel(HTTPChannel):
     crowd: Crowd
 
     def __init__(self, server: Any, sock: socket.socket, addr: Any, adj: Any, map: dict[int, Any]) -> None:
-        self._waiting_since = time.monotonic()
+        self._waiting_since = self._answered_at = time.monotonic()
         #: the client's address; None over a Unix socket
         self.address = None if sock.family == socket.AF_UNIX else addr[0]
         super().__init__(server, sock, addr, adj, map=map)
@@ -99,9 +99,14 @@ class TimedChannel(HTTPChannel):
     def writable(self) -> bool:
         return self.connected and bool(super().writable())
 
+    def write_soon(self, data: Any) -> int:
+        self._answered_at = time.monotonic()
+        return int(super().write_soon(data))
+
     def service(self) -> None:
-        self._waiting_since = math.inf
+        """Serve what has arrived. The client waits for nothing since its answer, however late this thread goes on."""
+        self._waiting_since, self._answered_at = math.inf, time.monotonic()
         try:
             super().service()
         finally:
-            self._waiting_since = time.monotonic()
+            self._waiting_since = self._answered_at
