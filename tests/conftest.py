@@ -97,7 +97,7 @@ def apache(tmp_path_factory):
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
     from tests.servers.browser import chromium
 

@@ -21,7 +21,7 @@ destination = "visualizer:/layers/"
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def roots(tmp_path_factory):
     base = tmp_path_factory.mktemp("roots")
     roots = SimpleNamespace(archive=base / "archive", visualizer=base / "visualizer")
@@ -35,7 +35,7 @@ def roots(tmp_path_factory):
     return roots
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def registry(roots):
     local = {"protocol": "local", "roles": ["source", "destination"]}
     away = {
@@ -57,8 +57,9 @@ def registry(roots):
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service(tmp_path_factory, redis_url, registry):
+    """Ends with its module: its workers would answer the doorbell of whoever has the same Redis."""
     with deployment(tmp_path_factory.mktemp("page"), redis_url, registry) as service:
         service.start_web()
         service.start_worker()
@@ -75,7 +76,7 @@ def is_ready(service):
     return status == 200
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def host_url(service):
     return f"http://127.0.0.1:{service.port}"
 
