@@ -171,6 +171,6 @@ def test_of_two_files_of_a_job_that_reach_the_same_path_the_second_fails_by_name
 
 
 def test_every_kind_of_event_is_documented():
-    text = (Path(__file__).parents[2] / "docs" / "xml-rpc.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "codes.md").read_text(encoding="utf-8")
 
     assert [kind for kind in EventKind if f"`{kind.value}`" not in text] == []

@@ -2,8 +2,10 @@
 sent."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from pyramid.httpexceptions import HTTPBadRequest, HTTPException, HTTPForbidden, HTTPUnsupportedMediaType
+from pyramid.interfaces import IRoutesMapper
 from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
@@ -19,8 +21,16 @@ Handler = Callable[[Request], Response]
 def guard_tween(handler: Handler, registry: Registry) -> Handler:
     """Answer requests that must not be read; pass on all others."""
 
+    routes = registry.getUtility(IRoutesMapper)
+
     def guard(request: Request) -> Response:
-        return (_refusal(request) if is_of_a_page(request) else None) or handler(request)
+        return (_refusal(request) if is_of_a_page(request) and is_known(request) else None) or handler(request)
+
+    def is_known(request: Request) -> bool:
+        """Whether there is such a page: else it is not found, whatever was sent."""
+        with suppress(UnicodeDecodeError):
+            return routes(request)["route"] is not None
+        return False
 
     return guard
 
