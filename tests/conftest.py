@@ -4,6 +4,7 @@ A fixture imports what it takes, so that tests that take no server do not wait f
 """
 
 import itertools
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -53,6 +54,13 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_setup(item):
     if item.get_closest_marker("ordinary_user") and os.geteuid() == 0:
         pytest.skip("root may do everything; .ci/run runs this as an ordinary user")
+
+
+@pytest.fixture(autouse=True)
+def logs():
+    """A command that a test runs in this process silences them."""
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

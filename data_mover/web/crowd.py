@@ -104,7 +104,7 @@ class TimedChannel(HTTPChannel):
         return int(super().write_soon(data))
 
     def service(self) -> None:
-        """Serve what has arrived. The client waits for nothing since its answer, however late this thread goes on."""
+        """Serve what has arrived. The client waits for nothing since its answer, however late this thread continues."""
         self._waiting_since, self._answered_at = math.inf, time.monotonic()
         try:
             super().service()

@@ -358,7 +358,7 @@ def lists():
     """The rows of which jobs are listed."""
     for value in ["", True, 7, [], [{}]]:
         yield ("jobs", [value]), missing("filter")
-    known = "unknown filter; known: status, phase, host, label, caller, since, until, before, limit"
+    known = "unknown filter; known: status, phase, host, label, code, caller, since, until, before, limit"
     yield ("jobs", [{"state": "FAILED"}]), invalid("filter.state", known)
     statuses = "Input should be 'PENDING', 'IN_PROGRESS', 'COMPLETED', 'FAILED' or 'CANCELLED'"
     for value in ["", "failed", 7, []]:

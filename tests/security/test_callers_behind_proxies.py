@@ -55,9 +55,8 @@ def world(tmp_path_factory, redis_url):
         callers.touch(0o600)
         callers.write_text(CALLERS)
         text = service.ini.read_text().replace("callers = none", f"callers = {callers}")
-        settings = documented(
-            "believe, in `[server:main]`; without these lines no such header is believed:\n\n```ini\n", "```"
-        )
+        settings = documented("```ini tests/security/test_callers_behind_proxies.py\n", "```")
+        assert "trusted_proxy = 127.0.0.1" in settings
         service.ini.write_text(text.replace("[server:main]", f"[server:main]\n{settings}"))
         service.start_web()
         service.start_worker()
