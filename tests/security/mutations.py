@@ -27,6 +27,8 @@ from tests.servers.redis import redis_server
 MEBIBYTE = 2**20
 #: how many bytes the process may have grown after all of them
 LARGEST_GROWTH = 40 * MEBIBYTE
+#: the longest time to an answer: a changed request may be a `wait` of 30 s
+LONGEST_SECONDS = 60
 #: faults of ours: the answer of a view that broke
 BROKEN = (b"-32500",)
 _ODD = [b"\0", b"\xff", b"\xc3", b"<", b">", b"&", b"]]>", b"%00", b"%", b"..", b"/", b'"', b"{", b"]", b"-1", b"1e999"]
@@ -131,7 +133,7 @@ def send_all(service: Deployment, count: int, seed: int, seconds: float) -> Outc
 
 def answer(port: int, request: bytes) -> tuple[int | None, bytes]:
     """The status and the body of the answer; None if the connection was closed without one."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=LONGEST_SECONDS) as connection:
         with suppress(ConnectionError):
             connection.sendall(request)
             connection.shutdown(socket.SHUT_WR)
