@@ -113,6 +113,15 @@ def browser():
         yield browser
 
 
+@pytest.fixture
+def page(browser, host_url):
+    """A page of a browser that has been nowhere yet, for the service at `host_url`."""
+    from tests.servers.browser import new_page
+
+    with new_page(browser, host_url) as page:
+        yield page
+
+
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory):
     """The URL of an SQLite database with the schema, to be copied."""

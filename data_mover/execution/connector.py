@@ -42,7 +42,9 @@ class Connector:
         return self._taken(host, registry) or self._made(host, registry)
 
     def probe(self, host: str, registry: Registry) -> None:
-        """Log in, and out again. Raises what `connect` does."""
+        """Log in, and out again. Raises what `connect` does. That the host was reached is recorded in any case: another
+        worker may have failed to since this one did it last."""
+        self._reached_until.pop(host, None)
         self._made(host, registry).close()
 
     def keep(self, host: str, connection: Source) -> bool:

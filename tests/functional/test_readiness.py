@@ -8,8 +8,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.servers.deployment import deployment, host_table
-from tests.servers.processes import eventually, free_port
+from tests.servers.deployment import deployment, host_table, nobody_there
+from tests.servers.processes import eventually
 from tests.servers.redis import redis_server
 
 
@@ -27,19 +27,7 @@ def service(tmp_path, own_redis):
     (tmp_path / "disk" / "a").write_text("a")
     registry = host_table("disk", {"protocol": "local", "root": tmp_path / "disk", "roles": ["source"]})
     registry += host_table("archive", {"protocol": "local", "root": tmp_path / "archive", "roles": ["destination"]})
-    registry += host_table(
-        "away",
-        {
-            "protocol": "sftp",
-            "address": "127.0.0.1",
-            "port": free_port(),
-            "username": "nobody",
-            "password": "env:NOTHING",
-            "host_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJl3dIeudNqd0DPMRD6OIh65tjkxFNOtwGcWB2gCgPhk",
-            "root": "/",
-            "roles": ["destination"],
-        },
-    )
+    registry += host_table("away", nobody_there())
     with deployment(tmp_path / "service", own_redis[1], registry) as service:
         service.start_web()
         yield service

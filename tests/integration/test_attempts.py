@@ -6,8 +6,10 @@ import pytest
 
 from data_mover.config.callers import OnlyThisMachine
 from data_mover.config.registry import Registry
+from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.domain.backoff import Backoff
+from data_mover.domain.errors import HostUnreachable
 from data_mover.domain.proof import Proof
 from data_mover.domain.states import Phase, Status
 from data_mover.doorbell import Doorbell, redis_connection
@@ -15,9 +17,10 @@ from data_mover.execution.attempt import Attempt
 from data_mover.execution.connector import Connector
 from data_mover.execution.heartbeat import Heartbeat, LeaseTerms
 from data_mover.execution.stop import Stop
-from data_mover.store import events, file_lists, queue, reports, submissions, transitions
+from data_mover.store import events, file_lists, host_health, queue, reports, submissions, transitions
 from data_mover.store.workers import WorkerProcess
 from tests.integration.conftest import a_file, a_submission
+from tests.servers.deployment import host_table
 
 NO_HOSTS = Registry(hosts={}, datasets={})
 LIMITS = queue.Limits({"disk": 1, "vis": 1})
@@ -105,3 +108,19 @@ def test_an_attempt_is_resolving_until_its_hosts_are_connected(settings, databas
     with database.reading() as session:
         phases = [event.to_phase for event in events.of_job(session, claimed.job_id)]
     assert Phase.TRANSFERRING not in phases
+
+
+def test_a_probe_closes_the_circuit_also_of_a_host_that_was_reached_a_moment_ago(
+    tmp_path, database, connector, claimed
+):
+    path = tmp_path / "registry.toml"
+    path.write_text(host_table("disk", {"protocol": "local", "root": tmp_path, "roles": ["source"]}))
+    registry = RegistryFile(path, False).current()
+    connector.connect("disk", registry).close()
+    with database.writing() as session:  # another worker has not reached it
+        host_health.record_unreachable(session, "disk", HostUnreachable("disk"), Backoff(60, 60))
+
+    connector.probe("disk", registry)
+
+    with database.reading() as session:
+        assert "disk" not in host_health.blocks(session)

@@ -183,6 +183,20 @@ def host_table(name: str, options: Mapping[str, Any]) -> str:
     return f"[hosts.{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in options.items()) + "\n"
 
 
+def nobody_there() -> dict[str, Any]:
+    """The options of an SFTP host of which no server listens."""
+    return {
+        "protocol": "sftp",
+        "address": "127.0.0.1",
+        "port": free_port(),
+        "username": "nobody",
+        "password": "env:NOTHING",
+        "host_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJl3dIeudNqd0DPMRD6OIh65tjkxFNOtwGcWB2gCgPhk",
+        "root": "/",
+        "roles": ["destination"],
+    }
+
+
 def _toml(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_toml(item) for item in value) + "]"

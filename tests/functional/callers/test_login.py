@@ -7,18 +7,12 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.functional.callers.service import CALLERS, TOKENS, ask
-from tests.servers.browser import new_page, serious_faults
+from tests.servers.browser import serious_faults
 
 
 @pytest.fixture
 def host_url(world):
     return f"http://127.0.0.1:{world.service.port}"
-
-
-@pytest.fixture
-def page(browser, host_url):
-    with new_page(browser, host_url) as page:
-        yield page
 
 
 def log_in(page, name, token=None):

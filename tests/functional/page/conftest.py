@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.servers.deployment import deployment, host_table
-from tests.servers.processes import eventually, free_port
+from tests.servers.deployment import deployment, host_table, nobody_there
+from tests.servers.processes import eventually
 
 DATASETS = """
 [datasets.species]
@@ -38,21 +38,11 @@ def roots(tmp_path_factory):
 @pytest.fixture(scope="module")
 def registry(roots):
     local = {"protocol": "local", "roles": ["source", "destination"]}
-    away = {
-        "protocol": "sftp",
-        "address": "127.0.0.1",
-        "port": free_port(),
-        "username": "nobody",
-        "password": "env:NOTHING",
-        "host_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJl3dIeudNqd0DPMRD6OIh65tjkxFNOtwGcWB2gCgPhk",
-        "root": "/",
-        "roles": ["destination"],
-    }
     return (
         host_table("archive", {**local, "root": roots.archive, "description": "What we have"})
         + host_table("slow", {**local, "root": roots.archive, "bandwidth": "1MB/s"})
         + host_table("visualizer", {**local, "root": roots.visualizer})
-        + host_table("away", away)
+        + host_table("away", nobody_there())
         + DATASETS
     )
 
@@ -79,14 +69,6 @@ def is_ready(service):
 @pytest.fixture(scope="module")
 def host_url(service):
     return f"http://127.0.0.1:{service.port}"
-
-
-@pytest.fixture
-def page(browser, host_url):
-    from tests.servers.browser import new_page
-
-    with new_page(browser, host_url) as page:
-        yield page
 
 
 @pytest.fixture
