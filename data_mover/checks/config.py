@@ -202,6 +202,6 @@ def _look_at_redis(settings: Settings) -> str:
         raise Lacking(str(error.problems[0])) from error
     except RedisError as error:
         raise Lacking(
-            f"{settings.redis_url} does not answer: {error}\nStart it (redis/README.md), or correct redis.url."
+            f"{settings.redis_url} does not answer: {error}\nStart it (docs/how-to/redis.md), or correct redis.url."
         ) from error
     return f"{settings.redis_url} answers"
