@@ -361,11 +361,11 @@ def test_bytes_arrive_whatever_the_cipher_is_while_keys_are_changed(cipher, tmp_
 
 @pytest.mark.parametrize("has", [3, 2, 1, 0])
 def test_the_digest_is_computed_by_whatever_the_host_has(has, tmp_path, host_table):
-    programs = {name: shutil.which(name) or sys.executable for name in ("sha256sum", "python3", "openssl")}
+    programs = {"sha256sum": program("sha256sum"), "python3": sys.executable, "openssl": program("openssl")}
     directory = tmp_path / "bin"
     directory.mkdir()
     for name in ["head", *programs][: 1 + has]:
-        (directory / name).symlink_to(programs.get(name) or program("head"))
+        (directory / name).symlink_to(programs.get(name) or program(name))
     content = os.urandom(300_000)
     narrowed = f'ForceCommand PATH={directory} exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
     with openssh_server(tmp_path / "ssh", extra=narrowed) as server:

@@ -59,7 +59,7 @@ LEAVE_SECONDS = 1.0
 _PYTHON = (
     "import hashlib, sys; digest = hashlib.sha256(); "
     "[digest.update(block) for block in iter(lambda: sys.stdin.buffer.read(2**18), b'')]; "
-    "print(digest.hexdigest(), '-')"
+    "print(digest.hexdigest() + '  -')"
 )
 #: the fastest that the host has: OpenSSL uses the processor's instructions; many a `sha256sum` is several times slower
 _SHA256_COMMAND = f'{{ openssl dgst -sha256 -r 2>/dev/null || python3 -c "{_PYTHON}" 2>/dev/null || sha256sum; }}'
