@@ -42,13 +42,15 @@ class Root:
 
     def open(self, path: str, flags: int) -> int:
         """Return a descriptor of what the path leads to."""
-        with self._opened() as root:
-            try:
-                return _open_beneath(root, _relative(path), flags, _RESOLVE_NO_MAGICLINKS)
-            except OSError as error:
-                if error.errno != errno.EXDEV and error.errno not in _NO_CALL:
-                    raise
+        root = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return _open_beneath(root, _relative(path), flags, _RESOLVE_NO_MAGICLINKS)
+        except OSError as error:
+            if error.errno != errno.EXDEV and error.errno not in _NO_CALL:
+                raise
             return self._open_resolved(root, path, flags)
+        finally:
+            os.close(root)
 
     @contextmanager
     def directory(self, path: str) -> Iterator[int]:
@@ -110,14 +112,6 @@ class Root:
             if error.errno not in _NO_CALL:
                 raise
         return _open_step_by_step(root, relative, flags)
-
-    @contextmanager
-    def _opened(self) -> Iterator[int]:
-        descriptor = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
 
 
 def named(descriptor: int) -> str:

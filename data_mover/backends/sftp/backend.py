@@ -1,12 +1,13 @@
 """Hosts that speak SFTP, version 3, with OpenSSH's extensions if the host has them."""
 
 import stat
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from posixpath import dirname
+from types import TracebackType
 from typing import NamedTuple
 
 from data_mover.backends.api import Entry, FileStat, NewFile, Reader, Writer
+from data_mover.backends.directory_cache import KnownDirectories
 from data_mover.backends.futures import Line, complete
 from data_mover.backends.sftp.listing import listed
 from data_mover.backends.sftp.messages import Answer, Attributes, OpenFlags, Refused, Request, Status, text
@@ -184,17 +185,8 @@ class SftpFiles(SshFiles):
             system = self._session.file_system(self._realpath_of_directory(path))
         return system.free_bytes if system else None
 
-    @contextmanager
-    def _making(self, path: str) -> Iterator[str]:
-        """Yield the realpath, for a block that creates or renames something there."""
-        with self._session.mapping_errors(path):
-            realpath = self._beside(path)
-            try:
-                with self._session.explaining(path, dirname(realpath)):
-                    yield realpath
-            except (Refused, Moved, MoveFailure):
-                self._known.forget_all()
-                raise
+    def _making(self, path: str) -> "_Making":
+        return _Making(self._session, self._known, path, self._beside)
 
     async def _replace(self, realpath: str, final: str) -> None:
         """Replace the file. If nothing is there, an ordinary rename is as atomic, and every host has it."""
@@ -284,6 +276,32 @@ class SftpFiles(SshFiles):
             if above is None or above.kind is FileKind.DIRECTORY:
                 raise
             return None
+
+
+class _Making:
+    """The context of a block that creates or renames something, entered with its realpath. After a failure nothing is
+    known of the host's directories any more."""
+
+    __slots__ = ("_beside", "_errors", "_known", "_path", "_session")
+
+    def __init__(self, session: SftpSession, known: KnownDirectories, path: str, beside: Callable[[str], str]) -> None:
+        self._session = session
+        self._known = known
+        self._path = path
+        self._beside = beside
+
+    def __enter__(self) -> str:
+        with self._session.mapping_errors(self._path):
+            realpath = self._beside(self._path)
+        self._errors = self._session.mapping_write_errors(self._path, realpath)
+        return realpath
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Refused | Moved | MoveFailure):
+            self._known.forget_all()
+        self._errors.__exit__(kind, error, trace)
 
 
 class _Found(NamedTuple):

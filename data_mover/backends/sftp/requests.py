@@ -21,8 +21,9 @@ from data_mover.backends.sftp.messages import MAX_PACKET_BYTES, VERSION, Answer,
 _RECEIVE_BYTES = 2**20
 #: the start of a block that is sent in the same SSH packet as its header; packets have 32 KiB
 _FIRST_BYTES = 32_000
-#: length, type and number of a request
+#: length, type and number of a request or an answer
 _HEADER = struct.Struct(">IBI")
+_LENGTH = struct.Struct(">I")
 #: so much is gathered before it is sent although no caller waits yet
 _GATHERED_BYTES = 256 * 1024
 
@@ -143,7 +144,9 @@ class SftpRequests(Line):
         self._flights: set[Flight] = set()
         self._gathered: list[bytes | memoryview] = []
         self._gathered_bytes = 0
+        #: what was received, and where in it the next answer begins
         self._received = memoryview(b"")
+        self._at = 0
         self._patience: list[float] = []
         #: whether the channel has failed, so that every further request does
         self.is_broken = False
@@ -157,14 +160,13 @@ class SftpRequests(Line):
 
     def put(self, kind: Request, head: bytes, then: Callable[[Reply], None], block: bytes | memoryview = b"") -> None:
         """Send a request without a bound on those in flight: the caller bounds them."""
+        self._require_unbroken()
         number = self._number = (self._number + 1) % 2**32
         self._waiting[number] = then
-        self._require_unbroken()
-        try:
-            self._gather(_HEADER.pack(5 + len(head) + len(block), kind, number) + head, memoryview(block))
-        except BaseException as error:
-            self.break_off(error)
-            raise
+        self._gathered.append(_HEADER.pack(5 + len(head) + len(block), kind, number) + head)
+        self._gathered_bytes += len(head) + len(block)
+        if block or self._gathered_bytes > _GATHERED_BYTES:
+            self._gather(memoryview(block))
 
     def ask(self, kind: Request, head: bytes) -> Pending:
         """Send a request whose reply is needed later."""
@@ -215,12 +217,8 @@ class SftpRequests(Line):
         self._require_unbroken()
         try:
             self._send_gathered()
-            packet = self._packet()
-            kind, number = struct.unpack_from(">BI", packet)
-            then = self._waiting.pop(number, None)
-            if then is None:
-                raise EOFError("the host answers an unknown request")
-            then(Reply(kind, packet[5:]))
+            while not self._pass_on():
+                self._receive_more()
         except BaseException as error:
             self.break_off(error)
             raise
@@ -255,8 +253,13 @@ class SftpRequests(Line):
 
     def take_in(self) -> None:
         try:
-            while self._has_packet() or self._channel.recv_ready() or self._channel.closed:
-                self.receive()
+            self._require_unbroken()
+            while self._pass_on():
+                pass
+            while self._channel.recv_ready() or self._channel.closed:
+                self._receive_more()
+                while self._pass_on():
+                    pass
         except (OSError, EOFError, SSHException, struct.error) as error:
             self.break_off(error)
 
@@ -267,59 +270,72 @@ class SftpRequests(Line):
 
     def _begin(self) -> dict[bytes, bytes]:
         """Exchange versions; return the host's extensions with their versions."""
-        self._channel.sendall(struct.pack(">IBI", 5, Request.INIT, VERSION))
-        packet = self._packet()
+        self._channel.sendall(_HEADER.pack(5, Request.INIT, VERSION))
+        while (packet := self._packet()) is None:
+            self._receive_more()
         try:
-            kind, _ = struct.unpack_from(">BI", packet)
-            words = strings(packet[5:])
+            kind, _, words = packet[0], _LENGTH.unpack_from(packet, 1), strings(packet[5:])
         except struct.error as error:
             raise EOFError("the host does not speak SFTP") from error
         if kind != Answer.VERSION:
             raise EOFError("the host does not speak SFTP")
         return dict(zip(words[::2], words[1::2], strict=False))
 
-    def _gather(self, head: bytes, block: memoryview) -> None:
-        """Gather a request. A large block is sent at once, its start in the packet of its head."""
-        self._gathered += [head, block[:_FIRST_BYTES]] if block else [head]
-        self._gathered_bytes += len(head) + len(block)
+    def _gather(self, block: memoryview) -> None:
+        """Gather the block of the request that was gathered last. A large one is sent at once, its start in the packet
+        of its head."""
+        self._gathered.append(block[:_FIRST_BYTES])
         if len(block) > _FIRST_BYTES or self._gathered_bytes > _GATHERED_BYTES:
-            self._send_gathered()
-            if rest := block[_FIRST_BYTES:]:
-                self._channel.sendall(cast("bytes", rest))  # paramiko copies it piece by piece
+            try:
+                self._send_gathered()
+                if rest := block[_FIRST_BYTES:]:
+                    self._channel.sendall(cast("bytes", rest))  # paramiko copies it piece by piece
+            except BaseException as error:
+                self.break_off(error)
+                raise
 
     def _send_gathered(self) -> None:
         if self._gathered:
             gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
             self._channel.sendall(cast("bytes", memoryview(b"".join(gathered))))
 
-    def _packet(self) -> memoryview:
-        (length,) = struct.unpack(">I", self._take(4))
+    def _pass_on(self) -> bool:
+        """Pass on the next answer. Return False if it has not been received as a whole."""
+        packet = self._packet()
+        if packet is None:
+            return False
+        (number,) = _LENGTH.unpack_from(packet, 1)
+        then = self._waiting.pop(number, None)
+        if then is None:
+            raise EOFError("the host answers an unknown request")
+        then(Reply(packet[0], packet[5:]))
+        return True
+
+    def _packet(self) -> memoryview | None:
+        """Take the next packet out of what was received, without its length; None if it is incomplete."""
+        at = self._at
+        if len(self._received) < at + 4:
+            return None
+        (length,) = _LENGTH.unpack_from(self._received, at)
         if not 5 <= length <= MAX_PACKET_BYTES:
             raise EOFError("the host does not speak SFTP")
-        return self._take(length)
+        end = at + 4 + length
+        if len(self._received) < end:
+            return None
+        self._at = end
+        return self._received[at + 4 : end]
 
-    def _has_packet(self) -> bool:
-        """Whether a whole packet has been received already."""
-        if len(self._received) < 4:
-            return False
-        (length,) = struct.unpack_from(">I", self._received)
-        return len(self._received) >= 4 + int(length)
-
-    def _take(self, count: int) -> memoryview:
-        if len(self._received) < count:
-            self._received = self._more(count)
-        taken, self._received = self._received[:count], self._received[count:]
-        return taken
-
-    def _more(self, count: int) -> memoryview:
-        """Receive until there are `count` bytes."""
-        pieces, length = [self._received], len(self._received)
-        while length < count:
+    def _receive_more(self) -> None:
+        """Wait for the rest of the next packet, or for the length of one of which nothing is there yet."""
+        rest = self._received[self._at :]
+        pieces, length = [rest] if rest else [], len(rest)
+        needed = 4 if length < 4 else 4 + int(_LENGTH.unpack_from(rest)[0])
+        while length < needed:
             pieces.append(memoryview(self._channel.recv(_RECEIVE_BYTES)))
             if not pieces[-1]:
                 raise EOFError("the host closed the channel")
             length += len(pieces[-1])
-        return memoryview(b"".join(pieces))
+        self._received, self._at = pieces[0] if len(pieces) == 1 else memoryview(b"".join(pieces)), 0
 
     def _require_unbroken(self) -> None:
         if self.is_broken:

@@ -2,8 +2,6 @@
 
 import struct
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from posixpath import dirname
 from types import TracebackType
@@ -268,18 +266,13 @@ class SftpSession:
         """Map errors to failures that name the host and our `path`."""
         return ErrorMapping(self._connection, path)
 
-    @contextmanager
-    def explaining(self, path: str, directory: str, needed_bytes: int = 1) -> Iterator[None]:
-        """Find the reason of a plain failure to write in the host's directory: hosts report a full disk as one."""
-        try:
-            yield
-        except Refused as refused:
-            if refused.status != Status.FAILURE:
-                raise
-            raise self._explanation(directory, needed_bytes)(f"{self.host}:{path}") from refused
+    def mapping_write_errors(self, path: str, realpath: str, needed_bytes: int = 1) -> "WriteErrorMapping":
+        """Map the errors of a block that writes so many bytes at the realpath."""
+        return WriteErrorMapping(self._connection, path, self, realpath, needed_bytes)
 
-    def _explanation(self, directory: str, needed_bytes: int) -> type[MoveFailure]:
-        system = self.file_system(directory)
+    def explanation(self, realpath: str, needed_bytes: int) -> type[MoveFailure]:
+        """Return the failure that a plain refusal to write at the realpath stands for."""
+        system = self.file_system(dirname(realpath))
         if system is None:
             return HostFailed
         if system.read_only:
@@ -334,6 +327,8 @@ class ErrorMapping:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None:
+            return
         match error:
             case Refused():
                 name = f"{self._connection.host}:{self._path}"
@@ -346,9 +341,32 @@ class ErrorMapping:
                 raise self._connection.failure(error, self._path) from error
 
 
+class WriteErrorMapping(ErrorMapping):
+    """Finds the reason of a plain failure, too: hosts report a full disk as one."""
+
+    __slots__ = ("_needed_bytes", "_realpath", "_session")
+
+    def __init__(
+        self, connection: SshConnection, path: str, session: SftpSession, realpath: str, needed_bytes: int
+    ) -> None:
+        super().__init__(connection, path)
+        self._session = session
+        self._realpath = realpath
+        self._needed_bytes = needed_bytes
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Refused) and error.status == Status.FAILURE:
+            with ErrorMapping(self._connection, self._path):
+                failure = self._session.explanation(self._realpath, self._needed_bytes)
+            raise failure(f"{self._connection.host}:{self._path}") from error
+        super().__exit__(kind, error, trace)
+
+
 def is_same(realpath: str, path: str) -> bool:
     """Whether a realpath is the requested path: hosts that fold case return the spelling of the existing name."""
-    return normalize("NFC", realpath).casefold() == normalize("NFC", path).casefold()
+    return realpath == path or normalize("NFC", realpath).casefold() == normalize("NFC", path).casefold()
 
 
 def _resolves_to(reply: Reply, path: str) -> bool:

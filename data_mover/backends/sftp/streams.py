@@ -3,16 +3,15 @@
 import struct
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from posixpath import dirname
 
 from data_mover.backends.api import Block, FileStat, NewFile, Reader, Writer
 from data_mover.backends.futures import complete
 from data_mover.backends.sftp.lanes import Lane, Lanes
 from data_mover.backends.sftp.messages import Answer, Attributes, Refused, Reply, Request, Status, first_string
 from data_mover.backends.sftp.requests import Flight, Pending
-from data_mover.backends.sftp.session import IN_FLIGHT, Moved, SftpSession, is_same
+from data_mover.backends.sftp.session import IN_FLIGHT, Moved, SftpSession, WriteErrorMapping, is_same
 from data_mover.domain.errors import InternalError, MoveFailure, SourceChanged, VerifyFailed
 
 #: so much must be left to send for a file to have several lanes
@@ -319,14 +318,9 @@ class SftpWriter(Writer):
             raise InternalError("a closed file was written")
         return self._handle
 
-    @contextmanager
-    def _mapping_errors(self) -> Iterator[None]:
+    def _mapping_errors(self) -> WriteErrorMapping:
         missing = max(1, (self._new_file.size_bytes or 0) - self.acknowledged_bytes)
-        with (
-            self._session.mapping_errors(self._path),
-            self._session.explaining(self._path, dirname(self._realpath), missing),
-        ):
-            yield
+        return self._session.mapping_write_errors(self._path, self._realpath, missing)
 
     @property
     def _name(self) -> str:
