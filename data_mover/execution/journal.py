@@ -29,6 +29,14 @@ class Reserving:
 
 
 @dataclass(frozen=True)
+class Resized:
+    """A file has another size than the list says."""
+
+    number: int
+    size_bytes: int | None
+
+
+@dataclass(frozen=True)
 class Locking:
     """Lock a final path, and record the temporary file that is about to be created, if there is one."""
 
@@ -73,7 +81,7 @@ class Removed:
     path: str
 
 
-Entry = Reserving | Locking | Creating | Publishing | NotPublished | Arrived | Removed
+Entry = Reserving | Resized | Locking | Creating | Publishing | NotPublished | Arrived | Removed
 
 
 class PendingEntry(Future):
@@ -135,10 +143,14 @@ def _write(session: Session, claim: Claim, entries: list[Entry], lease_seconds: 
     """Write the entries, and return the outcome of each. First those that are valid also for a cancelled job."""
     gone = [entry.path for entry in entries if isinstance(entry, Removed)]
     temporary_files.forget_temporary_files(session, claim.destination.host, gone)
-    ended = _write_arrived(session, claim, [entry.file for entry in entries if isinstance(entry, Arrived)])
+    arrived = [entry.file for entry in entries if isinstance(entry, Arrived)]
+    is_guarded = any(not isinstance(entry, Arrived | Removed) for entry in entries)
+    if arrived and is_guarded:
+        claims.renew(session, claim, lease_seconds)  # one look at the job's row does for all
+    ended = _write_arrived(session, claim, arrived)
     refused: dict[int, Exception] = {}
     stopped: AttemptEnded | None = ended
-    if stopped is None and any(not isinstance(entry, Arrived | Removed) for entry in entries):
+    if stopped is None and is_guarded:
         try:
             refused = _write_guarded(session, claim, entries, lease_seconds)
         except AttemptEnded as error:
@@ -170,12 +182,15 @@ def _write_guarded(session: Session, claim: Claim, entries: list[Entry], lease_s
     for entry in entries:
         if isinstance(entry, Reserving):
             entry.room.others_bytes = transitions.reserve(session, claim, lease_seconds)
+    resized = {entry.number: entry.size_bytes for entry in entries if isinstance(entry, Resized)}
     begun = [entry for entry in entries if isinstance(entry, Locking)]
     proven = [entry for entry in entries if isinstance(entry, Publishing)]
     unproven = [entry.number for entry in entries if isinstance(entry, NotPublished)]
     refused = dict[int, Exception]()
     if begun:
         refused |= transitions.lock_paths(session, claim, [entry.lock for entry in begun], lease_seconds)
+    if resized:
+        _require(session, claim, transitions.correct_sizes(session, claim, resized))
     new = [*_left(entries), *(entry.temporary_file for entry in begun if entry.lock.number not in refused)]
     files = [file for file in new if file is not None]
     if files:

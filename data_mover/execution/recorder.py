@@ -10,7 +10,7 @@ from data_mover.domain.proof import Proof
 from data_mover.domain.states import FileState, Phase
 from data_mover.execution.boundaries import Boundaries
 from data_mover.execution.heartbeat import Lease
-from data_mover.execution.journal import Arrived, Creating, Journal, Locking, NotPublished, Publishing, Removed
+from data_mover.execution.journal import Arrived, Creating, Journal, Locking, NotPublished, Publishing, Removed, Resized
 from data_mover.execution.record import Record
 from data_mover.store import temporary_files, transitions
 from data_mover.store.files import RecordedFile
@@ -30,31 +30,37 @@ class Progress:
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
         self._settled_bytes = 0
+        #: how much of each file in flight is done, and of all of them
         self._moving: dict[int, int] = {}
+        self._moving_bytes = 0
 
     def copying_from(self, number: int, offset_bytes: int) -> None:
         """Record that the copy of a file begins at this byte."""
-        self._moving[number] = offset_bytes
+        self._count(number, offset_bytes)
         if len(self._moving) == 1:
             self._lease.copying_from(offset_bytes)
         else:
             self._lease.alive()
 
     def moved(self, number: int, acknowledged_bytes: int) -> None:
-        self._moving[number] = acknowledged_bytes
-        self._lease.moved(sum(self._moving.values()))
+        self._count(number, acknowledged_bytes)
+        self._lease.moved(self._moving_bytes)
 
     def settled(self, number: int, size_bytes: int) -> None:
         """Record that a file has arrived."""
-        self._moving.pop(number, None)
+        self.dropped(number)
         self._settled_bytes += size_bytes
         self._lease.settled(self._settled_bytes)
         if self._moving:
-            self._lease.moved(sum(self._moving.values()))
+            self._lease.moved(self._moving_bytes)
 
     def dropped(self, number: int) -> None:
         """Record that a file has failed."""
-        self._moving.pop(number, None)
+        self._moving_bytes -= self._moving.pop(number, 0)
+
+    def _count(self, number: int, done_bytes: int) -> None:
+        self._moving_bytes += done_bytes - self._moving.get(number, 0)
+        self._moving[number] = done_bytes
 
 
 class FileRecorder:
@@ -78,6 +84,7 @@ class FileRecorder:
         self._file = file
         self._is_alone = is_alone
         self._checkpoint_bytes = checkpoint_bytes
+        self._recorded_bytes = file.size_bytes
         #: in which files begin
         self._phase = Phase.TRANSFERRING
         self._proof = file.proof
@@ -100,7 +107,8 @@ class FileRecorder:
         reach(name)
 
     async def lock_path(self, lock_name: str, size_bytes: int | None, temporary_file: TemporaryFile | None) -> None:
-        lock = PathLock(self._file.number, lock_name, size_bytes)
+        lock = PathLock(self._file.number, lock_name)
+        self._has_size(size_bytes)
         await self._journal.put(Locking(lock, self._new(temporary_file) if temporary_file else None))
         if temporary_file is not None:
             reach("recorded")
@@ -141,6 +149,7 @@ class FileRecorder:
         reach("verified")
         self._boundaries.require_unrevoked()
         self._proof = proof
+        self._has_size(proof.size_bytes)
         await self._mark()
         reach("marked")
 
@@ -153,11 +162,18 @@ class FileRecorder:
 
     async def skipped(self, proof: Proof) -> None:
         self._proof = proof
+        self._has_size(proof.size_bytes)
         await self._arrived(FileState.SKIPPED, None)
         self._progress.copying_from(self._file.number, proof.size_bytes)
 
     async def removed(self, temporary_file: TemporaryFile) -> None:
         await self._journal.put(Removed(temporary_file.path))
+
+    def _has_size(self, size_bytes: int | None) -> None:
+        """Record the size with the next entry, if it is another one than that on record."""
+        if size_bytes != self._recorded_bytes:
+            self._recorded_bytes = size_bytes
+            self._journal.put_beside(Resized(self._file.number, size_bytes))
 
     async def _mark(self) -> None:
         phase = Phase.PUBLISHING if self._is_alone else Phase.TRANSFERRING

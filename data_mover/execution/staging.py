@@ -105,7 +105,7 @@ class Atomic(Direct):
         if self._is_published:
             return
         self._boundaries.require_unrevoked()
-        lock = PathLock(0, self._destination.lock_name(self._path), None)
+        lock = PathLock(0, self._destination.lock_name(self._path))
         if refused := self._record.change(transitions.lock_paths, self._claim, [lock], self._record.lease_seconds):
             raise refused[0]
         self._record.write(transitions.mark_folder, self._record.lease_seconds)

@@ -108,7 +108,7 @@ def _changing(**values: Any) -> Executable:
 _IS_MINE = select(JOBS.c.id).where(*MINE).with_for_update()
 _IS_CANCELLING = select(JOBS.c.id).where(*MINE, Job.phase == Phase.CANCELLING).with_for_update()
 _LEASE = {"lease_until_ms": now_ms() + bindparam("lease_length_ms")}
-_RENEWED = _changing(**_LEASE)
+_RENEWED = update(JOBS).where(*ACTIVE).values(_LEASE).returning(JOBS.c.phase)
 _BEGUN_AGAIN = _changing(**_LEASE, files_done=0, bytes_done=0)
 _PLAN = _changing(planned=True, files_total=files_total(_JOB), files_done=0, bytes_total=bytes_total(_JOB))
 _PATH = _changing(path=bindparam("new_path"))
@@ -116,8 +116,25 @@ _PROOF = _changing(sha256=bindparam("new_sha256"), verified=bindparam("new_verif
 
 
 def renew(session: Session, claim: Claim, lease_seconds: float) -> bool:
-    """Extend the lease. Returns False if the job is no longer this attempt's."""
-    return _change(session, claim, _RENEWED, lease_length_ms=ms(lease_seconds))
+    """Extend the lease, once in a transaction. Returns False if the job is no longer this attempt's."""
+    if renewed_phase(session, claim) is None:
+        parameters = {**of(claim), "lease_length_ms": ms(lease_seconds)}
+        phase = session.connection().scalars(_RENEWED, parameters).one_or_none()
+        if phase is not None:
+            note_renewal(session, claim, Phase(phase))
+    return renewed_phase(session, claim) is not None
+
+
+def note_renewal(session: Session, claim: Claim, phase: Phase) -> None:
+    """Note that the session's transaction has changed the job's row, and the phase that it has now. Nobody else changes
+    the row before the transaction ends."""
+    session.info["renewed"] = (claim.job_id, claim.attempt, phase)
+
+
+def renewed_phase(session: Session, claim: Claim) -> Phase | None:
+    """Return the phase of the attempt's job if the session's transaction has renewed it, else None."""
+    job_id, attempt, phase = session.info.get("renewed", (None, None, None))
+    return phase if (job_id, attempt) == (claim.job_id, claim.attempt) else None
 
 
 def begin_again(session: Session, claim: Claim, lease_seconds: float) -> bool:
@@ -165,6 +182,8 @@ def record_proof(session: Session, claim: Claim, sha256: str, verified: str) -> 
 
 def is_mine(session: Session, claim: Claim) -> bool:
     """Whether the job is still this attempt's, cancelled or not. Locks its row until the transaction ends."""
+    if renewed_phase(session, claim) is not None:
+        return True
     return session.connection().scalars(_IS_MINE, of(claim)).one_or_none() is not None
 
 

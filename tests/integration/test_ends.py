@@ -42,7 +42,7 @@ def folder(written, claim):
     claimed = claim()
     planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 5) for n in range(COUNT)]
     written(file_lists.complete_file_list, claimed, "/b", 0, planned)
-    written(transitions.lock_paths, claimed, [PathLock(n, f"vis:/b/{n}", 5) for n in range(4)], LEASE_SECONDS)
+    written(transitions.lock_paths, claimed, [PathLock(n, f"vis:/b/{n}") for n in range(4)], LEASE_SECONDS)
     proofs = {n: Proof(5, "ab", "size") for n in range(3)}
     written(transitions.mark_publishing, claimed, proofs, Phase.TRANSFERRING, LEASE_SECONDS)
     written(transitions.record_arrived, claimed, [ArrivedFile(n, proofs[n], FileState.PUBLISHED) for n in range(2)])
@@ -215,7 +215,7 @@ def claim_folders(written, claim, count):
         path = f"/b/{held.job_id}"
         planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"{path}/{n}", 5) for n in range(2)]
         written(file_lists.complete_file_list, held, path, 0, planned)
-        written(transitions.lock_paths, held, [PathLock(n, f"vis:{path}/{n}", 5) for n in range(2)], LEASE_SECONDS)
+        written(transitions.lock_paths, held, [PathLock(n, f"vis:{path}/{n}") for n in range(2)], LEASE_SECONDS)
 
 
 @pytest.mark.parametrize("end", ["overdue", "cancelled", "poison"])

@@ -113,7 +113,7 @@ def test_many_files_write_an_event_for_a_batch_and_not_for_each_file(written, cl
     claimed = claim()
     planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 1) for n in range(count)]
     written(file_lists.complete_file_list, claimed, "/b", 0, planned)
-    locks = [PathLock(n, f"vis:/b/{n}", 1) for n in range(count)]
+    locks = [PathLock(n, f"vis:/b/{n}") for n in range(count)]
     proofs = {n: Proof(1, "ab", "size") for n in range(count - 1)}
 
     assert written(transitions.lock_paths, claimed, locks, LEASE_SECONDS) == {}
@@ -161,7 +161,7 @@ def test_of_two_files_of_a_job_that_reach_the_same_path_the_second_fails_by_name
     planned = [ListedFile(FileKind.FILE, 0, f"/a/{n}", f"{n}", f"/b/{n}", 1) for n in "xyz"]
     written(file_lists.complete_file_list, claimed, "/b", 0, planned)
 
-    same = [PathLock(0, "vis:/real", 1), PathLock(1, "vis:/real", 1), PathLock(2, "vis:/other", 1)]
+    same = [PathLock(0, "vis:/real"), PathLock(1, "vis:/real"), PathLock(2, "vis:/other")]
     refused = written(transitions.lock_paths, claimed, same, LEASE_SECONDS)
 
     assert {number: type(cause) for number, cause in refused.items()} == {1: NameConflict}

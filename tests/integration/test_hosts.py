@@ -308,7 +308,7 @@ def test_a_job_that_was_handed_back_is_not_suspected(submit, claim, written, los
 
 def hold(written, claimed, lock_name="vis:22/b"):
     written(file_lists.complete_file_list, claimed, "/b", 0, [a_file("/b", 1)])
-    if refused := written(transitions.lock_paths, claimed, [PathLock(0, lock_name, 1)], LEASE_SECONDS):
+    if refused := written(transitions.lock_paths, claimed, [PathLock(0, lock_name)], LEASE_SECONDS):
         raise refused[0]
 
 

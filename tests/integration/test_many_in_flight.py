@@ -181,7 +181,7 @@ class OnRecord:
             file_lists.complete_file_list(session, claimed, "/", 0, [a_file(f"/{name}") for name in "abc"])
 
     def begin(self, number):
-        lock = PathLock(number, f"vis:22/{number}", 1)
+        lock = PathLock(number, f"vis:22/{number}")
         return self.journal.put(Locking(lock, NewTemporaryFile(number, FileKind.FILE, f"/t{number}", None, None)))
 
     def prove(self, number):
@@ -251,7 +251,7 @@ def test_a_path_that_another_job_writes_to_is_the_failure_of_its_file_alone(data
     submit(database)
     other = OnRecord(database, None, claim(database))
     with database.writing() as session:
-        transitions.lock_paths(session, other.claimed, [PathLock(0, "vis:22/1", 1)], LEASE_SECONDS)
+        transitions.lock_paths(session, other.claimed, [PathLock(0, "vis:22/1")], LEASE_SECONDS)
 
     free, busy = on_record.begin(0), on_record.begin(1)
 

@@ -19,7 +19,7 @@ from data_mover.store.transitions import PathLock
 from data_mover.worker.maintenance import clear_temporary_files
 from tests.integration.conftest import LEASE_SECONDS, WORKER, a_file, a_submission
 
-LOCK = PathLock(0, "vis:22/f", 7)
+LOCK = PathLock(0, "vis:22/f")
 
 
 @pytest.fixture

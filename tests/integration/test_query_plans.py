@@ -60,7 +60,7 @@ def template_in_use(request, tmp_path_factory):
         claimed = claim()
         planned = [a_file(f"/b/{number}/{each}") for each in range(200)]
         written(file_lists.complete_file_list, claimed, "/b", 0, planned)
-        written(transitions.lock_paths, claimed, [PathLock(0, f"vis:/b/{number}", 1)], LEASE_SECONDS)
+        written(transitions.lock_paths, claimed, [PathLock(0, f"vis:/b/{number}")], LEASE_SECONDS)
         if number % 3 == 0:
             written(transitions.fail, claimed, NoSuchFile.code, "disk:/a")
         elif number % 3 == 1:
@@ -105,7 +105,7 @@ def test_a_move_from_its_submission_to_its_end_reads_no_whole_table(database, se
     written(files.directories_to_find, claimed, -1)
     written(transitions.record_found_directories, claimed, [], [])
     written(transitions.reserve, claimed, LEASE_SECONDS)
-    written(transitions.lock_paths, claimed, [PathLock(0, "vis:/b", 1)], LEASE_SECONDS)
+    written(transitions.lock_paths, claimed, [PathLock(0, "vis:/b")], LEASE_SECONDS)
     written(temporary_files.left_by_earlier_attempts, claimed)
     written(temporary_files.record_temporary_files, claimed, [left], LEASE_SECONDS)
     written(claims.renew, claimed, LEASE_SECONDS)

@@ -5,7 +5,7 @@ Every function that returns a bool returns False if the job is no longer this at
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
@@ -23,7 +23,7 @@ from data_mover.store.figures import bytes_total
 from data_mover.store.files import BEGUN
 from data_mover.store.models import JOB_FILES, JOBS, Job, JobFile
 from data_mover.store.temporary_files import forget_temporary_files, take_over_folder, top_directory
-from data_mover.store.transitions.change import Change, given
+from data_mover.store.transitions.change import Change, given, new
 from data_mover.store.transitions.ends import FILES_AT_ONCE
 from data_mover.store.transitions.jobs import record_phase
 
@@ -38,7 +38,6 @@ class PathLock:
     number: int
     #: the final path's name for every alias of its host
     lock_name: str
-    size_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,9 @@ class ArrivedFile:
 
 
 _ITS_JOB = bindparam("its_job", type_=BigInteger)
-_NUMBERS: BindParameter[int] = bindparam("numbers", expanding=True)
 _NAMES: BindParameter[str] = bindparam("lock_names", expanding=True)
 
 _INSERT = insert(JOB_FILES)
-_SIZES = select(JobFile.number, JobFile.size_bytes).where(JobFile.job_id == _ITS_JOB, JobFile.number.in_(_NUMBERS))
-_SIZES_AND_STATES = _SIZES.add_columns(JobFile.state)
 _NAMED = (
     select(JobFile.lock_name, JobFile.job_id, JobFile.number, JobFile.state, JobFile.locked, Job.caller)
     .join(Job, Job.id == JobFile.job_id)
@@ -69,15 +65,24 @@ _RIVALS = union_all(
     _NAMED.where(JobFile.job_id != _ITS_JOB, JobFile.locked),
     _NAMED.where(JobFile.job_id == _ITS_JOB, JobFile.state != FileState.FAILED),
 )
-_BROUGHT = (
-    update(JOBS)
-    .where(Job.id == _ITS_JOB)
-    .values(files_done=Job.files_done + bindparam("new_files"), losses=0, path_waits=0)
+_MORE = {"files_done": Job.files_done + bindparam("new_files", type_=BigInteger), "losses": 0, "path_waits": 0}
+_BROUGHT = update(JOBS).where(Job.id == _ITS_JOB).values(_MORE)
+#: a file that has arrived already stays as it is: the answer to an earlier call may have been lost
+_ARRIVE = (
+    update(JOB_FILES)
+    .where(JobFile.job_id == _ITS_JOB, JobFile.number == bindparam("its_number"))
+    .where(*(JobFile.state != state for state in ARRIVED))
+    .values(
+        **{name: bindparam(f"new_{name}") for name in ("state", *(field.name for field in fields(Proof)))},
+        locked=False,
+        code=None,
+        reason=None,
+    )
 )
 _NEW_TOTAL = update(JOBS).where(Job.id == _ITS_JOB).values(bytes_total=bytes_total(_ITS_JOB))
 _HAS_ROOM = (*claims.MINE, Job.events < bindparam("most_events"))
 _FILES = {"files": bindparam("new_files", type_=BigInteger)}
-_FILES_ARRIVED = Change(EventKind.FILES_ARRIVED, (*_HAS_ROOM, Job.files_total > 1), {}, about=_FILES)
+_FILES_ARRIVED = Change(EventKind.FILES_ARRIVED, (*_HAS_ROOM, Job.files_total > 1), _MORE, about=_FILES)
 _FILES_FAILED = Change(EventKind.FILES_FAILED, _HAS_ROOM, {}, about={**_FILES, **given("code", "reason")})
 
 
@@ -99,8 +104,7 @@ def insert_files(session: Session, claim: Claim, first_number: int, listed: Sequ
 def lock_paths(
     session: Session, claim: Claim, locks: Sequence[PathLock], lease_seconds: float
 ) -> dict[int, PathBusy | MoveFailure]:
-    """Lock the final paths, and record their lock names and the sizes of the files. No other job can publish there
-    while this one runs.
+    """Lock the final paths, and record their lock names. No other job can publish there while this one runs.
 
     Returns, by number, why a path could not be locked: PathBusy if another job has locked it; Superseded if a later job
     has published there; NameConflict if an earlier file of this job has the same path. Raises Fenced or Cancelled if
@@ -108,7 +112,6 @@ def lock_paths(
     """
     if not renew(session, claim, lease_seconds):
         raise why_not(session, claim)
-    _correct_sizes(session, claim, {lock.number: lock.size_bytes for lock in locks})
     refused = _refused(session, claim, locks)
     try:
         with session.connection().begin_nested():
@@ -127,7 +130,6 @@ def mark_publishing(
     """Mark the files as proven and about to be published."""
     is_ours = record_phase(session, claim, phase, lease_seconds)
     if is_ours:
-        _correct_sizes(session, claim, {number: proof.size_bytes for number, proof in proofs.items()})
         _set(session, claim, [{"number": n, **vars(proof), "state": FileState.VERIFIED} for n, proof in proofs.items()])
     return is_ours
 
@@ -148,23 +150,25 @@ def record_arrived(session: Session, claim: Claim, arrived: Sequence[ArrivedFile
     """
     is_ours = is_mine(session, claim)
     if is_ours:
-        numbers = {"its_job": claim.job_id, "numbers": [each.number for each in arrived]}
-        recorded = session.connection().execute(_SIZES_AND_STATES, numbers).all()
-        sizes = {each.number: each.proof.size_bytes for each in arrived}
-        _correct(session, claim, {number: size for number, size, _ in recorded}, sizes)
-        new = {number for number, _, state in recorded if state not in ARRIVED}
-        settled = {"locked": False, "code": None, "reason": None}
-        came = [
-            {"number": each.number, **vars(each.proof), "state": each.state, **settled}
+        rows = [
+            {"its_job": claim.job_id, "its_number": each.number, "new_state": each.state, **new(**vars(each.proof))}
             for each in arrived
-            if each.number in new
         ]
-        _set(session, claim, came)
-        if new:
-            _FILES_ARRIVED.make(session, **claims.of(claim), new_files=len(new), most_events=MOST_EVENTS)
-            session.connection().execute(_BROUGHT, {"its_job": claim.job_id, "new_files": len(new)})
+        count = session.connection().execute(_ARRIVE, rows).rowcount
+        more = {"new_files": count, "most_events": MOST_EVENTS}
+        if count and not _FILES_ARRIVED.make(session, **claims.of(claim), **more):
+            session.connection().execute(_BROUGHT, {"its_job": claim.job_id, "new_files": count})
         gone = [each.temporary_path for each in arrived if each.temporary_path is not None]
         forget_temporary_files(session, claim.destination.host, gone)
+    return is_ours
+
+
+def correct_sizes(session: Session, claim: Claim, sizes: Mapping[int, int | None]) -> bool:
+    """Record the sizes of files, by number, that are others than those listed, and the job's new total."""
+    is_ours = is_mine(session, claim)
+    if is_ours:
+        _set(session, claim, [{"number": number, "size_bytes": size} for number, size in sizes.items()])
+        session.connection().execute(_NEW_TOTAL, {"its_job": claim.job_id})
     return is_ours
 
 
@@ -310,21 +314,6 @@ def _mark_folder(session: Session, claim: Claim, state: FileState, phase: Phase,
     if is_ours:
         session.execute(update(JOB_FILES).where(*top_directory(claim)).values(state=state))
     return is_ours
-
-
-def _correct_sizes(session: Session, claim: Claim, sizes: Mapping[int, int | None]) -> None:
-    """Correct the listed sizes, and the job's total."""
-    files = {"its_job": claim.job_id, "numbers": list(sizes)}
-    _correct(session, claim, dict(session.connection().execute(_SIZES, files).all()), sizes)
-
-
-def _correct(
-    session: Session, claim: Claim, recorded: Mapping[int, int | None], sizes: Mapping[int, int | None]
-) -> None:
-    other = {number: sizes[number] for number, size in recorded.items() if size != sizes[number]}
-    if other:
-        _set(session, claim, [{"number": number, "size_bytes": size} for number, size in other.items()])
-        session.connection().execute(_NEW_TOTAL, {"its_job": claim.job_id})
 
 
 def _set(session: Session, claim: Claim, rows: Sequence[Mapping[str, Any]]) -> None:

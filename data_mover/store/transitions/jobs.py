@@ -70,7 +70,10 @@ def begin(session: Session, job_ids: Sequence[int], worker: WorkerProcess, lease
 
 def record_phase(session: Session, claim: Claim, phase: Phase, lease_seconds: float) -> bool:
     """Record the phase and extend the lease. Returns False if the job is no longer this attempt's."""
+    if claims.renewed_phase(session, claim) is phase:
+        return True
     if _PHASE.make(session, **claims.of(claim), **new(phase=phase, lease_ms=ms(lease_seconds))):
+        claims.note_renewal(session, claim, phase)
         return True
     return claims.renew(session, claim, lease_seconds)
 
