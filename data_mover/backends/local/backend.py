@@ -10,7 +10,9 @@ from types import TracebackType
 from typing import Self
 
 from data_mover.backends.api import BLOCK_BYTES, Block, Entry, Files, FileStat, NewFile, Reader, Writer
+from data_mover.backends.futures import Line, complete
 from data_mover.backends.local.root import LeadsOut, Root, named, rename_to_free
+from data_mover.backends.local.syncs import Syncs
 from data_mover.backends.options import HostOptions
 from data_mover.domain.errors import (
     HostFailed,
@@ -49,6 +51,7 @@ class LocalFiles(Files):
         self.host = host
         self.options = options
         self._root = Root(options.root)
+        self._syncs = Syncs()
 
     @classmethod
     def connect(cls, host: str, options: HostOptions) -> Self:
@@ -57,6 +60,10 @@ class LocalFiles(Files):
     def settling_seconds(self, file_stat: FileStat) -> float:
         """Return a tick of the kernel's clock with a margin, unless the disk may report whole seconds."""
         return 2.0 if file_stat.modified_at == int(file_stat.modified_at or 0) else 0.02
+
+    @property
+    def line(self) -> Line:
+        return self._syncs
 
     @property
     def most_files(self) -> None:
@@ -133,22 +140,30 @@ class LocalFiles(Files):
             return f"local:{self._root.realpath(dirname(path)).rstrip('/')}/{basename(path)}"
 
     def replace(self, path: str, final_path: str) -> None:
+        complete(self.areplace(path, final_path))
+
+    async def areplace(self, path: str, final_path: str) -> None:
         with (
             self._mapping_errors(final_path),
             self._root.above(path) as (source, name),
             self._root.above(final_path) as (target, final_name),
         ):
             os.replace(name, final_name, src_dir_fd=source, dst_dir_fd=target)
-            _sync_directory(target)
+            synced = self._syncs.directory(target)
+        await synced
 
     def rename(self, path: str, free_path: str) -> None:
+        complete(self.arename(path, free_path))
+
+    async def arename(self, path: str, free_path: str) -> None:
         with (
             self._mapping_errors(free_path),
             self._root.above(path) as (source, name),
             self._root.above(free_path) as (target, free_name),
         ):
             rename_to_free(source, name, target, free_name)
-            _sync_directory(target)
+            synced = self._syncs.directory(target)
+        await synced
 
     def remove(self, path: str) -> None:
         with self._mapping_errors(path), suppress(FileNotFoundError), self._root.above(path) as (directory, name):
@@ -291,11 +306,14 @@ class _LocalWriter(Writer):
         self.synced_bytes = self.acknowledged_bytes
 
     def commit(self) -> None:
+        complete(self.acommit())
+
+    async def acommit(self) -> None:
         with self._files._mapping_errors(self._path):
             os.fchmod(self._descriptor, self._new_file.mode)
             os.utime(self._descriptor, (self._new_file.modified_at, self._new_file.modified_at))
             self._require_size(os.fstat(self._descriptor).st_size)
-            os.fsync(self._descriptor)
+            await self._files._syncs.file(self._descriptor)
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
 
@@ -332,13 +350,3 @@ def _require_file(file_stat: FileStat, name: str) -> None:
         raise IsADirectory(name)
     if file_stat.kind is not FileKind.FILE:
         raise NotARegularFile(name)
-
-
-def _sync_directory(directory: int) -> None:
-    """Sync the directory. Ignores errors: the rename has happened, and must not look like a failure."""
-    with suppress(OSError):
-        descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -52,10 +52,10 @@ ORDER = FileTask(
 class CannotReplaceFiles(LocalFiles):
     """A host that renames only to a path that does not exist."""
 
-    def replace(self, path, final_path):
+    async def areplace(self, path, final_path):
         if self.stat(final_path) is not None:
             raise CannotReplace(self.host)
-        super().replace(path, final_path)
+        await super().areplace(path, final_path)
 
 
 class BreakingFiles(LocalFiles):
@@ -63,9 +63,9 @@ class BreakingFiles(LocalFiles):
 
     breaks = "before"
 
-    def replace(self, path, final_path):
+    async def areplace(self, path, final_path):
         if self.breaks == "after":
-            super().replace(path, final_path)
+            await super().areplace(path, final_path)
         raise ConnectionLost(self.host)
 
 
@@ -283,10 +283,10 @@ class TakenMeanwhileFiles(CannotReplaceFiles):
 
     theirs = b"theirs"
 
-    def rename(self, path, free_path):
+    async def arename(self, path, free_path):
         if free_path == "/b":
             (Path(self.options.root) / "b").write_bytes(self.theirs)
-        super().rename(path, free_path)
+        await super().arename(path, free_path)
 
 
 def test_an_old_file_stays_where_another_one_came_before_the_new_one(source, root):
@@ -301,8 +301,8 @@ def test_an_old_file_stays_where_another_one_came_before_the_new_one(source, roo
 
 def test_an_old_file_goes_where_the_host_fails_after_it_has_renamed_the_new_one(source, root):
     class Failing(CannotReplaceFiles):
-        def rename(self, path, free_path):
-            super().rename(path, free_path)
+        async def arename(self, path, free_path):
+            await super().arename(path, free_path)
             if free_path == "/b":
                 raise PermissionRefused(self.host)
 
@@ -315,10 +315,10 @@ def test_an_old_file_goes_where_the_host_fails_after_it_has_renamed_the_new_one(
 
 def test_an_old_file_returns_where_the_new_one_cannot_be_renamed(source, root):
     class Refusing(CannotReplaceFiles):
-        def rename(self, path, free_path):
+        async def arename(self, path, free_path):
             if free_path == "/b" and not path.endswith("-old"):
                 raise PermissionRefused(self.host)
-            super().rename(path, free_path)
+            await super().arename(path, free_path)
 
     diary = Diary()
     with pytest.raises(PermissionRefused):
@@ -396,11 +396,11 @@ def test_an_attempt_that_wakes_up_after_it_was_fenced_finds_nothing_to_publish(s
     first, second = Diary(), Diary()
 
     class Sleepy(LocalFiles):
-        def replace(self, path, final_path):
+        async def areplace(self, path, final_path):
             task = replace(ORDER, attempt=2, publishing_sha256=NEW_SHA256, temporary_files=tuple(first.on_record))
             with pytest.raises(NoSuchFile):
                 move_file(replace(task, source_path="/nothing"), source, files(root), second)
-            super().replace(path, final_path)
+            await super().areplace(path, final_path)
 
     with pytest.raises(NoSuchFile):
         move_file(ORDER, source, files(root, Sleepy), first)
@@ -411,10 +411,10 @@ def test_an_attempt_that_wakes_up_after_it_was_fenced_finds_nothing_to_publish(s
 
 def test_a_connection_that_breaks_within_a_swap_leaves_on_record_what_gives_the_old_file_back(source, root):
     class Breaking(CannotReplaceFiles):
-        def rename(self, path, free_path):
+        async def arename(self, path, free_path):
             if free_path == "/b":
                 raise ConnectionLost(self.host)
-            super().rename(path, free_path)
+            await super().arename(path, free_path)
 
     diary = Diary()
     with pytest.raises(ConnectionLost):
