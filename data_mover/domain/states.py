@@ -147,7 +147,7 @@ class Cause(StrEnum):
     HOST_UNREACHABLE = "host-unreachable"
     #: another move writes to the same final path
     PATH_LOCKED = "path-locked"
-    #: the last attempt failed; the next one is at `until`
+    #: the last attempt failed, or was put off for another move; the next one is at `until`
     WAITING_RETRY = "waiting-retry"
     #: no worker has sent a heartbeat in the last minute
     NO_WORKER = "no-worker"
@@ -157,8 +157,13 @@ class Cause(StrEnum):
     NO_REDIS = "no-redis"
     #: as many moves run with `host` as may
     HOST_LIMIT = "host-limit"
+    #: `host` was not reached in the last minute; one move tries it, and the others wait for what it finds
+    HOST_UNPROVEN = "host-unproven"
     #: as many of your moves run as may ([quotas](callers.md#quotas))
     QUOTA = "quota"
+    #: it waits for a worker, or for a slot of `host`, and so do moves of other callers that come first: of a higher
+    #: priority, or of a caller with fewer running moves
+    OTHERS_FIRST = "others-first"
     #: only the jobs before it delay it
     QUEUED = "queued"
 

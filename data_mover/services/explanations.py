@@ -22,12 +22,16 @@ _SENTENCES = {
     Cause.HOST_PAUSED: "The host {host} is paused; its moves wait until it is resumed.",
     Cause.HOST_UNREACHABLE: "The host {host} cannot be reached; it is tried again by itself.",
     Cause.PATH_LOCKED: "Another move writes to the same final path; this one follows.",
-    Cause.WAITING_RETRY: "The last attempt failed: {reason} It is tried again by itself.",
+    Cause.WAITING_RETRY: "The last attempt {failed}. It is tried again by itself.",
     Cause.NO_WORKER: REASONS[Cause.NO_WORKER],
     Cause.NO_SWEEPER: REASONS[Cause.NO_SWEEPER],
     Cause.NO_REDIS: REASONS[Cause.NO_REDIS],
     Cause.HOST_LIMIT: "As many moves as may run with the host {host} at a time; this one follows.",
+    Cause.HOST_UNPROVEN: "The host {host} was not reached of late; another move tries it, and this one waits for what "
+    "it finds.",
     Cause.QUOTA: "As many of your moves run as may at a time; this one follows.",
+    Cause.OTHERS_FIRST: "It waits for {slot}, and so do moves of other callers that come first: of a higher priority, "
+    "or of callers with fewer running moves. {ahead} of your moves come before it.",
     Cause.QUEUED: "It waits for a worker; {ahead} of your moves come before it.",
 }
 
@@ -40,6 +44,7 @@ _WHO_CAN_RELEASE = {
     Cause.NO_REDIS: "operator",
     Cause.HOST_LIMIT: "operator",
     Cause.QUOTA: "operator",
+    Cause.OTHERS_FIRST: "operator",
 }
 
 
@@ -103,5 +108,16 @@ def _explanation(report: JobReport, obstacle: Obstacle) -> Explanation:
 def _sentence(report: JobReport, obstacle: Obstacle) -> str:
     if obstacle.cause is Cause.ENDED:
         return f"It has ended {report.status}: {report.reason}" if report.reason else f"It has ended {report.status}."
-    ahead = (obstacle.position or 1) - 1
-    return _SENTENCES[obstacle.cause].format(phase=report.phase, host=obstacle.host, reason=report.reason, ahead=ahead)
+    return _SENTENCES[obstacle.cause].format(
+        phase=report.phase,
+        host=obstacle.host,
+        failed=_failed(report),
+        slot=f"a slot of the host {obstacle.host}" if obstacle.host else "a worker",
+        ahead=(obstacle.position or 1) - 1,
+    )
+
+
+def _failed(report: JobReport) -> str:
+    """Return how the last attempt ended. Why it was put off is not repeated: that names the move of another caller."""
+    failed = f"failed: {(report.reason or '').rstrip('.')}"
+    return failed if report.code is not None else "was put off for another move"

@@ -1,6 +1,6 @@
 """What a job waits for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -8,7 +8,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from data_mover.domain.states import Cause, Phase, Status
-from data_mover.store import host_health, sweeps, workers
+from data_mover.store import host_health, queue, sweeps, workers
 from data_mover.store.database import now_ms
 from data_mover.store.host_health import HostState
 from data_mover.store.models import HostRecord, Job, JobFile, Lane
@@ -53,9 +53,10 @@ def obstacle(
         _closed_host(session, names)
         or _wait(session, job, now)
         or _no_worker(session, worker_silence_seconds)
-        or _full_host(names, host_health.states(session), limits)
+        or _taken_host(session, job, names, limits)
         or _full_quota(session, job, limits)
         or _nobody_wakes(session, redis_is_away)
+        or _others(session, job, limits)
         or Obstacle(Cause.QUEUED, position=_position(session, job))
     )
 
@@ -103,11 +104,24 @@ def _full_quota(session: Session, job: Job, limits: Limits) -> Obstacle | None:
     return Obstacle(Cause.QUOTA) if is_full else None
 
 
-def _full_host(names: list[str], states: Mapping[str, HostState], limits: Limits) -> Obstacle | None:
-    """Return a host without a free slot."""
-    full = (name for name in names if not states.get(name, HostState()).admits(limits.of_hosts.get(name, 1)))
-    name = next(full, None)
-    return Obstacle(Cause.HOST_LIMIT, host=name) if name is not None else None
+def _taken_host(session: Session, job: Job, names: list[str], limits: Limits) -> Obstacle | None:
+    """Return a host without a free slot, or one that another job tries."""
+    states = host_health.states(session)
+    for name in names:
+        state, slots = states.get(name, HostState()), limits.of_hosts.get(name, 1)
+        if state.running >= slots:
+            return _others(session, job, limits, name) or Obstacle(Cause.HOST_LIMIT, host=name)
+        if not state.admits(slots):
+            return Obstacle(Cause.HOST_UNPROVEN, host=name)
+    return None
+
+
+def _others(session: Session, job: Job, limits: Limits, full_host: str | None = None) -> Obstacle | None:
+    """Return the obstacle of a job that waits for a slot of the host, or for a worker, where those of others come
+    first."""
+    if not queue.others_come_first(session, job, limits, full_host):
+        return None
+    return Obstacle(Cause.OTHERS_FIRST, host=full_host, position=_position(session, job))
 
 
 def _position(session: Session, job: Job) -> int:

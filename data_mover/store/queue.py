@@ -1,6 +1,6 @@
 """The queue: which jobs may be claimed now, in order, and claiming them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -96,7 +96,7 @@ def candidates(
     admitted = [
         candidate
         for candidate in _candidates(session)
-        if _admit(candidate, states, limits) and _is_within_quota(candidate, callers, limits)
+        if _admit(candidate.host_names, states, limits) and _is_within_quota(candidate, callers, limits)
     ]
 
     def order(candidate: Candidate) -> tuple[Any, ...]:
@@ -136,7 +136,8 @@ def take(
     most = limits.of_caller(current.caller, current.scopes)
     if most is not None and usage.running(session, current.caller) >= most:
         return None
-    may = _admit(current, host_health.states(session), limits) and _leaving_suspects_alone(session, worker, [current])
+    is_admitted = _admit(current.host_names, host_health.states(session), limits)
+    may = is_admitted and _leaving_suspects_alone(session, worker, [current])
     if may and transitions.begin(session, [current.job_id], worker, lease_seconds):
         return claim_of(session, current.job_id)
     return None
@@ -158,12 +159,26 @@ def kept_waiting(session: Session, claim: Claim, limits: Limits, wait_seconds: f
         for each in _candidates(session)
         if each.priority <= mine.priority
         and shares.is_kept_out(each.caller, each.host_names)
-        and _admit(each, states, limits)
+        and _admit(each.host_names, states, limits)
         and _is_within_quota(each, running, limits)
     ]
     since = read_now_ms(session) - ms(wait_seconds)
     waited = (Job.id.in_(ids), Job.submitted_ms <= since, Job.not_before_ms <= since)
     return session.scalars(select(Job.id).where(*waited).order_by(Job.id).limit(1)).one_or_none()
+
+
+def others_come_first(session: Session, job: Job, limits: Limits, full_host: str | None = None) -> bool:
+    """Whether a waiting job of another caller is claimed before this one: of a higher priority, or of a caller with
+    fewer running jobs. Where all slots of a host are taken, those count that wait for one of them, too."""
+    states, running = host_health.states(session), Shares.read(session).by_caller()
+    return any(
+        each.caller != job.caller
+        and (each.priority, running[each.caller]) < (job.priority, running[job.caller])
+        and (full_host is None or full_host in each.host_names)
+        and _admit(each.host_names - {full_host}, states, limits)
+        and _is_within_quota(each, running, limits)
+        for each in _candidates(session)
+    )
 
 
 def runnable(session: Session) -> bool:
@@ -238,8 +253,8 @@ _RUNNING_ON = (
 )
 
 
-def _admit(candidate: Candidate, states: Mapping[str, HostState], limits: Limits) -> bool:
-    return all(states.get(name, HostState()).admits(limits.of_hosts.get(name, 1)) for name in candidate.host_names)
+def _admit(host_names: Collection[str], states: Mapping[str, HostState], limits: Limits) -> bool:
+    return all(states.get(name, HostState()).admits(limits.of_hosts.get(name, 1)) for name in host_names)
 
 
 def _is_within_quota(candidate: Candidate, running: Mapping[str, int], limits: Limits) -> bool:

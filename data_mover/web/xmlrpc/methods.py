@@ -128,8 +128,9 @@ def explain(request: Request, id: Any = None) -> Any:
     """explain(id) says what a job waits for.
 
     cause is ended, running, worker-lost, settling, host-paused, host-unreachable, path-locked, waiting-retry,
-    no-worker, host-limit, quota, no-sweeper, no-redis or queued; sentence says it in words, who_can_release who can
-    change it; host, worker, position (1 is the caller's next) and until are there where they apply.
+    no-worker, host-limit, host-unproven, quota, no-sweeper, no-redis, others-first or queued; sentence says it in
+    words, who_can_release who can change it; host, worker, position (1 is the caller's next) and until are there where
+    they apply.
     """
     return request.explanations.explain(request.caller, job_id(id))
 

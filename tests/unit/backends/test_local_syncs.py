@@ -15,7 +15,9 @@ from data_mover.domain.errors import HostFailed
 
 @pytest.fixture
 def files(tmp_path):
-    return LocalFiles("disk", LocalOptions.model_validate({"protocol": "local", "root": str(tmp_path), "roles": ["destination"]}))
+    return LocalFiles(
+        "disk", LocalOptions.model_validate({"protocol": "local", "root": str(tmp_path), "roles": ["destination"]})
+    )
 
 
 @pytest.fixture
