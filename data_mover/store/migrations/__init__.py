@@ -5,7 +5,7 @@ from collections.abc import Set
 from functools import cache
 from importlib.resources import files
 
-from sqlalchemy import Connection, Engine, column, inspect, select, table
+from sqlalchemy import Connection, Engine, Text, column, inspect, select, table
 from sqlalchemy.exc import OperationalError
 
 from data_mover.domain.errors import ConfigProblem, ConfigurationError
@@ -75,7 +75,7 @@ def _is_newer(connection: Connection) -> bool:
 
 def _steps_of(connection: Connection) -> Set[str]:
     """Return the newest step that the database has, as Alembic keeps it; nothing if there is no schema."""
-    version = column("version_num")
+    version = column("version_num", Text)
     if not inspect(connection).has_table("alembic_version"):
         return frozenset()
     return frozenset(connection.scalars(select(version).select_from(table("alembic_version", version))))

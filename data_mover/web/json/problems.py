@@ -1,17 +1,20 @@
 """Problem details (RFC 9457) for refusals and errors, with our `code`, `reason` and `field`."""
 
 import json
+import logging
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 from pyramid.config import Configurator
-from pyramid.httpexceptions import HTTPException, HTTPMethodNotAllowed
+from pyramid.httpexceptions import HTTPException, HTTPInternalServerError, HTTPMethodNotAllowed
 from pyramid.registry import Registry
 from pyramid.request import Request
 from pyramid.response import Response
 
 from data_mover.domain.errors import Refusal
+
+log = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Response]
 
@@ -29,12 +32,17 @@ def includeme(config: Configurator) -> None:
 
 
 def problems_tween(handler: Handler, registry: Registry) -> Handler:
-    """Turn every error in an answer of `/api/v1` into problem details."""
+    """Turn every error in an answer of `/api/v1` into problem details, one of this program, too."""
 
     def problems(request: Request) -> Response:
-        response = handler(request)
-        is_ours = request.environ["PATH_INFO"].startswith(PREFIX)  # bytes that are not checked yet
-        return problem_of(response) if is_ours and response.status_code >= 400 else response
+        if not request.environ["PATH_INFO"].startswith(PREFIX):  # bytes that are not checked yet
+            return handler(request)
+        try:
+            response = handler(request)
+        except Exception:
+            log.exception("request-broke method=%s", request.method)
+            response = HTTPInternalServerError("The service has failed; its log says where.")
+        return problem_of(response) if response.status_code >= 400 else response
 
     return problems
 
