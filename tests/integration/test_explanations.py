@@ -203,7 +203,7 @@ def test_path_locked_by_another_move(running, explain, written):
     first, second = running("ann", 2)
     for each in (first, second):
         written(file_lists.complete_file_list, each, "/b", 0, [a_file("/b")])
-        refused = written(transitions.lock_paths, each, [PathLock(0, "vis:22/b", 1)], LEASE_SECONDS)
+        refused = written(transitions.lock_paths, each, [PathLock(0, "vis:22/b")], LEASE_SECONDS)
     written(transitions.wait_for_path, second, refused[0])
 
     assert answer(explain(second.job_id)) == ("path-locked", None)
