@@ -8,12 +8,12 @@ host's options.
 A backend is used by one thread, except for `abort`, which any thread may call.
 
 Methods that a move needs for each file have an asynchronous variant, whose name begins with `a`: a coroutine that does
-the same. If the backend can have many requests in flight (`line`), other files continue meanwhile; else it blocks.
+the same. If the backend can have many requests in flight (`lines`), other files continue meanwhile; else it blocks.
 """
 
 import stat
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from posixpath import basename
@@ -175,9 +175,9 @@ class Source(AbstractContextManager["Source"]):
     has_directories: ClassVar[bool] = True
 
     @property
-    def line(self) -> Line | None:
-        """The line for the requests of many files in flight, if the backend has one."""
-        return None
+    def lines(self) -> Sequence[Line]:
+        """The lines for the requests of many files in flight, if the backend has any; more may come."""
+        return ()
 
     @property
     def most_files(self) -> int | None:

@@ -156,8 +156,9 @@ class HostOptions(BaseModel):
     verify: Literal["sha256", "sha256-readback", "size"] = "sha256"
     #: the most channels of one SFTP connection that one large file is sent on, and the most parts of a file that are
     #: sent to an `s3` host at the same time. More than one are used where that makes it faster: while an SFTP host is
-    #: so far away that a channel's window limits the rate, and while a store takes each part within a second. An
-    #: OpenSSH server allows 10 channels in a connection (`MaxSessions`); one is for commands
+    #: so far away that a channel's window limits the rate, and while a store takes each part within a second. Small
+    #: files share up to four channels while an SFTP host syncs slowly. An OpenSSH server allows 10 channels in a
+    #: connection (`MaxSessions`); one is for commands
     streams: int = Field(default=8, ge=1, le=16)
     #: of the files that are made
     file_mode: FileMode = 0o644

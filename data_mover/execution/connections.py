@@ -49,7 +49,7 @@ class Connections:
 
     def lines(self) -> list[Line]:
         """Return the lines of the connections that can have many files in flight."""
-        return [line for connected in self._made.values() if (line := connected.line) is not None]
+        return [line for connected in self._made.values() for line in connected.lines]
 
     def abort(self) -> None:
         for connected in tuple(self._made.values()):

@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from posixpath import basename, dirname
 from types import TracebackType
@@ -62,8 +62,8 @@ class LocalFiles(Files):
         return 2.0 if file_stat.modified_at == int(file_stat.modified_at or 0) else 0.02
 
     @property
-    def line(self) -> Line:
-        return self._syncs
+    def lines(self) -> Sequence[Line]:
+        return (self._syncs,)
 
     @property
     def most_files(self) -> None:

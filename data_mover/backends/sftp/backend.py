@@ -1,7 +1,7 @@
 """Hosts that speak SFTP, version 3, with OpenSSH's extensions if the host has them."""
 
 import stat
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from posixpath import dirname
 from types import TracebackType
 from typing import NamedTuple
@@ -9,10 +9,11 @@ from typing import NamedTuple
 from data_mover.backends.api import Entry, FileStat, NewFile, Reader, Writer
 from data_mover.backends.directory_cache import KnownDirectories
 from data_mover.backends.futures import Line, complete
+from data_mover.backends.sftp.channels import Channels
 from data_mover.backends.sftp.listing import listed
 from data_mover.backends.sftp.messages import Answer, Attributes, OpenFlags, Refused, Request, Status, text
 from data_mover.backends.sftp.session import Moved, SftpSession
-from data_mover.backends.sftp.streams import SftpReader, SftpWriter
+from data_mover.backends.sftp.streams import SftpReader, SftpWriter, is_small
 from data_mover.backends.ssh.connection import SshConnection
 from data_mover.backends.ssh.files import SshFiles
 from data_mover.backends.ssh.options import SshOptions
@@ -31,7 +32,7 @@ from data_mover.domain.states import FileKind
 
 
 class SftpFiles(SshFiles):
-    """The files of a host, over one channel of one connection."""
+    """The files of a host, over one connection: on one channel, and on more for small files that it syncs slowly."""
 
     def __init__(self, host: str, options: SshOptions, connection: SshConnection) -> None:
         super().__init__(host, options, connection)
@@ -41,17 +42,22 @@ class SftpFiles(SshFiles):
                 self._root = self._session.realpath(options.root)
         except NoSuchFile as failure:
             raise NoRoot(host) from failure
+        self._channels = Channels(connection, self._session)
 
     @property
-    def line(self) -> Line:
-        return self._session.requests
+    def lines(self) -> Sequence[Line]:
+        return [session.requests for session in self._channels.sessions]
 
     @property
     def most_files(self) -> int:
         return self._session.most_files
 
     def serves_again(self) -> bool:
-        return super().serves_again() and not self._session.requests.is_broken
+        return super().serves_again() and all(session.requests.is_usable for session in self._channels.sessions)
+
+    def close(self) -> None:
+        super().close()
+        self._channels.close()
 
     def stat(self, path: str) -> FileStat | None:
         return complete(self.astat(path))
@@ -89,9 +95,10 @@ class SftpFiles(SshFiles):
 
     async def acreate(self, path: str, new_file: NewFile) -> Writer:
         """Create the file, readable only for its owner until it is committed."""
+        session = self._channels.least_busy() if is_small(new_file) else self._session
         with self._making(path) as realpath:
-            handle = await self._session.acreate(realpath, Attributes(mode=0o600))
-        return SftpWriter(self._session, path, realpath, handle, new_file)
+            handle = await session.acreate(realpath, Attributes(mode=0o600))
+        return SftpWriter(session, path, realpath, handle, new_file, on_synced=self._channels.synced)
 
     async def areopen(self, path: str, size_bytes: int) -> Reader:
         """Open the file without a request for its size: reading to the end and one byte further shows it."""

@@ -6,6 +6,7 @@ channel. See `docs/decisions/0002-checked-sftp-pipeline.md` and `0018-many-files
 
 import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -32,9 +33,11 @@ class Pending:
     """A request in flight, and its reply once that is there."""
 
     reply: Reply | None = None
+    #: when the reply was taken, by the monotonic clock
+    answered_at = 0.0
 
     def take(self, reply: Reply) -> None:
-        self.reply = reply
+        self.reply, self.answered_at = reply, time.monotonic()
 
     @property
     def answer(self) -> Reply:
@@ -59,7 +62,7 @@ class Flight(Future):
         pending = Pending()
 
         def answered(reply: Reply) -> None:
-            pending.reply = reply
+            pending.take(reply)
             self.answered()
 
         self.expect()
@@ -233,6 +236,16 @@ class SftpRequests(Line):
     def room_bytes(self) -> int:
         """How many bytes the host's window takes now without blocking."""
         return self._channel.out_window_size
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether further requests can be sent, as far as is known."""
+        return not self.is_broken and not self._channel.closed
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests wait for their replies."""
+        return len(self._waiting)
 
     @property
     def is_expecting(self) -> bool:

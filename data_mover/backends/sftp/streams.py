@@ -120,11 +120,24 @@ class SftpReader(Reader):
             raise SourceChanged(f"{self._session.host}:{self._path}")
 
 
+def is_small(new_file: NewFile) -> bool:
+    return new_file.size_bytes is not None and new_file.size_bytes <= SMALL_BYTES
+
+
 class SftpWriter(Writer):
     def __init__(
-        self, session: SftpSession, path: str, realpath: str, handle: bytes, new_file: NewFile, offset_bytes: int = 0
+        self,
+        session: SftpSession,
+        path: str,
+        realpath: str,
+        handle: bytes,
+        new_file: NewFile,
+        offset_bytes: int = 0,
+        on_synced: Callable[[float], None] = lambda seconds: None,
     ) -> None:
+        """`on_synced` is called with the time that the host took to sync the file, if it is a small one."""
         self.acknowledged_bytes = offset_bytes
+        self._on_synced = on_synced
         self._session = session
         self._path = path
         self._realpath = realpath
@@ -156,12 +169,12 @@ class SftpWriter(Writer):
 
     async def awrite(self, block: Block) -> None:
         """Write the block. A small file waits for room in the send window; a large one fills the channel by itself."""
-        if self._new_file.size_bytes is None or self._new_file.size_bytes > SMALL_BYTES:
+        if not is_small(self._new_file):
             self.write(block)
             return
         with self._mapping_errors():
             if not self._has_window:
-                await self._session.window.take(self._new_file.size_bytes)
+                await self._session.window.take(self._new_file.size_bytes or 0)
                 self._has_window = True
             for start in range(0, len(block), self._session.write_bytes):
                 self._put(memoryview(block)[start : start + self._session.write_bytes])
@@ -204,6 +217,8 @@ class SftpWriter(Writer):
             self._require_no_refusal()
             if synced is not None and not synced.answer.is_unsupported:
                 synced.answer.require_ok()
+                if is_small(self._new_file):  # the host has answered the request before it a moment before it began
+                    self._on_synced(synced.answered_at - attributes.answered_at)
             closed.answer.require_ok()
             self._require_size(size.answer)
             if attributes.answer.status != Status.OK:

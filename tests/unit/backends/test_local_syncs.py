@@ -40,7 +40,7 @@ def test_a_directory_is_synced_once_for_all_files_that_were_renamed_in_it(files,
     ways = [renamed(files, number) for number in range(3)]
     assert synced == []
 
-    files.line.flush()
+    files.lines[0].flush()
 
     assert synced == [tmp_path.stat().st_ino]
     assert all(future.is_done for _, future in ways)
@@ -56,7 +56,7 @@ def test_files_are_on_disk_before_the_directory_that_has_their_names(files, tmp_
     commit.send(None)
     renamed(files, 0)
 
-    files.line.flush()
+    files.lines[0].flush()
 
     assert synced == [(tmp_path / "new").stat().st_ino, tmp_path.stat().st_ino]
 
@@ -75,7 +75,7 @@ def test_one_file_that_cannot_be_synced_fails_alone(files, slow_seconds, monkeyp
     ways = [writer.acommit() for writer in writers]
     for way in ways:
         way.send(None)
-    files.line.flush()
+    files.lines[0].flush()
 
     for number, way in enumerate(ways):
         with pytest.raises(HostFailed if number == 3 else StopIteration):
