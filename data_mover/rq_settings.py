@@ -7,18 +7,23 @@ worker class in the environment.
 import os
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from redis.exceptions import RedisError
 from rq.suspension import WORKERS_SUSPENDED
 
-from data_mover.config.logs import set_up_logging
-from data_mover.config.settings import Settings
 from data_mover.domain.problems import ending_the_process
 from data_mover.doorbell import QUEUE, WORKER_CLASS, redis_connection
 
+if TYPE_CHECKING:
+    from data_mover.config.settings import Settings
 
-def _read_settings() -> Settings:
+
+def _read_settings() -> "Settings":
+    from data_mover.config.logs import set_up_logging  # the command that is started once more needs none of it
+    from data_mover.config.settings import Settings
+
     ini = os.environ.get("DATA_MOVER_INI")
     if not ini:
         sys.exit("DATA_MOVER_INI is not set; run: DATA_MOVER_INI=production.ini rq worker -c data_mover.rq_settings")
@@ -27,7 +32,7 @@ def _read_settings() -> Settings:
     return settings
 
 
-def _url_with_password(settings: Settings) -> str:
+def _url_with_password(settings: "Settings") -> str:
     """Return the URL with the password, since RQ takes nothing else; it stays in this process's memory."""
     password = settings.redis_secret()
     if password is None:
@@ -44,7 +49,7 @@ def _choose_worker_class() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
 
 
-def _lift_suspension(settings: Settings) -> None:
+def _lift_suspension(settings: "Settings") -> None:
     """Remove RQ's suspension before RQ reads it: no entry in Redis may prevent a worker from starting."""
     with suppress(RedisError), redis_connection(settings.redis_url, settings.redis_secret()) as connection:
         connection.delete(WORKERS_SUSPENDED)

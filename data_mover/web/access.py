@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 from xmlrpc.client import Fault
 
@@ -32,7 +34,6 @@ from data_mover.domain.rights import Verb
 from data_mover.domain.tokens import digest_of, without_tokens
 from data_mover.services.access import is_from_this_machine
 from data_mover.services.audit import RequestAudit
-from data_mover.services.issuers import Issuers
 from data_mover.services.token_uses import TokenUses
 from data_mover.store.audit_trail import AuditTrail
 from data_mover.web import sessions
@@ -40,6 +41,9 @@ from data_mover.web.crowd import PEER
 from data_mover.web.xmlrpc.dispatch import NOT_AUTHENTICATED, TOO_MANY_REQUESTS
 from data_mover.web.xmlrpc.encoding import as_xml
 from data_mover.web.xmlrpc.guard import PATHS as XML_RPC
+
+if TYPE_CHECKING:
+    from data_mover.services.issuers import Issuers
 
 #: the health check, which shows nothing but that the service is there
 OPEN_TO_ALL = "/health"
@@ -62,7 +66,15 @@ class SecurityPolicy:
         self._uses = uses
         self._trail = trail
         self._known: KnownCallers | None = None
-        self._issuers = Issuers()
+        if isinstance(callers, CallersFile) and callers.current().issuers:
+            _ = self._issuers  # nobody waits for it later
+
+    @cached_property
+    def _issuers(self) -> "Issuers":
+        """What verifies JWTs. A deployment without issuers starts sooner without it."""
+        from data_mover.services.issuers import Issuers
+
+        return Issuers()
 
     def identity(self, request: Request) -> Caller | None:
         """Return the caller; None if there is no right token, or the request is not of this machine."""

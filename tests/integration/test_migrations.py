@@ -5,7 +5,9 @@ import sys
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
@@ -25,6 +27,16 @@ from tests.servers.processes import free_port
 def test_the_migrations_make_the_schema_of_the_models(database):
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_the_steps_are_those_that_alembic_finds():
+    config = Config()
+    config.set_main_option("script_location", "data_mover.store:migrations")
+    config.set_main_option("path_separator", "os")
+    scripts = ScriptDirectory.from_config(config)
+
+    assert {step.revision for step in scripts.walk_revisions()} == migrations.known_steps()
+    assert scripts.get_heads() == [max(migrations.known_steps())]
 
 
 def test_a_database_without_the_schema_is_reported_with_the_way_out(tmp_path):
