@@ -123,7 +123,7 @@ def show_file(handler: Handler) -> None:
         while left and (piece := file.read(min(left, PIECE_BYTES))):
             handler.wfile.write(piece)
             left -= len(piece)
-    handler.close_connection = left > 0
+    handler.close_connection = handler.close_connection or left > 0
     return None
 
 
