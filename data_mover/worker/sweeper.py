@@ -132,6 +132,8 @@ class Sweeper:
 
     def _prove(self, job_ids: Sequence[int]) -> None:
         """Records what proves jobs that have turned out to be completed."""
+        if not job_ids:
+            return
         with self._database.reading() as session:
             for job_id in list_proofs.unproven(session, job_ids):
                 proof = list_proofs.list_proof(partial(list_proofs.arrived_after, session, job_id))

@@ -66,6 +66,8 @@ def end_overdue(session: Session, limit: int) -> list[int]:
     now = session.scalars(select(now_ms())).one()
     overdue = overdue.where(Job.deadline_ms < now, live, Job.ending.is_(None)).limit(limit)
     rows = _few(session.execute(overdue.with_for_update(skip_locked=True, of=Job)).all())
+    if not rows:
+        return []
     unreachable = {name for name, block in host_health.blocks(session).items() if block.code == HostUnreachable.code}
     alike = defaultdict[tuple[str | None, str | None], list[int]](list)
     for row in rows:
