@@ -110,6 +110,7 @@ def run_checks(arguments: "list[str]") -> int:
     """Runs the chosen checks, whatever the others say, and sums up."""
     environment = environment_for("test", "docs")
     os.chdir(PROJECT)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the tests start hundreds of processes that import the project
     if arguments[:1] == ["unit"] and os.access(MEMORY, os.W_OK):
         os.environ.setdefault("TMPDIR", MEMORY)
     commands = {name: [environment.script(script), *rest] for name, (script, *rest) in chosen_checks(arguments).items()}
