@@ -12,9 +12,9 @@ import click
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from data_mover.cli.operators import checked, read_settings, record_command
 from data_mover.cli.options import GlobalOptions
 from data_mover.cli.output import Column, print_json, table_of
+from data_mover.cli.settings import checked, read_settings, record_command
 from data_mover.config.callers import Caller, Token, load_callers, parse_callers
 from data_mover.config.settings import Settings
 from data_mover.domain.errors import ServiceUnavailable

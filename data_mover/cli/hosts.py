@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 
 from data_mover.checks.report import Check
-from data_mover.cli.operators import checked, read_settings, record_command
 from data_mover.cli.options import GlobalOptions
 from data_mover.cli.output import Column, pairs_of, table_of
 from data_mover.cli.service import chosen_service
+from data_mover.cli.settings import checked, read_settings, record_command
 from data_mover.config.registry_file import HostEntry, host_entries
 from data_mover.config.settings import Settings
 from data_mover.domain.signals import signals_as_interrupts

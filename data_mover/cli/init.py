@@ -17,9 +17,9 @@ from data_mover.checks.config import check_configuration
 from data_mover.checks.report import Check
 from data_mover.cli.callers import NewToken, add_caller
 from data_mover.cli.initialize_db import make_schema
-from data_mover.cli.operators import checked
 from data_mover.cli.options import GlobalOptions
 from data_mover.cli.output import print_json
+from data_mover.cli.settings import checked
 from data_mover.config.callers import parse_callers
 from data_mover.config.listening import who_may_call
 from data_mover.config.registry_file import parse_registry

@@ -22,9 +22,9 @@ FOR_CALLERS = {
 }
 FOR_OPERATORS = {
     "init": "data_mover.cli.init:init",
-    "worker": "data_mover.cli.operators:worker",
-    "sweep": "data_mover.cli.operators:sweep",
-    "check-config": "data_mover.cli.operators:check_config",
+    "worker": "data_mover.cli.worker:worker",
+    "sweep": "data_mover.cli.sweep:sweep",
+    "check-config": "data_mover.cli.check_config:check_config",
     "doctor": "data_mover.cli.doctor:doctor",
     "callers": "data_mover.cli.callers:callers",
     "demo": "data_mover.demo.run:demo",

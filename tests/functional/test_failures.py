@@ -113,6 +113,7 @@ def submit_slowly(world, size=40_000_000):
 
 
 def test_a_host_that_stays_away_fails_the_move_at_its_deadline_and_says_who_can_help(shared):
+    eventually(lambda: "Listening" in shared.service.log("worker"), "the worker listens")
     with shared.service.proxy as proxy:
         shared.service.ended(proxy.move("local://disk/a", "sftp://vis/a")["id"])  # the worker has started
         job = shared.service.ended(proxy.move("local://disk/a", "sftp://away/a", {"deadline": 12})["id"])

@@ -36,14 +36,19 @@ def free_port(address: str = LOOPBACK) -> int:
     pytest.fail(f"none of 100 ports of {address} is free")
 
 
+#: how seldom a wait that lasts looks at most
+SELDOM_SECONDS = 0.1
+
+
 def eventually(look: Callable[..., T], what: str, timeout_seconds: float = 30, every_seconds: float = 0.02) -> T:
-    """The first true answer of `look`; fails with `what` if there is none in time."""
-    deadline = time.monotonic() + timeout_seconds
-    while time.monotonic() < deadline:
+    """The first true answer of `look`; fails with `what` if there is none in time. Looks more seldom by and by: who is
+    asked all the time, and others beside, would get less done meanwhile."""
+    began = time.monotonic()
+    while (waited_seconds := time.monotonic() - began) < timeout_seconds:
         answer = look()
         if answer:
             return answer
-        time.sleep(every_seconds)
+        time.sleep(max(every_seconds, min(waited_seconds / 10, SELDOM_SECONDS)))
     pytest.fail(f"not in {timeout_seconds:g} s: {what}")
 
 
