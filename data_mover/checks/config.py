@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
 from data_mover.backends.options import HostOptions
-from data_mover.config.callers import load_callers
+from data_mover.config.callers import KnownCallers, load_callers
 from data_mover.config.listening import Bounds, who_may_call
 from data_mover.config.registry import Registry
 from data_mover.config.registry_file import load_registry
@@ -99,10 +99,21 @@ def _check_callers(path: Path, settings: Settings) -> Iterator[Finding]:
         for name, caller in callers.callers.items()
         for each in sorted(caller.rights.types - registry.datasets.keys())
     ]
+    unknown += [f"{path}: issuers.{name}.client_secret: {why}" for name, why in _unreadable_secrets(callers)]
     for sentence in unknown:
         yield Finding("callers", False, sentence)
     if not unknown:
         yield Finding("callers", True, f"{path}: no problems; {len(callers.callers)} callers")
+
+
+def _unreadable_secrets(callers: KnownCallers) -> Iterator[tuple[str, str]]:
+    """Yield the issuers with a secret that this user cannot read, each with the reason."""
+    for name, issuer in callers.logins.items():
+        try:
+            if issuer.client_secret is not None:
+                issuer.client_secret.read()
+        except LookupError as error:
+            yield name, str(error)
 
 
 def _look_at_audit(path: Path) -> str:

@@ -22,12 +22,12 @@ from pydantic import (
     model_validator,
 )
 
-from data_mover.backends.options import ReadablePath, Size
+from data_mover.backends.options import ReadablePath, Secret, Size
 from data_mover.domain.errors import ConfigProblem, ConfigurationError, Refusal
 from data_mover.domain.locations import checked_path
 from data_mover.domain.problems import problems_of
 from data_mover.domain.rights import EVERY_HOST, EVERYTHING, OPERATOR_VERBS, USUAL_VERBS, PathPrefix, Rights, Verb
-from data_mover.domain.secrets import private_text
+from data_mover.domain.secrets import SecretReference, private_text
 from data_mover.domain.tokens import digest_of
 
 log = logging.getLogger(__name__)
@@ -122,6 +122,10 @@ class Issuer:
     #: certificates to trust instead of the system's
     ca_file: Path | None
     scopes: Mapping[str, Caller]
+    description: str = ""
+    #: the client as which people log in to the pages; None if they do not
+    client_id: str | None = None
+    client_secret: SecretReference | None = None
 
     def caller_of(self, name: str, scopes: Iterable[str]) -> Caller | None:
         """Return a caller with what its scopes grant together; None if none of them grants anything."""
@@ -168,6 +172,11 @@ class KnownCallers:
     callers: Mapping[str, Caller]
     tokens: tuple[Token, ...]
     issuers: Mapping[str, Issuer] = field(default_factory=dict)
+
+    @property
+    def logins(self) -> Mapping[str, Issuer]:
+        """The issuers at which people log in to the pages."""
+        return {name: issuer for name, issuer in self.issuers.items() if issuer.client_id is not None}
 
     def named(self, name: str, scopes: str | None) -> Caller | None:
         if scopes is None:
@@ -231,6 +240,16 @@ class CallersFile:
         except OSError:
             return None
         return status.st_mode, status.st_uid, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def is_private(url: str) -> bool:
+    """Whether nobody can read or change what is sent to the URL on the way: by TLS, or within this machine."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    is_local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and is_local))
 
 
 def callers_of(path: Path | None) -> CallersFile | OnlyThisMachine:
@@ -529,20 +548,35 @@ class _IssuerTable(_Table):
     caller: str = Field(default="sub", min_length=1)
     #: certificates to trust for the issuer, instead of the system's
     ca_file: ReadablePath | None = None
+    #: the client as which people log in to the page at this issuer, by the authorization code flow with PKCE; without
+    #: it the issuer's tokens are for programs alone
+    client_id: str | None = Field(default=None, min_length=1)
+    #: where the secret of this client is, if it is a confidential one: `env:NAME`, `file:/path` or `credential:NAME`
+    client_secret: Secret | None = None
     #: for each scope what a caller has: `verbs`, `sources`, `destinations` and `quota`. Several scopes grant together,
     #: and of their quotas the widest counts
     scopes: dict[str, _Grant] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _can_be_trusted(self) -> Self:
-        parts = urlsplit(self.issuer)
-        is_local = parts.hostname in ("localhost", "127.0.0.1", "::1")
-        if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and is_local)):
+        if not is_private(self.issuer):
             raise ValueError('issuer: must be a URL like "https://login.example.org/realms/campus"')
         if "*" in self.audience:
             raise ValueError("audience: must be the one name that tokens for this service have; * is none")
+        if self.client_secret is not None and self.client_id is None:
+            raise ValueError("client_secret: is the secret of a client, which client_id names")
         return self
 
     def issuer_of(self, name: str) -> Issuer:
         scopes = {scope: grant.caller(scope) for scope, grant in self.scopes.items()}
-        return Issuer(name, self.issuer, self.audience, self.caller, self.ca_file, scopes)
+        return Issuer(
+            name=name,
+            url=self.issuer,
+            audience=self.audience,
+            claim=self.caller,
+            ca_file=self.ca_file,
+            scopes=scopes,
+            description=self.description,
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+        )

@@ -40,44 +40,54 @@ class Issuers:
 
     def __init__(self) -> None:
         #: by the issuer's URL, and what is trusted there
-        self._keys = dict[tuple[str, Path | None], IssuerKeys]()
+        self._known = dict[tuple[str, Path | None], Published]()
         self._changing = threading.Lock()
 
     def authenticated(self, token: str, issuers: Mapping[str, Issuer]) -> Caller | None:
         """Return the caller if the token is a valid one of an issuer, and has one of its scopes."""
         try:
-            header, unverified = _unverified(token)
+            _, unverified = _unverified(token)
         except _WRONG:
             return None
         named = [each for each in issuers.values() if each.url == unverified.get("iss")]
-        callers = (self._caller(token, header, issuer) for issuer in named)
+        callers = (caller_of(self.claims(token, issuer, issuer.audience), issuer) for issuer in named)
         return next((caller for caller in callers if caller is not None), None)
 
-    def _caller(self, token: str, header: Mapping[str, Any], issuer: Issuer) -> Caller | None:
-        """Return the caller if the token is a valid one of this issuer, and has one of its scopes."""
+    def claims(self, token: str, issuer: Issuer, audience: str) -> dict[str, Any]:
+        """Return the claims of the token; none unless it is a valid one of this issuer for this audience."""
         try:
-            key = self._keys_of(issuer).key(header.get("kid"), str(header["alg"]))
-            claims = _verified(token, key, issuer) if key else {}
+            header, _ = _unverified(token)
+            key = self._published(issuer).key(header.get("kid"), str(header["alg"]))
+            return _verified(token, key, issuer, audience) if key else {}
         except _WRONG:
-            return None
-        name = _name(claims, issuer)
-        return issuer.caller_of(name, _scopes(claims)) if name else None
+            return {}
 
-    def _keys_of(self, issuer: Issuer) -> "IssuerKeys":
+    def endpoints(self, issuer: Issuer) -> Mapping[str, Any]:
+        """Return what the issuer has published about itself; nothing if it was away whenever it was asked."""
+        return self._published(issuer).about()
+
+    def _published(self, issuer: Issuer) -> "Published":
         known_as = issuer.url, issuer.ca_file
         with self._changing:
-            if known_as not in self._keys:
-                self._keys[known_as] = IssuerKeys(issuer)
-            return self._keys[known_as]
+            if known_as not in self._known:
+                self._known[known_as] = Published(issuer)
+            return self._known[known_as]
 
 
-class IssuerKeys:
-    """The public keys of an issuer, found by discovery."""
+def caller_of(claims: Mapping[str, Any], issuer: Issuer) -> Caller | None:
+    """Return the caller that the claims of a valid token name, if the token has one of the issuer's scopes."""
+    name = _name(claims, issuer)
+    return issuer.caller_of(name, _scopes(claims)) if name else None
+
+
+class Published:
+    """What an issuer has published, found by discovery: its public keys, and its endpoints."""
 
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
         self._fetching = threading.Lock()
         self._keys = list[PyJWK]()
+        self._about: Mapping[str, Any] = {}
         self._fetched_at = self._tried_at = float("-inf")
 
     def key(self, key_id: str | None, algorithm: str) -> PyJWK | None:
@@ -86,33 +96,43 @@ class IssuerKeys:
         if algorithm not in ALGORITHMS:
             return None
         found = self._found(key_id, algorithm)
-        if found is not None and time.monotonic() - self._fetched_at <= KEPT_SECONDS:
-            return found
-        if self._fetching.acquire(timeout=WAIT_SECONDS if found is None else 0):
+        if found is None or self._is_old():
+            self._renew(wait_seconds=WAIT_SECONDS if found is None else 0)
+        return self._found(key_id, algorithm)
+
+    def about(self) -> Mapping[str, Any]:
+        """Return the issuer's metadata. Fetches them if they are not known, or are old."""
+        if self._is_old():
+            self._renew(wait_seconds=0 if self._about else WAIT_SECONDS)
+        return self._about
+
+    def _is_old(self) -> bool:
+        return time.monotonic() - self._fetched_at > KEPT_SECONDS
+
+    def _renew(self, wait_seconds: float) -> None:
+        """Fetch all. Waits so long, and no longer, for another request that does so."""
+        if self._fetching.acquire(timeout=wait_seconds):
             try:
                 self._fetch()
             finally:
                 self._fetching.release()
-        return self._found(key_id, algorithm)
 
     def _found(self, key_id: str | None, algorithm: str) -> PyJWK | None:
         keys = [key for key in self._keys if key.algorithm_name == algorithm and key_id in (None, key.key_id)]
         return keys[0] if len(keys) == 1 else None
 
     def _fetch(self) -> None:
-        """Fetch the keys, unless that was tried a moment ago. Hold `_fetching`."""
+        """Fetch metadata and keys, unless that was tried a moment ago. Hold `_fetching`."""
         if time.monotonic() - self._tried_at < FETCH_AGAIN_SECONDS:
             return
         self._tried_at = time.monotonic()
         try:
-            with httpx.Client(
-                timeout=FETCH_TIMEOUT_SECONDS, verify=_trusted(self._issuer), follow_redirects=False
-            ) as client:
-                found = _document(client, f"{self._issuer.url.rstrip('/')}/.well-known/openid-configuration")
+            with client_for(self._issuer) as client:
+                found = document(client, "GET", f"{self._issuer.url.rstrip('/')}/.well-known/openid-configuration")
                 if found.get("issuer") != self._issuer.url:
                     raise ValueError(f"it says that it is {found.get('issuer')!r:.200}")
-                keys = _document(client, str(found["jwks_uri"]))
-            self._keys = _usable_keys(keys)
+                keys = document(client, "GET", str(found["jwks_uri"]))
+            self._keys, self._about = _usable_keys(keys), found
             self._fetched_at = time.monotonic()
             log.info("issuer-keys-fetched issuer=%s keys=%d", self._issuer.name, len(self._keys))
         except (httpx.HTTPError, PyJWTError, ValueError, KeyError, TypeError, OSError) as error:
@@ -127,14 +147,14 @@ def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return jwt.get_unverified_header(token), claims
 
 
-def _verified(token: str, key: PyJWK, issuer: Issuer) -> dict[str, Any]:
+def _verified(token: str, key: PyJWK, issuer: Issuer, audience: str) -> dict[str, Any]:
     """Return the claims. Raises PyJWTError unless signature, issuer, audience and times are right."""
     claims: dict[str, Any] = jwt.decode(
         token,
         key,
         algorithms=list(ALGORITHMS),
         issuer=issuer.url,
-        audience=issuer.audience,
+        audience=audience,
         leeway=LEEWAY_SECONDS,
         options={"require": ["exp", "iss", "aud"]},
     )
@@ -155,9 +175,15 @@ def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(each for each in listed if isinstance(each, str))
 
 
-def _document(client: httpx.Client, url: str) -> dict[str, Any]:
-    """Return a JSON object. Raises HTTPError or ValueError."""
-    with client.stream("GET", url) as answer:
+def client_for(issuer: Issuer) -> httpx.Client:
+    """Return a client that trusts the issuer by the system's certificates, or those of its file."""
+    trusted = ssl.create_default_context(cafile=issuer.ca_file) if issuer.ca_file else True
+    return httpx.Client(timeout=FETCH_TIMEOUT_SECONDS, verify=trusted, follow_redirects=False)
+
+
+def document(client: httpx.Client, method: str, url: str, **options: Any) -> dict[str, Any]:
+    """Return the JSON object with which the URL answers. Raises HTTPError or ValueError."""
+    with client.stream(method, url, **options) as answer:
         answer.raise_for_status()
         body = bytearray()
         for piece in answer.iter_bytes():
@@ -175,8 +201,3 @@ def _usable_keys(document: dict[str, Any]) -> list[PyJWK]:
     listed = [each for each in document["keys"] if isinstance(each, dict) and each.get("use", "sig") == "sig"]
     keys = PyJWKSet.from_dict({"keys": listed[:_MOST_KEYS]}).keys
     return [key for key in keys if key.algorithm_name in ALGORITHMS]
-
-
-def _trusted(issuer: Issuer) -> Any:
-    """Return what httpx trusts: the system's certificates, or those of a file."""
-    return ssl.create_default_context(cafile=issuer.ca_file) if issuer.ca_file else True

@@ -1,12 +1,12 @@
 """The access rule, for pages and calls alike: who calls is known before a request is read.
 
 With a callers' file a token is needed: as the password of HTTP Basic beside the caller's name, or as a bearer token;
-or, for pages alone, a session that was begun with one. Without a callers' file only this machine may call, and may do
-everything.
+or, for pages alone, a session that was begun with one, or at an issuer. Without a callers' file only this machine may
+call, and may do everything.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from urllib.parse import urlencode
@@ -26,12 +26,13 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.security import Allowed, Denied
 
-from data_mover.config.callers import LOCAL, Caller, CallersFile, KnownCallers, OnlyThisMachine, Token
+from data_mover.config.callers import LOCAL, Caller, CallersFile, Issuer, KnownCallers, OnlyThisMachine, Token
 from data_mover.domain.errors import ServiceUnavailable
 from data_mover.domain.rights import Verb
 from data_mover.domain.tokens import digest_of, without_tokens
 from data_mover.services.access import is_from_this_machine
 from data_mover.services.audit import RequestAudit
+from data_mover.services.issuer_login import IssuerLogin, IssuerLogins
 from data_mover.services.issuers import Issuers
 from data_mover.services.token_uses import TokenUses
 from data_mover.store.audit_trail import AuditTrail
@@ -63,6 +64,7 @@ class SecurityPolicy:
         self._trail = trail
         self._known: KnownCallers | None = None
         self._issuers = Issuers()
+        self.issuer_logins = IssuerLogins(self._issuers)
 
     def identity(self, request: Request) -> Caller | None:
         """Return the caller; None if there is no right token, or the request is not of this machine."""
@@ -71,7 +73,7 @@ class SecurityPolicy:
         name, token = _credentials(request)
         known = self._current(self._callers)
         if "Authorization" not in request.headers:
-            return self._used(request, sessions.token_of(request, known)) if is_of_a_page(request) else None
+            return self._of_session(request, known) if is_of_a_page(request) else None
         if name is None and known.issuers and token.count(".") == 2:  # a JWT
             request.environ[DIGEST] = digest_of(token)[:8]
             return self._issuers.authenticated(token, known.issuers)
@@ -93,6 +95,36 @@ class SecurityPolicy:
         self._trail.record(event="login", **who)
         sessions.begin(request, found)
         return True
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether there is anybody who logs in with name and token."""
+        return isinstance(self._callers, CallersFile) and bool(self._current(self._callers).tokens)
+
+    @property
+    def login_issuers(self) -> Sequence[Issuer]:
+        """The issuers at which people log in."""
+        known = self._current(self._callers).logins if isinstance(self._callers, CallersFile) else {}
+        return list(known.values())
+
+    def log_in_at_issuer(self, request: Request, login: IssuerLogin) -> None:
+        """Begin the session of a login at an issuer; record it."""
+        who = {"caller": login.caller.name, "token": login.sha256[:8], "address": request.remote_addr}
+        self._trail.record(event="login", **who)
+        sessions.begin_at_issuer(request, login)
+
+    def record_failed_login(self, request: Request, issuer: str) -> None:
+        """Record that somebody has come back from an issuer and is not logged in."""
+        self._trail.record_stranger(address=request.remote_addr, path=LOGIN, issuer=issuer)
+
+    def _of_session(self, request: Request, known: KnownCallers) -> Caller | None:
+        """Return the caller whose session it is."""
+        at_issuer = sessions.caller_of_issuer(request, known)
+        if at_issuer is None:
+            return self._used(request, sessions.token_of(request, known))
+        caller, digest = at_issuer
+        request.environ[DIGEST] = digest[:8]
+        return caller
 
     def _used(self, request: Request, token: Token | None) -> Caller | None:
         """Note the use of a token; return its caller."""
@@ -160,7 +192,8 @@ def access_tween(handler: Handler, registry: Registry) -> Handler:
 
     def access(request: Request) -> Response:
         path = request.environ["PATH_INFO"]
-        is_open = path == OPEN_TO_ALL or (policy.has_login and (path == LOGIN or path.startswith(STATIC)))
+        is_of_login = path == LOGIN or path.startswith((f"{LOGIN}/", STATIC))
+        is_open = path == OPEN_TO_ALL or (policy.has_login and is_of_login)
         if not is_open:
             if request.caller is None:
                 return policy.refusal(request)

@@ -2,8 +2,10 @@
 
 import os
 import secrets
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ from typing import Any
 from pyramid.request import Request
 from pyramid.session import SignedCookieSessionFactory
 
-from data_mover.config.callers import KnownCallers, Token
+from data_mover.config.callers import Caller, KnownCallers, Token
 from data_mover.domain.errors import ConfigProblem, ConfigurationError
 from data_mover.domain.secrets import private_text
+from data_mover.services.issuer_login import BegunLogin, IssuerLogin
 
 _KEY_FILE = "session.secret"
 COOKIE = "data_mover"
@@ -23,6 +26,10 @@ SESSION_SECONDS = 12 * 3600
 REISSUE_SECONDS = 600
 _SECRET_BYTES = 64
 _NAME, _DIGEST = "caller", "token_sha256"
+#: of whoever has logged in at an issuer: its URL, the scopes that count, and when the token ends
+_ISSUER, _SCOPES, _UNTIL = "issuer", "scopes", "until"
+#: a login that the browser continues at an issuer, and the page that it leads to
+_BEGUN, _LEADS_TO = "begun", "leads_to"
 
 
 def session_factory(state_dir: Path) -> Callable[[Request], Any]:
@@ -53,6 +60,38 @@ def token_of(request: Request, known: KnownCallers) -> Token | None:
     if name is None or digest is None:
         return None
     return known.token(name, digest, request.remote_addr, datetime.now(UTC))
+
+
+def begin_at_issuer(request: Request, login: IssuerLogin) -> None:
+    """Begin a session for whoever has logged in at an issuer; it ends with the token."""
+    request.session.invalidate()
+    request.session[_NAME], request.session[_DIGEST] = login.caller.name, login.sha256
+    request.session[_ISSUER], request.session[_SCOPES] = login.issuer.url, login.caller.scopes
+    request.session[_UNTIL] = login.until
+    request.session.new_csrf_token()
+
+
+def caller_of_issuer(request: Request, known: KnownCallers) -> tuple[Caller, str] | None:
+    """Return who has logged in at an issuer, with what its scopes grant now, and the SHA-256 of its token; None if the
+    token has ended, or the issuer is no longer known."""
+    session = request.session
+    name, scopes = str(session.get(_NAME)), session.get(_SCOPES)
+    issuer = known.issuers.get(name.partition(":")[0])
+    if scopes is None or issuer is None or issuer.url != session.get(_ISSUER) or time.time() >= session[_UNTIL]:
+        return None
+    caller = known.named(name, scopes)
+    return (caller, session[_DIGEST]) if caller is not None else None
+
+
+def keep_begun(request: Request, begun: BegunLogin, leads_to: str) -> None:
+    """Keep a login, until the browser comes back from the issuer."""
+    request.session[_BEGUN], request.session[_LEADS_TO] = asdict(begun), leads_to
+
+
+def take_begun(request: Request) -> tuple[BegunLogin | None, str]:
+    """Return the login that was begun, which is not kept any longer, and the page that it leads to."""
+    begun, leads_to = request.session.pop(_BEGUN, None), request.session.pop(_LEADS_TO, "/")
+    return BegunLogin(**begun) if begun else None, leads_to
 
 
 def _secret(path: Path) -> str:

@@ -188,6 +188,9 @@ def test_an_issuer_that_says_it_is_another_is_not_believed(issuer, caller_of):
         ("scopes = { a = { verbs = ['fly'] } }", "issuers.campus.scopes.a.verbs"),
         ("scopes = { a = { quota = { running = 0 } } }", "issuers.campus.scopes.a.quota.running"),
         ("colour = 'red'", "issuers.campus.colour"),
+        ("client_id = ''", "issuers.campus.client_id"),
+        ("client_secret = 'env:SECRET'", "issuers.campus"),
+        ("client_secret = 'itself'", "issuers.campus.client_secret"),
     ],
 )
 def test_a_mistake_is_named_by_its_key(tmp_path, line, key):

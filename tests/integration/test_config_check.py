@@ -151,3 +151,13 @@ def test_a_state_directory_that_cannot_be_made(ini, tmp_path):
 
     tmp_path.chmod(0o755)
     assert "data_mover.state_dir: " in reported
+
+
+def test_a_secret_of_an_issuer_that_cannot_be_read_is_reported(ini, tmp_path):
+    callers = tmp_path / "callers.toml"
+    callers.touch(0o600)
+    issuer = 'issuer = "https://login.example.org"\naudience = "x"\nclient_id = "page"\nscopes = { x = {} }\n'
+    callers.write_text(f'[issuers.campus]\n{issuer}client_secret = "env:NOT_SET"\n')
+    ini.write_text(ini.read_text().replace("data_mover.callers = none", f"data_mover.callers = {callers}"))
+
+    assert f"{callers}: issuers.campus.client_secret: the environment variable NOT_SET is not set" in problems(ini)

@@ -16,6 +16,7 @@ from pyramid.static import QueryStringConstantCacheBuster
 
 from data_mover.domain.errors import Refusal
 from data_mover.domain.rights import Verb
+from data_mover.services.issuer_login import LoginFailed
 from data_mover.web.access import LOGIN
 from data_mover.web.ui import actions, failures, hosts, login, moves, new_move
 from data_mover.web.ui.display import FILTERS, shown
@@ -95,6 +96,11 @@ def _add_login(config: Configurator) -> None:
     config.add_route("login", LOGIN)
     config.add_view(login.show_login, request_method="GET", **of_page)
     _add_form(config, login.log_in, **of_page)
+    at_issuer = {"login_begin": ("", login.begin_at_issuer), "login_callback": ("/callback", login.finish_at_issuer)}
+    for name, (path, view) in at_issuer.items():
+        config.add_route(name, f"{LOGIN}/{{issuer}}{path}")
+        config.add_view(view, route_name=name, request_method="GET", http_cache=0)
+        config.add_view(login.failed, context=LoginFailed, route_name=name, renderer=of_page["renderer"])
 
 
 def _add_form(config: Configurator, view: object, **options: object) -> None:
