@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session, aliased
 
 from data_mover.domain.states import Phase, Status
 from data_mover.store import host_health, reports
@@ -32,12 +32,56 @@ class JobFilter:
     limit: int = 50
 
 
+@dataclass(frozen=True)
+class Matching:
+    """How many jobs match, and the ids of the first and the last of them; zeros if there is none."""
+
+    count: int
+    oldest: int
+    newest: int
+
+
+_RETRY = aliased(Job)
+#: jobs that may be cancelled, and those that may be retried and were not yet
+CANCELLABLE = (
+    Job.status.in_((Status.PENDING, Status.IN_PROGRESS)),
+    Job.ending.is_(None),
+    Job.phase.not_in((Phase.PUBLISHING, Phase.CANCELLING)),
+)
+RETRYABLE = (
+    Job.status.in_((Status.FAILED, Status.CANCELLED)),
+    ~select(_RETRY.id).where(_RETRY.retry_of == Job.id).exists(),
+)
+
+
 def page(
     session: Session, caller: str | None, job_filter: JobFilter, redis_is_away: Callable[[], bool]
 ) -> Sequence[JobReport]:
     """Return the caller's jobs, or all for None, that match the filter, the newest first."""
     which = _conditions(session, job_filter)
     return reports.newest(session, caller, job_filter.limit, *which, redis_is_away=redis_is_away)
+
+
+def matching(session: Session, caller: str | None, job_filter: JobFilter, most: int) -> Matching:
+    """Return how many of the caller's jobs, or of all for None, match the filter: of the newest, `most` at most."""
+    statement = select(Job.id).where(*_own(caller), *_conditions(session, job_filter)).order_by(Job.id.desc())
+    newest = statement.limit(most).subquery()
+    count, first, last = session.execute(select(func.count(), func.min(newest.c.id), func.max(newest.c.id))).one()
+    return Matching(count, first or 0, last or 0)
+
+
+def ids(
+    session: Session,
+    caller: str | None,
+    job_filter: JobFilter,
+    which: Iterable[ColumnElement[bool]],
+    oldest: int,
+    limit: int,
+) -> list[int]:
+    """Return the ids of the caller's jobs, or of all for None, that match the filter and the conditions, down to the
+    oldest, the newest first."""
+    conditions = (*_own(caller), *_conditions(session, job_filter), *which, Job.id >= oldest)
+    return list(session.scalars(select(Job.id).where(*conditions).order_by(Job.id.desc()).limit(limit)))
 
 
 def several(
@@ -49,9 +93,12 @@ def several(
 
 def owners(session: Session, caller: str | None, job_ids: Sequence[int]) -> Mapping[int, str]:
     """Return the callers of those of the jobs that are the caller's, or of all for None, by id."""
-    own = [Job.caller == caller] if caller is not None else []
-    rows = session.execute(select(Job.id, Job.caller).where(Job.id.in_(job_ids), *own))
+    rows = session.execute(select(Job.id, Job.caller).where(Job.id.in_(job_ids), *_own(caller)))
     return {row.id: row.caller for row in rows}
+
+
+def _own(caller: str | None) -> list[ColumnElement[bool]]:
+    return [Job.caller == caller] if caller is not None else []
 
 
 def _conditions(session: Session, job_filter: JobFilter) -> list[ColumnElement[bool]]:

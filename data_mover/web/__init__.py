@@ -13,6 +13,7 @@ from data_mover.config.registry_file import RegistryFile
 from data_mover.config.settings import Settings
 from data_mover.domain.fault_points import open_to_orders
 from data_mover.doorbell import Doorbell, redis_connection
+from data_mover.services.bulk import Bulk
 from data_mover.services.changes import Changes
 from data_mover.services.explanations import Explanations
 from data_mover.services.history import History
@@ -55,6 +56,7 @@ def includeme(config: Configurator) -> None:
     explanations = Explanations(settings, database, registry, callers, doorbell)
     readiness = Readiness(database, doorbell)
     history = History(database)
+    bulk = Bulk(database)
     changes = Changes(database, registry, readiness)
     use_cases: dict[str, Callable[[Request], Any]] = {
         "queries": lambda request: queries,
@@ -62,6 +64,7 @@ def includeme(config: Configurator) -> None:
         "readiness": lambda request: readiness,
         "changes": lambda request: changes,
         "history": lambda request: history,
+        "bulk": lambda request: bulk,
         "transactions": lambda request: RequestTransactions(database, doorbell, request.tm),
         "moves": lambda request: Moves(settings, request.transactions, registry, callers, queries, request.audit),
         "plans": lambda request: Plans(request.transactions, request.moves),

@@ -1,9 +1,9 @@
 """The pages for browsers, rendered by the server; a script renews what has changed.
 
-`moves`, `failures` and `hosts` are the pages, `new_move` is the form, `actions` are what people do to moves, `login` is
-how they come in · `filter_box` turns text into a filter · `display` and `chart` have the forms in which values are
-shown, `notices` what a page says once · `watching` answers browsers that watch a page · `guard` and `headers` say what
-a browser may send and load.
+`moves`, `failures` and `hosts` are the pages, `new_move` is the form, `actions` are what people do to moves, `bulk`
+what they do to all that match, `login` is how they come in · `filter_box` turns text into a filter · `display` and
+`chart` have the forms in which values are shown, `notices` what a page says once · `watching` answers browsers that
+watch a page · `guard` and `headers` say what a browser may send and load.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from data_mover.domain.errors import Refusal
 from data_mover.domain.rights import Verb
 from data_mover.services.issuer_login import LoginFailed
 from data_mover.web.access import LOGIN
-from data_mover.web.ui import actions, failures, hosts, login, moves, new_move
+from data_mover.web.ui import actions, bulk, failures, hosts, login, moves, new_move
 from data_mover.web.ui.display import FILTERS, shown
 from data_mover.web.ui.notices import taken
 from data_mover.web.ui.problems import not_allowed, not_found, refused, too_old
@@ -73,6 +73,9 @@ def includeme(config: Configurator) -> None:
         config.add_route(name, path)
         of_page = {"route_name": name, "request_method": "GET", "permission": verb}
         config.add_view(view, renderer=f"templates/{template}.html", decorator=watched, **of_page)
+    for name in ("cancel", "retry"):
+        of_all = {"route_name": name, "request_param": "all", "permission": FORMS[name][2]}
+        _add_form(config, bulk.act_on_all, renderer="templates/bulk.html", **of_all)
     _add_new_move(config)
     _add_login(config)
     for name in (*FORMS, *PAGES):

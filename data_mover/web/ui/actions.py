@@ -19,7 +19,7 @@ def cancel_moves(request: Request) -> HTTPSeeOther:
     """Cancel the moves of the form."""
     done = _each(request, lambda number: request.moves.cancel(request.caller, number))
     if done:
-        say_done(request, f"{_moves(len(done))} cancelled.")
+        say_done(request, f"{moves_are(len(done))} cancelled.")
     return back(request)
 
 
@@ -30,7 +30,7 @@ def retry_moves(request: Request) -> HTTPSeeOther:
         say_done(request, "This move does it again.")
         return HTTPSeeOther(request.route_path("move", id=done[0].id))
     if done:
-        say_done(request, f"{_moves(len(done))} tried again.")
+        say_done(request, f"{moves_are(len(done))} tried again.")
     return back(request)
 
 
@@ -58,5 +58,6 @@ def _each(request: Request, act: Callable[[int], T]) -> list[T]:
     return done
 
 
-def _moves(count: int) -> str:
-    return "One move is" if count == 1 else f"{count} moves are"
+def moves_are(count: int) -> str:
+    """Return the beginning of a sentence about so many moves."""
+    return "One move is" if count == 1 else f"{count:,} moves are"

@@ -9,6 +9,7 @@ from pyramid.request import Request
 from data_mover.domain.errors import Refusal
 from data_mover.domain.rights import Verb
 from data_mover.domain.states import FileState, Phase, Status
+from data_mover.services.bulk import MOST_MOVES
 from data_mover.services.queries import HostDescription
 from data_mover.store.events import EventReport
 from data_mover.store.listing import JobFilter
@@ -44,8 +45,10 @@ def list_moves(request: Request) -> dict[str, Any]:
         "tabs": TABS,
         "suggestions": suggestions([host.name for host in hosts], request.caller.may(Verb.SEE_ALL)),
         "is_first": "before" not in request.GET,
+        "most_matching": MOST_MOVES,
         "can_cancel": (),
         "can_retry": (),
+        "matching": 0,
         "example": _example(hosts),
     }
     try:
@@ -56,6 +59,8 @@ def list_moves(request: Request) -> dict[str, Any]:
     page |= _rights_over(request, page["moves"])
     if len(page["moves"]) == MOVES_OF_A_PAGE:
         page["following"] = page["moves"][-1].id
+    if (page["can_cancel"] or page["can_retry"]) and (page["following"] or not page["is_first"]):
+        page["matching"] = request.bulk.begin(request.caller, replace(filter_, before=None), of_caller).matching
     page["is_empty"] = not page["moves"] and filter_ == JobFilter(limit=MOVES_OF_A_PAGE)
     return page
 

@@ -2,10 +2,15 @@
 
 import http.client
 import re
+import secrets
+from collections import Counter
 from urllib.parse import urlencode
+from xmlrpc.client import MultiCall
 
 import pytest
 from playwright.sync_api import expect
+
+from tests.servers.browser import serious_faults
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +146,104 @@ def test_many_moves_are_cancelled_and_retried_together(page, proxy, waiting):
     assert {job["retry_of"] for job in retried} == set(waiting[:2])
     for job in retried:
         proxy.cancel(job["id"])
+
+
+@pytest.fixture
+def label():
+    return f"many-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def many(paused, proxy, label):
+    """More moves than a page shows; one of them is cancelled already."""
+    calls = MultiCall(proxy)
+    for number in range(60):
+        calls.move("archive:/species/1.csv", f"away:/many/{number}", {"label": label})
+    ids = [each["id"] for each in calls()]
+    proxy.cancel(ids[7])
+    yield ids
+    for job in proxy.jobs({"host": "away", "status": "PENDING", "limit": 500}):
+        proxy.cancel(job["id"])
+
+
+def statuses(proxy, ids):
+    return Counter(job["status"] for job in proxy.check_many(ids))
+
+
+def test_all_that_match_are_cancelled_and_retried_not_only_those_that_are_shown(page, proxy, label, many):
+    page.goto(f"/?q=label:{label}")
+    matching = page.get_by_label("All 60 that match")
+    expect(matching).to_be_hidden()
+    page.get_by_label("Select all").check()
+    expect(page.locator("#selected")).to_have_text("50 selected")
+    matching.check()
+    with page.expect_response(lambda response: response.request.method == "GET" and response.status in (200, 304)):
+        pass  # the page renews itself, and the selection stays
+    expect(matching).to_be_checked()
+    page.get_by_role("button", name="Cancel selected").click()
+    expect(page.locator("#all")).to_contain_text(
+        f"60 moves match label:{label}. All of them are cancelled, but for those"
+    )
+    assert serious_faults(page) == []
+    assert statuses(proxy, many) == {"PENDING": 59, "CANCELLED": 1}
+    page.get_by_role("button", name="Cancel all").click()
+    expect(page.locator("#notices")).to_contain_text("59 moves are cancelled.")
+    expect(page.locator("#notices")).to_contain_text("One move is left alone: they have ended, or are about to")
+    expect(page).to_have_url(f"/?q=label:{label}")
+    assert statuses(proxy, many) == {"CANCELLED": 60}
+
+    retried = proxy.retry(many[3])["id"]
+    page.get_by_label("Select all").check()
+    page.get_by_label("All 61 that match").check()
+    page.get_by_role("button", name="Retry selected").click()
+    page.get_by_role("button", name="Retry all").click()
+    expect(page.locator("#notices")).to_contain_text("59 moves are tried again.")
+    again = proxy.jobs({"label": label, "status": "PENDING", "limit": 500})
+    assert Counter(job["retry_of"] for job in again) == Counter(many)
+    assert retried in {job["id"] for job in again}
+
+
+def test_whoever_selects_all_and_then_less_acts_on_what_is_selected(page, proxy, label, many):
+    page.goto(f"/?q=label:{label}+status:pending")
+    page.get_by_label("Select all").check()
+    page.get_by_label("All 59 that match").check()
+    page.get_by_label(f"Select move {many[-1]}").uncheck()
+    expect(page.get_by_label("All 59 that match")).not_to_be_checked()
+    page.get_by_role("button", name="Cancel selected").click()
+
+    expect(page.locator("#notices")).to_contain_text("49 moves are cancelled.")
+    assert statuses(proxy, many) == {"CANCELLED": 50, "PENDING": 10}
+
+
+def test_all_that_match_are_cancelled_without_a_script(browser, host_url, proxy, label, many):
+    with browser.new_context(base_url=host_url, java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(f"/?q=label:{label}")
+        page.get_by_label("All 60 that match").check()
+        page.get_by_role("button", name="Cancel selected").click()
+        page.get_by_role("button", name="Cancel all").click()
+
+        expect(page.locator("#notices")).to_contain_text("59 moves are cancelled.")
+    assert statuses(proxy, many) == {"CANCELLED": 60}
+
+
+def test_an_action_on_many_moves_shows_how_far_it_has_come_and_continues_there(send, proxy, label, many):
+    """What a step answers that had no time for all."""
+    form = {"all": "1", "q": f"label:{label}", "back": "/", "matching": "60", "oldest": many[0], "before": many[5]}
+
+    status, _, _ = send("/moves/cancel", {**form, "done": "50", "refused": "2", "refusal": "Move 9: too late"})
+
+    assert status == 303
+    assert statuses(proxy, many) == {"PENDING": 54, "CANCELLED": 6}
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [({"q": "koalas"}, 422), ({"before": "x", "oldest": "1"}, 404), ({"oldest": "-1", "before": "9"}, 404)],
+)
+def test_an_action_on_many_moves_that_means_nothing_does_nothing(send, proxy, label, many, changes, status):
+    assert send("/moves/cancel", {"all": "1", "q": f"label:{label}", **changes})[0] == status
+    assert statuses(proxy, many)["PENDING"] == 59
 
 
 def test_what_comes_too_late_is_said(page, proxy, waiting):

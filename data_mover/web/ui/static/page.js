@@ -186,16 +186,21 @@ const selectable = () => $("input.select");
 function showSelected() {
   const form = document.getElementById("bulk");
   if (!form) return;
-  const all = selectable(), count = all.filter((each) => each.checked).length;
+  const all = selectable(), matching = document.getElementById("all-matching");
+  if (matching?.checked) for (const each of all) each.checked = true;
+  const count = all.filter((each) => each.checked).length;
   for (const button of $("button", form)) button.disabled = !count;
-  document.getElementById("selected").textContent = count ? `${count} selected` : "";
+  document.getElementById("selected").textContent = count && !matching?.checked ? `${count} selected` : "";
   const whole = document.getElementById("select-all");
   whole.checked = count > 0 && count === all.length;
   whole.indeterminate = count > 0 && count < all.length;
+  if (matching) matching.closest("label").hidden = !count;
 }
 
 document.addEventListener("change", (event) => {
+  const matching = document.getElementById("all-matching");
   if (event.target.id === "select-all") for (const each of selectable()) each.checked = event.target.checked;
+  if (matching && event.target !== matching && !event.target.checked) matching.checked = false;
   showSelected();
 });
 
