@@ -14,7 +14,7 @@ from data_mover.store.listing import CANCELLABLE, RETRYABLE, JobFilter
 #: how many moves are acted upon at most: the newest that match
 MOST_MOVES = 10_000
 #: how many moves a step takes on at most, and how long it lasts: it ends after the move in hand
-MOVES_OF_A_STEP = 500
+MOVES_OF_A_STEP = 200
 STEP_SECONDS = 3.0
 
 _WHICH = {Verb.CANCEL: CANCELLABLE, Verb.RETRY: RETRYABLE}

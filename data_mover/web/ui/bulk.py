@@ -20,13 +20,19 @@ class Words(NamedTuple):
 
     button: str
     done: str
-    #: which of the moves that match are left alone
+    #: which of the moves that match it is for, and why others are left alone
+    which: str
     left: str
 
 
 WORDS = {
-    Verb.CANCEL: Words("Cancel", "cancelled", "they have ended, or are about to"),
-    Verb.RETRY: Words("Retry", "tried again", "they have not failed, or were retried before"),
+    Verb.CANCEL: Words("Cancel", "cancelled", "Those that have not ended", "they have ended, or are about to"),
+    Verb.RETRY: Words(
+        "Retry",
+        "tried again",
+        "Those that have failed or were cancelled, and were not retried before,",
+        "they have not failed, or were retried before",
+    ),
 }
 
 
@@ -60,12 +66,18 @@ def act_on_all(request: Request) -> Any:
 
 def _sent(request: Request) -> BulkProgress:
     """Return the progress as the form has it. Its numbers are shown, and bound nobody but the sender."""
-    counts = {name: _count(request.POST.get(name, "")) for name in ("matching", "done", "refused")}
-    ids = {name: job_id(request.POST.get(name, "")) for name in ("oldest", "before")}
-    return BulkProgress(**counts, **ids, refusal=request.POST.get("refusal", "")[:_LONGEST_REFUSAL])
+    return BulkProgress(
+        matching=_count(request, "matching"),
+        oldest=job_id(request.POST.get("oldest", "")),
+        before=job_id(request.POST.get("before", "")),
+        done=_count(request, "done"),
+        refused=_count(request, "refused"),
+        refusal=request.POST.get("refusal", "")[:_LONGEST_REFUSAL],
+    )
 
 
-def _count(text: str) -> int:
+def _count(request: Request, name: str) -> int:
+    text = request.POST.get(name, "")
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
 
 

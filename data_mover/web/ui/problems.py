@@ -6,16 +6,21 @@ from typing import Any
 from pyramid.exceptions import BadCSRFToken
 from pyramid.httpexceptions import HTTPForbidden, HTTPNotFound
 from pyramid.request import Request
+from pyramid.security import Denied
 
 from data_mover.domain.errors import Refusal
 from data_mover.web.json.problems import NOT_FOUND, PREFIX
 
+_LACKS_A_RIGHT = "You do not have the right to do this. Whoever runs the service grants it in the callers' file."
+
 
 def refused(refusal: Refusal, request: Request) -> dict[str, Any]:
     """Return the problem: 404 for what does not exist, 422 for every other refusal."""
-    status = HTTPStatus.NOT_FOUND if refusal.code in NOT_FOUND else HTTPStatus.UNPROCESSABLE_ENTITY
-    request.response.status = status.value
-    return {"title": status.phrase, "sentence": refusal.reason}
+    if refusal.code in NOT_FOUND:
+        request.response.status = HTTPStatus.NOT_FOUND.value
+        return {"title": "Not found", "sentence": refusal.reason}
+    request.response.status = HTTPStatus.UNPROCESSABLE_ENTITY.value
+    return {"title": "Not done", "sentence": refusal.reason}
 
 
 def not_allowed(error: HTTPForbidden, request: Request) -> Any:
@@ -23,7 +28,8 @@ def not_allowed(error: HTTPForbidden, request: Request) -> Any:
     if request.caller is None or request.path_info.startswith(PREFIX):
         return error
     request.response.status = HTTPStatus.FORBIDDEN.value
-    return {"title": "Not allowed", "sentence": error.detail or str(error)}
+    sentence = _LACKS_A_RIGHT if isinstance(error.result, Denied) else error.detail or str(error)
+    return {"title": "Not allowed", "sentence": sentence}
 
 
 def not_found(error: HTTPNotFound, request: Request) -> Any:

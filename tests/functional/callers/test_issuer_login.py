@@ -121,6 +121,18 @@ def test_whoever_logs_in_at_the_issuer_comes_to_the_page_that_was_asked_for(page
     expect(page).to_have_url("/login?next=%2F")
 
 
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
+def test_everybody_can_log_in(browser, issuer, host_url, scheme, width):
+    with browser.new_context(
+        base_url=host_url, color_scheme=scheme, viewport={"width": width, "height": 800}
+    ) as context:
+        page = context.new_page()
+        for path in ("/login", "/login/campus/callback"):
+            page.goto(path)
+            assert serious_faults(page) == [], path
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
 def test_what_is_asked_of_the_issuer_is_what_the_code_flow_needs_and_new_each_time(visitor, issuer, world):
     first, second = (led_to(visitor.get("/login/campus"))[1] for _ in range(2))
 

@@ -108,6 +108,27 @@ def test_a_page_offers_only_what_its_reader_may_do(page, world, proxy_of):
         assert {host["name"]: host["health"] for host in boss.hosts()}["vis"] != "paused"
 
 
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
+def test_everybody_can_use_the_pages_of_who_has_nothing_and_may_not(browser, host_url, scheme, width):
+    pages = {
+        "/": "Nothing has been moved yet",
+        "/failures": "Nothing has failed",
+        "/hosts": "You may not use any host.",
+    }
+    pages |= {"/types": "No data type yet", "/new": "You do not have the right to do this."}
+    with browser.new_context(
+        base_url=host_url, color_scheme=scheme, viewport={"width": width, "height": 800}
+    ) as context:
+        page = context.new_page()
+        log_in(page, "reader")
+        expect(page.get_by_role("button", name="Log out")).to_be_visible()
+        for path, sentence in pages.items():
+            page.goto(path)
+            expect(page.locator("#main")).to_contain_text(sentence)
+            assert serious_faults(page) == [], path
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
 def test_a_login_is_on_record_and_programs_are_still_answered_401(page, world):
     log_in(page, "boss")
     expect(page.get_by_role("button", name="Log out")).to_be_visible()

@@ -4,6 +4,7 @@ import http.client
 import re
 import secrets
 from collections import Counter
+from typing import Any
 from urllib.parse import urlencode
 from xmlrpc.client import MultiCall
 
@@ -156,14 +157,19 @@ def label():
 @pytest.fixture
 def many(paused, proxy, label):
     """More moves than a page shows; one of them is cancelled already."""
-    calls = MultiCall(proxy)
-    for number in range(60):
-        calls.move("archive:/species/1.csv", f"away:/many/{number}", {"label": label})
-    ids = [each["id"] for each in calls()]
+    ids = submitted(proxy, label, 60)
     proxy.cancel(ids[7])
     yield ids
     for job in proxy.jobs({"host": "away", "status": "PENDING", "limit": 500}):
         proxy.cancel(job["id"])
+
+
+def submitted(proxy, label, count):
+    calls = MultiCall(proxy)
+    for number in range(count):
+        calls.move("archive:/species/1.csv", f"away:/many/{number}", {"label": label})
+    answers: Any = calls()
+    return [each["id"] for each in answers]
 
 
 def statuses(proxy, ids):
@@ -182,7 +188,7 @@ def test_all_that_match_are_cancelled_and_retried_not_only_those_that_are_shown(
     expect(matching).to_be_checked()
     page.get_by_role("button", name="Cancel selected").click()
     expect(page.locator("#all")).to_contain_text(
-        f"60 moves match label:{label}. All of them are cancelled, but for those"
+        f"60 moves match label:{label}. Those that have not ended are cancelled"
     )
     assert serious_faults(page) == []
     assert statuses(proxy, many) == {"PENDING": 59, "CANCELLED": 1}
@@ -201,6 +207,38 @@ def test_all_that_match_are_cancelled_and_retried_not_only_those_that_are_shown(
     again = proxy.jobs({"label": label, "status": "PENDING", "limit": 500})
     assert Counter(job["retry_of"] for job in again) == Counter(many)
     assert retried in {job["id"] for job in again}
+
+
+def test_what_takes_several_steps_shows_how_far_it_has_come(page, proxy, label, many):
+    more = [submitted(proxy, label, 100) for _ in range(2)]
+    page.route("**/page.js*", lambda route: route.abort())  # else it continues by itself
+    page.goto(f"/?q=label:{label}")
+    page.get_by_label("All 260 that match").check()
+    page.get_by_role("button", name="Cancel selected").click()
+    page.get_by_role("button", name="Cancel all").click()
+    expect(page.locator("#all")).to_contain_text(re.compile(r"\d+ of 260 moves that match are cancelled so far\."))
+    assert serious_faults(page) == []
+    while page.get_by_role("button", name="Continue").count():
+        page.get_by_role("button", name="Continue").click()
+
+    expect(page.locator("#notices")).to_contain_text("259 moves are cancelled.")
+    assert sum((statuses(proxy, ids) for ids in [many, *more]), Counter()) == {"CANCELLED": 260}
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
+def test_everybody_can_select_all_that_match(browser, host_url, many, label, scheme, width):
+    with browser.new_context(
+        base_url=host_url, color_scheme=scheme, viewport={"width": width, "height": 800}
+    ) as context:
+        page = context.new_page()
+        page.goto(f"/?q=label:{label}")
+        page.get_by_label("Select all").check()
+        page.get_by_label("All 60 that match").check()
+        for button in ("Cancel selected", "Cancel all"):
+            assert serious_faults(page) == [], button
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, button
+            page.get_by_role("button", name=button).click()
+        expect(page.locator("#notices")).to_contain_text("59 moves are cancelled.")
 
 
 def test_whoever_selects_all_and_then_less_acts_on_what_is_selected(page, proxy, label, many):

@@ -97,7 +97,8 @@ def test_without_a_script_a_page_says_the_same(browser, host_url, moves):
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
 def test_everybody_can_use_every_page(browser, host_url, moves, scheme, width):
-    paths = ["/", "/?q=nonsense", f"/moves/{moves[0]}", f"/moves/{moves[1]}", "/moves/999999"]
+    paths = ["/", "/?q=nonsense", "/?q=label:nothing", "/failures", "/hosts", "/types", "/new", "/nothing"]
+    paths += [f"/moves/{moves[0]}", f"/moves/{moves[0]}?state=failed", f"/moves/{moves[1]}", "/moves/999999"]
     with browser.new_context(
         base_url=host_url, color_scheme=scheme, viewport={"width": width, "height": 800}
     ) as context:
