@@ -83,7 +83,9 @@ class GaveWay(Stopped):
     """The worker is needed by another job, which waited because one host or one caller had all workers."""
 
     def __init__(self, job_id: int) -> None:
-        super().__init__(f"gave way to job {job_id}, which waited because one host or one caller had all workers")
+        """The job may be another caller's, so the reason does not name it."""
+        self.job_id = job_id
+        super().__init__("gave way to another job, which waited because one host or one caller had all workers")
 
 
 class FilesFailed(DataMoverError):

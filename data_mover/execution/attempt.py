@@ -114,6 +114,7 @@ class Attempt:
             )
         lease = self._record.lease
         if waiting is not None and lease.lost is None:
+            log.info("attempt-gives-way %s waiting_job=%d", self._claim, waiting)
             lease.give_up(GaveWay(waiting))
 
     def _leave(self) -> None:

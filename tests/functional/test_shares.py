@@ -42,7 +42,7 @@ def test_a_move_of_another_host_waits_only_for_a_while_where_one_has_all_workers
         states = proxy.check_many(slow)
         assert not [state for state in states if state["status"] not in ("PENDING", "IN_PROGRESS")]
         [gave_way] = [state for state in states if "gave way" in state.get("reason", "")]
-        assert gave_way["reason"].startswith(f"gave way to job {quick}")
+        assert gave_way["reason"].startswith("gave way to another job")
         assert gave_way["bytes_done"] > 0
 
         eventually(lambda: running(proxy, slow) == 2, "the slow host has both workers again")
